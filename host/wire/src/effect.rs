@@ -1,0 +1,238 @@
+//! What a handler asked for during one event.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::event::{Message, SessionEntries};
+use crate::id::{ClientId, EventId};
+use crate::payload::{Carry, Payload};
+
+/// Whom a send is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recipients {
+    /// One client.
+    Client(ClientId),
+    /// These clients.
+    Clients(Vec<ClientId>),
+    /// All clients of each uid.
+    Uids(Vec<Name>),
+    /// All members of each group.
+    Groups(Vec<Name>),
+    /// All clients of the tenant.
+    Everyone,
+}
+
+/// A change of one client's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionChange {
+    /// Sets one key to a JSON text.
+    Set {
+        /// The key.
+        key: Name,
+        /// The JSON text.
+        value: String,
+    },
+    /// Sets one key; if the old and the new value are objects they are merged key by key.
+    Merge {
+        /// The key.
+        key: Name,
+        /// The JSON text.
+        value: String,
+    },
+    /// Removes one key.
+    Remove {
+        /// The key.
+        key: Name,
+    },
+    /// Replaces the whole session.
+    Replace(SessionEntries),
+    /// Removes every key.
+    Clear,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Sends a message.
+    Send {
+        /// To whom.
+        to: Recipients,
+        /// What.
+        message: Message,
+        /// Clients that are left out.
+        except: Vec<ClientId>,
+    },
+    /// Sends bytes as they are, without the listener's framing.
+    SendRaw {
+        /// To whom.
+        to: Recipients,
+        /// What.
+        bytes: Payload,
+        /// Clients that are left out.
+        except: Vec<ClientId>,
+    },
+    /// Sends the farewell, flushes what is queued, then closes.
+    Close {
+        /// Whom.
+        client: ClientId,
+        /// A last message.
+        farewell: Option<Message>,
+    },
+    /// The same for all clients of a uid.
+    CloseUid {
+        /// Whom.
+        uid: Name,
+        /// A last message.
+        farewell: Option<Message>,
+    },
+    /// Closes at once and drops what is queued.
+    Destroy {
+        /// Whom.
+        client: ClientId,
+    },
+    /// Gives a client a uid.
+    BindUid {
+        /// Whom.
+        client: ClientId,
+        /// The uid.
+        uid: Name,
+    },
+    /// Takes a client's uid away.
+    UnbindUid {
+        /// Whom.
+        client: ClientId,
+    },
+    /// Adds a client to a group.
+    JoinGroup {
+        /// Whom.
+        client: ClientId,
+        /// The group.
+        group: Name,
+    },
+    /// Takes a client out of a group.
+    LeaveGroup {
+        /// Whom.
+        client: ClientId,
+        /// The group.
+        group: Name,
+    },
+    /// Removes every member of a group.
+    Ungroup {
+        /// The group.
+        group: Name,
+    },
+    /// Changes a client's session.
+    Session {
+        /// Whose.
+        client: ClientId,
+        /// How.
+        change: SessionChange,
+    },
+}
+
+/// Where an effect must be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// Only at the home of this client.
+    Client(ClientId),
+    /// At the homes of these clients.
+    Clients(&'a [ClientId]),
+    /// At every shard of every gateway.
+    Everywhere,
+}
+
+impl Effect {
+    /// Where it must be applied.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'_> {
+        match self {
+            Self::Send { to, .. } | Self::SendRaw { to, .. } => match to {
+                Recipients::Client(client) => Scope::Client(*client),
+                Recipients::Clients(clients) => Scope::Clients(clients),
+                Recipients::Uids(_) | Recipients::Groups(_) | Recipients::Everyone => {
+                    Scope::Everywhere
+                }
+            },
+            Self::Close { client, .. }
+            | Self::Destroy { client }
+            | Self::BindUid { client, .. }
+            | Self::UnbindUid { client }
+            | Self::JoinGroup { client, .. }
+            | Self::LeaveGroup { client, .. }
+            | Self::Session { client, .. } => Scope::Client(*client),
+            Self::CloseUid { .. } | Self::Ungroup { .. } => Scope::Everywhere,
+        }
+    }
+}
+
+impl Carry for Effect {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        match self {
+            Self::Send { message, .. } => message.carry(visit),
+            Self::SendRaw { bytes, .. } => visit(bytes),
+            Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
+            Self::Destroy { .. }
+            | Self::BindUid { .. }
+            | Self::UnbindUid { .. }
+            | Self::JoinGroup { .. }
+            | Self::LeaveGroup { .. }
+            | Self::Ungroup { .. }
+            | Self::Session { .. } => {}
+        }
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        match self {
+            Self::Send { message, .. } => message.carry_mut(visit),
+            Self::SendRaw { bytes, .. } => visit(bytes),
+            Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {
+                farewell.carry_mut(visit);
+            }
+            Self::Destroy { .. }
+            | Self::BindUid { .. }
+            | Self::UnbindUid { .. }
+            | Self::JoinGroup { .. }
+            | Self::LeaveGroup { .. }
+            | Self::Ungroup { .. }
+            | Self::Session { .. } => {}
+        }
+    }
+}
+
+/// How an event ended at the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The handler returned ok: the effects are valid.
+    Done,
+    /// The handler returned an error: no effects.
+    Failed,
+    /// The handler trapped or timed out twice: no effects, the event is set aside.
+    DeadLettered,
+    /// The worker did not run it and gives it back.
+    Returned,
+}
+
+/// The effects of one event, on their way home in one frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Which event.
+    pub event: EventId,
+    /// Which attempt at it.
+    pub attempt: u8,
+    /// Whose event.
+    pub client: ClientId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the handler asked for, in order; empty unless `outcome` is done.
+    pub effects: Vec<Effect>,
+}
+
+impl Carry for Commit {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        self.effects.carry(visit);
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        self.effects.carry_mut(visit);
+    }
+}

@@ -1,0 +1,194 @@
+//! What happens to clients, on its way from the home to a handler.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::id::{ClientId, EventId};
+use crate::payload::{Carry, Payload};
+
+/// What a client sends and receives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// UTF-8 text. Whoever makes one has checked the bytes.
+    Text(Payload),
+    /// Any bytes.
+    Binary(Payload),
+}
+
+impl Message {
+    /// The bytes of either kind.
+    #[must_use]
+    pub const fn payload(&self) -> &Payload {
+        match self {
+            Self::Text(payload) | Self::Binary(payload) => payload,
+        }
+    }
+}
+
+impl Carry for Message {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        visit(self.payload());
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        match self {
+            Self::Text(payload) | Self::Binary(payload) => visit(payload),
+        }
+    }
+}
+
+/// How a client is connected: the scheme of its listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// `ws`
+    WebSocket,
+    /// `tcp`: bytes as they come
+    Tcp,
+    /// `text`: one line a message
+    TextLines,
+    /// `frame`: u32 big-endian total length, then the message
+    LengthPrefixed,
+}
+
+/// Who is at the other end, as seen when it connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// How it is connected.
+    pub transport: Transport,
+    /// The listener's name.
+    pub listener: Name,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+}
+
+/// The HTTP request that opened a WebSocket. Header names are lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// The path, still percent-encoded.
+    pub path: String,
+    /// Query pairs, decoded.
+    pub query: Vec<(String, String)>,
+    /// Headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// Cookies, decoded.
+    pub cookies: Vec<(String, String)>,
+}
+
+/// Why a client closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// The client closed or vanished.
+    Client,
+    /// A handler or an operator closed it.
+    Server,
+    /// Silent for too long, or no answer to pings.
+    Idle,
+    /// It did not read what it was sent.
+    Slow,
+    /// It broke the protocol or a limit.
+    Protocol,
+    /// Its gateway is going away.
+    GoingAway,
+    /// Its gateway was lost; told by its custodian.
+    GatewayLost,
+}
+
+/// What a client was when it closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Why.
+    pub reason: CloseReason,
+    /// Its uid, if it had one.
+    pub uid: Option<Name>,
+    /// Its groups, sorted.
+    pub groups: Vec<Name>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// The client is there and may be sent to.
+    Connect {
+        /// Who it is.
+        peer: Box<Peer>,
+        /// The upgrade request of a WebSocket.
+        request: Option<Box<HttpRequest>>,
+    },
+    /// The client sent a message.
+    Message(Message),
+    /// The client is gone.
+    Close(Box<Closed>),
+}
+
+impl EventKind {
+    /// A short name for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Message(_) => "message",
+            Self::Close(_) => "close",
+        }
+    }
+}
+
+impl Carry for EventKind {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        match self {
+            Self::Message(message) => message.carry(visit),
+            Self::Connect { .. } | Self::Close(_) => {}
+        }
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        match self {
+            Self::Message(message) => message.carry_mut(visit),
+            Self::Connect { .. } | Self::Close(_) => {}
+        }
+    }
+}
+
+/// Key and JSON text of each entry, ordered by key.
+pub type SessionEntries = Vec<(Name, String)>;
+
+/// A whole session, as its home has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSnapshot {
+    /// Counts the home's changes of this session.
+    pub version: u64,
+    /// Its entries.
+    pub entries: SessionEntries,
+}
+
+/// One event on its way to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Which event.
+    pub event: EventId,
+    /// Which attempt at it, from 0.
+    pub attempt: u8,
+    /// How many workers were lost while this event was under way; from 2 on it runs alone.
+    pub losses: u8,
+    /// Index into the tenants of the worker's announcement.
+    pub tenant: u16,
+    /// Whose event.
+    pub client: ClientId,
+    /// The session, when the worker's mirror of it is missing or stale; else the mirror is right.
+    pub session: Option<Box<SessionSnapshot>>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+impl Carry for Delivery {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        self.kind.carry(visit);
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        self.kind.carry_mut(visit);
+    }
+}

@@ -1,0 +1,324 @@
+//! Frames: `u32` little-endian length of what follows, `u32` length of the header, the header in
+//! postcard, then the payloads that the header announces.
+//!
+//! Postcard does not describe itself: the order of fields and variants is the protocol. New
+//! variants go last.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::effect::{Commit, Effect};
+use crate::event::{Delivery, SessionSnapshot};
+use crate::hello::{Hello, Proof, Refusal};
+use crate::id::ClientId;
+use crate::membership::{Node, View};
+use crate::payload::{Carry, Payload};
+
+/// The largest frame on an authenticated link, in bytes.
+pub const FRAME_BYTES_MAX: usize = 32 << 20;
+
+/// One tenant that a worker serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// The tenant.
+    pub tenant: Name,
+    /// The content hash of the plugin that runs for it.
+    pub version: Name,
+}
+
+/// What a worker offers to a gateway. Sent first and at every change; tenants keep their places
+/// and new ones are added at the end, so that an index stays valid for the life of the link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// The tenants.
+    pub serving: Vec<Serving>,
+    /// How many events of this gateway may be uncommitted at this worker.
+    pub window_events: u32,
+    /// How many payload bytes of this gateway may be uncommitted at this worker.
+    pub window_bytes: u64,
+}
+
+/// How busy a worker is, over all gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Clients whose lanes are here.
+    pub clients: u32,
+    /// Payload bytes of events that wait or run.
+    pub queued_bytes: u64,
+}
+
+/// What a custodian would need to tell a client's close.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custody {
+    /// Index into the tenants of the worker's announcement.
+    pub tenant: u16,
+    /// Whose.
+    pub client: ClientId,
+    /// Its uid.
+    pub uid: Option<Name>,
+    /// Its groups.
+    pub groups: Vec<Name>,
+    /// Its session.
+    pub session: SessionSnapshot,
+}
+
+/// Effects for other shards, on a numbered stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The shard that sends; each has a stream of its own.
+    pub shard: u16,
+    /// Counts the stream's forwards, from 1.
+    pub sequence: u64,
+    /// Whose clients.
+    pub tenant: Name,
+    /// What to apply, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Everything that travels on an authenticated link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// Any → any: I am alive.
+    Heartbeat,
+    /// Any → any: the last frame, with the reason.
+    Goodbye(Refusal),
+    /// Worker → gateway.
+    Announce(Announcement),
+    /// Worker → gateway, with its heartbeats.
+    Load(Load),
+    /// Gateway → worker: an event.
+    Deliver(Box<Delivery>),
+    /// Worker → gateway: the end of an event.
+    Commit(Commit),
+    /// Gateway → worker: be this client's custodian, or learn what others changed.
+    Custody(Vec<Custody>),
+    /// Gateway → worker: these lanes or custodies are no longer yours.
+    Release(Vec<ClientId>),
+    /// Worker → gateway: send no more events, I am leaving.
+    Drain,
+    /// Gateway → worker: nothing of mine is uncommitted at yours.
+    Drained,
+    /// Gateway → gateway.
+    Forward(Forward),
+    /// Gateway → gateway: the stream of `shard` has arrived up to `sequence`.
+    ForwardAck {
+        /// The shard that sent.
+        shard: u16,
+        /// The last forward that arrived.
+        sequence: u64,
+    },
+    /// Worker → gateway: effects of an event whose home is lost, to be applied and forwarded.
+    Adopt {
+        /// The worker's count of such frames on this link.
+        sequence: u64,
+        /// Whose clients.
+        tenant: Name,
+        /// What to apply, in order.
+        effects: Vec<Effect>,
+    },
+    /// Gateway → worker: the adoption was taken.
+    Adopted {
+        /// Its number.
+        sequence: u64,
+    },
+    /// Gateway or worker → register: give me a lease of this many milliseconds; heartbeats renew
+    /// it.
+    Join {
+        /// The node.
+        node: Node,
+        /// The lease.
+        lease_ms: u32,
+    },
+    /// Gateway or worker → register: I am gone.
+    Leave,
+    /// Register → gateway or worker.
+    View(View),
+}
+
+impl Carry for Frame {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        match self {
+            Self::Deliver(delivery) => delivery.carry(visit),
+            Self::Commit(commit) => commit.carry(visit),
+            Self::Forward(forward) => forward.effects.carry(visit),
+            Self::Adopt { effects, .. } => effects.carry(visit),
+            Self::Heartbeat
+            | Self::Goodbye(_)
+            | Self::Announce(_)
+            | Self::Load(_)
+            | Self::Custody(_)
+            | Self::Release(_)
+            | Self::Drain
+            | Self::Drained
+            | Self::ForwardAck { .. }
+            | Self::Adopted { .. }
+            | Self::Join { .. }
+            | Self::Leave
+            | Self::View(_) => {}
+        }
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        match self {
+            Self::Deliver(delivery) => delivery.carry_mut(visit),
+            Self::Commit(commit) => commit.carry_mut(visit),
+            Self::Forward(forward) => forward.effects.carry_mut(visit),
+            Self::Adopt { effects, .. } => effects.carry_mut(visit),
+            Self::Heartbeat
+            | Self::Goodbye(_)
+            | Self::Announce(_)
+            | Self::Load(_)
+            | Self::Custody(_)
+            | Self::Release(_)
+            | Self::Drain
+            | Self::Drained
+            | Self::ForwardAck { .. }
+            | Self::Adopted { .. }
+            | Self::Join { .. }
+            | Self::Leave
+            | Self::View(_) => {}
+        }
+    }
+}
+
+/// Frames of the handshake carry no payloads.
+impl Carry for Hello {
+    fn carry<'a>(&'a self, _visit: &mut dyn FnMut(&'a Payload)) {}
+    fn carry_mut(&mut self, _visit: &mut dyn FnMut(&mut Payload)) {}
+}
+
+impl Carry for Proof {
+    fn carry<'a>(&'a self, _visit: &mut dyn FnMut(&'a Payload)) {}
+    fn carry_mut(&mut self, _visit: &mut dyn FnMut(&mut Payload)) {}
+}
+
+/// Bytes that are not a frame, or a frame that may not be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The length is over the limit; nothing was read or buffered for it.
+    #[error("a frame of {length} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// The announced length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The bytes do not make a frame.
+    #[error("malformed frame: {0}")]
+    Malformed(&'static str),
+}
+
+/// Appends one frame to `out`. On an error `out` is as it was.
+///
+/// # Errors
+/// When the frame would be larger than [`FRAME_BYTES_MAX`].
+pub fn encode<T: Serialize + Carry>(value: &T, out: &mut BytesMut) -> Result<(), FrameError> {
+    let start = out.len();
+    out.put_u64_le(0);
+    let header_start = out.len();
+    let serialized = {
+        let mut serializer = postcard::Serializer {
+            output: Appender(out),
+        };
+        value.serialize(&mut serializer).is_ok()
+    };
+    if !serialized {
+        out.truncate(start);
+        return Err(FrameError::Malformed("a value that has no wire form"));
+    }
+    let header_length = out.len() - header_start;
+    value.carry(&mut |payload| out.put_slice(payload));
+    let length = out.len() - start - 4;
+    let lengths = u32::try_from(length)
+        .ok()
+        .zip(u32::try_from(header_length).ok());
+    let place = out.get_mut(start..start + 8);
+    match (lengths, place) {
+        (Some((total, header)), Some(mut place)) if length <= FRAME_BYTES_MAX => {
+            place.put_u32_le(total);
+            place.put_u32_le(header);
+            Ok(())
+        }
+        _ => {
+            out.truncate(start);
+            Err(FrameError::TooLarge {
+                length,
+                limit: FRAME_BYTES_MAX,
+            })
+        }
+    }
+}
+
+/// Takes one frame from the front of `input`, or none if it is not all there yet.
+///
+/// # Errors
+/// When the announced length is over `limit`, known from the first four bytes, or when the bytes
+/// do not make a frame. The link cannot go on after an error.
+pub fn decode<T: DeserializeOwned + Carry>(
+    input: &mut BytesMut,
+    limit: usize,
+) -> Result<Option<T>, FrameError> {
+    let Some(mut prefix) = input.get(..4) else {
+        return Ok(None);
+    };
+    let length = prefix.get_u32_le() as usize;
+    if length > limit {
+        return Err(FrameError::TooLarge { length, limit });
+    }
+    if input.len() < 4 + length {
+        input.reserve(4 + length - input.len());
+        return Ok(None);
+    }
+    input.advance(4);
+    decode_body(input.split_to(length).freeze()).map(Some)
+}
+
+fn decode_body<T: DeserializeOwned + Carry>(mut body: Bytes) -> Result<T, FrameError> {
+    let header_length = body
+        .try_get_u32_le()
+        .map_err(|_| FrameError::Malformed("shorter than its header's length field"))?;
+    let header_length = header_length as usize;
+    if body.len() < header_length {
+        return Err(FrameError::Malformed("its header is longer than the frame"));
+    }
+    let header = body.split_to(header_length);
+    let (mut value, rest) = postcard::take_from_bytes::<T>(&header)
+        .map_err(|_| FrameError::Malformed("its header does not parse"))?;
+    if !rest.is_empty() {
+        return Err(FrameError::Malformed("bytes follow its header"));
+    }
+    let mut enough = true;
+    value.carry_mut(&mut |payload| enough &= payload.attach(&mut body));
+    if !enough {
+        return Err(FrameError::Malformed(
+            "its payloads are longer than the frame",
+        ));
+    }
+    if !body.is_empty() {
+        return Err(FrameError::Malformed("bytes follow its payloads"));
+    }
+    Ok(value)
+}
+
+/// Postcard's output straight into the link's buffer.
+struct Appender<'a>(&'a mut BytesMut);
+
+impl postcard::ser_flavors::Flavor for Appender<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.put_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Bytes and values of Tidegate's links: ids, events, effects, frames.
+//!
+//! Pure: a value goes in and bytes come out, or the other way round. No sockets, no clocks,
+//! no logging. `PROTOCOL.md` beside this crate has the byte layout and the versioning rule.
+
+pub mod effect;
+pub mod event;
+pub mod frame;
+pub mod hello;
+pub mod id;
+pub mod membership;
+pub mod payload;
+pub mod session;
+
+use std::sync::Arc;
+
+/// A uid, a group or a tenant: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8, shared by reference.
+pub type Name = Arc<str>;
+
+/// The longest uid, group, tenant or session key, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Whether `name` may stand as a uid, a group, a tenant or a session key.
+#[must_use]
+pub const fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX
+}
