@@ -158,6 +158,22 @@ impl Lanes {
         self.lanes.get(&connection)?.custodian
     }
 
+    /// Whether nothing of a lane is under way.
+    #[must_use]
+    pub fn is_idle(&self, connection: u32) -> bool {
+        self.lanes.get(&connection).is_none_or(|lane| lane.under_way == 0)
+    }
+
+    /// Whether a handler has seen, or may have seen, the client's connect, and its close is still
+    /// to come: somebody must be able to tell it.
+    #[must_use]
+    pub fn is_known(&self, connection: u32) -> bool {
+        self.lanes.get(&connection).is_some_and(|lane| {
+            let next = lane.events.get(lane.under_way).map(|event| &event.kind);
+            lane.last_session.is_none() && !matches!(next, Some(EventKind::Connect { .. }))
+        })
+    }
+
     /// Adds an event at the end of a lane.
     pub fn push(&mut self, connection: u32, kind: EventKind) {
         let Some(lane) = self.lanes.get_mut(&connection) else { return };
