@@ -3,3 +3,4 @@
 //! Never names wasmtime: what runs handlers is behind the trait that [`worker`] defines.
 
 pub mod link;
+pub mod net;
