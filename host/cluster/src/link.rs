@@ -6,21 +6,25 @@
 //! reconnect and does not resend. In one process [`pair`] hands the same values over a queue.
 
 mod handshake;
+mod local;
 mod queue;
 mod tcp;
+#[cfg(test)]
+pub(crate) mod tests;
+mod weight;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tidegate_wire::frame::{Frame, FrameError};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Node;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use handshake::{Identity, Secret};
+use local::LocalReceiver;
 use queue::Queue;
 use tcp::TcpReceiver;
 
@@ -60,8 +64,8 @@ pub enum LinkError {
     /// The bytes are not those of a Tidegate node.
     #[error("the other end does not speak Tidegate's protocol")]
     NotTidegate,
-    /// The handshake was malformed.
-    #[error(transparent)]
+    /// This node's own hello is too long.
+    #[error("this node's hello cannot be sent, shorten its name or tags: {0}")]
     Frame(#[from] FrameError),
     /// The acceptor does not know the secret.
     #[error("the other end could not prove that it knows the cluster secret")]
@@ -95,6 +99,16 @@ pub enum LinkEnd {
     /// The socket failed.
     #[error("{0}")]
     Io(String),
+}
+
+impl LinkEnd {
+    /// Whether this end ended the link: what the peer still sends is not read then.
+    const fn is_ours(&self) -> bool {
+        match self {
+            Self::ClosedHere | Self::Overflow(_) | Self::Frame(_) => true,
+            Self::Closed | Self::Silent(_) | Self::Goodbye(_) | Self::Io(_) => false,
+        }
+    }
 }
 
 /// One end of a link.
@@ -146,7 +160,13 @@ impl LinkSender {
         self.queue.finished().await;
     }
 
-    /// Bytes that wait to be written.
+    /// Waits until the link has ended and nothing of it is left to write: after an orderly end the
+    /// peer has read everything or was given a lease to do so.
+    pub async fn flushed(&self) {
+        self.queue.flushed().await;
+    }
+
+    /// Bytes that wait to be written or are being written.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.queue.bytes()
@@ -158,24 +178,43 @@ impl LinkSender {
 pub struct LinkReceiver {
     source: Source,
     outgoing: Arc<Queue>,
+    end: Option<LinkEnd>,
 }
 
 #[derive(Debug)]
 enum Source {
-    Local(Arc<Queue>),
+    Local(LocalReceiver),
     Tcp(Box<TcpReceiver>),
 }
 
 impl LinkReceiver {
     /// Appends at least one frame to `frames`: all that have arrived. Heartbeats are not shown.
-    /// Cancel safe.
+    /// Cancel safe, and a cancelled call does not lengthen the lease.
     ///
     /// # Errors
-    /// When the link has ended and every frame before that was handed out.
+    /// When the link has ended and every frame that the peer sent before that was handed out. A
+    /// link that this end closed hands out nothing more.
     pub async fn recv(&mut self, frames: &mut Vec<Frame>) -> Result<(), LinkEnd> {
-        match &mut self.source {
-            Source::Local(queue) => queue.take(frames).await,
+        if let Some(end) = &self.end {
+            return Err(end.clone());
+        }
+        let received = match &mut self.source {
+            Source::Local(receiver) => receiver.recv(frames, &self.outgoing).await,
             Source::Tcp(receiver) => receiver.recv(frames, &self.outgoing).await,
+        };
+        if let Err(end) = &received {
+            self.outgoing.finish(end.clone());
+            self.end = Some(end.clone());
+        }
+        received
+    }
+
+    /// When the peer last gave a sign of life, as far as [`Self::recv`] has read.
+    #[must_use]
+    pub fn heard(&self) -> Instant {
+        match &self.source {
+            Source::Local(_) => Instant::now(),
+            Source::Tcp(receiver) => receiver.heard(),
         }
     }
 }
@@ -183,8 +222,8 @@ impl LinkReceiver {
 impl Drop for LinkReceiver {
     fn drop(&mut self) {
         self.outgoing.finish(LinkEnd::ClosedHere);
-        if let Source::Local(queue) = &self.source {
-            queue.finish(LinkEnd::Closed);
+        if let Source::Local(receiver) = &self.source {
+            receiver.close();
         }
     }
 }
@@ -195,12 +234,16 @@ impl Drop for LinkReceiver {
 pub fn pair(left: Node, right: Node, settings: &LinkSettings) -> (Link, Link) {
     let to_right = Arc::new(Queue::new(settings.queue_bytes_max));
     let to_left = Arc::new(Queue::new(settings.queue_bytes_max));
+    // Nothing is written: what is queued is with the peer already.
+    to_right.done();
+    to_left.done();
     let end = |peer, out: &Arc<Queue>, source: &Arc<Queue>| Link {
         peer,
         sender: LinkSender { queue: out.clone() },
         receiver: LinkReceiver {
-            source: Source::Local(source.clone()),
+            source: Source::Local(LocalReceiver::new(source.clone())),
             outgoing: out.clone(),
+            end: None,
         },
     };
     (
@@ -250,8 +293,8 @@ pub async fn accept(
 fn start(stream: TcpStream, peer: Node, settings: &LinkSettings) -> Link {
     let (read, write) = stream.into_split();
     let queue = Arc::new(Queue::new(settings.queue_bytes_max));
-    tokio::spawn(tcp::write(write, queue.clone(), settings.heartbeat));
-    let receiver = TcpReceiver::new(read, BytesMut::new(), settings.lease);
+    tokio::spawn(tcp::write(write, queue.clone(), *settings));
+    let receiver = TcpReceiver::new(read, settings.lease);
     Link {
         peer,
         sender: LinkSender {
@@ -260,6 +303,7 @@ fn start(stream: TcpStream, peer: Node, settings: &LinkSettings) -> Link {
         receiver: LinkReceiver {
             source: Source::Tcp(Box::new(receiver)),
             outgoing: queue,
+            end: None,
         },
     }
 }

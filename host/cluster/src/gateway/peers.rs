@@ -74,7 +74,7 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
             }
             Err(error) => tracing::debug!(gateway = %node.name, %address, %error, "not linked"),
         }
-        sleep(backoff.next_delay()).await;
+        sleep(backoff.next()).await;
     }
 }
 

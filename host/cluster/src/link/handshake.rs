@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
-use tidegate_wire::frame::{decode, encode};
+use tidegate_wire::frame::{FrameError, decode, encode};
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::membership::Node;
 use tidegate_wire::payload::Carry;
@@ -99,8 +99,10 @@ pub(super) async fn accept(stream: &mut TcpStream, identity: &Identity) -> Resul
 }
 
 async fn refuse(stream: &mut TcpStream, reason: Refusal) -> Result<Node, LinkError> {
-    send(stream, &Proof::Refused(reason.clone())).await?;
-    stream.shutdown().await?;
+    // The reason for the refusal is worth more than a dialer that did not stay to hear it.
+    if send(stream, &Proof::Refused(reason.clone())).await.is_ok() {
+        let _ = stream.shutdown().await;
+    }
     Err(LinkError::Refused(reason))
 }
 
@@ -169,6 +171,12 @@ fn proves(
 async fn send<T: Serialize + Carry>(stream: &mut TcpStream, value: &T) -> Result<(), LinkError> {
     let mut bytes = BytesMut::new();
     encode(value, &mut bytes)?;
+    // The length field does not count. The peer could not say what is wrong with a longer one.
+    let length = bytes.len().saturating_sub(4);
+    if length > HELLO_BYTES_MAX {
+        let limit = HELLO_BYTES_MAX;
+        return Err(FrameError::TooLarge { length, limit }.into());
+    }
     stream.write_all(&bytes).await?;
     Ok(())
 }

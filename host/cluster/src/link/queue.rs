@@ -1,30 +1,33 @@
-//! The outgoing queue of a link: frames in order, bounded in bytes, drained in batches.
+//! The outgoing queue of a link: frames in order, bounded in bytes, drained in batches by one
+//! reader. What the reader has in hand counts until it comes for more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidegate_wire::frame::Frame;
-use tidegate_wire::payload::Carry;
 use tokio::sync::Notify;
 
 use super::LinkEnd;
-
-/// What a frame counts besides its payloads.
-const FRAME_BYTES: usize = 128;
+use super::weight::weight;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Told when the queue stops being empty, and at the end.
+    /// Told when the queue stops being empty, and at the end. One reader waits, so that a permit
+    /// is enough.
     filled: Notify,
-    finished: Notify,
+    /// Told when the link ends, and when the reader is done with what was queued.
+    ended: Notify,
     bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     frames: Vec<Frame>,
+    /// Of `frames` and of what the reader has in hand.
     bytes: usize,
+    in_hand: usize,
     end: Option<LinkEnd>,
+    done: bool,
 }
 
 impl Queue {
@@ -32,7 +35,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             filled: Notify::new(),
-            finished: Notify::new(),
+            ended: Notify::new(),
             bytes_max,
         }
     }
@@ -49,16 +52,20 @@ impl Queue {
             return Err(end.clone());
         }
         // One frame of any size is taken by an empty queue.
-        if state.bytes > 0 && state.bytes + bytes > self.bytes_max {
+        if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
             let end = LinkEnd::Overflow(state.bytes);
-            state.frames.clear();
+            // Set under the same lock, so that no other sender slips in behind the lost frames.
+            state.end = Some(end.clone());
+            state.bytes = state.in_hand;
+            let lost = std::mem::take(&mut state.frames);
             drop(state);
-            self.finish(end.clone());
+            drop(lost);
+            self.tell_end();
             return Err(end);
         }
         let was_empty = state.frames.is_empty();
         state.frames.push(frame);
-        state.bytes += bytes;
+        state.bytes = state.bytes.saturating_add(bytes);
         drop(state);
         if was_empty {
             self.filled.notify_one();
@@ -66,15 +73,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Appends all that waits to `frames`; waits for at least one.
+    /// Appends all that waits to `frames`; waits for at least one. Cancel safe.
     pub(super) async fn take(&self, frames: &mut Vec<Frame>) -> Result<(), LinkEnd> {
         loop {
             let filled = self.filled.notified();
             {
                 let mut state = self.state();
+                state.bytes = state.bytes.saturating_sub(state.in_hand);
+                state.in_hand = 0;
                 if !state.frames.is_empty() {
                     frames.append(&mut state.frames);
-                    state.bytes = 0;
+                    state.in_hand = state.bytes;
                     return Ok(());
                 }
                 if let Some(end) = &state.end {
@@ -88,8 +97,18 @@ impl Queue {
     /// Takes no more frames. What is queued is still handed out.
     pub(super) fn finish(&self, end: LinkEnd) {
         self.state().end.get_or_insert(end);
+        self.tell_end();
+    }
+
+    fn tell_end(&self) {
         self.filled.notify_one();
-        self.finished.notify_waiters();
+        self.ended.notify_waiters();
+    }
+
+    /// The reader will not come again.
+    pub(super) fn done(&self) {
+        self.state().done = true;
+        self.ended.notify_waiters();
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -101,25 +120,38 @@ impl Queue {
     }
 
     pub(super) async fn finished(&self) {
+        self.wait(|state| state.end.is_some()).await;
+    }
+
+    /// Waits until the link has ended and nothing is left to write.
+    pub(super) async fn flushed(&self) {
+        self.wait(|state| state.end.is_some() && state.done).await;
+    }
+
+    /// Waits until this end has ended the link, as opposed to the peer or the socket: what the
+    /// peer sent before it went is still read.
+    pub(super) async fn finished_here(&self) -> LinkEnd {
+        self.finished().await;
+        match self.end() {
+            Some(end) if end.is_ours() => end,
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn wait(&self, condition: impl Fn(&State) -> bool) {
         loop {
-            let finished = self.finished.notified();
-            tokio::pin!(finished);
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
             // Registered before the check, so that an end in between is not missed.
-            finished.as_mut().enable();
-            if self.is_finished() {
+            ended.as_mut().enable();
+            if condition(&self.state()) {
                 return;
             }
-            finished.await;
+            ended.await;
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.state().bytes
     }
-}
-
-fn weight(frame: &Frame) -> usize {
-    let mut bytes = FRAME_BYTES;
-    frame.carry(&mut |payload| bytes += payload.len());
-    bytes
 }
