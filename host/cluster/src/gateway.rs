@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::{Identity, Link};
 use crate::membership::Members;
-use inbox::{Inbox, Parcel};
+use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
 
@@ -57,7 +57,11 @@ impl Gateway {
     /// # Errors
     /// When a thread or its event loop cannot be had.
     pub fn start(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
-        let mut tenants: Vec<Name> = settings.listeners.iter().map(|l| l.tenant.clone()).collect();
+        let mut tenants: Vec<Name> = settings
+            .listeners
+            .iter()
+            .map(|l| l.tenant.clone())
+            .collect();
         tenants.sort();
         tenants.dedup();
         let shards = usize::from(settings.shards.max(1));
@@ -68,14 +72,25 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             next_worker: AtomicU32::new(0),
-            connections: settings.listeners.iter().map(|_| AtomicUsize::new(0)).collect(),
+            connections: settings
+                .listeners
+                .iter()
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
             workers: watch::channel(0).0,
-            settings: GatewaySettings { shards: settings.shards.max(1), ..settings },
+            settings: GatewaySettings {
+                shards: settings.shards.max(1),
+                ..settings
+            },
         });
         let threads = (0..context.settings.shards)
             .map(|index| start_shard(context.clone(), index))
             .collect::<io::Result<_>>()?;
-        Ok(Self { context, threads, turn: AtomicUsize::new(0) })
+        Ok(Self {
+            context,
+            threads,
+            turn: AtomicUsize::new(0),
+        })
     }
 
     /// How many workers have a link and have said what they serve.
@@ -89,7 +104,7 @@ impl Gateway {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let place = turn % self.context.inboxes.len();
         if let Some(inbox) = self.context.inboxes.get(place) {
-            inbox.push(Parcel::Link(Box::new(link)));
+            inbox.push(Parcel::Arrival(Arrival::Link(Box::new(link))));
         }
     }
 
@@ -104,7 +119,8 @@ impl Gateway {
     ) {
         let accepting = stop.child_token();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let accept = listener::clients(self.context.clone(), listener, index, accepting.clone());
+            let accept =
+                listener::clients(self.context.clone(), listener, index, accepting.clone());
             tokio::spawn(accept);
         }
         // Workers may come until the very end: somebody must take the last closes.
@@ -134,13 +150,22 @@ impl Gateway {
         let deadline = Instant::now() + self.context.settings.shutdown;
         let half = Instant::now() + self.context.settings.shutdown / 2;
         self.context.all(|| Parcel::Quiesce);
-        self.until(half, |status| status.events.load(Ordering::Acquire) == 0).await;
+        self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
+            .await;
         self.context.all(|| Parcel::GoAway);
-        self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0).await;
-        let left: usize =
-            self.context.statuses.iter().map(|status| status.lanes.load(Ordering::Acquire)).sum();
+        self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0)
+            .await;
+        let left: usize = self
+            .context
+            .statuses
+            .iter()
+            .map(|status| status.lanes.load(Ordering::Acquire))
+            .sum();
         if left > 0 {
-            tracing::warn!(clients = left, "the end came before these closes were committed");
+            tracing::warn!(
+                clients = left,
+                "the end came before these closes were committed"
+            );
         }
     }
 
@@ -156,11 +181,15 @@ impl Gateway {
 }
 
 fn start_shard(context: Arc<Context>, index: u16) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-        let local = LocalSet::new();
-        local.block_on(&runtime, async move {
-            shard::run(Shard::new(context, index)).await;
-        });
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async move {
+                shard::run(Shard::new(context, index)).await;
+            });
+        })
 }

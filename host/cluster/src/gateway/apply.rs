@@ -45,11 +45,29 @@ pub fn apply(
 ) {
     let own = |client: &ClientId| own(gateway, *client);
     match effect {
-        Effect::Send { to, message, except } => {
-            send(hub, gateway, to, &Outgoing::message(message), except, outlet);
+        Effect::Send {
+            to,
+            message,
+            except,
+        } => {
+            send(
+                hub,
+                gateway,
+                to,
+                &Outgoing::message(message),
+                except,
+                outlet,
+            );
         }
         Effect::SendRaw { to, bytes, except } => {
-            send(hub, gateway, to, &Outgoing::raw(bytes.bytes()), except, outlet);
+            send(
+                hub,
+                gateway,
+                to,
+                &Outgoing::raw(bytes.bytes()),
+                except,
+                outlet,
+            );
         }
         Effect::Close { client, farewell } => {
             if let Some(connection) = own(client).filter(|c| hub.client(*c).is_some()) {
@@ -57,7 +75,12 @@ pub fn apply(
             }
         }
         Effect::CloseUid { uid, farewell } => {
-            let members: Vec<u32> = hub.uid_members(uid).into_iter().flatten().copied().collect();
+            let members: Vec<u32> = hub
+                .uid_members(uid)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
             close(&members, farewell.as_ref(), outlet);
         }
         Effect::Destroy { client } => {
@@ -87,12 +110,7 @@ fn own(gateway: SocketAddrV4, client: ClientId) -> Option<u32> {
 }
 
 /// The effects that change one client's entry in the hub.
-fn change(
-    hub: &mut Hub,
-    connection: u32,
-    effect: &Effect,
-    outlet: &mut (impl Outlet + ?Sized),
-) {
+fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Outlet + ?Sized)) {
     let result = match effect {
         Effect::BindUid { uid, .. } => hub.bind_uid(connection, uid),
         Effect::UnbindUid { .. } => hub.unbind_uid(connection),
@@ -116,11 +134,7 @@ fn change(
     }
 }
 
-fn close(
-    connections: &[u32],
-    farewell: Option<&Message>,
-    outlet: &mut (impl Outlet + ?Sized),
-) {
+fn close(connections: &[u32], farewell: Option<&Message>, outlet: &mut (impl Outlet + ?Sized)) {
     let farewell = farewell.map(Outgoing::message);
     for connection in connections {
         outlet.close(*connection, farewell.as_ref());
@@ -135,7 +149,10 @@ fn send(
     except: &[ClientId],
     outlet: &mut (impl Outlet + ?Sized),
 ) {
-    let except: Members = except.iter().filter_map(|client| own(gateway, *client)).collect();
+    let except: Members = except
+        .iter()
+        .filter_map(|client| own(gateway, *client))
+        .collect();
     let mut deliver = |connection: u32| {
         if except.is_empty() || !except.contains(&connection) {
             outlet.send(connection, message);
@@ -143,7 +160,9 @@ fn send(
     };
     match to {
         Recipients::Client(client) => {
-            own(gateway, *client).filter(|c| hub.client(*c).is_some()).map(deliver);
+            own(gateway, *client)
+                .filter(|c| hub.client(*c).is_some())
+                .map(deliver);
         }
         Recipients::Clients(clients) => {
             let known = clients.iter().filter_map(|client| own(gateway, *client));
@@ -163,7 +182,11 @@ fn union<'a>(
     deliver: &mut impl FnMut(u32),
 ) {
     if let [name] = names {
-        return members(name).into_iter().flatten().copied().for_each(deliver);
+        return members(name)
+            .into_iter()
+            .flatten()
+            .copied()
+            .for_each(deliver);
     }
     let mut all = Members::default();
     for name in names {
@@ -195,7 +218,8 @@ mod tests {
     impl Outlet for Recorder {
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
             let bytes = message.encoded(Transport::Tcp);
-            self.sent.push((connection, String::from_utf8_lossy(&bytes).into_owned()));
+            self.sent
+                .push((connection, String::from_utf8_lossy(&bytes).into_owned()));
         }
         fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
             self.closed.push((connection, farewell.is_some()));
@@ -230,7 +254,16 @@ mod tests {
     fn sent(to: Recipients, except: Vec<ClientId>) -> Vec<u32> {
         let message = Message::Text(b"m".to_vec().into());
         let mut recorder = Recorder::default();
-        apply(&mut hub(), GATEWAY, &Effect::Send { to, message, except }, &mut recorder);
+        apply(
+            &mut hub(),
+            GATEWAY,
+            &Effect::Send {
+                to,
+                message,
+                except,
+            },
+            &mut recorder,
+        );
         let mut connections: Vec<u32> = recorder.sent.iter().map(|(c, _)| *c).collect();
         connections.sort_unstable();
         connections
@@ -238,7 +271,10 @@ mod tests {
 
     #[test]
     fn overlapping_groups_deliver_once() {
-        assert_eq!(sent(Recipients::Groups(vec!["a".into(), "b".into()]), vec![]), [1, 2, 3]);
+        assert_eq!(
+            sent(Recipients::Groups(vec!["a".into(), "b".into()]), vec![]),
+            [1, 2, 3]
+        );
     }
 
     #[test]
@@ -253,17 +289,42 @@ mod tests {
     #[test]
     fn an_except_list_leaves_out_its_clients() {
         assert_eq!(sent(Recipients::Everyone, vec![id(2), id(3)]), [1, 4]);
-        assert_eq!(sent(Recipients::Uids(vec!["u".into(), "none".into()]), vec![]), [4]);
+        assert_eq!(
+            sent(Recipients::Uids(vec!["u".into(), "none".into()]), vec![]),
+            [4]
+        );
     }
 
     #[test]
     fn a_session_change_is_told_and_a_limit_is_reported() {
         let mut hub = hub();
         let mut recorder = Recorder::default();
-        let change = SessionChange::Set { key: "k".into(), value: "1".into() };
-        apply(&mut hub, GATEWAY, &Effect::Session { client: id(1), change }, &mut recorder);
-        let change = SessionChange::Set { key: "k".into(), value: "1".repeat(70_000) };
-        apply(&mut hub, GATEWAY, &Effect::Session { client: id(1), change }, &mut recorder);
+        let change = SessionChange::Set {
+            key: "k".into(),
+            value: "1".into(),
+        };
+        apply(
+            &mut hub,
+            GATEWAY,
+            &Effect::Session {
+                client: id(1),
+                change,
+            },
+            &mut recorder,
+        );
+        let change = SessionChange::Set {
+            key: "k".into(),
+            value: "1".repeat(70_000),
+        };
+        apply(
+            &mut hub,
+            GATEWAY,
+            &Effect::Session {
+                client: id(1),
+                change,
+            },
+            &mut recorder,
+        );
         assert_eq!(recorder.changed, [(1, Changed::Session)]);
         assert_eq!(recorder.refused, [Refused::Session]);
     }
@@ -272,7 +333,10 @@ mod tests {
     fn closing_a_uid_closes_all_its_clients_with_the_farewell() {
         let farewell = Some(Message::Text(b"bye".to_vec().into()));
         let mut recorder = Recorder::default();
-        let effect = Effect::CloseUid { uid: "u".into(), farewell };
+        let effect = Effect::CloseUid {
+            uid: "u".into(),
+            farewell,
+        };
         apply(&mut hub(), GATEWAY, &effect, &mut recorder);
         assert_eq!(recorder.closed, [(4, true)]);
     }

@@ -116,7 +116,8 @@ impl Connection {
         let mut outbound = self.outbound.borrow_mut();
         while !outbound.is_empty() {
             let written = GATHER.with_borrow_mut(|scratch| {
-                self.socket.try_write(outbound.next_write(scratch, GATHER_BYTES))
+                self.socket
+                    .try_write(outbound.next_write(scratch, GATHER_BYTES))
             });
             match written {
                 Ok(count) => outbound.wrote(count),
@@ -137,7 +138,9 @@ impl Connection {
             if self.listener.transport == Transport::WebSocket {
                 // Past its bound too: the farewell is the last that it takes.
                 let frame = close_frame(code);
-                self.outbound.borrow_mut().push(frame, usize::MAX, self.listener.queue_policy);
+                self.outbound
+                    .borrow_mut()
+                    .push(frame, usize::MAX, self.listener.queue_policy);
             }
             self.phase.set(Phase::Closing);
             self.wake.notify_one();

@@ -45,7 +45,12 @@ impl Stream {
             return Err(Full);
         }
         self.last += 1;
-        let forward = Forward { shard, sequence: self.last, tenant, effects };
+        let forward = Forward {
+            shard,
+            sequence: self.last,
+            tenant,
+            effects,
+        };
         self.bytes += bytes;
         self.unacknowledged.push_back((forward.clone(), bytes));
         Ok(forward)

@@ -14,9 +14,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    CONTENT_TYPE, COOKIE, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
+use hyper::header::{CONTENT_TYPE, COOKIE, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -67,7 +65,10 @@ pub(super) async fn welcome(
     socket: TcpStream,
     address: SocketAddr,
 ) {
-    let place = Place { context: shard.context.clone(), listener: index };
+    let place = Place {
+        context: shard.context.clone(),
+        listener: index,
+    };
     let peer = Peer {
         address,
         transport: listener.transport,
@@ -79,7 +80,14 @@ pub(super) async fn welcome(
     }
     // Boxed, so that the long life of the client does not carry the handshake's state.
     if let Some((socket, request, early)) = Box::pin(upgrade(&listener, socket)).await {
-        shard.client_connected(socket, &listener, peer, Some(Box::new(request)), &early, place);
+        shard.client_connected(
+            socket,
+            &listener,
+            peer,
+            Some(Box::new(request)),
+            &early,
+            place,
+        );
     }
 }
 
@@ -91,15 +99,23 @@ async fn upgrade(
     let upgraded: Rc<RefCell<Option<HttpRequest>>> = Rc::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (listener, upgraded) = (listener.clone(), upgraded.clone());
-        async move { Ok::<_, Infallible>(answer(&listener, request, &upgraded).await) }
+        // Boxed, because the connection must be movable to be taken apart after the upgrade.
+        Box::pin(async move { Ok::<_, Infallible>(answer(&listener, request, &upgraded).await) })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(listener.handshake)
         .max_buf_size(listener.handshake_bytes_max.max(HYPER_BYTES_MIN))
         .serve_connection(TokioIo::new(socket), service);
-    let served = timeout(HTTP_LIFE, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
-    if let Err(error) = served.map_err(|_| None).and_then(|served| served.map_err(Some)) {
+    let served = timeout(
+        HTTP_LIFE,
+        poll_fn(|cx| connection.poll_without_shutdown(cx)),
+    )
+    .await;
+    if let Err(error) = served
+        .map_err(|_| None)
+        .and_then(|served| served.map_err(Some))
+    {
         tracing::debug!(listener = %listener.name, ?error, "no HTTP request was completed");
         return None;
     }
@@ -136,7 +152,9 @@ async fn answer(
                 StatusCode::UPGRADE_REQUIRED,
                 "This address speaks WebSocket: connect with a WebSocket client.\n".to_owned(),
             );
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            response
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static("websocket"));
             response
         }
     }
@@ -152,17 +170,27 @@ fn accept(
         let reason = format!("There is no WebSocket at {path}: connect to {only}.\n");
         return Err((StatusCode::NOT_FOUND, reason));
     }
-    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    let origin = request
+        .headers()
+        .get(ORIGIN)
+        .and_then(|origin| origin.to_str().ok());
     if !listener.origins.is_empty()
         && !origin.is_some_and(|origin| listener.origins.iter().any(|known| known == origin))
     {
         let reason = "This origin may not connect: see the listener's `origins`.\n".to_owned();
         return Err((StatusCode::FORBIDDEN, reason));
     }
-    let mut response = create_response_with_body(request, || text_body(String::new()))
-        .map_err(|error| (StatusCode::BAD_REQUEST, format!("Not a WebSocket upgrade: {error}.\n")))?;
+    let mut response =
+        create_response_with_body(request, || text_body(String::new())).map_err(|error| {
+            (
+                StatusCode::BAD_REQUEST,
+                format!("Not a WebSocket upgrade: {error}.\n"),
+            )
+        })?;
     if let Some(protocol) = subprotocol(listener, request) {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(response)
 }
@@ -177,7 +205,10 @@ fn subprotocol(listener: &ListenerSettings, request: &Request<Incoming>) -> Opti
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    let chosen = listener.subprotocols.iter().find(|ours| offered.contains(&ours.as_str()))?;
+    let chosen = listener
+        .subprotocols
+        .iter()
+        .find(|ours| offered.contains(&ours.as_str()))?;
     HeaderValue::from_str(chosen).ok()
 }
 
@@ -186,7 +217,10 @@ fn describe(request: &Request<Incoming>) -> HttpRequest {
     let headers = request.headers().iter();
     let headers: Vec<(String, String)> = headers
         .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         })
         .collect();
     let cookies = request.headers().get_all(COOKIE).iter();
@@ -210,7 +244,10 @@ fn query(query: &str) -> Vec<(String, String)> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
+            (
+                decode(&name.replace('+', " ")),
+                decode(&value.replace('+', " ")),
+            )
         })
         .collect()
 }
@@ -222,14 +259,17 @@ fn decode(text: &str) -> String {
 fn text(status: StatusCode, body: String) -> Response<Body> {
     let mut response = Response::new(text_body(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
 fn text_body(body: String) -> Body {
-    Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync()
+    Full::new(Bytes::from(body))
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 #[cfg(test)]

@@ -27,7 +27,10 @@ pub struct HubLimits {
 
 impl Default for HubLimits {
     fn default() -> Self {
-        Self { groups_per_client_max: 1000, session_bytes_max: 64 << 10 }
+        Self {
+            groups_per_client_max: 1000,
+            session_bytes_max: 64 << 10,
+        }
     }
 }
 
@@ -67,8 +70,15 @@ impl Client {
     /// Its session as it is now.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {
-        let entries = self.session.as_deref().map(SessionEntries::from).unwrap_or_default();
-        SessionSnapshot { version: self.session_version, entries }
+        let entries = self
+            .session
+            .as_deref()
+            .map(SessionEntries::from)
+            .unwrap_or_default();
+        SessionSnapshot {
+            version: self.session_version,
+            entries,
+        }
     }
 }
 
@@ -85,7 +95,10 @@ impl Hub {
     /// An empty hub.
     #[must_use]
     pub fn new(limits: HubLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// Adds a client that has no uid, groups or session yet.
@@ -163,7 +176,9 @@ impl Hub {
     /// [`Refused::Offline`]
     pub fn unbind_uid(&mut self, connection: u32) -> Result<bool, Refused> {
         let client = self.clients.get_mut(&connection).ok_or(Refused::Offline)?;
-        let Some(uid) = client.uid.take() else { return Ok(false) };
+        let Some(uid) = client.uid.take() else {
+            return Ok(false);
+        };
         forget(&mut self.uids, &uid, connection);
         Ok(true)
     }
@@ -174,12 +189,17 @@ impl Hub {
     /// [`Refused::Offline`] or [`Refused::Groups`]
     pub fn join(&mut self, connection: u32, group: &Name) -> Result<bool, Refused> {
         let client = self.clients.get_mut(&connection).ok_or(Refused::Offline)?;
-        let Err(place) = client.groups.binary_search(group) else { return Ok(false) };
+        let Err(place) = client.groups.binary_search(group) else {
+            return Ok(false);
+        };
         if client.groups.len() >= self.limits.groups_per_client_max {
             return Err(Refused::Groups);
         }
         client.groups.insert(place, group.clone());
-        self.groups.entry(group.clone()).or_default().insert(connection);
+        self.groups
+            .entry(group.clone())
+            .or_default()
+            .insert(connection);
         Ok(true)
     }
 
@@ -189,7 +209,9 @@ impl Hub {
     /// [`Refused::Offline`]
     pub fn leave(&mut self, connection: u32, group: &Name) -> Result<bool, Refused> {
         let client = self.clients.get_mut(&connection).ok_or(Refused::Offline)?;
-        let Ok(place) = client.groups.binary_search(group) else { return Ok(false) };
+        let Ok(place) = client.groups.binary_search(group) else {
+            return Ok(false);
+        };
         client.groups.remove(place);
         forget(&mut self.groups, group, connection);
         Ok(true)
@@ -297,7 +319,10 @@ mod tests {
             Command::Leave(c, n) => drop(hub.leave(*c, &name(*n))),
             Command::Ungroup(n) => drop(hub.ungroup(&name(*n))),
             Command::Set(c, n, length) => {
-                let change = SessionChange::Set { key: name(*n), value: "1".repeat(*length) };
+                let change = SessionChange::Set {
+                    key: name(*n),
+                    value: "1".repeat(*length),
+                };
                 let before = hub.client(*c).map(Client::snapshot);
                 if hub.change_session(*c, &change) == Err(Refused::Session) {
                     assert_eq!(hub.client(*c).map(Client::snapshot), before);
@@ -322,9 +347,15 @@ mod tests {
             }
         }
         let uids: usize = hub.uids.values().map(IndexSet::len).sum();
-        assert_eq!(uids, hub.clients.values().filter(|c| c.uid.is_some()).count());
+        assert_eq!(
+            uids,
+            hub.clients.values().filter(|c| c.uid.is_some()).count()
+        );
         let groups: usize = hub.groups.values().map(IndexSet::len).sum();
-        assert_eq!(groups, hub.clients.values().map(|c| c.groups.len()).sum::<usize>());
+        assert_eq!(
+            groups,
+            hub.clients.values().map(|c| c.groups.len()).sum::<usize>()
+        );
         for client in hub.clients.values() {
             assert!(client.groups.is_sorted());
             assert!(client.groups.len() <= hub.limits.groups_per_client_max);
@@ -377,12 +408,24 @@ mod tests {
 
     #[test]
     fn a_session_over_its_limit_stays_as_it_was() {
-        let mut hub = Hub::new(HubLimits { groups_per_client_max: 1, session_bytes_max: 8 });
+        let mut hub = Hub::new(HubLimits {
+            groups_per_client_max: 1,
+            session_bytes_max: 8,
+        });
         hub.insert(1);
-        let set = |value: &str| SessionChange::Set { key: "k".into(), value: value.to_owned() };
+        let set = |value: &str| SessionChange::Set {
+            key: "k".into(),
+            value: value.to_owned(),
+        };
         hub.change_session(1, &set("1")).unwrap();
-        assert_eq!(hub.change_session(1, &set("12345678")), Err(Refused::Session));
+        assert_eq!(
+            hub.change_session(1, &set("12345678")),
+            Err(Refused::Session)
+        );
         let snapshot = hub.client(1).unwrap().snapshot();
-        assert_eq!((snapshot.version, snapshot.entries), (1, vec![("k".into(), "1".to_owned())]));
+        assert_eq!(
+            (snapshot.version, snapshot.entries),
+            (1, vec![("k".into(), "1".to_owned())])
+        );
     }
 }

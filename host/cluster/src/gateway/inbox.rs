@@ -20,15 +20,22 @@ use crate::membership::Members;
 /// Parcels that may wait before links stop reading.
 const ROOM: usize = 8192;
 
-/// Something for a shard.
+/// Somebody who has connected.
 #[derive(Debug)]
-pub(super) enum Parcel {
-    /// A client has connected to this listener.
+pub(super) enum Arrival {
+    /// A client, at this listener.
     Client { socket: TcpStream, listener: usize },
-    /// A node has connected and must be authenticated.
+    /// A node that must be authenticated.
     Node(TcpStream),
     /// A link that is authenticated, of this process.
     Link(Box<Link>),
+}
+
+/// Something for a shard.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    /// Somebody has connected.
+    Arrival(Arrival),
     /// A worker is there, or serves other tenants than before.
     Worker(Arc<WorkerLink>),
     /// How busy a worker is.
@@ -40,13 +47,22 @@ pub(super) enum Parcel {
     /// Commits of this shard's events.
     Commits(WorkerKey, Vec<Commit>),
     /// Effects of other shards and gateways.
-    Effects { tenant: Name, effects: Arc<Vec<Effect>> },
+    Effects {
+        tenant: Name,
+        effects: Arc<Vec<Effect>>,
+    },
     /// Effects of an event whose home is lost: this shard applies and forwards them.
     Adopt { tenant: Name, effects: Vec<Effect> },
     /// There is a link to another gateway.
-    PeerUp { incarnation: Incarnation, sender: LinkSender },
+    PeerUp {
+        incarnation: Incarnation,
+        sender: LinkSender,
+    },
     /// Another gateway has this shard's forwards up to this number.
-    PeerAck { incarnation: Incarnation, sequence: u64 },
+    PeerAck {
+        incarnation: Incarnation,
+        sequence: u64,
+    },
     /// The view has changed.
     Members(Arc<Members>),
     /// Read no more from clients.
@@ -77,7 +93,10 @@ impl Inbox {
     }
 
     fn len(&self) -> usize {
-        self.parcels.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.parcels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Waits until a source may add more.

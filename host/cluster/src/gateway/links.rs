@@ -20,7 +20,9 @@ use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
 /// Authenticates a node that has connected, and serves its link.
 pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
     tokio::task::spawn_local(async move {
-        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let Ok(socket) = TcpStream::from_std(socket) else {
+            return;
+        };
         let address = socket.peer_addr().ok();
         let context = shard.context.clone();
         let accepted = link::accept(socket, &context.identity, &context.settings.link);
@@ -37,9 +39,17 @@ pub(super) fn serve(shard: Rc<Shard>, link: Link) {
 }
 
 async fn run(shard: Rc<Shard>, link: Link) {
-    let Link { peer, sender, receiver } = link;
+    let Link {
+        peer,
+        sender,
+        receiver,
+    } = link;
     let end = match peer.role {
-        Role::Worker => WorkerTask::new(shard, peer.clone(), sender).run(receiver).await,
+        Role::Worker => {
+            WorkerTask::new(shard, peer.clone(), sender)
+                .run(receiver)
+                .await
+        }
         Role::Gateway => forwards(&shard, &peer, &sender, receiver).await,
         Role::Register => {
             sender.refuse(Refusal::WrongRole(peer.role.name().to_owned()));
@@ -69,7 +79,16 @@ impl WorkerTask {
         let shards = context.inboxes.len();
         let others = vec![Vec::new(); shards];
         let undrained = Arc::new(AtomicUsize::new(shards));
-        Self { shard, node, sender, key, undrained, announced: false, adopted: 0, others }
+        Self {
+            shard,
+            node,
+            sender,
+            key,
+            undrained,
+            announced: false,
+            adopted: 0,
+            others,
+        }
     }
 
     async fn run(mut self, mut receiver: LinkReceiver) -> LinkEnd {
@@ -96,23 +115,20 @@ impl WorkerTask {
         let context = self.shard.context.clone();
         let mut own = Vec::new();
         for frame in frames.drain(..) {
-            match frame {
-                Frame::Commit(commit) => {
-                    if commit.event.gateway != context.incarnation() {
-                        continue;
-                    }
-                    let shard = usize::from(commit.event.shard);
-                    if shard == usize::from(self.shard.index) {
-                        own.push(commit);
-                    } else if let Some(list) = self.others.get_mut(shard) {
-                        list.push(commit);
-                    }
+            if let Frame::Commit(commit) = frame {
+                if commit.event.gateway != context.incarnation() {
+                    continue;
                 }
-                other => {
-                    // What was sent before must have been applied before.
-                    self.hand_over(&mut own);
-                    self.frame(other);
+                let shard = usize::from(commit.event.shard);
+                if shard == usize::from(self.shard.index) {
+                    own.push(commit);
+                } else if let Some(list) = self.others.get_mut(shard) {
+                    list.push(commit);
                 }
+            } else {
+                // What was sent before must have been applied before.
+                self.hand_over(&mut own);
+                self.frame(frame);
             }
         }
         self.hand_over(&mut own);
@@ -135,7 +151,11 @@ impl WorkerTask {
             Frame::Announce(announcement) => self.announce(announcement),
             Frame::Load(load) => context.all(|| Parcel::Load(self.key, load)),
             Frame::Drain => context.all(|| Parcel::Draining(self.key)),
-            Frame::Adopt { sequence, tenant, effects } => {
+            Frame::Adopt {
+                sequence,
+                tenant,
+                effects,
+            } => {
                 if sequence > self.adopted {
                     self.adopted = sequence;
                     if let Some(inbox) = context.inboxes.get(usize::from(self.shard.index)) {
@@ -162,11 +182,14 @@ impl WorkerTask {
 
     fn announce(&mut self, announcement: Announcement) {
         let context = &self.shard.context;
-        let tenants: Vec<_> = announcement.serving.iter().map(|s| s.tenant.to_string()).collect();
+        let tenants: Vec<_> = announcement
+            .serving
+            .iter()
+            .map(|s| s.tenant.to_string())
+            .collect();
         tracing::info!(worker = %self.node.name, ?tenants, "worker serves");
         let link = Arc::new(WorkerLink {
             key: self.key,
-            node: self.node.clone(),
             sender: self.sender.clone(),
             announcement,
             undrained: self.undrained.clone(),
@@ -204,7 +227,10 @@ async fn forwards(
             let ack = (forward.shard, forward.sequence);
             arrived.retain(|(stream, _)| *stream != ack.0);
             arrived.push(ack);
-            let mut received = context.received.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut received = context
+                .received
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if received.is_new(peer.incarnation, forward.shard, forward.sequence) {
                 spread(shard, forward);
             }
@@ -224,7 +250,10 @@ fn spread(shard: &Shard, forward: Forward) {
     for (index, inbox) in context.inboxes.iter().enumerate() {
         if only.is_none_or(|only| only == index) {
             let tenant = forward.tenant.clone();
-            inbox.push(Parcel::Effects { tenant, effects: effects.clone() });
+            inbox.push(Parcel::Effects {
+                tenant,
+                effects: effects.clone(),
+            });
         }
     }
 }
@@ -233,7 +262,9 @@ fn spread(shard: &Shard, forward: Forward) {
 fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
     let mut only = None;
     for effect in effects {
-        let Scope::Client(client) = effect.scope() else { return None };
+        let Scope::Client(client) = effect.scope() else {
+            return None;
+        };
         let owner = shard.context.shard_of(client.connection);
         if only.is_some_and(|only| only != owner) {
             return None;

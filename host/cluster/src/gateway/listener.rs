@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::inbox::Parcel;
+use super::inbox::{Arrival, Parcel};
 use super::shard::Context;
 
 /// How long an accept loop rests when the process has no descriptors left.
@@ -22,11 +22,19 @@ pub(super) async fn clients(
     index: usize,
     stop: CancellationToken,
 ) {
-    let Some(settings) = context.settings.listeners.get(index).cloned() else { return };
+    let Some(settings) = context.settings.listeners.get(index).cloned() else {
+        return;
+    };
     let refused = metrics::counter!("tidegate_gateway_refused_connections_total");
     accept(listener, stop, |turn, socket| {
-        let all: usize = context.connections.iter().map(|count| count.load(Ordering::Acquire)).sum();
-        let Some(count) = context.connections.get(index) else { return };
+        let all: usize = context
+            .connections
+            .iter()
+            .map(|count| count.load(Ordering::Acquire))
+            .sum();
+        let Some(count) = context.connections.get(index) else {
+            return;
+        };
         let room = count.load(Ordering::Acquire) < settings.connections_max
             && all < context.settings.connections_max;
         // Dropping the socket is the only answer that costs a full gateway nothing.
@@ -35,7 +43,14 @@ pub(super) async fn clients(
             return;
         };
         count.fetch_add(1, Ordering::AcqRel);
-        give(&context, turn, Parcel::Client { socket, listener: index });
+        give(
+            &context,
+            turn,
+            Arrival::Client {
+                socket,
+                listener: index,
+            },
+        );
     })
     .await;
 }
@@ -44,15 +59,15 @@ pub(super) async fn clients(
 pub(super) async fn nodes(context: Arc<Context>, listener: TcpListener, stop: CancellationToken) {
     accept(listener, stop, |turn, socket| {
         if let Ok(socket) = socket.into_std() {
-            give(&context, turn, Parcel::Node(socket));
+            give(&context, turn, Arrival::Node(socket));
         }
     })
     .await;
 }
 
-fn give(context: &Context, turn: usize, parcel: Parcel) {
+fn give(context: &Context, turn: usize, arrival: Arrival) {
     if let Some(inbox) = context.inboxes.get(turn % context.inboxes.len()) {
-        inbox.push(parcel);
+        inbox.push(Parcel::Arrival(arrival));
     }
 }
 

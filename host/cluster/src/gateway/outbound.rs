@@ -68,9 +68,10 @@ impl<'a> Outgoing<'a> {
         let payload = message.payload().bytes();
         match transport {
             Transport::Tcp => payload.clone(),
-            Transport::WebSocket => {
-                self.web_socket.get_or_init(|| web_socket_frame(message)).clone()
-            }
+            Transport::WebSocket => self
+                .web_socket
+                .get_or_init(|| web_socket_frame(message))
+                .clone(),
             Transport::TextLines => self.lines.get_or_init(|| line(payload)).clone(),
             Transport::LengthPrefixed => self.prefixed.get_or_init(|| prefixed(payload)).clone(),
         }
@@ -174,7 +175,11 @@ impl Outbound {
         }
         self.bytes += part.len();
         self.parts.push_back(part);
-        if dropped > 0 { Queued::Dropped { messages: dropped } } else { Queued::Waits { first } }
+        if dropped > 0 {
+            Queued::Dropped { messages: dropped }
+        } else {
+            Queued::Waits { first }
+        }
     }
 
     /// Never drops the front once part of it is written: the client would see half a frame.
@@ -261,7 +266,10 @@ mod tests {
         let outgoing = Outgoing::message(&message);
         assert_eq!(&outgoing.encoded(Transport::WebSocket)[..], b"\x81\x02hi");
         assert_eq!(&outgoing.encoded(Transport::TextLines)[..], b"hi\n");
-        assert_eq!(&outgoing.encoded(Transport::LengthPrefixed)[..], b"\0\0\0\x06hi");
+        assert_eq!(
+            &outgoing.encoded(Transport::LengthPrefixed)[..],
+            b"\0\0\0\x06hi"
+        );
         assert_eq!(&outgoing.encoded(Transport::Tcp)[..], b"hi");
     }
 
@@ -279,14 +287,21 @@ mod tests {
         let message = text("hello");
         let outgoing = Outgoing::message(&message);
         let first = outgoing.encoded(Transport::WebSocket);
-        assert_eq!(first.as_ptr(), outgoing.encoded(Transport::WebSocket).as_ptr());
+        assert_eq!(
+            first.as_ptr(),
+            outgoing.encoded(Transport::WebSocket).as_ptr()
+        );
     }
 
     #[test]
     fn drop_old_never_breaks_a_frame_that_is_half_written() {
         let mut queue = Outbound::default();
         for part in ["aaaa", "bbbb", "cccc"] {
-            queue.push(Bytes::from_static(part.as_bytes()), 12, QueuePolicy::DropOld);
+            queue.push(
+                Bytes::from_static(part.as_bytes()),
+                12,
+                QueuePolicy::DropOld,
+            );
         }
         queue.wrote(2);
         queue.push(Bytes::from_static(b"dd"), 10, QueuePolicy::DropOld);

@@ -47,8 +47,10 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
 
 /// A gateway that was lost for good sends nothing that would have to be recognised.
 fn forget_lost(context: &Context, view: &Members) {
-    let mut received =
-        context.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut received = context
+        .received
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     received.retain(|incarnation| !view.is_lost(incarnation));
 }
 
@@ -80,9 +82,16 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
 
 /// Hands the link to all shards and brings them the acknowledgements.
 async fn serve(context: &Context, link: Link) -> LinkEnd {
-    let Link { peer, sender, mut receiver } = link;
+    let Link {
+        peer,
+        sender,
+        mut receiver,
+    } = link;
     let incarnation = peer.incarnation;
-    context.all(|| Parcel::PeerUp { incarnation, sender: sender.clone() });
+    context.all(|| Parcel::PeerUp {
+        incarnation,
+        sender: sender.clone(),
+    });
     let mut frames = Vec::new();
     loop {
         if let Err(end) = receiver.recv(&mut frames).await {
@@ -92,7 +101,10 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
             if let Frame::ForwardAck { shard, sequence } = frame
                 && let Some(inbox) = context.inboxes.get(usize::from(shard))
             {
-                inbox.push(Parcel::PeerAck { incarnation, sequence });
+                inbox.push(Parcel::PeerAck {
+                    incarnation,
+                    sequence,
+                });
             }
         }
     }

@@ -96,7 +96,13 @@ pub struct Lanes {
 impl Lanes {
     /// Opens the lane of a new client.
     pub fn open(&mut self, connection: u32, tenant: u16) {
-        self.lanes.insert(connection, Lane { tenant, ..Lane::default() });
+        self.lanes.insert(
+            connection,
+            Lane {
+                tenant,
+                ..Lane::default()
+            },
+        );
     }
 
     /// Whether this client's number is still taken.
@@ -161,7 +167,9 @@ impl Lanes {
     /// Whether nothing of a lane is under way.
     #[must_use]
     pub fn is_idle(&self, connection: u32) -> bool {
-        self.lanes.get(&connection).is_none_or(|lane| lane.under_way == 0)
+        self.lanes
+            .get(&connection)
+            .is_none_or(|lane| lane.under_way == 0)
     }
 
     /// Whether a handler has seen, or may have seen, the client's connect, and its close is still
@@ -176,7 +184,9 @@ impl Lanes {
 
     /// Adds an event at the end of a lane.
     pub fn push(&mut self, connection: u32, kind: EventKind) {
-        let Some(lane) = self.lanes.get_mut(&connection) else { return };
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return;
+        };
         let mut bytes = EVENT_BYTES;
         kind.carry(&mut |payload| bytes += payload.len());
         self.sequence += 1;
@@ -196,8 +206,12 @@ impl Lanes {
     /// each other to one worker without waiting for commits.
     #[must_use]
     pub fn is_ready(&self, connection: u32, binds: bool) -> bool {
-        let Some(lane) = self.lanes.get(&connection) else { return false };
-        let Some(next) = lane.events.get(lane.under_way) else { return false };
+        let Some(lane) = self.lanes.get(&connection) else {
+            return false;
+        };
+        let Some(next) = lane.events.get(lane.under_way) else {
+            return false;
+        };
         if lane.under_way == 0 {
             return true;
         }
@@ -211,7 +225,10 @@ impl Lanes {
     /// Whether the lane's next event is the close.
     #[must_use]
     pub fn closes_next(&self, connection: u32) -> bool {
-        let next = self.lanes.get(&connection).and_then(|lane| lane.events.get(lane.under_way));
+        let next = self
+            .lanes
+            .get(&connection)
+            .and_then(|lane| lane.events.get(lane.under_way));
         next.is_some_and(|next| matches!(next.kind, EventKind::Close(_)))
     }
 
@@ -221,11 +238,16 @@ impl Lanes {
         connection: u32,
         complete: impl FnOnce(&mut tidegate_wire::event::Closed) -> SessionSnapshot,
     ) {
-        let Some(lane) = self.lanes.get_mut(&connection) else { return };
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return;
+        };
         if lane.last_session.is_some() {
             return;
         }
-        let next = lane.events.get_mut(lane.under_way).map(|waiting| &mut waiting.kind);
+        let next = lane
+            .events
+            .get_mut(lane.under_way)
+            .map(|waiting| &mut waiting.kind);
         if let Some(EventKind::Close(closed)) = next {
             lane.last_session = Some(Box::new(complete(closed)));
         }
@@ -288,7 +310,10 @@ impl Lanes {
         lane.bytes -= bytes;
         self.bytes -= bytes;
         self.events -= 1;
-        Ok(Committed { bytes, kind: event.kind.name() })
+        Ok(Committed {
+            bytes,
+            kind: event.kind.name(),
+        })
     }
 
     /// Takes back the events that `worker` has of a lane: it returned one, or it is lost. They
@@ -367,7 +392,9 @@ impl Lanes {
 
     /// Ends a lane and says which workers know the client.
     pub fn remove(&mut self, connection: u32) -> Vec<WorkerKey> {
-        let Some(lane) = self.lanes.remove(&connection) else { return Vec::new() };
+        let Some(lane) = self.lanes.remove(&connection) else {
+            return Vec::new();
+        };
         self.bytes -= lane.bytes;
         self.events -= lane.events.len();
         let mut workers = lane.others;
@@ -389,7 +416,11 @@ mod tests {
 
     fn close() -> EventKind {
         let reason = CloseReason::Client;
-        EventKind::Close(Box::new(Closed { reason, uid: None, groups: vec![] }))
+        EventKind::Close(Box::new(Closed {
+            reason,
+            uid: None,
+            groups: vec![],
+        }))
     }
 
     fn lanes() -> Lanes {
@@ -404,13 +435,25 @@ mod tests {
         lanes.push(1, message(0));
         let first = lanes.send(1, 7).unwrap();
         assert_eq!(lanes.take_back(1, 7, true), Some((1, first.bytes)));
-        assert_eq!(lanes.commit(1, 7, first.sequence, first.attempt), Err(Stale));
+        assert_eq!(
+            lanes.commit(1, 7, first.sequence, first.attempt),
+            Err(Stale)
+        );
         let second = lanes.send(1, 8).unwrap();
-        assert_eq!((second.sequence, second.attempt, second.losses), (first.sequence, 1, 1));
+        assert_eq!(
+            (second.sequence, second.attempt, second.losses),
+            (first.sequence, 1, 1)
+        );
         assert!(second.with_session && second.with_custody);
-        assert_eq!(lanes.commit(1, 7, first.sequence, first.attempt), Err(Stale));
+        assert_eq!(
+            lanes.commit(1, 7, first.sequence, first.attempt),
+            Err(Stale)
+        );
         assert!(lanes.commit(1, 8, second.sequence, second.attempt).is_ok());
-        assert_eq!(lanes.commit(1, 8, second.sequence, second.attempt), Err(Stale));
+        assert_eq!(
+            lanes.commit(1, 8, second.sequence, second.attempt),
+            Err(Stale)
+        );
         assert_eq!((lanes.events(), lanes.bytes()), (0, 0));
     }
 

@@ -49,7 +49,11 @@ pub fn choose(router: Router, candidates: &[Candidate], rng: &mut impl Rng) -> O
                 let candidate = candidates.get(index)?;
                 Some((candidate.clients, candidate.queued_bytes))
             };
-            Some(if busy(second) < busy(first) { second } else { first })
+            Some(if busy(second) < busy(first) {
+                second
+            } else {
+                first
+            })
         }
     }
 }
@@ -62,7 +66,10 @@ mod tests {
     use super::*;
 
     fn candidate(clients: u64) -> Candidate {
-        Candidate { clients, queued_bytes: 0 }
+        Candidate {
+            clients,
+            queued_bytes: 0,
+        }
     }
 
     #[test]

@@ -17,7 +17,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
-use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer};
+use tidegate_wire::event::{
+    CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
+    Transport,
+};
 use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tokio::net::TcpStream;
@@ -130,8 +133,19 @@ struct State {
 impl Shard {
     pub(super) fn new(context: Arc<Context>, index: u16) -> Rc<Self> {
         let state = State::new(context.clone(), index);
-        let listeners = context.settings.listeners.iter().cloned().map(Rc::new).collect();
-        Rc::new(Self { context, index, listeners, state: RefCell::new(state) })
+        let listeners = context
+            .settings
+            .listeners
+            .iter()
+            .cloned()
+            .map(Rc::new)
+            .collect();
+        Rc::new(Self {
+            context,
+            index,
+            listeners,
+            state: RefCell::new(state),
+        })
     }
 
     pub(super) fn listener(&self, index: usize) -> Option<&Rc<ListenerSettings>> {
@@ -148,10 +162,15 @@ impl Shard {
         early: &bytes::Bytes,
         place: Place,
     ) {
-        let connection = self.state.borrow_mut().open(socket, listener, peer, request);
+        let connection = self
+            .state
+            .borrow_mut()
+            .open(socket, listener, peer, request);
         let codec = match listener.transport {
-            tidegate_wire::event::Transport::WebSocket => Codec::web_socket(&connection, early),
-            _ => Codec::plain(listener),
+            Transport::WebSocket => Codec::web_socket(&connection, early),
+            Transport::Tcp | Transport::TextLines | Transport::LengthPrefixed => {
+                Codec::plain(listener)
+            }
         };
         tokio::task::spawn_local(client::run(connection, codec, self.clone(), place));
     }
@@ -180,9 +199,18 @@ impl State {
     fn new(context: Arc<Context>, index: u16) -> Self {
         let mask = context.shard_mask();
         Self {
-            hubs: context.tenants.iter().map(|_| Hub::new(context.settings.hub)).collect(),
+            hubs: context
+                .tenants
+                .iter()
+                .map(|_| Hub::new(context.settings.hub))
+                .collect(),
             connections: FxHashMap::default(),
-            wheels: context.settings.listeners.iter().map(|_| Wheel::default()).collect(),
+            wheels: context
+                .settings
+                .listeners
+                .iter()
+                .map(|_| Wheel::default())
+                .collect(),
             lanes: Lanes::default(),
             workers: Workers::default(),
             unrouted: VecDeque::new(),
@@ -231,7 +259,10 @@ impl State {
     ) -> Rc<Connection> {
         let number = self.take_number();
         let tenants = &self.context.tenants;
-        let tenant = tenants.iter().position(|tenant| *tenant == listener.tenant).unwrap_or(0);
+        let tenant = tenants
+            .iter()
+            .position(|tenant| *tenant == listener.tenant)
+            .unwrap_or(0);
         let tenant = u16::try_from(tenant).unwrap_or(0);
         let connection = Rc::new(Connection::new(number, tenant, listener.clone(), socket));
         self.connections.insert(number, connection.clone());
@@ -241,7 +272,13 @@ impl State {
         self.wheel_in(listener, number);
         self.metrics.connected();
         self.lanes.open(number, tenant);
-        self.lanes.push(number, EventKind::Connect { peer: Box::new(peer), request });
+        self.lanes.push(
+            number,
+            EventKind::Connect {
+                peer: Box::new(peer),
+                request,
+            },
+        );
         self.pump(number);
         self.finish_turn();
         connection
@@ -249,7 +286,9 @@ impl State {
 
     fn wheel_in(&mut self, listener: &ListenerSettings, number: u32) {
         let listeners = &self.context.settings.listeners;
-        let place = listeners.iter().position(|other| other.address == listener.address);
+        let place = listeners
+            .iter()
+            .position(|other| other.address == listener.address);
         if let Some(wheel) = place.and_then(|place| self.wheels.get_mut(place)) {
             wheel.insert(number);
         }
@@ -260,7 +299,8 @@ impl State {
         let number = connection.number;
         self.metrics.message_in(message.payload().len());
         let served = || {
-            self.tenant_name(connection.tenant).is_some_and(|tenant| self.workers.serves(tenant))
+            self.tenant_name(connection.tenant)
+                .is_some_and(|tenant| self.workers.serves(tenant))
         };
         match self.context.settings.no_worker {
             NoWorker::Hold => {}
@@ -297,7 +337,8 @@ impl State {
         {
             connection.set_paused(false);
         }
-        let max = self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
+        let max =
+            self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
         if !self.held.is_empty() && self.lanes.bytes() <= max / 4 * 3 {
             for number in std::mem::take(&mut self.held) {
                 self.unhold(number);
@@ -313,7 +354,11 @@ impl State {
         let number = connection.number;
         self.connections.remove(&number);
         self.metrics.closed(reason);
-        let closed = Closed { reason, uid: None, groups: Vec::new() };
+        let closed = Closed {
+            reason,
+            uid: None,
+            groups: Vec::new(),
+        };
         self.lanes.push(number, EventKind::Close(Box::new(closed)));
         self.pump(number);
     }
@@ -322,7 +367,9 @@ impl State {
     fn pump(&mut self, number: u32) {
         let router = self.context.settings.router;
         while self.lanes.is_ready(number, router.binds()) {
-            let Some(tenant) = self.lanes.tenant(number) else { return };
+            let Some(tenant) = self.lanes.tenant(number) else {
+                return;
+            };
             let mut bound = self.lanes.worker(number);
             if let Some(worker) = bound
                 && (self.workers.is_draining(worker) || !router.binds())
@@ -333,7 +380,9 @@ impl State {
                 self.lanes.unbind(number, worker);
                 bound = None;
             }
-            let Some(name) = self.context.tenants.get(usize::from(tenant)) else { return };
+            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+                return;
+            };
             match self.workers.place(bound, name, router, &mut self.rng) {
                 workers::Place::Worker(worker) => self.send_event(number, tenant, worker),
                 workers::Place::Later(worker) => {
@@ -355,25 +404,39 @@ impl State {
     }
 
     fn send_event(&mut self, number: u32, tenant: u16, key: WorkerKey) {
-        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else { return };
+        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+            return;
+        };
         if self.lanes.closes_next(number) {
-            self.lanes.complete_close(number, |closed| match hub.remove(number) {
-                Some(client) => {
-                    closed.uid = client.uid().cloned();
-                    closed.groups = client.groups().to_vec();
-                    client.snapshot()
-                }
-                None => tidegate_wire::event::SessionSnapshot::default(),
-            });
+            self.lanes
+                .complete_close(number, |closed| match hub.remove(number) {
+                    Some(client) => {
+                        closed.uid = client.uid().cloned();
+                        closed.groups = client.groups().to_vec();
+                        client.snapshot()
+                    }
+                    None => SessionSnapshot::default(),
+                });
         }
-        let Some(name) = self.context.tenants.get(usize::from(tenant)) else { return };
-        let Some(worker) = self.workers.get(key) else { return };
-        let Some(place) = worker.place(name) else { return };
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = worker.place(name) else {
+            return;
+        };
         let sender = worker.link.sender.clone();
-        let Some(sending) = self.lanes.send(number, key) else { return };
+        let Some(sending) = self.lanes.send(number, key) else {
+            return;
+        };
         let session = sending.with_session.then(|| {
             let last = self.lanes.last_session(number).cloned();
-            Box::new(last.or_else(|| Some(hub.client(number)?.snapshot())).unwrap_or_default())
+            Box::new(
+                last.or_else(|| Some(hub.client(number)?.snapshot()))
+                    .unwrap_or_default(),
+            )
         });
         let client = self.client_id(number);
         let connects = matches!(sending.kind, EventKind::Connect { .. });
@@ -401,13 +464,19 @@ impl State {
 
     /// Tells a client's custodian what it would need to tell the close.
     fn tell_custody(&self, number: u32, key: WorkerKey) {
-        let Some(tenant) = self.lanes.tenant(number) else { return };
-        let Some(worker) = self.workers.get(key) else { return };
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
         let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
             return;
         };
         let hub = self.hubs.get(usize::from(tenant));
-        let Some(client) = hub.and_then(|hub| hub.client(number)) else { return };
+        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
+            return;
+        };
         let custody = Custody {
             tenant: place,
             client: self.client_id(number),
@@ -445,7 +514,9 @@ impl State {
     }
 
     fn ping(&mut self, listener: usize) {
-        let Some(wheel) = self.wheels.get_mut(listener) else { return };
+        let Some(wheel) = self.wheels.get_mut(listener) else {
+            return;
+        };
         for number in wheel.turn(|number| self.connections.contains_key(&number)) {
             if let Some(connection) = self.connections.get(&number).cloned()
                 && !super::timers::tick(&connection)

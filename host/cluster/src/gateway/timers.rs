@@ -28,7 +28,11 @@ pub(super) struct Wheel {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], turn: 0, next: 0 }
+        Self {
+            slots: vec![Vec::new(); SLOTS],
+            turn: 0,
+            next: 0,
+        }
     }
 }
 
@@ -43,7 +47,9 @@ impl Wheel {
     /// The clients of the next slot. Those that are no longer live are forgotten.
     pub(super) fn turn(&mut self, is_live: impl Fn(u32) -> bool) -> Vec<u32> {
         self.turn = (self.turn + 1) % SLOTS;
-        let Some(slot) = self.slots.get_mut(self.turn) else { return Vec::new() };
+        let Some(slot) = self.slots.get_mut(self.turn) else {
+            return Vec::new();
+        };
         slot.retain(|number| is_live(*number));
         slot.shrink_to(slot.len() * 2);
         slot.clone()
@@ -61,7 +67,9 @@ fn period(listener: &ListenerSettings) -> Duration {
 
 /// Turns one listener's wheel for ever.
 pub(super) async fn turn(shard: Rc<Shard>, listener: usize) {
-    let Some(settings) = shard.listener(listener).cloned() else { return };
+    let Some(settings) = shard.listener(listener).cloned() else {
+        return;
+    };
     // A wheel must turn even without pings, so that it forgets clients that are gone.
     let period = if settings.ping_interval.is_zero() {
         Duration::from_secs(60)
@@ -147,7 +155,9 @@ mod tests {
     fn a_wheel_gives_each_live_client_one_turn_per_round() {
         let mut wheel = Wheel::default();
         (0..100).for_each(|number| wheel.insert(number));
-        let mut seen: Vec<u32> = (0..SLOTS).flat_map(|_| wheel.turn(|n| n % 2 == 0)).collect();
+        let mut seen: Vec<u32> = (0..SLOTS)
+            .flat_map(|_| wheel.turn(|n| n % 2 == 0))
+            .collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..100).filter(|n| n % 2 == 0).collect::<Vec<_>>());
     }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rand::rngs::StdRng;
 use tidegate_wire::Name;
 use tidegate_wire::frame::{Announcement, Frame, Load};
-use tidegate_wire::membership::Node;
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
@@ -17,7 +16,6 @@ use crate::link::LinkSender;
 #[derive(Debug)]
 pub(super) struct WorkerLink {
     pub(super) key: WorkerKey,
-    pub(super) node: Node,
     pub(super) sender: LinkSender,
     pub(super) announcement: Announcement,
     /// Shards that have not yet counted themselves off in a drain.
@@ -49,7 +47,9 @@ impl Worker {
     /// The place of a tenant in the worker's announcement.
     pub(super) fn place(&self, tenant: &Name) -> Option<u16> {
         let serving = &self.link.announcement.serving;
-        let place = serving.iter().position(|serving| serving.tenant == *tenant)?;
+        let place = serving
+            .iter()
+            .position(|serving| serving.tenant == *tenant)?;
         u16::try_from(place).ok()
     }
 }
@@ -134,7 +134,9 @@ impl Workers {
 
     /// Whether somebody serves this tenant.
     pub(super) fn serves(&self, tenant: &Name) -> bool {
-        self.workers.values().any(|worker| !worker.draining && worker.place(tenant).is_some())
+        self.workers
+            .values()
+            .any(|worker| !worker.draining && worker.place(tenant).is_some())
     }
 
     /// Where the next event of a lane bound to `bound` goes.
@@ -199,7 +201,9 @@ impl Workers {
 
     /// Tells a worker that is leaving, once every shard has nothing under way there.
     pub(super) fn tell_drained(&mut self, key: WorkerKey) {
-        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let Some(worker) = self.workers.get_mut(&key) else {
+            return;
+        };
         if worker.draining && !worker.drained && worker.events == 0 {
             worker.drained = true;
             if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -212,7 +216,11 @@ impl Workers {
     /// The next lane that waits for this worker, if there is room now.
     pub(super) fn next_waiting(&mut self, key: WorkerKey) -> Option<u32> {
         let worker = self.workers.get_mut(&key)?;
-        if worker.has_room() { worker.waiting.pop_front() } else { None }
+        if worker.has_room() {
+            worker.waiting.pop_front()
+        } else {
+            None
+        }
     }
 }
 

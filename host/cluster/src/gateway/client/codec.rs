@@ -36,10 +36,16 @@ pub(in crate::gateway) enum Read {
     /// There may be more; others first.
     Yield,
     /// The connection is over. With a code, the client is told by a close frame.
-    End { reason: CloseReason, code: Option<u16> },
+    End {
+        reason: CloseReason,
+        code: Option<u16>,
+    },
 }
 
-const GONE: Read = Read::End { reason: CloseReason::Client, code: None };
+const GONE: Read = Read::End {
+    reason: CloseReason::Client,
+    code: None,
+};
 
 /// How a client speaks, with what it has sent so far of a message.
 pub(in crate::gateway) enum Codec {
@@ -158,12 +164,16 @@ fn read_web_socket(
 }
 
 fn web_socket_end(error: &Error) -> Read {
-    let protocol = |code| Read::End { reason: CloseReason::Protocol, code: Some(code) };
+    let protocol = |code| Read::End {
+        reason: CloseReason::Protocol,
+        code: Some(code),
+    };
     match error {
         Error::Io(error) if error.kind() == ErrorKind::WouldBlock => Read::Blocked,
-        Error::Io(error) if error.kind() == ErrorKind::ConnectionAborted => {
-            Read::End { reason: CloseReason::Slow, code: None }
-        }
+        Error::Io(error) if error.kind() == ErrorKind::ConnectionAborted => Read::End {
+            reason: CloseReason::Slow,
+            code: None,
+        },
         Error::Capacity(CapacityError::MessageTooLong { .. }) => protocol(1009),
         Error::Utf8(_) => protocol(1007),
         Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => GONE,
@@ -227,7 +237,10 @@ fn take_messages(
             }
             Ok(None) => return Ok(()),
             Err(TooLong) => {
-                return Err(Read::End { reason: CloseReason::Protocol, code: None });
+                return Err(Read::End {
+                    reason: CloseReason::Protocol,
+                    code: None,
+                });
             }
         }
     }
@@ -241,19 +254,29 @@ struct TooLong;
 fn take_line(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLong> {
     let searched = buffer.get(..buffer.len().min(max + 2)).unwrap_or_default();
     let Some(end) = searched.iter().position(|byte| *byte == b'\n') else {
-        return if buffer.len() > max + 1 { Err(TooLong) } else { Ok(None) };
+        return if buffer.len() > max + 1 {
+            Err(TooLong)
+        } else {
+            Ok(None)
+        };
     };
     let mut line = buffer.split_to(end).freeze();
     buffer.advance(1);
     if line.last() == Some(&b'\r') {
         line.truncate(line.len() - 1);
     }
-    if line.len() > max { Err(TooLong) } else { Ok(Some(line)) }
+    if line.len() > max {
+        Err(TooLong)
+    } else {
+        Ok(Some(line))
+    }
 }
 
 /// One message behind its length, which counts itself.
 fn take_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLong> {
-    let Some(mut prefix) = buffer.get(..4) else { return Ok(None) };
+    let Some(mut prefix) = buffer.get(..4) else {
+        return Ok(None);
+    };
     let length = prefix.get_u32() as usize;
     // A length below its own size would never end.
     if length < 4 || length - 4 > max {
@@ -282,9 +305,18 @@ mod tests {
 
     #[test]
     fn a_line_over_the_limit_is_refused_before_its_end_comes() {
-        assert_eq!(take_line(&mut BytesMut::from(&b"12345"[..]), 3), Err(TooLong));
-        assert_eq!(take_line(&mut BytesMut::from(&b"1234\n"[..]), 3), Err(TooLong));
-        assert_eq!(take_line(&mut BytesMut::from(&b"123\r\n"[..]), 3), Ok(Some("123".into())));
+        assert_eq!(
+            take_line(&mut BytesMut::from(&b"12345"[..]), 3),
+            Err(TooLong)
+        );
+        assert_eq!(
+            take_line(&mut BytesMut::from(&b"1234\n"[..]), 3),
+            Err(TooLong)
+        );
+        assert_eq!(
+            take_line(&mut BytesMut::from(&b"123\r\n"[..]), 3),
+            Ok(Some("123".into()))
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use tidegate_wire::event::CloseReason;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, Incarnation};
 
+use super::State;
 use super::outlet::Deliveries;
-use super::{PeerStream, State};
 use crate::gateway::apply::apply;
 use crate::gateway::inbox::Parcel;
 use crate::gateway::pending::WorkerKey;
@@ -26,8 +26,12 @@ impl State {
         if commit.outcome == Outcome::Returned {
             return self.returned(worker, number);
         }
-        let committed = self.lanes.commit(number, worker, commit.event.sequence, commit.attempt);
-        let Ok(committed) = committed else { return self.metrics.stale() };
+        let committed = self
+            .lanes
+            .commit(number, worker, commit.event.sequence, commit.attempt);
+        let Ok(committed) = committed else {
+            return self.metrics.stale();
+        };
         self.metrics.committed(commit.outcome);
         match commit.outcome {
             Outcome::Done => {
@@ -72,7 +76,9 @@ impl State {
     /// A worker gave an event back. It is sent again at the next turn of the clock, not at once,
     /// so that a worker that gives everything back does not spin.
     fn returned(&mut self, worker: WorkerKey, number: u32) {
-        let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else { return };
+        let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else {
+            return;
+        };
         self.workers.returned(worker, events, bytes);
         if self.lanes.set_queued(number, true) {
             self.unrouted.push_back(number);
@@ -90,7 +96,9 @@ impl State {
             return self.apply(tenant, &effects, author);
         }
         self.apply(tenant, &effects, author);
-        let Some(name) = self.tenant_name(tenant).cloned() else { return };
+        let Some(name) = self.tenant_name(tenant).cloned() else {
+            return;
+        };
         self.pass_on(&name, effects);
     }
 
@@ -101,7 +109,9 @@ impl State {
         effects: &[Effect],
         author: Option<(u32, WorkerKey)>,
     ) {
-        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else { return };
+        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+            return;
+        };
         let mut deliveries = Deliveries {
             connections: &self.connections,
             lanes: &mut self.lanes,
@@ -118,7 +128,7 @@ impl State {
     }
 
     /// Sends effects to the other shards and gateways that they concern, in order.
-    fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
         let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
         let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
         for effect in effects {
@@ -133,9 +143,17 @@ impl State {
             }
         }
         for (shard, effects) in shards.into_iter().enumerate() {
-            if let Some(inbox) = self.context.inboxes.get(shard).filter(|_| !effects.is_empty()) {
+            if let Some(inbox) = self
+                .context
+                .inboxes
+                .get(shard)
+                .filter(|_| !effects.is_empty())
+            {
                 let effects = Arc::new(effects);
-                inbox.push(Parcel::Effects { tenant: tenant.clone(), effects });
+                inbox.push(Parcel::Effects {
+                    tenant: tenant.clone(),
+                    effects,
+                });
             }
         }
         for (peer, effects) in peers {
@@ -182,7 +200,9 @@ impl State {
     }
 
     fn forward(&mut self, incarnation: Incarnation, tenant: &Name, effects: Vec<Effect>) {
-        let Some(peer) = self.peers.get_mut(&incarnation) else { return };
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
         let max = self.context.settings.forward_bytes_max;
         match peer.stream.push(self.index, tenant.clone(), effects, max) {
             Ok(forward) => {
@@ -204,7 +224,9 @@ impl State {
 
     /// There is a link to another gateway: what it has not acknowledged is sent again.
     pub(super) fn peer_up(&mut self, incarnation: Incarnation, sender: crate::link::LinkSender) {
-        let Some(peer) = self.peers.get_mut(&incarnation) else { return };
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
         for forward in peer.stream.unacknowledged() {
             // If this link ends too, the next one starts over.
             let _ = sender.send(Frame::Forward(forward.clone()));
@@ -226,11 +248,12 @@ impl State {
             .filter(|node| node.incarnation != own)
             .filter_map(|node| Some((node.incarnation, node.address?)))
             .collect();
-        self.peers.retain(|incarnation, _| others.iter().any(|(live, _)| live == incarnation));
+        self.peers
+            .retain(|incarnation, _| others.iter().any(|(live, _)| live == incarnation));
         self.addresses.clear();
         for (incarnation, address) in others {
             self.addresses.insert(address, incarnation);
-            self.peers.entry(incarnation).or_insert_with(PeerStream::default);
+            self.peers.entry(incarnation).or_default();
         }
     }
 
@@ -258,9 +281,13 @@ impl State {
             .filter(|number| self.lanes.custodian(*number).is_none())
             .collect();
         for number in orphans {
-            let Some(tenant) = self.lanes.tenant(number) else { continue };
+            let Some(tenant) = self.lanes.tenant(number) else {
+                continue;
+            };
             let serves = self.tenant_name(tenant).is_some_and(|name| {
-                self.workers.get(key).is_some_and(|worker| worker.place(name).is_some())
+                self.workers
+                    .get(key)
+                    .is_some_and(|worker| worker.place(name).is_some())
             });
             if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
                 self.custody.push(number);
@@ -276,7 +303,9 @@ impl State {
 
     /// A worker is lost: its lanes' events are sent again, and its clients get new custodians.
     pub(super) fn worker_lost(&mut self, key: WorkerKey) {
-        let Some(worker) = self.workers.remove(key) else { return };
+        let Some(worker) = self.workers.remove(key) else {
+            return;
+        };
         for number in worker.waiting {
             self.lanes.set_queued(number, false);
         }
@@ -294,8 +323,12 @@ impl State {
         if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
             return;
         }
-        let Some(tenant) = self.lanes.tenant(number) else { return };
-        let Some(name) = self.context.tenants.get(usize::from(tenant)) else { return };
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
         let router = self.context.settings.router;
         if let Some(worker) = self.workers.choose(name, router, &mut self.rng)
             && self.lanes.entrust(number, worker)

@@ -28,7 +28,9 @@ pub(super) struct Deliveries<'a> {
 
 impl Outlet for Deliveries<'_> {
     fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
-        let Some(connection) = self.connections.get(&connection) else { return };
+        let Some(connection) = self.connections.get(&connection) else {
+            return;
+        };
         self.metrics.message_out();
         match connection.send(message) {
             Queued::Waits { .. } => {}
@@ -62,7 +64,10 @@ impl Outlet for Deliveries<'_> {
     }
 
     fn changed(&mut self, connection: u32, what: Changed) {
-        let author = self.author.filter(|(own, _)| *own == connection).map(|(_, worker)| worker);
+        let author = self
+            .author
+            .filter(|(own, _)| *own == connection)
+            .map(|(_, worker)| worker);
         if author.is_none() && what == Changed::Session {
             self.lanes.session_changed(connection);
         }
@@ -74,7 +79,12 @@ impl Outlet for Deliveries<'_> {
 
     fn refused(&mut self, connection: u32, effect: &Effect, why: Refused) {
         self.metrics.refused();
-        tracing::debug!(connection, ?why, effect = name(effect), "an effect was refused by a limit");
+        tracing::debug!(
+            connection,
+            ?why,
+            effect = name(effect),
+            "an effect was refused by a limit"
+        );
         // The worker's mirror and custody records have what the hub refused.
         self.lanes.session_changed(connection);
         self.custody.push(connection);

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Shard, State};
-use crate::gateway::inbox::Parcel;
+use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
 
 /// How often lanes that had nowhere to go look again.
@@ -23,7 +23,9 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut parcels = Vec::new();
-    let Some(inbox) = shard.context.inboxes.get(usize::from(shard.index)) else { return };
+    let Some(inbox) = shard.context.inboxes.get(usize::from(shard.index)) else {
+        return;
+    };
     loop {
         tokio::select! {
             () = inbox.take(&mut parcels) => {}
@@ -45,16 +47,21 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
 
 impl Shard {
     fn take(self: &Rc<Self>, parcel: Parcel) {
-        match parcel {
-            Parcel::Client { socket, listener } => self.accepted(socket, listener),
-            Parcel::Node(socket) => links::authenticate(self.clone(), socket),
-            Parcel::Link(link) => links::serve(self.clone(), *link),
-            other => self.state.borrow_mut().take(other),
+        if let Parcel::Arrival(arrival) = parcel {
+            match arrival {
+                Arrival::Client { socket, listener } => self.accepted(socket, listener),
+                Arrival::Node(socket) => links::authenticate(self.clone(), socket),
+                Arrival::Link(link) => links::serve(self.clone(), *link),
+            }
+        } else {
+            self.state.borrow_mut().take(parcel);
         }
     }
 
     fn accepted(self: &Rc<Self>, socket: std::net::TcpStream, listener: usize) {
-        let Some(settings) = self.listener(listener).cloned() else { return };
+        let Some(settings) = self.listener(listener).cloned() else {
+            return;
+        };
         let connected = TcpStream::from_std(socket).and_then(|socket| {
             socket.set_nodelay(true)?;
             let address = socket.peer_addr()?;
@@ -108,8 +115,14 @@ impl State {
                 Some(tenant) => self.effects(tenant, effects, None),
                 None => self.pass_on(&tenant, effects),
             },
-            Parcel::PeerUp { incarnation, sender } => self.peer_up(incarnation, sender),
-            Parcel::PeerAck { incarnation, sequence } => self.peer_ack(incarnation, sequence),
+            Parcel::PeerUp {
+                incarnation,
+                sender,
+            } => self.peer_up(incarnation, sender),
+            Parcel::PeerAck {
+                incarnation,
+                sequence,
+            } => self.peer_ack(incarnation, sequence),
             Parcel::Members(members) => self.members(&members),
             Parcel::Quiesce => {
                 self.quiet = true;
@@ -125,12 +138,16 @@ impl State {
                 }
             }
             // Taken by the shard itself.
-            Parcel::Client { .. } | Parcel::Node(_) | Parcel::Link(_) | Parcel::Stop => {}
+            Parcel::Arrival(_) | Parcel::Stop => {}
         }
     }
 
     fn tenant_index(&self, tenant: &Name) -> Option<u16> {
-        let place = self.context.tenants.iter().position(|name| name == tenant)?;
+        let place = self
+            .context
+            .tenants
+            .iter()
+            .position(|name| name == tenant)?;
         u16::try_from(place).ok()
     }
 }
