@@ -188,10 +188,10 @@ impl Desk {
         let (role, name, incarnation) = (node.role.name(), node.name.clone(), node.incarnation);
         let result = match self.table.join(node, lease, link, now) {
             Ok(joined) => {
-                if let Joined::Instead(old) = joined {
-                    if let Some(old) = self.links.remove(&old) {
-                        old.close();
-                    }
+                if let Joined::Instead(old) = joined
+                    && let Some(old) = self.links.remove(&old)
+                {
+                    old.close();
                 }
                 self.links.insert(link, sender);
                 // Pushed also to a node that is back: it waits for its first view.

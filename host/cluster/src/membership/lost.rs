@@ -26,10 +26,10 @@ impl Lost {
             return;
         }
         self.oldest_first.push_back(incarnation);
-        if self.oldest_first.len() > LOST_MAX {
-            if let Some(oldest) = self.oldest_first.pop_front() {
-                self.known.remove(&oldest);
-            }
+        if self.oldest_first.len() > LOST_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
         }
     }
 

@@ -153,10 +153,10 @@ impl Table {
         if self.nodes.get(&incarnation).map(|entry| entry.place) != place {
             return false;
         }
-        if let Some(entry) = self.nodes.remove(&incarnation) {
-            if entry.node.role == Role::Gateway {
-                self.lost.insert(incarnation);
-            }
+        if let Some(entry) = self.nodes.remove(&incarnation)
+            && entry.node.role == Role::Gateway
+        {
+            self.lost.insert(incarnation);
         }
         self.forget_settled_if_alone();
         true
