@@ -136,11 +136,13 @@ impl Worker {
     }
 
     /// Serves a link in a task of its own on the current runtime. Refused once a drain has begun.
+    /// Its gateway is not dialled as long as the link lives.
     pub fn attach(&self, link: Link) {
         let inner = self.inner.clone();
-        self.inner
-            .tasks
-            .spawn(async move { gateways::serve(&inner, link).await });
+        if let Some(begun) = gateways::begin(&inner, link) {
+            let serve = async move { gateways::serve(&inner, begun).await };
+            self.inner.tasks.spawn(serve);
+        }
     }
 
     /// Dials the gateways of the view and tells the closes of lost ones, until `stop`; returns

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::attend::{Attendant, Over};
 use super::home::Home;
 use super::{Inner, Phase};
-use crate::link::{self, Link, LinkEnd};
+use crate::link::{self, Link, LinkEnd, LinkReceiver};
 use crate::membership::Members;
 use crate::net::Backoff;
 
@@ -62,7 +62,7 @@ async fn dial(
     let mut failures = 0_u32;
     loop {
         let wanted = members.borrow().nodes.contains_key(&gateway);
-        if !wanted || *phase.borrow() != Phase::Serving {
+        if !wanted || inner.is_linked(gateway) || *phase.borrow() != Phase::Serving {
             return;
         }
         let dialled = tokio::select! {
@@ -73,7 +73,9 @@ async fn dial(
             Ok(link) if link.peer.incarnation == gateway => {
                 failures = 0;
                 let since = Instant::now();
-                serve(&inner, link).await;
+                if let Some(begun) = begin(&inner, link) {
+                    serve(&inner, begun).await;
+                }
                 // A link that ends at once must not be dialled in a tight loop.
                 if since.elapsed() >= settings.reconnect_max {
                     backoff.reset();
@@ -99,21 +101,30 @@ async fn dial(
     }
 }
 
-/// Serves one link until it is over.
-pub(super) async fn serve(inner: &Arc<Inner>, link: Link) {
+/// A link that has announced itself and waits to be served.
+pub(super) struct Begun {
+    attendant: Attendant,
+    home: Arc<Home>,
+    peer: Node,
+    receiver: LinkReceiver,
+}
+
+/// Begins a link: from now on its gateway counts as linked. None if it is refused.
+pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
     let Link {
         peer,
         sender,
         receiver,
     } = link;
-    if let Some(refusal) = unfit(&peer) {
-        warn!(peer = %peer.name, role = peer.role.name(), "a worker serves gateways only: link refused");
-        sender.refuse(refusal);
-        return;
+    if peer.role != Role::Gateway {
+        let role = peer.role.name();
+        warn!(peer = %peer.name, role, "a worker serves gateways only: link refused");
+        sender.refuse(Refusal::WrongRole(role.to_owned()));
+        return None;
     }
     if *inner.phase.borrow() != Phase::Serving {
         sender.close();
-        return;
+        return None;
     }
     let home = Arc::new(Home::new(
         inner.links_made.fetch_add(1, Ordering::Relaxed),
@@ -124,8 +135,24 @@ pub(super) async fn serve(inner: &Arc<Inner>, link: Link) {
     ));
     info!(gateway = %peer.incarnation, name = %peer.name, "link to gateway is up");
     // Announces before another task may send an adoption over this link.
-    let mut attendant = Attendant::new(inner.clone(), home.clone());
+    let attendant = Attendant::new(inner.clone(), home.clone());
     inner.link_up(&home);
+    Some(Begun {
+        attendant,
+        home,
+        peer,
+        receiver,
+    })
+}
+
+/// Serves a link until it is over.
+pub(super) async fn serve(inner: &Inner, begun: Begun) {
+    let Begun {
+        mut attendant,
+        home,
+        peer,
+        receiver,
+    } = begun;
     let over = attendant.run(receiver).await;
     inner.link_down(&home, attendant.into_lanes());
     home.sender.close();
@@ -137,8 +164,4 @@ pub(super) async fn serve(inner: &Arc<Inner>, link: Link) {
             warn!(gateway = %peer.incarnation, name = %peer.name, reason = %over, "link to gateway ended");
         }
     }
-}
-
-fn unfit(peer: &Node) -> Option<Refusal> {
-    (peer.role != Role::Gateway).then(|| Refusal::WrongRole(peer.role.name().to_owned()))
 }

@@ -21,6 +21,9 @@ use tracing::{debug, warn};
 
 use super::home::Home;
 
+/// Groups of one client that are remembered for its close.
+const GROUPS_MAX: usize = 16_384;
+
 /// The events of one client, in order.
 #[derive(Debug)]
 pub struct Lane {
@@ -35,9 +38,11 @@ pub struct Lane {
 #[derive(Debug, Default)]
 struct State {
     session: Arc<Session>,
-    /// The session as others changed it while events were under way here. The mirror itself must
-    /// wait for the next snapshot, but a close told by this worker needs the newest.
+    /// The session as others changed it since the last snapshot. The mirror itself must wait for
+    /// the next one, but a close told by this worker needs the newest.
     changed: Option<Arc<Session>>,
+    /// Events came over this link, so that the mirror may be ahead of what the home sends.
+    worked: bool,
     uid: Option<Name>,
     groups: BTreeSet<Name>,
     under_way: VecDeque<UnderWay>,
@@ -182,6 +187,7 @@ impl Lane {
             state.returning = false;
         }
         state.released = false;
+        state.worked = true;
         state.under_way.push_back(UnderWay {
             event: delivery.event,
             bytes,
@@ -197,12 +203,12 @@ impl Lane {
         state.groups = custody.groups.into_iter().collect();
         state.released = false;
         let session = mirror(custody.session);
-        // The changes of an event under way here may be missing in it.
-        if state.under_way.is_empty() {
-            state.session = session;
-            state.changed = None;
-        } else {
+        // A commit that is on its way home may be missing in it, and the home need not send a
+        // snapshot with the next event if only the uid or the groups were changed by others.
+        if state.worked {
             state.changed = Some(session);
+        } else {
+            state.session = session;
         }
     }
 
@@ -298,7 +304,10 @@ impl State {
                 Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
                 Effect::UnbindUid { client } if *client == own => self.uid = None,
                 Effect::JoinGroup { client, group } if *client == own => {
-                    self.groups.insert(group.clone());
+                    // The home has a limit of its own and does not say when it refuses.
+                    if self.groups.len() < GROUPS_MAX {
+                        self.groups.insert(group.clone());
+                    }
                 }
                 Effect::LeaveGroup { client, group } if *client == own => {
                     self.groups.remove(group);

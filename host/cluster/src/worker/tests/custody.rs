@@ -141,6 +141,20 @@ async fn what_others_changed_during_an_event_is_told_with_the_close() {
 }
 
 #[tokio::test]
+async fn custody_of_a_lane_that_is_worked_here_leaves_its_mirror_alone() {
+    let (lost, _other, rig, mut lost_link, _other_link) = linked_twice().await;
+    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    let running = rig.script.next().await;
+    running.done(vec![set(lost.client(7), "a", "2")]);
+    // The gateway sends this before it has the commit.
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.deliver(lost.message(7, 2));
+    let next = rig.script.next().await;
+    assert_eq!(next.session("a").as_deref(), Some("2"));
+    lost_link.commit().await;
+}
+
+#[tokio::test]
 async fn a_close_follows_the_events_that_still_run_whose_commits_are_dropped() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));

@@ -1,6 +1,6 @@
 //! A gateway and handlers that do what a test says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
@@ -407,15 +407,14 @@ impl Rig {
 }
 
 fn view(gateways: &[&Gateway], lost: &[&Gateway]) -> Arc<Members> {
-    let nodes: BTreeMap<_, _> = gateways
-        .iter()
-        .map(|gateway| (gateway.incarnation(), gateway.identity.node.clone()))
-        .collect();
-    let mut members = Members::default();
-    members.nodes = nodes;
-    members.connected = 1;
-    members.lost = lost.iter().map(|gateway| gateway.incarnation()).collect();
-    Arc::new(members)
+    Arc::new(Members {
+        nodes: gateways
+            .iter()
+            .map(|gateway| (gateway.incarnation(), gateway.identity.node.clone()))
+            .collect(),
+        lost: lost.iter().map(|gateway| gateway.incarnation()).collect(),
+        connected: 1,
+    })
 }
 
 /// An address that nobody listens on, for clients that no gateway owns.
