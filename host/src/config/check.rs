@@ -131,16 +131,11 @@ impl Check<'_> {
             );
             self.refuse("gateway.lan", message);
         }
-        if let Err(error) = self
-            .config
-            .log
-            .level
-            .parse::<tracing_subscriber::EnvFilter>()
-        {
-            let level = &self.config.log.level;
+        let level = &self.config.log.level;
+        if level.parse::<tracing_subscriber::EnvFilter>().is_err() {
             let message = format!(
-                "`level` in [log]: `{level}` is not a filter ({error}), `info` or \
-                 `info,tidegate_cluster=debug` are right"
+                "`level` in [log]: `{level}` is not a filter, its levels are off, error, warn, info, \
+                 debug and trace, also per part, like `info,tidegate_cluster=debug`"
             );
             self.refuse("log.level", message);
         }

@@ -119,7 +119,7 @@ macro_rules! whole_numbers {
     ($($type:ty)*) => { $(
         impl Setting for $type {
             const WANTED: &'static str = "a whole number";
-            const EXAMPLE: &'static str = "0";
+            const EXAMPLE: &'static str = "1000";
 
             fn read(node: Node, range: Option<&RangeInclusive<u64>>) -> Result<Self, ConfigError> {
                 let Some(number) = number(&node) else {
@@ -156,7 +156,7 @@ whole_numbers!(u16 u32 u64 usize);
 
 impl Setting for String {
     const WANTED: &'static str = "text";
-    const EXAMPLE: &'static str = "\"\"";
+    const EXAMPLE: &'static str = "\"/\"";
 
     fn read(node: Node, range: Option<&RangeInclusive<u64>>) -> Result<Self, ConfigError> {
         parsed(node, |text| match range {

@@ -93,8 +93,8 @@ fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
         ),
         (
             "[log]\nlevel = \"info,x=loud\"\n",
-            "etc/t.toml:2:9: `level` in [log]: `info,x=loud` is not a filter (invalid filter \
-             directive), `info` or `info,tidegate_cluster=debug` are right",
+            "etc/t.toml:2:9: `level` in [log]: `info,x=loud` is not a filter, its levels are off, \
+             error, warn, info, debug and trace, also per part, like `info,tidegate_cluster=debug`",
         ),
         (
             "[worker]\ntags = [\"\"]\n",
