@@ -106,7 +106,8 @@ fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
         ),
         (
             "[register]\nlease-ms = 99999999999999999999\n",
-            "etc/t.toml:2:12: this whole number has more than 64 bits",
+            "etc/t.toml:2:12: `lease-ms` in [register]: 99999999999999999999 is out of range, 1 to \
+             86_400_000 is right",
         ),
     ] {
         assert_eq!(refused(text), message);

@@ -125,7 +125,7 @@ pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Ta
         let place = source.place(error.span().unwrap_or(0..0));
         ConfigError::new(&place, error.message().trim().replace('\n', ", "))
     }));
-    source.table(root.get_ref(), errors)
+    source.table(root.get_ref())
 }
 
 struct Source<'a> {
@@ -144,47 +144,44 @@ impl Source<'_> {
         }
     }
 
-    fn table(&self, table: &DeTable<'_>, errors: &mut Vec<ConfigError>) -> Table {
+    fn table(&self, table: &DeTable<'_>) -> Table {
         let entries = table
             .iter()
             .map(|(key, value)| Entry {
                 key: key.get_ref().to_string(),
                 place: self.place(key.span()),
-                node: self.node(value.get_ref(), value.span(), errors),
+                node: self.node(value.get_ref(), value.span()),
             })
             .collect();
         Table { entries }
     }
 
-    fn node(&self, value: &DeValue<'_>, span: Range<usize>, errors: &mut Vec<ConfigError>) -> Node {
+    fn node(&self, value: &DeValue<'_>, span: Range<usize>) -> Node {
         let place = self.place(span);
         let value = match value {
             DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(integer) => match whole(integer) {
-                Some(integer) => Value::Integer(integer),
-                None => {
-                    let message = "this whole number has more than 64 bits";
-                    errors.push(ConfigError::new(&place, message));
-                    Value::Integer(0)
-                }
-            },
+            DeValue::Integer(integer) => whole(integer),
             DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(flag) => Value::Flag(*flag),
             DeValue::Datetime(date) => Value::Date(date.to_string()),
             DeValue::Array(items) => Value::List(
                 items
                     .iter()
-                    .map(|item| self.node(item.get_ref(), item.span(), errors))
+                    .map(|item| self.node(item.get_ref(), item.span()))
                     .collect(),
             ),
-            DeValue::Table(table) => Value::Table(self.table(table, errors)),
+            DeValue::Table(table) => Value::Table(self.table(table)),
         };
         Node { place, value }
     }
 }
 
-fn whole(integer: &DeInteger<'_>) -> Option<i64> {
-    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+/// A number of more than 64 bits stays text: the key that reads it says which are right.
+fn whole(integer: &DeInteger<'_>) -> Value {
+    match i64::from_str_radix(integer.as_str(), integer.radix()) {
+        Ok(integer) => Value::Integer(integer),
+        Err(_) => Value::Words(integer.as_str().to_owned()),
+    }
 }
 
 #[cfg(test)]
