@@ -62,7 +62,7 @@ impl Impl {
                 after_fn = ident == "fn";
                 found
             }
-            _ => {
+            TokenTree::Group(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {
                 after_fn = false;
                 false
             }
@@ -132,8 +132,8 @@ fn place(span: Span, tokens: TokenStream) -> TokenStream {
             placed.set_span(span);
             TokenTree::Group(placed)
         }
-        mut other => {
-            other.set_span(span.resolved_at(Span::mixed_site()).located_at(span));
+        mut other @ (TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_)) => {
+            other.set_span(span);
             other
         }
     });
