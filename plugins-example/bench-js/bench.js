@@ -1,6 +1,7 @@
 // The bench plugin in JavaScript (QuickJS). Its protocol is in ../bench/README.md; the Rust and C
 // plugins speak it too. It keeps nothing between events. The contract's `result` is a thrown
-// value: a call that the host refuses throws {tag, val}, a callback fails by throwing a string.
+// value: a call that the host refuses throws an
+// Error with {tag, val} as its payload, a callback fails by throwing a string.
 
 import gateway from "tidegate:plugin/gateway@0.1.0";
 import session from "tidegate:plugin/session@0.1.0";
@@ -67,7 +68,11 @@ function misbehave(client, how) {
     case "grow": {
       const kept = [];
       // Filled, so that it costs memory and not only addresses.
-      for (;;) kept.push(new Uint8Array(1 << 20).fill(0xa5));
+      try {
+        for (;;) kept.push(new Uint8Array(1 << 20).fill(0xa5));
+      } catch {
+        throw new Trap();
+      }
     }
     case "err":
       gateway.sendToAll(text("leak"), []);
@@ -136,9 +141,8 @@ const commands = {
 // Whatever was thrown, as the text of a failed event.
 function failure(thrown) {
   if (typeof thrown === "string" || thrown instanceof Trap) return thrown;
-  if (thrown instanceof Error) return String(thrown);
-  if (thrown?.tag !== undefined) return `${thrown.tag}: ${thrown.val ?? ""}`;
-  return thrown?.payload !== undefined ? failure(thrown.payload) : String(thrown);
+  if (thrown?.payload !== undefined) return failure(thrown.payload);
+  return thrown?.tag !== undefined ? `${thrown.tag}: ${thrown.val ?? ""}` : String(thrown);
 }
 
 function event(callback) {
@@ -162,7 +166,7 @@ export const clientEvents = {
     const letter = isText ? val[0] : String.fromCharCode(val[0]);
     const colon = isText ? val[1] === ":" : val[1] === COLON;
     if (!colon || !Object.hasOwn(commands, letter)) {
-      throw `unknown command "${letter}:"; the bench's README lists them`;
+      throw `unknown command "${letter ?? ""}:"; the bench's README lists them`;
     }
     commands[letter](client, new Rest(tag, isText ? val.slice(2) : val.subarray(2)));
   }),
