@@ -189,6 +189,12 @@ impl Config {
             None => Ok(()),
         }
     }
+
+    /// Whether a key, like `register.listen`, was given by the file, the environment or a flag.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.places.of(key).is_given()
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {
