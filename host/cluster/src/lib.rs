@@ -2,5 +2,8 @@
 //!
 //! Never names wasmtime: what runs handlers is behind the trait that [`worker`] defines.
 
+pub mod gateway;
 pub mod link;
+pub mod membership;
 pub mod net;
+pub mod register;

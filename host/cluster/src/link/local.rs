@@ -39,10 +39,10 @@ impl LocalReceiver {
                 taken = self.queue.take(frames) => taken.map_err(|_| LinkEnd::Closed)?,
             }
             let goodbye = |frame: &Frame| matches!(frame, Frame::Goodbye(_));
-            if let Some(place) = frames.iter().skip(before).position(goodbye) {
-                if let Some(Frame::Goodbye(reason)) = frames.drain(before + place..).next() {
-                    self.goodbye = Some(LinkEnd::Goodbye(reason));
-                }
+            if let Some(place) = frames.iter().skip(before).position(goodbye)
+                && let Some(Frame::Goodbye(reason)) = frames.drain(before + place..).next()
+            {
+                self.goodbye = Some(LinkEnd::Goodbye(reason));
             }
             if frames.len() > before {
                 return Ok(());

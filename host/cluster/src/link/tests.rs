@@ -69,19 +69,23 @@ async fn of_both_kinds(settings: &LinkSettings) -> Vec<(Link, Link)> {
     vec![linked(settings).await, local]
 }
 
+/// A node that has proved who it is and then neither reads nor gives signs of life.
+pub(crate) async fn silent(address: SocketAddr, identity: &Identity) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    super::handshake::dial(&mut socket, identity).await.unwrap();
+    socket
+}
+
 /// A link whose other end is a bare socket, authenticated but without a reader or heartbeats.
 async fn linked_to_socket(settings: &LinkSettings) -> (Link, TcpStream) {
     let (listener, address) = listen().await;
-    let gateway = identity(Role::Gateway, 2, "s");
-    let (socket, accepted) = tokio::join!(
-        async {
-            let mut socket = TcpStream::connect(address).await.unwrap();
-            let worker = identity(Role::Worker, 1, "s");
-            super::handshake::dial(&mut socket, &worker).await.unwrap();
-            socket
-        },
-        async { accept(listener.accept().await.unwrap().0, &gateway, settings).await }
+    let (worker, gateway) = (
+        identity(Role::Worker, 1, "s"),
+        identity(Role::Gateway, 2, "s"),
     );
+    let (socket, accepted) = tokio::join!(silent(address, &worker), async {
+        accept(listener.accept().await.unwrap().0, &gateway, settings).await
+    });
     (accepted.unwrap(), socket)
 }
 
