@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
+use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place};
 use super::listener::WS_ONLY;
@@ -12,6 +13,9 @@ use super::{Config, Purpose};
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
+
+/// A node's name and tags leave room for the rest of its hello.
+const HELLO_NAMES_BYTES_MAX: usize = HELLO_BYTES_MAX / 2;
 
 const SECRET_HINT: &str = "set TIDEGATE_SECRET to the same text on every node, for example what \
                            `openssl rand -hex 32` prints";
@@ -23,7 +27,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
         errors: Vec::new(),
     };
     check.times();
-    check.addresses();
+    check.node();
     check.listeners();
     check.plugins();
     check.needs();
@@ -121,7 +125,7 @@ impl Check<'_> {
         }
     }
 
-    fn addresses(&mut self) {
+    fn node(&mut self) {
         let lan = self.config.gateway.lan;
         if lan.ip().is_unspecified() {
             let message = format!(
@@ -130,6 +134,20 @@ impl Check<'_> {
                 lan.ip()
             );
             self.refuse("gateway.lan", message);
+        }
+        let (gateway, worker) = (&self.config.gateway, &self.config.worker);
+        for (key, name, tags) in [
+            ("gateway.tags", &gateway.name, &gateway.tags),
+            ("worker.tags", &worker.name, &worker.tags),
+        ] {
+            let bytes: usize = name.len() + tags.iter().map(|tag| tag.len() + 1).sum::<usize>();
+            if bytes > HELLO_NAMES_BYTES_MAX {
+                let message = format!(
+                    "`{key}`: name and tags travel in a node's hello and have {bytes} bytes there, \
+                     {HELLO_NAMES_BYTES_MAX} are right"
+                );
+                self.refuse(key, message);
+            }
         }
         let level = &self.config.log.level;
         if level.parse::<tracing_subscriber::EnvFilter>().is_err() {

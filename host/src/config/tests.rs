@@ -163,6 +163,20 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
 }
 
 #[test]
+fn names_and_tags_that_do_not_fit_a_hello_are_refused() {
+    let tag = "t".repeat(255);
+    let text = format!(
+        "[worker]\ntags = [{}]\n",
+        vec![format!("\"{tag}\""); 8].join(", ")
+    );
+    assert_eq!(
+        refused(&text),
+        "etc/t.toml:2:8: `worker.tags`: name and tags travel in a node's hello and have 2054 bytes \
+         there, 2048 are right"
+    );
+}
+
+#[test]
 fn all_mistakes_are_told_together_in_order_of_their_lines() {
     let text = "[log]\nformat = \"yaml\"\n[link]\nhearbeat-ms = 1\n[worker]\npooling = 1\n";
     assert_eq!(
