@@ -252,6 +252,20 @@ fn the_environment_overrides_the_file_and_the_command_line_overrides_both() {
 }
 
 #[test]
+fn listeners_of_the_environment_may_come_in_any_order() {
+    let names: Vec<String> = (0..12)
+        .rev()
+        .map(|at| format!("TIDEGATE_GATEWAY__LISTENER__{at}__LISTEN"))
+        .collect();
+    let env: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "tcp://127.0.0.1:0"))
+        .collect();
+    let config = load("", &env, Purpose::Check, &[]).unwrap();
+    assert_eq!(config.listeners.len(), 12);
+}
+
+#[test]
 fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() {
     let text =
         "[[plugin]]\nfile = \"old.wasm\"\ncpu-ms = 7\nconfig = { a = [1, 2.5, { b = true }] }\n";
