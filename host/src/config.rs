@@ -5,6 +5,7 @@
 mod address;
 mod check;
 mod error;
+mod files;
 mod layers;
 mod listener;
 mod reference;
@@ -184,7 +185,7 @@ impl Config {
     /// # Errors
     /// Those that are not there or cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigErrors> {
-        match ConfigErrors::of(check::files(self)) {
+        match ConfigErrors::of(files::errors(self)) {
             Some(errors) => Err(errors),
             None => Ok(()),
         }
