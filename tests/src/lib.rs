@@ -1,1 +1,28 @@
-//! To come.
+//! The harness of the end-to-end tests: real processes, real sockets, real components.
+//!
+//! A test starts a [`Cluster`] of `tidegate` processes on loopback, talks to it through
+//! [`Client`]s and waits for what it claims with a deadline. Nothing here knows how Tidegate is
+//! made: it uses the command line, the listeners, the admin port and the protocol of the bench
+//! plugin. The same parts, and the [`load`] generator, make the figures.
+
+pub mod client;
+pub mod cluster;
+pub mod figures;
+pub mod http;
+pub mod load;
+pub mod node;
+pub mod plugins;
+pub mod ports;
+pub mod process;
+pub mod tools;
+pub mod wait;
+
+pub use client::{Client, Received, Transport};
+pub use cluster::{Builder, Cluster};
+pub use node::Node;
+pub use plugins::Plugin;
+pub use process::{Process, Signal};
+pub use wait::{DEADLINE, eventually, within};
+
+/// What a test returns: an error names the claim that does not hold.
+pub type Outcome = anyhow::Result<()>;

@@ -1,0 +1,257 @@
+//! What a cluster shall be like, and the command line and configuration file of each node. The
+//! command line says all that it can; a file is written only for what it cannot say.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Cluster;
+use super::turn::Turn;
+use crate::client::Transport;
+use crate::node::Node;
+use crate::plugins::Plugin;
+use crate::ports;
+use crate::tools::target_dir;
+
+/// A cluster that is not started yet.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(super) gateways: usize,
+    pub(super) workers: usize,
+    plugin: Option<PathBuf>,
+    secret: String,
+    settings: String,
+    listener_settings: String,
+    plugin_settings: String,
+    gateway_flags: Vec<OsString>,
+    worker_flags: Vec<OsString>,
+    pin: Option<usize>,
+    register: Option<SocketAddrV4>,
+    bench: bool,
+}
+
+impl Builder {
+    pub(super) fn new(gateways: usize, workers: usize) -> Self {
+        Self {
+            gateways,
+            workers,
+            plugin: None,
+            secret: "the secret of a test cluster, long enough".to_owned(),
+            settings: String::new(),
+            listener_settings: String::new(),
+            plugin_settings: String::new(),
+            gateway_flags: Vec::new(),
+            worker_flags: Vec::new(),
+            pin: None,
+            register: None,
+            bench: true,
+        }
+    }
+
+    /// The plugin file; the Rust bench if none is named.
+    #[must_use]
+    pub fn plugin_file(mut self, file: &Path) -> Self {
+        self.plugin = Some(file.to_owned());
+        self
+    }
+
+    /// A plugin that does not speak the bench protocol: `start` cannot ask who serves whom.
+    #[must_use]
+    pub fn other_plugin_file(mut self, file: &Path) -> Self {
+        self.bench = false;
+        self.plugin_file(file)
+    }
+
+    /// Sections of the configuration file of all nodes, such as `[link]`.
+    #[must_use]
+    pub fn settings(mut self, toml: &str) -> Self {
+        self.settings.push_str(toml);
+        self.settings.push('\n');
+        self
+    }
+
+    /// Lines of each `[[gateway.listener]]`.
+    #[must_use]
+    pub fn listener(mut self, toml: &str) -> Self {
+        self.listener_settings.push_str(toml);
+        self.listener_settings.push('\n');
+        self
+    }
+
+    /// Lines of the `[[plugin]]`.
+    #[must_use]
+    pub fn plugin_settings(mut self, toml: &str) -> Self {
+        self.plugin_settings.push_str(toml);
+        self.plugin_settings.push('\n');
+        self
+    }
+
+    /// More of the command line of gateways, and of `serve`.
+    #[must_use]
+    pub fn gateway_flags(mut self, flags: &[&str]) -> Self {
+        self.gateway_flags.extend(flags.iter().map(OsString::from));
+        self
+    }
+
+    /// More of the command line of workers, and of `serve`.
+    #[must_use]
+    pub fn worker_flags(mut self, flags: &[&str]) -> Self {
+        self.worker_flags.extend(flags.iter().map(OsString::from));
+        self
+    }
+
+    /// All processes on this core.
+    #[must_use]
+    pub fn pinned(mut self, core: Option<usize>) -> Self {
+        self.pin = core;
+        self
+    }
+
+    /// Starts everything and waits until it is ready.
+    ///
+    /// # Errors
+    /// When something does not become ready; the error says what.
+    pub async fn start(mut self) -> Result<Cluster> {
+        let turn = Turn::take();
+        let folder = tempfile::tempdir()?;
+        if self.plugin.is_none() {
+            self.plugin = Some(Plugin::Bench.path()?);
+        }
+        let mut cluster = Cluster {
+            register: None,
+            gateways: Vec::new(),
+            workers: Vec::new(),
+            folder,
+            _turn: turn,
+            builder: self,
+        };
+        cluster.start_nodes()?;
+        for node in cluster.nodes_mut() {
+            node.ready().await?;
+        }
+        if cluster.builder.bench {
+            cluster.meshed().await?;
+        }
+        Ok(cluster)
+    }
+
+    pub(super) fn register_node(&mut self, folder: &Path) -> Result<Node> {
+        let address = ports::free()?;
+        self.register = Some(address);
+        let mut node = self.node("register")?;
+        node.lan = Some(address);
+        node.args = words(&["register", "--listen", &address.to_string()]);
+        self.add_config(&mut node, folder, "")?;
+        Ok(node)
+    }
+
+    pub(super) fn gateway(&self, number: usize, folder: &Path) -> Result<Node> {
+        let register = self.register.context("a gateway needs a register")?;
+        let (admin, lan) = (ports::free()?, ports::free()?);
+        let name = format!("gateway-{number}");
+        let mut node = self.node(&name)?;
+        node.admin = Some(admin);
+        node.lan = Some(lan);
+        node.args = words(&["gateway", "--register", &register.to_string()]);
+        node.args.extend(words(&["--lan", &lan.to_string()]));
+        node.args.extend(words(&["--admin", &admin.to_string()]));
+        node.args.extend(self.gateway_flags.iter().cloned());
+        let config = self.add_listeners(&mut node)?;
+        self.add_config(&mut node, folder, &config)?;
+        Ok(node)
+    }
+
+    pub(super) fn worker(&self, number: usize, folder: &Path) -> Result<Node> {
+        let register = self.register.context("a worker needs a register")?;
+        let admin = ports::free()?;
+        let name = format!("worker-{number}");
+        let mut node = self.node(&name)?;
+        node.admin = Some(admin);
+        node.args = words(&["worker", "--register", &register.to_string()]);
+        node.args.extend(words(&["--name", &name]));
+        node.args.extend(words(&["--admin", &admin.to_string()]));
+        node.args.extend(self.worker_flags.iter().cloned());
+        let config = self.add_plugin(&mut node)?;
+        self.add_config(&mut node, folder, &config)?;
+        Ok(node)
+    }
+
+    pub(super) fn serve_node(&self, folder: &Path) -> Result<Node> {
+        let admin = ports::free()?;
+        let mut node = self.node("serve")?;
+        node.admin = Some(admin);
+        node.args = words(&["serve", "--admin", &admin.to_string()]);
+        node.args.extend(self.gateway_flags.iter().cloned());
+        node.args.extend(self.worker_flags.iter().cloned());
+        let mut config = self.add_listeners(&mut node)?;
+        config.push_str(&self.add_plugin(&mut node)?);
+        self.add_config(&mut node, folder, &config)?;
+        Ok(node)
+    }
+
+    fn node(&self, name: &str) -> Result<Node> {
+        Ok(Node {
+            name: name.to_owned(),
+            args: Vec::new(),
+            secret: self.secret.clone(),
+            pin: self.pin,
+            logs: log_folder()?,
+            admin: None,
+            lan: None,
+            listeners: Vec::new(),
+            process: None,
+        })
+    }
+
+    /// One listener of each kind; returns what the file must say for that.
+    fn add_listeners(&self, node: &mut Node) -> Result<String> {
+        let mut config = String::new();
+        for transport in Transport::ALL {
+            let address = ports::free()?;
+            let url = format!("{}://{address}", transport.scheme());
+            if self.listener_settings.is_empty() {
+                node.args.extend(words(&["--listen", &url]));
+            } else {
+                let lines = &self.listener_settings;
+                writeln!(config, "[[gateway.listener]]\nlisten = \"{url}\"\n{lines}")?;
+            }
+            node.listeners.push((transport, address));
+        }
+        Ok(config)
+    }
+
+    fn add_plugin(&self, node: &mut Node) -> Result<String> {
+        let file = self.plugin.as_ref().context("no plugin")?;
+        if self.plugin_settings.is_empty() {
+            node.args.push(file.into());
+            return Ok(String::new());
+        }
+        let lines = &self.plugin_settings;
+        Ok(format!("[[plugin]]\nfile = {file:?}\n{lines}"))
+    }
+
+    fn add_config(&self, node: &mut Node, folder: &Path, own: &str) -> Result<()> {
+        if self.settings.is_empty() && own.is_empty() {
+            return Ok(());
+        }
+        let file = folder.join(&node.name).with_extension("toml");
+        std::fs::write(&file, format!("{}\n{own}", self.settings))?;
+        node.args.push("--config".into());
+        node.args.push(file.into());
+        Ok(())
+    }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// `target/harness-logs/TEST`
+fn log_folder() -> Result<PathBuf> {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("unnamed").replace("::", "-");
+    Ok(target_dir()?.join("harness-logs").join(test))
+}

@@ -1,0 +1,191 @@
+//! The figures: what Tidegate costs beside the plainest server, measured in the same run. Each
+//! repetition takes every subject in turn, so that a disturbance of the machine falls on all of
+//! them; a figure is the median of the repetitions.
+
+mod subject;
+mod table;
+
+pub use subject::Subject;
+pub use table::Table;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::load;
+use crate::plugins::{Plugin, another_build, replace};
+use crate::{Client, wait};
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Repetitions.
+    pub repetitions: usize,
+    /// Length of each measurement.
+    pub window: Duration,
+    /// Connections of the memory figure.
+    pub idle: usize,
+    /// The core of the servers, if processes can be pinned.
+    pub pin: Option<usize>,
+    /// Only the baseline.
+    pub plain_only: bool,
+}
+
+impl Plan {
+    /// A whole run, or a look within a minute.
+    #[must_use]
+    pub const fn new(quick: bool, pin: Option<usize>, plain_only: bool) -> Self {
+        Self {
+            repetitions: if quick { 1 } else { 3 },
+            window: Duration::from_millis(if quick { 1500 } else { 5000 }),
+            idle: if quick { 2000 } else { 10_000 },
+            pin,
+            plain_only,
+        }
+    }
+
+    fn subjects(self) -> &'static [Subject] {
+        if self.plain_only {
+            &[Subject::Plain]
+        } else {
+            &Subject::ALL
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Figure {
+    /// Round trips per second with this many connections.
+    RoundTrips(usize),
+    /// Deliveries per second to a group with this many members.
+    Deliveries(usize),
+    /// Resident bytes per idle connection.
+    IdleBytes,
+    /// Seconds from the end of the write of a new version to its first answer.
+    ReloadSeconds,
+}
+
+impl Figure {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 5] = [
+        Self::RoundTrips(50),
+        Self::RoundTrips(500),
+        Self::Deliveries(1000),
+        Self::IdleBytes,
+        Self::ReloadSeconds,
+    ];
+}
+
+/// The size of every payload.
+const PAYLOAD_BYTES: usize = 64;
+
+/// How often a plugin is replaced in one repetition.
+const RELOADS: usize = 3;
+
+/// Measures everything. `tell` gets a line of progress at a time.
+///
+/// # Errors
+/// When a server does not start, breaks or answers wrongly.
+pub async fn measure(plan: Plan, tell: &mut dyn FnMut(&str)) -> Result<Table> {
+    let mut table = Table::default();
+    for repetition in 1..=plan.repetitions {
+        for &subject in plan.subjects() {
+            tell(&format!(
+                "repetition {repetition} of {}: {}",
+                plan.repetitions,
+                subject.name()
+            ));
+            speed(plan, subject, &mut table, tell).await?;
+            memory(plan, subject, &mut table, tell).await?;
+            if subject != Subject::Plain {
+                reloads(plan, subject, &mut table, tell).await?;
+            }
+        }
+    }
+    Ok(table)
+}
+
+async fn speed(
+    plan: Plan,
+    subject: Subject,
+    table: &mut Table,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let payload = [b'x'; PAYLOAD_BYTES];
+    let running = subject.start(&Plugin::Bench.path()?, plan.pin).await?;
+    for figure in Figure::ALL {
+        let value = match figure {
+            Figure::RoundTrips(connections) => {
+                load::round_trips(running.address()?, connections, &payload, plan.window).await
+            }
+            Figure::Deliveries(members) => {
+                load::deliveries(running.address()?, members, &payload, plan.window).await
+            }
+            Figure::IdleBytes | Figure::ReloadSeconds => continue,
+        };
+        let value = value.with_context(|| format!("{figure:?} of {}", subject.name()))?;
+        tell(&table.add(figure, subject, value));
+    }
+    Ok(())
+}
+
+async fn memory(
+    plan: Plan,
+    subject: Subject,
+    table: &mut Table,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let running = subject.start(&Plugin::Bench.path()?, plan.pin).await?;
+    let empty = running.resident_bytes()?;
+    let mut idle = load::open(running.address()?, plan.idle).await?;
+    // An answer to the last one says that the others have been taken in.
+    let last = idle.last_mut().context("no connections")?;
+    last.write(&load::encode(b"E:there")).await?;
+    last.next().await?;
+    let grown = running.resident_bytes()?.saturating_sub(empty);
+    let value = grown as f64 / plan.idle as f64;
+    tell(&table.add(Figure::IdleBytes, subject, value));
+    Ok(())
+}
+
+async fn reloads(
+    plan: Plan,
+    subject: Subject,
+    table: &mut Table,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = Plugin::Bench.copy_to(folder.path())?;
+    let component = std::fs::read(&file)?;
+    let running = subject.start(&file, plan.pin).await?;
+    let mut client = Client::web_socket(running.address()?, "/").await?;
+    for number in 0..RELOADS {
+        // The process id makes each run's builds new to the compile cache.
+        let label = format!("{}-{number}-{}", std::process::id(), subject.name());
+        let seconds = reload(&mut client, &file, &another_build(&component, &label)?).await?;
+        tell(&table.add(Figure::ReloadSeconds, subject, seconds));
+    }
+    Ok(())
+}
+
+async fn reload(client: &mut Client, file: &std::path::Path, build: &[u8]) -> Result<f64> {
+    let old = version(client).await?;
+    replace(file, build)?;
+    let start = Instant::now();
+    wait::within("the new version answers", async {
+        while version(client).await? == old {}
+        Ok(())
+    })
+    .await?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+async fn version(client: &mut Client) -> Result<String> {
+    let who = client.who().await?;
+    Ok(who
+        .get("version")
+        .and_then(serde_json::Value::as_str)
+        .with_context(|| format!("no version in {who}"))?
+        .to_owned())
+}

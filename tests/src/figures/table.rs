@@ -1,0 +1,181 @@
+//! The figures of a run: medians, ratios to the baseline, and the bars they must clear.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::{Figure, Subject};
+
+/// What was measured so far.
+#[derive(Debug, Default)]
+pub struct Table {
+    values: HashMap<(Figure, Subject), Vec<f64>>,
+}
+
+impl Table {
+    /// Adds one measurement; gives a line that says so.
+    pub(super) fn add(&mut self, figure: Figure, subject: Subject, value: f64) -> String {
+        self.values
+            .entry((figure, subject))
+            .or_default()
+            .push(value);
+        format!("  {}: {}", figure.name(), figure.show(value))
+    }
+
+    /// The median of one figure of one subject.
+    #[must_use]
+    pub fn median(&self, figure: Figure, subject: Subject) -> Option<f64> {
+        let mut values = self.values.get(&(figure, subject))?.clone();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    fn ratio(&self, figure: Figure, subject: Subject) -> Option<f64> {
+        let plain = self.median(figure, Subject::Plain)?;
+        Some(self.median(figure, subject)? / plain)
+    }
+
+    /// Whether the figure clears its bar; none if it has none or was not measured.
+    #[must_use]
+    pub fn clears(&self, figure: Figure) -> Option<bool> {
+        let bar = figure.bar()?;
+        let both = [Subject::Serve, Subject::Apart];
+        match bar {
+            Bar::RatioAtLeast(least) => Some(self.ratio(figure, Subject::Apart)? >= least),
+            Bar::AtMost(most) => {
+                let values: Vec<_> = both
+                    .into_iter()
+                    .filter_map(|subject| self.median(figure, subject))
+                    .collect();
+                (!values.is_empty()).then(|| values.iter().all(|&value| value <= most))
+            }
+        }
+    }
+}
+
+/// What the issue asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bar {
+    /// Three processes reach this part of the baseline.
+    RatioAtLeast(f64),
+    /// Neither one process nor three are over this.
+    AtMost(f64),
+}
+
+impl Figure {
+    fn name(self) -> String {
+        match self {
+            Self::RoundTrips(connections) => format!("round trips/s, {connections} connections"),
+            Self::Deliveries(members) => format!("deliveries/s, group of {members}"),
+            Self::IdleBytes => "kB per idle connection".to_owned(),
+            Self::ReloadSeconds => "ms from write to new version".to_owned(),
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::RoundTrips(_) | Self::Deliveries(_) => format!("{value:.0}"),
+            Self::IdleBytes => format!("{:.2}", value / 1000.0),
+            Self::ReloadSeconds => format!("{:.0}", value * 1000.0),
+        }
+    }
+
+    fn bar(self) -> Option<Bar> {
+        match self {
+            Self::RoundTrips(500) => Some(Bar::RatioAtLeast(0.5)),
+            Self::RoundTrips(_) => None,
+            Self::Deliveries(_) => Some(Bar::RatioAtLeast(0.85)),
+            Self::IdleBytes => Some(Bar::AtMost(8000.0)),
+            Self::ReloadSeconds => Some(Bar::AtMost(1.0)),
+        }
+    }
+
+    fn show_bar(self) -> String {
+        match self.bar() {
+            Some(Bar::RatioAtLeast(least)) => format!("three >= {:.0} % of plain", least * 100.0),
+            Some(Bar::AtMost(most)) => format!("<= {}", self.show(most)),
+            None => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = [
+            "",
+            "plain",
+            "one process",
+            "",
+            "three processes",
+            "",
+            "bar",
+            "",
+        ];
+        row(f, heads.map(str::to_owned))?;
+        for figure in Figure::ALL {
+            let show = |subject| {
+                self.median(figure, subject)
+                    .map_or_else(|| "-".to_owned(), |value| figure.show(value))
+            };
+            let ratio = |subject| {
+                self.ratio(figure, subject)
+                    .map_or_else(String::new, |ratio| format!("{:.0} %", ratio * 100.0))
+            };
+            let verdict = match self.clears(figure) {
+                Some(true) => "ok",
+                Some(false) => "below",
+                None => "",
+            };
+            row(
+                f,
+                [
+                    figure.name(),
+                    show(Subject::Plain),
+                    show(Subject::Serve),
+                    ratio(Subject::Serve),
+                    show(Subject::Apart),
+                    ratio(Subject::Apart),
+                    figure.show_bar(),
+                    verdict.to_owned(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, cells: [String; 8]) -> fmt::Result {
+    let [
+        name,
+        plain,
+        serve,
+        serve_ratio,
+        apart,
+        apart_ratio,
+        bar,
+        verdict,
+    ] = cells;
+    writeln!(
+        f,
+        "| {name:<32} | {plain:>9} | {serve:>11} | {serve_ratio:>6} | {apart:>15} \
+         | {apart_ratio:>6} | {bar:<23} | {verdict:<5} |"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_the_median_and_is_held_against_its_bar() {
+        let mut table = Table::default();
+        let figure = Figure::RoundTrips(500);
+        for value in [3.0, 100.0, 90.0] {
+            table.add(figure, Subject::Plain, value);
+        }
+        table.add(figure, Subject::Apart, 44.0);
+        assert_eq!(table.median(figure, Subject::Plain), Some(90.0));
+        assert_eq!(table.clears(figure), Some(false));
+        table.add(figure, Subject::Apart, 46.0);
+        assert_eq!(table.clears(figure), Some(true));
+    }
+}

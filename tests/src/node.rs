@@ -1,0 +1,208 @@
+//! One node of a cluster: a `tidegate` process that can be started again as it was.
+
+use std::ffi::OsString;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::client::{Client, Transport};
+use crate::http;
+use crate::process::{Process, Signal};
+use crate::tools;
+use crate::wait::eventually;
+
+/// A register, gateway, worker, or all in one.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) secret: String,
+    pub(crate) pin: Option<usize>,
+    pub(crate) logs: PathBuf,
+    pub(crate) admin: Option<SocketAddrV4>,
+    /// Where nodes reach it: a register's or a gateway's address.
+    pub(crate) lan: Option<SocketAddrV4>,
+    pub(crate) listeners: Vec<(Transport, SocketAddrV4)>,
+    pub(crate) process: Option<Process>,
+}
+
+impl Node {
+    /// Its name, for a worker the one that `W:` answers.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the process, for the first time or again, with the same arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        let binary = tools::tidegate()?;
+        let mut command = match self.pin {
+            Some(core) => {
+                let mut pinned = Command::new("taskset");
+                pinned.arg("-c").arg(core.to_string()).arg(binary);
+                pinned
+            }
+            None => Command::new(binary),
+        };
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("TIDEGATE_") {
+                command.env_remove(key);
+            }
+        }
+        command
+            .args(&self.args)
+            .env("TIDEGATE_SECRET", &self.secret)
+            // Compiled components are kept between runs, but not among the user's own.
+            .env("XDG_CACHE_HOME", tools::target_dir()?.join("harness-cache"));
+        let again = self.process.is_some();
+        self.process = Some(Process::spawn(&self.name, command, &self.logs, again)?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it has ended, or is not ready at the deadline; the error says what is missing.
+    pub async fn ready(&mut self) -> Result<()> {
+        let what = format!("{} is ready", self.name);
+        let (admin, lan) = (self.admin, self.lan);
+        let process = self.process_mut()?;
+        eventually(&what, async || {
+            let ended = process.status();
+            ensure!(ended.is_none(), "it has ended: {ended:?}");
+            match (admin, lan) {
+                (Some(admin), _) => {
+                    let response = http::get(admin, "/readyz").await?;
+                    ensure!(response.status == 200, "readyz: {}", response.body);
+                }
+                (None, Some(lan)) => drop(tokio::net::TcpStream::connect(lan).await?),
+                (None, None) => {}
+            }
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn process_mut(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .with_context(|| format!("{} was not started", self.name))
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn process(&self) -> Result<&Process> {
+        self.process
+            .as_ref()
+            .with_context(|| format!("{} was not started", self.name))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process_mut()?.signal(signal)
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn kill(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::Kill)?;
+        self.process_mut()?.ended().await
+    }
+
+    /// SIGTERM, and waits until the process has ended by itself.
+    ///
+    /// # Errors
+    /// When it is still there at the deadline.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::Terminate)?;
+        self.process_mut()?.ended().await
+    }
+
+    /// The address of a listener.
+    ///
+    /// # Errors
+    /// When the node has none of this kind.
+    pub fn listener(&self, transport: Transport) -> Result<SocketAddrV4> {
+        self.listeners
+            .iter()
+            .find(|(kind, _)| *kind == transport)
+            .map(|(_, address)| *address)
+            .with_context(|| format!("{} has no {} listener", self.name, transport.scheme()))
+    }
+
+    /// The address of the links: a register's or a gateway's.
+    ///
+    /// # Errors
+    /// When the node has none.
+    pub fn lan(&self) -> Result<SocketAddrV4> {
+        self.lan
+            .with_context(|| format!("{} has no address for nodes", self.name))
+    }
+
+    /// The address of the admin port.
+    ///
+    /// # Errors
+    /// When the node has none.
+    pub fn admin(&self) -> Result<SocketAddrV4> {
+        self.admin
+            .with_context(|| format!("{} has no admin port", self.name))
+    }
+
+    /// A new client of this node.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn connect(&self, transport: Transport) -> Result<Client> {
+        Client::connect(transport, self.listener(transport)?).await
+    }
+
+    /// A new WebSocket client of this node.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn ws(&self) -> Result<Client> {
+        self.connect(Transport::Ws).await
+    }
+
+    /// All metrics as text.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metrics(&self) -> Result<String> {
+        let response = http::get(self.admin()?, "/metrics").await?;
+        ensure!(response.status == 200, "/metrics: {}", response.head);
+        Ok(response.body)
+    }
+
+    /// The sum of all series of one metric whose labels contain `labels`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metric(&self, name: &str, labels: &str) -> Result<f64> {
+        let metrics = self.metrics().await?;
+        Ok(metrics
+            .lines()
+            .filter(|line| {
+                let series = line.split([' ', '{']).next();
+                series == Some(name) && line.contains(labels)
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+}

@@ -1,0 +1,155 @@
+//! One child process: its output goes to a file, and it is killed when it is dropped.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::wait::eventually;
+
+/// How much of a log is shown with a failed test.
+const TAIL_BYTES: u64 = 6 * 1024;
+
+/// A signal that a test sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: please stop.
+    Terminate,
+    /// SIGKILL: the process is gone at once.
+    Kill,
+    /// SIGSTOP: the process freezes, its sockets stay open.
+    Stop,
+    /// SIGCONT: it goes on.
+    Continue,
+}
+
+/// A running child.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `folder/name.log`; `again` goes on in the same file.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(name: &str, mut command: Command, folder: &Path, again: bool) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let log = folder.join(format!("{name}.log"));
+        if !again {
+            File::create(&log)?;
+        }
+        let file = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {name}: {command:?}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if let Some(status) = self.status() {
+            anyhow::bail!("{} has ended already: {status}", self.name);
+        }
+        let number = match signal {
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+            Signal::Stop => libc::SIGSTOP,
+            Signal::Continue => libc::SIGCONT,
+        };
+        let pid = libc::pid_t::try_from(self.pid())?;
+        #[allow(
+            unsafe_code,
+            reason = "libc::kill takes two numbers and touches no memory; the child was not reaped a \
+                      line ago and nobody else reaps it, so that the id is its own"
+        )]
+        let sent = unsafe { libc::kill(pid, number) };
+        ensure!(sent == 0, "{} (pid {pid}) takes no {signal:?}", self.name);
+        Ok(())
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it is still there at the deadline.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let what = format!("{} ends", self.name);
+        let child = &mut self.child;
+        eventually(&what, async || Ok(child.try_wait()?)).await
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Everything that it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .with_context(|| format!("{} is gone", self.name))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("no VmRSS in /proc/PID/status")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    fn tail(&self) -> Result<String> {
+        let mut file = File::open(&self.log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let before = self.status();
+        // A frozen process dies of SIGKILL as well. It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // libtest shows this only when the test has failed.
+        eprintln!(
+            "--- {} ({}), whole log in {}\n{}",
+            self.name,
+            before.map_or_else(|| "was running".to_owned(), |status| status.to_string()),
+            self.log.display(),
+            self.tail().unwrap_or_default(),
+        );
+    }
+}
