@@ -1,1 +1,127 @@
-fn main() {}
+//! `tidegate`: reads the command line and the configuration, starts telemetry, runs one command
+//! until it ends or a signal stops it. It orders these steps and does nothing else.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tidegate::cli::{Arguments, Command};
+use tidegate::command::{check, config as print, gateway, register, serve, worker};
+use tidegate::config::Config;
+use tidegate::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// It failed while it ran.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration; clap exits with the same.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    if let Command::Config(it) = &command
+        && it.default
+    {
+        return ended(print::print_default());
+    }
+    let file = command.common().config.as_deref();
+    let config = match Config::load(file, environment(), &command.overrides()) {
+        Ok(config) => config,
+        Err(errors) => return refused(errors),
+    };
+    match command {
+        Command::Serve(_) => run(config, serve::run),
+        Command::Register(_) => run(config, register::run),
+        Command::Gateway(_) => run(config, gateway::run),
+        Command::Worker(_) => run(config, worker::run),
+        Command::Check(it) => {
+            let mut out = std::io::stdout();
+            ended(check::run(&config, &it.plugins, &check::preamble, &mut out))
+        }
+        Command::Config(_) => ended(print::print_effective(&config)),
+    }
+}
+
+/// Unlike `std::env::vars` this does not panic at a variable that is not UTF-8.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
+}
+
+/// Runs a service until it ends or is told to stop.
+fn run<F>(config: Config, service: impl FnOnce(Config, CancellationToken) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    if let Err(errors) = config.check_files() {
+        return refused(errors);
+    }
+    ended(start(config, service))
+}
+
+fn start<F>(
+    config: Config,
+    service: impl FnOnce(Config, CancellationToken) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    telemetry::start_logging(&config.log)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tidegate")
+        .build()
+        .context("the runtime's threads cannot be started")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone())?;
+        service(config, stop).await
+    })
+}
+
+/// The first signal stops in order, the second at once.
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                tracing::warn!("a second signal: ending at once");
+                std::process::exit(i32::from(FAILED));
+            }
+            tracing::info!("stopping; a second signal ends at once");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+fn refused(errors: impl Display) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{errors}");
+    ExitCode::from(WRONG)
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

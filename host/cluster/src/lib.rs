@@ -1,1 +1,9 @@
-//! To come.
+//! Register, gateway and worker as tokio services on authenticated links.
+//!
+//! Never names wasmtime: what runs handlers is behind the trait that [`worker`] defines.
+
+pub mod gateway;
+pub mod link;
+pub mod membership;
+pub mod net;
+pub mod register;

@@ -1,1 +1,24 @@
-//! To come.
+//! Runs handler components on Wasmtime; knows no cluster socket.
+//!
+//! A [`Runtime`] compiles a file into a [`Plugin`]; a [`Deployment`] runs it on a number of
+//! instances, gives each client's events to one of them in order, and swaps versions between two
+//! events. What a handler asked for comes back as a commit through [`EventContext`]. Whatever a
+//! plugin does (trap, spin, wait, grow) costs its own instance and nobody else.
+
+mod bindings;
+mod cache;
+mod dead_letter;
+mod deployment;
+mod engine;
+mod host_api;
+mod instance;
+mod limits;
+mod plugin;
+mod watch;
+
+pub use dead_letter::DeadLetter;
+pub use deployment::{Deployment, DeploymentSettings, EventContext, Job};
+pub use engine::{Runtime, RuntimeError, RuntimeSettings};
+pub use limits::Limits;
+pub use plugin::{Plugin, PluginError, version_of};
+pub use watch::watch;

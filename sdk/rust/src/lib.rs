@@ -1,1 +1,81 @@
-//! To come.
+//! Write Tidegate plugins in Rust: one type, only the callbacks you want, one attribute.
+//!
+//! ```
+//! use tidegate_sdk::prelude::*;
+//!
+//! #[derive(Default)]
+//! struct Lobby;
+//!
+//! #[tidegate_sdk::handler]
+//! impl Handler for Lobby {
+//!     fn on_connect(&mut self, client: Client, _: Peer, _: Option<HttpRequest>) -> Result {
+//!         client.join("lobby")
+//!     }
+//!
+//!     fn on_message(&mut self, client: Client, message: Message) -> Result {
+//!         gateway::to_group("lobby").except(&client).send(&message)
+//!     }
+//! }
+//! ```
+//! In `Cargo.toml` the plugin is a library with `crate-type = ["cdylib", "rlib"]`;
+//! `cargo build --release --target wasm32-wasip2` makes the component, and plain `cargo test`
+//! tests the same code natively against [`testing::Gateway`].
+//!
+//! What a callback does to clients is collected and happens when it returns ok, as one step; when
+//! it returns an error nothing happens. So write callbacks as if nothing could fail half-way.
+
+// The attribute's expansion says `tidegate_sdk`, also in this crate's own tests.
+extern crate self as tidegate_sdk;
+
+mod backend;
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
+pub mod bindings;
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod event;
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod export;
+pub mod gateway;
+pub mod handler;
+pub mod log;
+pub mod message;
+pub mod session;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+pub mod worker;
+
+pub use client::Client;
+pub use config::Config;
+pub use error::{Error, Refused, Result};
+pub use event::{CloseReason, Closed, HttpRequest, Peer, Transport};
+pub use handler::Handler;
+pub use message::{Message, Outgoing};
+
+/// Exports an `impl Handler for …` as the component's callbacks; one per plugin. If the impl has
+/// no `on_start`, it gets one that returns `Self::default()`. Natively nothing is exported, so
+/// that the same code runs in unit tests.
+pub use tidegate_sdk_macros::handler;
+
+/// Everything that a plugin usually needs.
+pub mod prelude {
+    pub use crate::{
+        Client, CloseReason, Closed, Config, Error, Handler, HttpRequest, Message, Outgoing, Peer,
+        Refused, Result, Transport, bail, config, gateway, log, session, worker,
+    };
+}

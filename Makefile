@@ -1,0 +1,43 @@
+# What people type. `make help` lists it.
+
+PORT ?= 7272
+CARGO ?= cargo
+# Cargo's own folder; plugins are always in target/plugins.
+BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test figures lint guests guests-rust wasm-target
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The dev profile: plugins run as fast in it, and a cold build takes minutes less.
+run: guests-rust ## Builds all that is needed and serves the chat example; PORT=7272
+	$(CARGO) build --workspace --bins
+	exec $(BUILD)/debug/tidegate serve --listen ws://127.0.0.1:$(PORT) \
+		--static plugins-example/chat/web target/plugins/chat.wasm
+
+test: guests ## Runs all tests; what needs a missing Node, Python or browser is named as skipped
+	$(CARGO) test --workspace
+
+figures: guests ## Measures, with a release build
+	$(CARGO) build --release --workspace
+	$(CARGO) run --release -p tidegate-tests --bin figures
+
+lint: ## Checks format, lints, documentation and, where cargo-deny is installed, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
+	else echo "skipped: cargo deny check (cargo-deny is not installed)"; fi
+
+guests: wasm-target ## Builds all plugins into target/plugins
+	plugins-example/build all
+
+guests-rust: wasm-target
+	plugins-example/build rust
+
+# With GUEST_RUSTC the guests have a compiler of their own, which has the target.
+wasm-target:
+	@if [ -z "$$GUEST_RUSTC" ] && [ ! -d "$$(rustc --print target-libdir --target wasm32-wasip2)" ]; \
+	then rustup target add wasm32-wasip2; fi

@@ -1,0 +1,195 @@
+//! The gateway: owns client connections and their uid, groups and session; has no business logic.
+//!
+//! One thread per shard. [`Gateway::start`] starts them, [`Gateway::run`] accepts clients and nodes
+//! until it is told to stop and then ends in order: it stops accepting and reading, lets handlers
+//! finish, tells the clients, and waits until their closes are committed.
+
+pub mod apply;
+mod client;
+pub mod forward;
+mod handshake;
+pub mod hub;
+mod inbox;
+mod links;
+mod listener;
+mod metrics;
+pub mod outbound;
+mod peers;
+pub mod pending;
+pub mod router;
+pub mod settings;
+mod shard;
+mod timers;
+mod workers;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{Identity, Link};
+use crate::membership::Members;
+use inbox::{Arrival, Inbox, Parcel};
+use settings::GatewaySettings;
+use shard::{Context, Shard, Status};
+
+/// How often the end looks whether everything is done.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A gateway that runs.
+pub struct Gateway {
+    context: Arc<Context>,
+    threads: Vec<JoinHandle<()>>,
+    turn: AtomicUsize,
+}
+
+impl Gateway {
+    /// Starts the shards.
+    ///
+    /// # Errors
+    /// When a thread or its event loop cannot be had.
+    pub fn start(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
+        let mut tenants: Vec<Name> = settings
+            .listeners
+            .iter()
+            .map(|l| l.tenant.clone())
+            .collect();
+        tenants.sort();
+        tenants.dedup();
+        let shards = usize::from(settings.shards.max(1));
+        let context = Arc::new(Context {
+            identity,
+            tenants,
+            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            statuses: (0..shards).map(|_| Status::default()).collect(),
+            received: std::sync::Mutex::default(),
+            next_worker: AtomicU32::new(0),
+            connections: settings
+                .listeners
+                .iter()
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
+            workers: watch::channel(0).0,
+            settings: GatewaySettings {
+                shards: settings.shards.max(1),
+                ..settings
+            },
+        });
+        let threads = (0..context.settings.shards)
+            .map(|index| start_shard(context.clone(), index))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            context,
+            threads,
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many workers have a link and have said what they serve.
+    #[must_use]
+    pub fn workers(&self) -> watch::Receiver<usize> {
+        self.context.workers.subscribe()
+    }
+
+    /// Serves a link that is authenticated: a worker in the same process.
+    pub fn attach(&self, link: Link) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let place = turn % self.context.inboxes.len();
+        if let Some(inbox) = self.context.inboxes.get(place) {
+            inbox.push(Parcel::Arrival(Arrival::Link(Box::new(link))));
+        }
+    }
+
+    /// Accepts clients on `listeners`, in the order of the settings, and nodes on `lan`, until
+    /// `stop`; then ends in order, within the time of the settings.
+    pub async fn run(
+        self,
+        listeners: Vec<TcpListener>,
+        lan: Option<TcpListener>,
+        members: watch::Receiver<Arc<Members>>,
+        stop: CancellationToken,
+    ) {
+        let accepting = stop.child_token();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let accept =
+                listener::clients(self.context.clone(), listener, index, accepting.clone());
+            tokio::spawn(accept);
+        }
+        // Workers may come until the very end: somebody must take the last closes.
+        let nodes = CancellationToken::new();
+        if let Some(lan) = lan {
+            tokio::spawn(listener::nodes(self.context.clone(), lan, nodes.clone()));
+        }
+        let peers = tokio::spawn(peers::follow(self.context.clone(), members));
+        stop.cancelled().await;
+        self.end().await;
+        peers.abort();
+        nodes.cancel();
+        self.context.all(|| Parcel::Stop);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| {
+                if thread.join().is_err() {
+                    tracing::error!("a shard's thread panicked");
+                }
+            });
+        });
+        // The threads stop at their next turn.
+        let _ = joined.await;
+    }
+
+    async fn end(&self) {
+        let deadline = Instant::now() + self.context.settings.shutdown;
+        let half = Instant::now() + self.context.settings.shutdown / 2;
+        self.context.all(|| Parcel::Quiesce);
+        self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
+            .await;
+        self.context.all(|| Parcel::GoAway);
+        self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0)
+            .await;
+        let left: usize = self
+            .context
+            .statuses
+            .iter()
+            .map(|status| status.lanes.load(Ordering::Acquire))
+            .sum();
+        if left > 0 {
+            tracing::warn!(
+                clients = left,
+                "the end came before these closes were committed"
+            );
+        }
+    }
+
+    async fn until(&self, deadline: Instant, done: impl Fn(&Status) -> bool) {
+        // The parcels before must have been taken: a shard says so by its status after the turn.
+        sleep(LOOK).await;
+        while Instant::now() < deadline && !self.context.statuses.iter().all(&done) {
+            sleep(LOOK).await;
+        }
+        // Close frames are written by the clients' tasks after the commit.
+        sleep(LOOK * 4).await;
+    }
+}
+
+fn start_shard(context: Arc<Context>, index: u16) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async move {
+                shard::run(Shard::new(context, index)).await;
+            });
+        })
+}

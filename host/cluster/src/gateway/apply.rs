@@ -1,0 +1,343 @@
+//! Effects + hub → deliveries. Pure: what is to be sent or closed goes to an [`Outlet`].
+//!
+//! An effect may reach any number of shards; each applies it to the clients that it owns. No
+//! client gets one send twice, whatever lists it is on.
+
+use std::net::SocketAddrV4;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Effect, Recipients};
+use tidegate_wire::event::Message;
+use tidegate_wire::id::ClientId;
+
+use super::hub::{Hub, Members, Refused};
+use super::outbound::Outgoing;
+
+/// Which part of a client changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Its uid or groups.
+    Names,
+    /// Its session.
+    Session,
+}
+
+/// Where deliveries go.
+pub trait Outlet {
+    /// Queue this for a client.
+    fn send(&mut self, connection: u32, message: &Outgoing<'_>);
+    /// Close a client once its queue and the farewell are written.
+    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>);
+    /// Close a client at once.
+    fn destroy(&mut self, connection: u32);
+    /// A client's part of the hub changed.
+    fn changed(&mut self, connection: u32, what: Changed);
+    /// An effect was refused by a limit.
+    fn refused(&mut self, connection: u32, effect: &Effect, why: Refused);
+}
+
+/// Applies one effect to the clients of `hub`, which belongs to the gateway announced as `gateway`.
+pub fn apply(
+    hub: &mut Hub,
+    gateway: SocketAddrV4,
+    effect: &Effect,
+    outlet: &mut (impl Outlet + ?Sized),
+) {
+    let own = |client: &ClientId| own(gateway, *client);
+    match effect {
+        Effect::Send {
+            to,
+            message,
+            except,
+        } => {
+            send(
+                hub,
+                gateway,
+                to,
+                &Outgoing::message(message),
+                except,
+                outlet,
+            );
+        }
+        Effect::SendRaw { to, bytes, except } => {
+            send(
+                hub,
+                gateway,
+                to,
+                &Outgoing::raw(bytes.bytes()),
+                except,
+                outlet,
+            );
+        }
+        Effect::Close { client, farewell } => {
+            if let Some(connection) = own(client).filter(|c| hub.client(*c).is_some()) {
+                close(&[connection], farewell.as_ref(), outlet);
+            }
+        }
+        Effect::CloseUid { uid, farewell } => {
+            let members: Vec<u32> = hub
+                .uid_members(uid)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
+            close(&members, farewell.as_ref(), outlet);
+        }
+        Effect::Destroy { client } => {
+            if let Some(connection) = own(client).filter(|c| hub.client(*c).is_some()) {
+                outlet.destroy(connection);
+            }
+        }
+        Effect::Ungroup { group } => {
+            for connection in hub.ungroup(group) {
+                outlet.changed(connection, Changed::Names);
+            }
+        }
+        Effect::BindUid { client, .. }
+        | Effect::UnbindUid { client }
+        | Effect::JoinGroup { client, .. }
+        | Effect::LeaveGroup { client, .. }
+        | Effect::Session { client, .. } => {
+            if let Some(connection) = own(client) {
+                change(hub, connection, effect, outlet);
+            }
+        }
+    }
+}
+
+fn own(gateway: SocketAddrV4, client: ClientId) -> Option<u32> {
+    (client.gateway() == gateway).then_some(client.connection)
+}
+
+/// The effects that change one client's entry in the hub.
+fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Outlet + ?Sized)) {
+    let result = match effect {
+        Effect::BindUid { uid, .. } => hub.bind_uid(connection, uid),
+        Effect::UnbindUid { .. } => hub.unbind_uid(connection),
+        Effect::JoinGroup { group, .. } => hub.join(connection, group),
+        Effect::LeaveGroup { group, .. } => hub.leave(connection, group),
+        Effect::Session { change, .. } => match hub.change_session(connection, change) {
+            Ok(()) => return outlet.changed(connection, Changed::Session),
+            Err(why) => Err(why),
+        },
+        Effect::Send { .. }
+        | Effect::SendRaw { .. }
+        | Effect::Close { .. }
+        | Effect::CloseUid { .. }
+        | Effect::Destroy { .. }
+        | Effect::Ungroup { .. } => Ok(false),
+    };
+    match result {
+        Ok(true) => outlet.changed(connection, Changed::Names),
+        Ok(false) | Err(Refused::Offline) => {}
+        Err(why) => outlet.refused(connection, effect, why),
+    }
+}
+
+fn close(connections: &[u32], farewell: Option<&Message>, outlet: &mut (impl Outlet + ?Sized)) {
+    let farewell = farewell.map(Outgoing::message);
+    for connection in connections {
+        outlet.close(*connection, farewell.as_ref());
+    }
+}
+
+fn send(
+    hub: &Hub,
+    gateway: SocketAddrV4,
+    to: &Recipients,
+    message: &Outgoing<'_>,
+    except: &[ClientId],
+    outlet: &mut (impl Outlet + ?Sized),
+) {
+    let except: Members = except
+        .iter()
+        .filter_map(|client| own(gateway, *client))
+        .collect();
+    let mut deliver = |connection: u32| {
+        if except.is_empty() || !except.contains(&connection) {
+            outlet.send(connection, message);
+        }
+    };
+    match to {
+        Recipients::Client(client) => {
+            own(gateway, *client)
+                .filter(|c| hub.client(*c).is_some())
+                .map(deliver);
+        }
+        Recipients::Clients(clients) => {
+            let known = clients.iter().filter_map(|client| own(gateway, *client));
+            let distinct: Members = known.filter(|c| hub.client(*c).is_some()).collect();
+            distinct.into_iter().for_each(deliver);
+        }
+        Recipients::Uids(uids) => union(uids, |uid| hub.uid_members(uid), &mut deliver),
+        Recipients::Groups(groups) => union(groups, |g| hub.group_members(g), &mut deliver),
+        Recipients::Everyone => hub.connections().for_each(deliver),
+    }
+}
+
+/// Each member of any of these sets, once.
+fn union<'a>(
+    names: &[Name],
+    members: impl Fn(&str) -> Option<&'a Members>,
+    deliver: &mut impl FnMut(u32),
+) {
+    if let [name] = names {
+        return members(name)
+            .into_iter()
+            .flatten()
+            .copied()
+            .for_each(deliver);
+    }
+    let mut all = Members::default();
+    for name in names {
+        all.extend(members(name).into_iter().flatten());
+    }
+    all.into_iter().for_each(deliver);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tidegate_wire::effect::SessionChange;
+    use tidegate_wire::event::Transport;
+
+    use super::*;
+
+    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
+
+    #[derive(Default)]
+    struct Recorder {
+        sent: Vec<(u32, String)>,
+        closed: Vec<(u32, bool)>,
+        destroyed: Vec<u32>,
+        changed: Vec<(u32, Changed)>,
+        refused: Vec<Refused>,
+    }
+
+    impl Outlet for Recorder {
+        fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
+            let bytes = message.encoded(Transport::Tcp);
+            self.sent
+                .push((connection, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
+            self.closed.push((connection, farewell.is_some()));
+        }
+        fn destroy(&mut self, connection: u32) {
+            self.destroyed.push(connection);
+        }
+        fn changed(&mut self, connection: u32, what: Changed) {
+            self.changed.push((connection, what));
+        }
+        fn refused(&mut self, _connection: u32, _effect: &Effect, why: Refused) {
+            self.refused.push(why);
+        }
+    }
+
+    fn id(connection: u32) -> ClientId {
+        ClientId::new(GATEWAY, connection)
+    }
+
+    fn hub() -> Hub {
+        let mut hub = Hub::default();
+        for connection in 1..=4 {
+            hub.insert(connection);
+        }
+        for (connection, group) in [(1, "a"), (2, "a"), (2, "b"), (3, "b")] {
+            hub.join(connection, &group.into()).unwrap();
+        }
+        hub.bind_uid(4, &"u".into()).unwrap();
+        hub
+    }
+
+    fn sent(to: Recipients, except: Vec<ClientId>) -> Vec<u32> {
+        let message = Message::Text(b"m".to_vec().into());
+        let mut recorder = Recorder::default();
+        apply(
+            &mut hub(),
+            GATEWAY,
+            &Effect::Send {
+                to,
+                message,
+                except,
+            },
+            &mut recorder,
+        );
+        let mut connections: Vec<u32> = recorder.sent.iter().map(|(c, _)| *c).collect();
+        connections.sort_unstable();
+        connections
+    }
+
+    #[test]
+    fn overlapping_groups_deliver_once() {
+        assert_eq!(
+            sent(Recipients::Groups(vec!["a".into(), "b".into()]), vec![]),
+            [1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn duplicate_ids_deliver_once_and_foreign_or_unknown_ids_never() {
+        let mut elsewhere = id(1);
+        elsewhere.port = 1;
+        let clients = vec![id(1), id(1), elsewhere, id(99)];
+        assert_eq!(sent(Recipients::Clients(clients), vec![]), [1]);
+        assert_eq!(sent(Recipients::Clients(vec![]), vec![]), [0; 0]);
+    }
+
+    #[test]
+    fn an_except_list_leaves_out_its_clients() {
+        assert_eq!(sent(Recipients::Everyone, vec![id(2), id(3)]), [1, 4]);
+        assert_eq!(
+            sent(Recipients::Uids(vec!["u".into(), "none".into()]), vec![]),
+            [4]
+        );
+    }
+
+    #[test]
+    fn a_session_change_is_told_and_a_limit_is_reported() {
+        let mut hub = hub();
+        let mut recorder = Recorder::default();
+        let change = SessionChange::Set {
+            key: "k".into(),
+            value: "1".into(),
+        };
+        apply(
+            &mut hub,
+            GATEWAY,
+            &Effect::Session {
+                client: id(1),
+                change,
+            },
+            &mut recorder,
+        );
+        let change = SessionChange::Set {
+            key: "k".into(),
+            value: "1".repeat(70_000),
+        };
+        apply(
+            &mut hub,
+            GATEWAY,
+            &Effect::Session {
+                client: id(1),
+                change,
+            },
+            &mut recorder,
+        );
+        assert_eq!(recorder.changed, [(1, Changed::Session)]);
+        assert_eq!(recorder.refused, [Refused::Session]);
+    }
+
+    #[test]
+    fn closing_a_uid_closes_all_its_clients_with_the_farewell() {
+        let farewell = Some(Message::Text(b"bye".to_vec().into()));
+        let mut recorder = Recorder::default();
+        let effect = Effect::CloseUid {
+            uid: "u".into(),
+            farewell,
+        };
+        apply(&mut hub(), GATEWAY, &effect, &mut recorder);
+        assert_eq!(recorder.closed, [(4, true)]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Effects for other gateways: numbered streams, kept until acknowledged. Pure.
+//!
+//! Each shard has one stream to each other gateway. A forward is sent again on a new link until it
+//! is acknowledged; the receiver remembers one number per stream and takes each forward once.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::frame::Forward;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::payload::Carry;
+
+/// What an effect counts besides its payload.
+const EFFECT_BYTES: usize = 64;
+
+/// The stream to one gateway.
+#[derive(Debug, Default)]
+pub struct Stream {
+    last: u64,
+    unacknowledged: VecDeque<(Forward, usize)>,
+    bytes: usize,
+}
+
+/// The gateway does not acknowledge and its stream is full; the forward is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Stream {
+    /// Numbers and keeps a forward; gives it back to be sent.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub fn push(
+        &mut self,
+        shard: u16,
+        tenant: Name,
+        effects: Vec<Effect>,
+        bytes_max: usize,
+    ) -> Result<Forward, Full> {
+        let mut bytes = effects.len() * EFFECT_BYTES;
+        effects.carry(&mut |payload| bytes += payload.len());
+        if self.bytes > 0 && self.bytes + bytes > bytes_max {
+            return Err(Full);
+        }
+        self.last += 1;
+        let forward = Forward {
+            shard,
+            sequence: self.last,
+            tenant,
+            effects,
+        };
+        self.bytes += bytes;
+        self.unacknowledged.push_back((forward.clone(), bytes));
+        Ok(forward)
+    }
+
+    /// Forgets what has arrived.
+    pub fn acknowledge(&mut self, sequence: u64) {
+        while let Some((forward, bytes)) = self.unacknowledged.front() {
+            if forward.sequence > sequence {
+                break;
+            }
+            self.bytes -= bytes;
+            self.unacknowledged.pop_front();
+        }
+    }
+
+    /// What must be sent on a new link, in order.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &Forward> {
+        self.unacknowledged.iter().map(|(forward, _)| forward)
+    }
+}
+
+/// The receiver's memory: the last forward of each stream.
+#[derive(Debug, Default)]
+pub struct Received {
+    last: FxHashMap<(Incarnation, u16), u64>,
+}
+
+impl Received {
+    /// Whether this forward is new. It counts as received from then on.
+    pub fn is_new(&mut self, from: Incarnation, shard: u16, sequence: u64) -> bool {
+        let last = self.last.entry((from, shard)).or_default();
+        let new = sequence > *last;
+        *last = sequence.max(*last);
+        new
+    }
+
+    /// Forgets gateways that will not come back.
+    pub fn retain(&mut self, live: impl Fn(Incarnation) -> bool) {
+        self.last.retain(|(from, _), _| live(*from));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Links break at any point: what is resent is taken once, and in order.
+        #[test]
+        fn a_stream_arrives_once_and_in_order(
+            losses in proptest::collection::vec((0..8usize, 0..8usize), 1..40)
+        ) {
+            let (mut stream, mut received) = (Stream::default(), Received::default());
+            let (mut pushed, mut seen) = (0u64, Vec::new());
+            for (arrive, acknowledge) in losses {
+                for _ in 0..3 {
+                    pushed += 1;
+                    stream.push(0, "t".into(), vec![], usize::MAX).unwrap();
+                }
+                // A new link: everything is sent again, and it breaks after `arrive` forwards.
+                let sent: Vec<u64> = stream.unacknowledged().map(|f| f.sequence).collect();
+                let arrived = &sent[..arrive.min(sent.len())];
+                for sequence in arrived {
+                    if received.is_new(Incarnation(1), 0, *sequence) {
+                        seen.push(*sequence);
+                    }
+                }
+                if let Some(sequence) = arrived.get(acknowledge) {
+                    stream.acknowledge(*sequence);
+                }
+            }
+            let expected: Vec<u64> = (1..=seen.len() as u64).collect();
+            prop_assert_eq!(&seen, &expected);
+            prop_assert!(seen.len() as u64 <= pushed);
+        }
+    }
+
+    #[test]
+    fn a_stream_without_answer_is_bounded() {
+        let effect = || Effect::Ungroup { group: "g".into() };
+        let mut stream = Stream::default();
+        stream.push(0, "t".into(), vec![effect()], 100).unwrap();
+        assert_eq!(stream.push(0, "t".into(), vec![effect()], 100), Err(Full));
+        stream.acknowledge(1);
+        assert!(stream.push(0, "t".into(), vec![effect()], 100).is_ok());
+    }
+}

@@ -1,0 +1,127 @@
+//! The queue into a shard: whatever other threads have for it, taken in batches.
+//!
+//! Bounded by its sources: links wait for [`Inbox::room`] before they read on; what shards send
+//! each other is bounded by the windows of the events that caused it.
+
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Commit, Effect};
+use tidegate_wire::frame::Load;
+use tidegate_wire::id::Incarnation;
+use tokio::sync::Notify;
+
+use super::pending::WorkerKey;
+use super::workers::WorkerLink;
+use crate::link::{Link, LinkSender};
+use crate::membership::Members;
+
+/// Parcels that may wait before links stop reading.
+const ROOM: usize = 8192;
+
+/// Somebody who has connected.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A client, at this listener.
+    Client { socket: TcpStream, listener: usize },
+    /// A node that must be authenticated.
+    Node(TcpStream),
+    /// A link that is authenticated, of this process.
+    Link(Box<Link>),
+}
+
+/// Something for a shard.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    /// Somebody has connected.
+    Arrival(Arrival),
+    /// A worker is there, or serves other tenants than before.
+    Worker(Arc<WorkerLink>),
+    /// How busy a worker is.
+    Load(WorkerKey, Load),
+    /// A worker takes no more events; each shard counts itself off when nothing is under way.
+    Draining(WorkerKey),
+    /// A worker's link has ended.
+    WorkerLost(WorkerKey),
+    /// Commits of this shard's events.
+    Commits(WorkerKey, Vec<Commit>),
+    /// Effects of other shards and gateways.
+    Effects {
+        tenant: Name,
+        effects: Arc<Vec<Effect>>,
+    },
+    /// Effects of an event whose home is lost: this shard applies and forwards them.
+    Adopt { tenant: Name, effects: Vec<Effect> },
+    /// There is a link to another gateway.
+    PeerUp {
+        incarnation: Incarnation,
+        sender: LinkSender,
+    },
+    /// Another gateway has this shard's forwards up to this number.
+    PeerAck {
+        incarnation: Incarnation,
+        sequence: u64,
+    },
+    /// The view has changed.
+    Members(Arc<Members>),
+    /// Read no more from clients.
+    Quiesce,
+    /// Close all clients.
+    GoAway,
+    /// The end.
+    Stop,
+}
+
+/// The queue into one shard.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    parcels: Mutex<Vec<Parcel>>,
+    filled: Notify,
+    emptied: Notify,
+}
+
+impl Inbox {
+    pub(super) fn push(&self, parcel: Parcel) {
+        let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = parcels.is_empty();
+        parcels.push(parcel);
+        drop(parcels);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.parcels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Waits until a source may add more.
+    pub(super) async fn room(&self) {
+        while self.len() >= ROOM {
+            let emptied = self.emptied.notified();
+            if self.len() < ROOM {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Swaps all that waits into `parcels`, which must be empty; waits for at least one.
+    pub(super) async fn take(&self, parcels: &mut Vec<Parcel>) {
+        loop {
+            {
+                let mut waiting = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::swap(&mut *waiting, parcels);
+            }
+            if !parcels.is_empty() {
+                self.emptied.notify_waiters();
+                return;
+            }
+            self.filled.notified().await;
+        }
+    }
+}

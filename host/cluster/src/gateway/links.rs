@@ -1,0 +1,281 @@
+//! The links that others have dialled: workers bring commits, other gateways bring forwards. Each
+//! is served by a task on the thread of one shard.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use tidegate_wire::effect::{Commit, Effect, Scope};
+use tidegate_wire::frame::{Announcement, Forward, Frame};
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::membership::{Node, Role};
+use tokio::net::TcpStream;
+
+use super::inbox::Parcel;
+use super::pending::WorkerKey;
+use super::shard::Shard;
+use super::workers::WorkerLink;
+use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
+
+/// Authenticates a node that has connected, and serves its link.
+pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
+    tokio::task::spawn_local(async move {
+        let Ok(socket) = TcpStream::from_std(socket) else {
+            return;
+        };
+        let address = socket.peer_addr().ok();
+        let context = shard.context.clone();
+        let accepted = link::accept(socket, &context.identity, &context.settings.link);
+        match Box::pin(accepted).await {
+            Ok(link) => run(shard, link).await,
+            Err(error) => tracing::warn!(?address, %error, "a node was refused"),
+        }
+    });
+}
+
+/// Serves a link that is authenticated.
+pub(super) fn serve(shard: Rc<Shard>, link: Link) {
+    tokio::task::spawn_local(run(shard, link));
+}
+
+async fn run(shard: Rc<Shard>, link: Link) {
+    let Link {
+        peer,
+        sender,
+        receiver,
+    } = link;
+    let end = match peer.role {
+        Role::Worker => {
+            WorkerTask::new(shard, peer.clone(), sender)
+                .run(receiver)
+                .await
+        }
+        Role::Gateway => forwards(&shard, &peer, &sender, receiver).await,
+        Role::Register => {
+            sender.refuse(Refusal::WrongRole(peer.role.name().to_owned()));
+            return;
+        }
+    };
+    tracing::info!(role = peer.role.name(), name = %peer.name, %end, "link ended");
+}
+
+/// One worker's link.
+struct WorkerTask {
+    shard: Rc<Shard>,
+    node: Node,
+    sender: LinkSender,
+    key: WorkerKey,
+    undrained: Arc<AtomicUsize>,
+    announced: bool,
+    adopted: u64,
+    /// Commits of other shards' events, by shard, for one batch.
+    others: Vec<Vec<Commit>>,
+}
+
+impl WorkerTask {
+    fn new(shard: Rc<Shard>, node: Node, sender: LinkSender) -> Self {
+        let context = &shard.context;
+        let key = context.next_worker.fetch_add(1, Ordering::Relaxed);
+        let shards = context.inboxes.len();
+        let others = vec![Vec::new(); shards];
+        let undrained = Arc::new(AtomicUsize::new(shards));
+        Self {
+            shard,
+            node,
+            sender,
+            key,
+            undrained,
+            announced: false,
+            adopted: 0,
+            others,
+        }
+    }
+
+    async fn run(mut self, mut receiver: LinkReceiver) -> LinkEnd {
+        let context = self.shard.context.clone();
+        let mut frames = Vec::new();
+        let end = loop {
+            // The answer to a full shard is not to read what would fill it more.
+            for inbox in &context.inboxes {
+                inbox.room().await;
+            }
+            if let Err(end) = receiver.recv(&mut frames).await {
+                break end;
+            }
+            self.batch(&mut frames);
+        };
+        if self.announced {
+            context.all(|| Parcel::WorkerLost(self.key));
+            context.workers.send_modify(|workers| *workers -= 1);
+        }
+        end
+    }
+
+    fn batch(&mut self, frames: &mut Vec<Frame>) {
+        let context = self.shard.context.clone();
+        let mut own = Vec::new();
+        for frame in frames.drain(..) {
+            if let Frame::Commit(commit) = frame {
+                if commit.event.gateway != context.incarnation() {
+                    continue;
+                }
+                let shard = usize::from(commit.event.shard);
+                if shard == usize::from(self.shard.index) {
+                    own.push(commit);
+                } else if let Some(list) = self.others.get_mut(shard) {
+                    list.push(commit);
+                }
+            } else {
+                // What was sent before must have been applied before.
+                self.hand_over(&mut own);
+                self.frame(frame);
+            }
+        }
+        self.hand_over(&mut own);
+    }
+
+    fn hand_over(&mut self, own: &mut Vec<Commit>) {
+        if !own.is_empty() {
+            self.shard.commits(self.key, std::mem::take(own));
+        }
+        for (list, inbox) in self.others.iter_mut().zip(&self.shard.context.inboxes) {
+            if !list.is_empty() {
+                inbox.push(Parcel::Commits(self.key, std::mem::take(list)));
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        let context = &self.shard.context;
+        match frame {
+            Frame::Announce(announcement) => self.announce(announcement),
+            Frame::Load(load) => context.all(|| Parcel::Load(self.key, load)),
+            Frame::Drain => context.all(|| Parcel::Draining(self.key)),
+            Frame::Adopt {
+                sequence,
+                tenant,
+                effects,
+            } => {
+                if sequence > self.adopted {
+                    self.adopted = sequence;
+                    if let Some(inbox) = context.inboxes.get(usize::from(self.shard.index)) {
+                        inbox.push(Parcel::Adopt { tenant, effects });
+                    }
+                }
+                // A link that has ended asks again elsewhere.
+                let _ = self.sender.send(Frame::Adopted { sequence });
+            }
+            Frame::Commit(_) | Frame::Heartbeat => {}
+            Frame::Goodbye(_)
+            | Frame::Deliver(_)
+            | Frame::Custody(_)
+            | Frame::Release(_)
+            | Frame::Drained
+            | Frame::Forward(_)
+            | Frame::ForwardAck { .. }
+            | Frame::Adopted { .. }
+            | Frame::Join { .. }
+            | Frame::Leave
+            | Frame::View(_) => unexpected(&self.node, &self.sender),
+        }
+    }
+
+    fn announce(&mut self, announcement: Announcement) {
+        let context = &self.shard.context;
+        let tenants: Vec<_> = announcement
+            .serving
+            .iter()
+            .map(|s| s.tenant.to_string())
+            .collect();
+        tracing::info!(worker = %self.node.name, ?tenants, "worker serves");
+        let link = Arc::new(WorkerLink {
+            key: self.key,
+            sender: self.sender.clone(),
+            announcement,
+            undrained: self.undrained.clone(),
+        });
+        context.all(|| Parcel::Worker(link.clone()));
+        if !std::mem::replace(&mut self.announced, true) {
+            context.workers.send_modify(|workers| *workers += 1);
+        }
+    }
+}
+
+/// Another gateway's link: its forwards are taken once each and acknowledged.
+async fn forwards(
+    shard: &Rc<Shard>,
+    peer: &Node,
+    sender: &LinkSender,
+    mut receiver: LinkReceiver,
+) -> LinkEnd {
+    let context = &shard.context;
+    tracing::info!(gateway = %peer.name, incarnation = %peer.incarnation, "gateway connected");
+    let mut frames = Vec::new();
+    loop {
+        for inbox in &context.inboxes {
+            inbox.room().await;
+        }
+        if let Err(end) = receiver.recv(&mut frames).await {
+            return end;
+        }
+        let mut arrived = Vec::new();
+        for frame in frames.drain(..) {
+            let Frame::Forward(forward) = frame else {
+                unexpected(peer, sender);
+                continue;
+            };
+            let ack = (forward.shard, forward.sequence);
+            arrived.retain(|(stream, _)| *stream != ack.0);
+            arrived.push(ack);
+            let mut received = context
+                .received
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if received.is_new(peer.incarnation, forward.shard, forward.sequence) {
+                spread(shard, forward);
+            }
+        }
+        for (shard, sequence) in arrived {
+            // Without this answer the forwards come again and are known.
+            let _ = sender.send(Frame::ForwardAck { shard, sequence });
+        }
+    }
+}
+
+/// Gives a forward to the shards that it concerns.
+fn spread(shard: &Shard, forward: Forward) {
+    let context = &shard.context;
+    let only = only_shard(shard, &forward.effects);
+    let effects = Arc::new(forward.effects);
+    for (index, inbox) in context.inboxes.iter().enumerate() {
+        if only.is_none_or(|only| only == index) {
+            let tenant = forward.tenant.clone();
+            inbox.push(Parcel::Effects {
+                tenant,
+                effects: effects.clone(),
+            });
+        }
+    }
+}
+
+/// The one shard that all these effects concern, if there is one.
+fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
+    let mut only = None;
+    for effect in effects {
+        let Scope::Client(client) = effect.scope() else {
+            return None;
+        };
+        let owner = shard.context.shard_of(client.connection);
+        if only.is_some_and(|only| only != owner) {
+            return None;
+        }
+        only = Some(owner);
+    }
+    only
+}
+
+fn unexpected(peer: &Node, sender: &LinkSender) {
+    tracing::warn!(role = peer.role.name(), name = %peer.name,
+        "a frame that this role does not send: the link is closed");
+    sender.refuse(Refusal::WrongRole(peer.role.name().to_owned()));
+}

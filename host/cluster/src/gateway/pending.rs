@@ -1,0 +1,557 @@
+//! Lanes: each client's events, kept until they are committed. Pure.
+//!
+//! Guarantees, whoever calls what: the events of a lane are sent and committed in order; only the
+//! current attempt from the lane's own worker commits; a lane changes its worker only when nothing
+//! of it is under way or the worker is lost; an event that was under way at a lost worker is sent
+//! again with the next attempt. An event whose worker lacks the right session waits until the lane
+//! is idle, so that the snapshot that goes with it is whole.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::event::{EventKind, SessionSnapshot};
+use tidegate_wire::payload::Carry;
+
+/// A worker's link, numbered by this gateway.
+pub type WorkerKey = u32;
+
+/// What an event counts besides its payload.
+const EVENT_BYTES: usize = 128;
+
+/// How many events of one lane may be under way at once.
+const PIPELINE_MAX: usize = 128;
+
+/// One event that waits or is under way.
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    attempt: u8,
+    losses: u8,
+    bytes: u32,
+    kind: EventKind,
+}
+
+/// The events of one client.
+#[derive(Debug, Default)]
+pub struct Lane {
+    tenant: u16,
+    /// Where the events that are under way are, and under `bind` the next ones go.
+    worker: Option<WorkerKey>,
+    /// The worker whose mirror of the session is right.
+    mirror: Option<WorkerKey>,
+    /// The worker that would tell the close if this gateway were lost.
+    custodian: Option<WorkerKey>,
+    /// Workers beside the custodian that know the client.
+    others: Vec<WorkerKey>,
+    events: VecDeque<Waiting>,
+    under_way: usize,
+    bytes: usize,
+    /// The last session of a client that is no longer in the hub.
+    last_session: Option<Box<SessionSnapshot>>,
+    /// The lane is in the caller's queue of lanes that wait for a worker.
+    queued: bool,
+}
+
+/// An event to be sent.
+#[derive(Debug)]
+pub struct Sending {
+    /// Its number.
+    pub sequence: u64,
+    /// Which attempt.
+    pub attempt: u8,
+    /// How many workers were lost over it.
+    pub losses: u8,
+    /// What happened. Payloads are shared.
+    pub kind: EventKind,
+    /// Whether the session must go with it.
+    pub with_session: bool,
+    /// Whether this worker becomes the custodian by this event.
+    pub with_custody: bool,
+    /// What it counts in windows.
+    pub bytes: usize,
+}
+
+/// An event that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// What it counted in windows.
+    pub bytes: usize,
+    /// The name of its kind.
+    pub kind: &'static str,
+}
+
+/// A commit that is not of the current attempt; it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+/// All lanes of one shard.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    lanes: FxHashMap<u32, Lane>,
+    sequence: u64,
+    bytes: usize,
+    events: usize,
+}
+
+impl Lanes {
+    /// Opens the lane of a new client.
+    pub fn open(&mut self, connection: u32, tenant: u16) {
+        self.lanes.insert(
+            connection,
+            Lane {
+                tenant,
+                ..Lane::default()
+            },
+        );
+    }
+
+    /// Whether this client's number is still taken.
+    #[must_use]
+    pub fn contains(&self, connection: u32) -> bool {
+        self.lanes.contains_key(&connection)
+    }
+
+    /// All lanes.
+    pub fn connections(&self) -> impl Iterator<Item = u32> {
+        self.lanes.keys().copied()
+    }
+
+    /// How many lanes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Bytes of all events that wait or are under way.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many events wait or are under way.
+    #[must_use]
+    pub const fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Bytes of one lane's events.
+    #[must_use]
+    pub fn lane_bytes(&self, connection: u32) -> usize {
+        self.lanes.get(&connection).map_or(0, |lane| lane.bytes)
+    }
+
+    /// The tenant of a lane.
+    #[must_use]
+    pub fn tenant(&self, connection: u32) -> Option<u16> {
+        self.lanes.get(&connection).map(|lane| lane.tenant)
+    }
+
+    /// The worker that a lane stays with.
+    #[must_use]
+    pub fn worker(&self, connection: u32) -> Option<WorkerKey> {
+        self.lanes.get(&connection)?.worker
+    }
+
+    /// The custodian of a client.
+    #[must_use]
+    pub fn custodian(&self, connection: u32) -> Option<WorkerKey> {
+        self.lanes.get(&connection)?.custodian
+    }
+
+    /// Whether nothing of a lane is under way.
+    #[must_use]
+    pub fn is_idle(&self, connection: u32) -> bool {
+        self.lanes
+            .get(&connection)
+            .is_none_or(|lane| lane.under_way == 0)
+    }
+
+    /// Whether a handler has seen, or may have seen, the client's connect, and its close is still
+    /// to come: somebody must be able to tell it.
+    #[must_use]
+    pub fn is_known(&self, connection: u32) -> bool {
+        self.lanes.get(&connection).is_some_and(|lane| {
+            let next = lane.events.get(lane.under_way).map(|event| &event.kind);
+            lane.last_session.is_none() && !matches!(next, Some(EventKind::Connect { .. }))
+        })
+    }
+
+    /// Adds an event at the end of a lane.
+    pub fn push(&mut self, connection: u32, kind: EventKind) {
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return;
+        };
+        let mut bytes = EVENT_BYTES;
+        kind.carry(&mut |payload| bytes += payload.len());
+        self.sequence += 1;
+        self.bytes += bytes;
+        self.events += 1;
+        lane.bytes += bytes;
+        lane.events.push_back(Waiting {
+            sequence: self.sequence,
+            attempt: 0,
+            losses: 0,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            kind,
+        });
+    }
+
+    /// Whether the lane's next event may be sent now, given a worker. With `binds` events follow
+    /// each other to one worker without waiting for commits.
+    #[must_use]
+    pub fn is_ready(&self, connection: u32, binds: bool) -> bool {
+        let Some(lane) = self.lanes.get(&connection) else {
+            return false;
+        };
+        let Some(next) = lane.events.get(lane.under_way) else {
+            return false;
+        };
+        if lane.under_way == 0 {
+            return true;
+        }
+        let alone = match next.kind {
+            EventKind::Close(_) => true,
+            EventKind::Connect { .. } | EventKind::Message(_) => next.losses > 0,
+        };
+        binds && !alone && lane.mirror == lane.worker && lane.under_way < PIPELINE_MAX
+    }
+
+    /// Whether the lane's next event is the close.
+    #[must_use]
+    pub fn closes_next(&self, connection: u32) -> bool {
+        let next = self
+            .lanes
+            .get(&connection)
+            .and_then(|lane| lane.events.get(lane.under_way));
+        next.is_some_and(|next| matches!(next.kind, EventKind::Close(_)))
+    }
+
+    /// Completes the close that is next, once: what the client was, and its last session.
+    pub fn complete_close(
+        &mut self,
+        connection: u32,
+        complete: impl FnOnce(&mut tidegate_wire::event::Closed) -> SessionSnapshot,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return;
+        };
+        if lane.last_session.is_some() {
+            return;
+        }
+        let next = lane
+            .events
+            .get_mut(lane.under_way)
+            .map(|waiting| &mut waiting.kind);
+        if let Some(EventKind::Close(closed)) = next {
+            lane.last_session = Some(Box::new(complete(closed)));
+        }
+    }
+
+    /// The last session of a client whose close is complete.
+    #[must_use]
+    pub fn last_session(&self, connection: u32) -> Option<&SessionSnapshot> {
+        self.lanes.get(&connection)?.last_session.as_deref()
+    }
+
+    /// Takes the lane's next event for `worker`. Call [`Lanes::is_ready`] first.
+    pub fn send(&mut self, connection: u32, worker: WorkerKey) -> Option<Sending> {
+        let lane = self.lanes.get_mut(&connection)?;
+        let next = lane.events.get(lane.under_way)?;
+        let with_session = lane.mirror != Some(worker);
+        let with_custody = lane.custodian.is_none();
+        let sending = Sending {
+            sequence: next.sequence,
+            attempt: next.attempt,
+            losses: next.losses,
+            kind: next.kind.clone(),
+            with_session,
+            with_custody,
+            bytes: next.bytes as usize,
+        };
+        lane.under_way += 1;
+        lane.worker = Some(worker);
+        lane.mirror = Some(worker);
+        if with_custody {
+            lane.custodian = Some(worker);
+        } else if lane.custodian != Some(worker) && !lane.others.contains(&worker) {
+            lane.others.push(worker);
+        }
+        Some(sending)
+    }
+
+    /// Takes a committed event off its lane.
+    ///
+    /// # Errors
+    /// [`Stale`] unless it is the lane's oldest event, at its current attempt, from its worker.
+    pub fn commit(
+        &mut self,
+        connection: u32,
+        worker: WorkerKey,
+        sequence: u64,
+        attempt: u8,
+    ) -> Result<Committed, Stale> {
+        let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
+        let current = |event: &Waiting| event.sequence == sequence && event.attempt == attempt;
+        if lane.under_way == 0
+            || lane.worker != Some(worker)
+            || !lane.events.front().is_some_and(current)
+        {
+            return Err(Stale);
+        }
+        let event = lane.events.pop_front().ok_or(Stale)?;
+        lane.under_way -= 1;
+        let bytes = event.bytes as usize;
+        lane.bytes -= bytes;
+        self.bytes -= bytes;
+        self.events -= 1;
+        Ok(Committed {
+            bytes,
+            kind: event.kind.name(),
+        })
+    }
+
+    /// Takes back the events that `worker` has of a lane: it returned one, or it is lost. They
+    /// are sent again with the next attempt. Says how many events and bytes came back.
+    pub fn take_back(
+        &mut self,
+        connection: u32,
+        worker: WorkerKey,
+        lost: bool,
+    ) -> Option<(usize, usize)> {
+        let lane = self.lanes.get_mut(&connection)?;
+        if lost {
+            lane.others.retain(|other| *other != worker);
+            if lane.custodian == Some(worker) {
+                lane.custodian = None;
+            }
+        }
+        if lane.mirror == Some(worker) {
+            lane.mirror = None;
+        }
+        if lane.worker != Some(worker) {
+            return Some((0, 0));
+        }
+        lane.worker = None;
+        let under_way = std::mem::take(&mut lane.under_way);
+        let mut bytes = 0;
+        for (place, event) in lane.events.iter_mut().take(under_way).enumerate() {
+            event.attempt = event.attempt.saturating_add(1);
+            bytes += event.bytes as usize;
+            // Only the oldest can have been running; the others merely waited behind it.
+            if lost && place == 0 {
+                event.losses = event.losses.saturating_add(1);
+            }
+        }
+        Some((under_way, bytes))
+    }
+
+    /// Frees an idle lane from a worker that is leaving, so that it may choose another one.
+    pub fn unbind(&mut self, connection: u32, worker: WorkerKey) {
+        if let Some(lane) = self.lanes.get_mut(&connection)
+            && lane.worker == Some(worker)
+            && lane.under_way == 0
+        {
+            lane.worker = None;
+        }
+    }
+
+    /// Names a custodian where there is none. True if it was named.
+    pub fn entrust(&mut self, connection: u32, worker: WorkerKey) -> bool {
+        match self.lanes.get_mut(&connection) {
+            Some(lane) if lane.custodian.is_none() => {
+                lane.custodian = Some(worker);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The session was changed by somebody else than the lane's own event: the mirror is stale.
+    pub fn session_changed(&mut self, connection: u32) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.mirror = None;
+        }
+    }
+
+    /// Notes that the lane stands in the caller's queue, or no longer does. True if that is new.
+    pub fn set_queued(&mut self, connection: u32, queued: bool) -> bool {
+        match self.lanes.get_mut(&connection) {
+            Some(lane) if lane.queued != queued => {
+                lane.queued = queued;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a lane and says which workers know the client.
+    pub fn remove(&mut self, connection: u32) -> Vec<WorkerKey> {
+        let Some(lane) = self.lanes.remove(&connection) else {
+            return Vec::new();
+        };
+        self.bytes -= lane.bytes;
+        self.events -= lane.events.len();
+        let mut workers = lane.others;
+        workers.extend(lane.custodian);
+        workers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidegate_wire::event::{CloseReason, Closed, Message};
+
+    use super::*;
+
+    fn message(n: u64) -> EventKind {
+        EventKind::Message(Message::Binary(n.to_le_bytes().to_vec().into()))
+    }
+
+    fn close() -> EventKind {
+        let reason = CloseReason::Client;
+        EventKind::Close(Box::new(Closed {
+            reason,
+            uid: None,
+            groups: vec![],
+        }))
+    }
+
+    fn lanes() -> Lanes {
+        let mut lanes = Lanes::default();
+        lanes.open(1, 0);
+        lanes
+    }
+
+    #[test]
+    fn only_the_current_attempt_commits() {
+        let mut lanes = lanes();
+        lanes.push(1, message(0));
+        let first = lanes.send(1, 7).unwrap();
+        assert_eq!(lanes.take_back(1, 7, true), Some((1, first.bytes)));
+        assert_eq!(
+            lanes.commit(1, 7, first.sequence, first.attempt),
+            Err(Stale)
+        );
+        let second = lanes.send(1, 8).unwrap();
+        assert_eq!(
+            (second.sequence, second.attempt, second.losses),
+            (first.sequence, 1, 1)
+        );
+        assert!(second.with_session && second.with_custody);
+        assert_eq!(
+            lanes.commit(1, 7, first.sequence, first.attempt),
+            Err(Stale)
+        );
+        assert!(lanes.commit(1, 8, second.sequence, second.attempt).is_ok());
+        assert_eq!(
+            lanes.commit(1, 8, second.sequence, second.attempt),
+            Err(Stale)
+        );
+        assert_eq!((lanes.events(), lanes.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_close_waits_until_everything_before_it_is_committed() {
+        let mut lanes = lanes();
+        lanes.push(1, message(0));
+        lanes.push(1, close());
+        let first = lanes.send(1, 7).unwrap();
+        assert!(!lanes.is_ready(1, true));
+        lanes.commit(1, 7, first.sequence, 0).unwrap();
+        assert!(lanes.is_ready(1, true) && lanes.closes_next(1));
+    }
+
+    #[test]
+    fn without_binding_one_event_is_under_way_at_a_time() {
+        let mut lanes = lanes();
+        lanes.push(1, message(0));
+        lanes.push(1, message(1));
+        lanes.send(1, 7).unwrap();
+        assert!(!lanes.is_ready(1, false));
+        assert!(lanes.is_ready(1, true));
+    }
+
+    #[test]
+    fn a_stale_mirror_holds_the_lane_until_it_is_idle() {
+        let mut lanes = lanes();
+        lanes.push(1, message(0));
+        let first = lanes.send(1, 7).unwrap();
+        lanes.push(1, message(1));
+        lanes.session_changed(1);
+        assert!(!lanes.is_ready(1, true));
+        lanes.commit(1, 7, first.sequence, 0).unwrap();
+        assert!(lanes.is_ready(1, true));
+        assert!(lanes.send(1, 7).unwrap().with_session);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        Send(u32),
+        Commit,
+        CommitOld,
+        Lose(u32),
+        SessionChanged,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::Push),
+            4 => (0..3u32).prop_map(Step::Send),
+            4 => Just(Step::Commit),
+            1 => Just(Step::CommitOld),
+            1 => (0..3u32).prop_map(Step::Lose),
+            1 => Just(Step::SessionChanged),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, the committed events are 1, 2, 3 … without a gap or a repetition.
+        #[test]
+        fn every_event_is_committed_once_and_in_order(
+            steps in proptest::collection::vec(step(), 0..300), binds: bool
+        ) {
+            let mut lanes = lanes();
+            let mut under_way: VecDeque<(u32, u64, u8)> = VecDeque::new();
+            let mut old: Vec<(u32, u64, u8)> = Vec::new();
+            let (mut pushed, mut committed) = (0u64, 0u64);
+            for step in steps {
+                match step {
+                    Step::Push => { pushed += 1; lanes.push(1, message(pushed)); }
+                    Step::Send(choice) if lanes.is_ready(1, binds) => {
+                        let bound = lanes.worker(1).filter(|_| binds || !under_way.is_empty());
+                        let worker = bound.unwrap_or(choice);
+                        let sending = lanes.send(1, worker).unwrap();
+                        under_way.push_back((worker, sending.sequence, sending.attempt));
+                    }
+                    Step::Send(_) => {}
+                    Step::Commit => if let Some((worker, sequence, attempt)) = under_way.pop_front() {
+                        prop_assert!(lanes.commit(1, worker, sequence, attempt).is_ok());
+                        committed += 1;
+                        prop_assert_eq!(sequence, committed);
+                        old.push((worker, sequence, attempt));
+                    },
+                    Step::CommitOld => for (worker, sequence, attempt) in &old {
+                        prop_assert_eq!(lanes.commit(1, *worker, *sequence, *attempt), Err(Stale));
+                    },
+                    Step::Lose(worker) => {
+                        let back = lanes.take_back(1, worker, true).unwrap().0;
+                        if lanes.worker(1).is_none() {
+                            prop_assert_eq!(back, under_way.len());
+                            old.extend(under_way.drain(..));
+                        }
+                    }
+                    Step::SessionChanged => lanes.session_changed(1),
+                }
+                prop_assert_eq!(lanes.events() as u64, pushed - committed);
+            }
+        }
+    }
+}

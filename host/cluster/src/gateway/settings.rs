@@ -1,0 +1,103 @@
+//! What a gateway is told at its start. Complete and checked before anything is bound.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::event::Transport;
+
+use super::hub::HubLimits;
+use super::outbound::QueuePolicy;
+use super::router::Router;
+use crate::link::LinkSettings;
+
+/// What happens to messages while no worker serves their tenant. Connects and closes always wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoWorker {
+    /// They wait; at the limit the client's socket is not read.
+    #[default]
+    Hold,
+    /// They are dropped and counted.
+    Drop,
+    /// The client is closed.
+    Close,
+}
+
+/// One gateway.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// What nodes are told and what stands in client ids.
+    pub announced: SocketAddrV4,
+    /// Threads that own connections; at least one.
+    pub shards: u16,
+    /// How workers are chosen.
+    pub router: Router,
+    /// What happens when there is none.
+    pub no_worker: NoWorker,
+    /// Bytes of one client's events that may wait before its socket is no longer read.
+    pub hold_bytes_max: usize,
+    /// The same for all clients of this gateway.
+    pub pending_bytes_max: usize,
+    /// Bytes that may wait for one other gateway's acknowledgement.
+    pub forward_bytes_max: usize,
+    /// Client connections.
+    pub connections_max: usize,
+    /// Links that may be in their handshake at once, in one shard.
+    pub handshakes_max: usize,
+    /// How long the end may take.
+    pub shutdown: Duration,
+    /// How long this gateway waits before it dials another one again, at least and at most.
+    pub reconnect: (Duration, Duration),
+    /// Bounds of the hub.
+    pub hub: HubLimits,
+    /// Links to workers and other gateways.
+    pub link: LinkSettings,
+    /// Where clients connect.
+    pub listeners: Vec<ListenerSettings>,
+}
+
+/// One listener.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Its name, told to handlers.
+    pub name: Name,
+    /// Whose clients connect here.
+    pub tenant: Name,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How clients speak.
+    pub transport: Transport,
+    /// `ws`: a folder whose files are served.
+    pub static_folder: Option<PathBuf>,
+    /// `ws`: answers 200 when asked by GET.
+    pub health_path: Option<String>,
+    /// `ws`: the only path that upgrades; none: every path.
+    pub path: Option<String>,
+    /// `ws`: origins that may upgrade; empty: all.
+    pub origins: Vec<String>,
+    /// `ws`: subprotocols, the first that the client offers too is taken.
+    pub subprotocols: Vec<String>,
+    /// How often a silent client is pinged; zero: never.
+    pub ping_interval: Duration,
+    /// Pings that may stay without any answer before the client is closed; zero: never.
+    pub ping_not_response_limit: u16,
+    /// The message that is sent as a ping; none: no message.
+    pub ping_data: Option<String>,
+    /// `ws`: whether WebSocket pings are sent as well.
+    pub web_socket_ping: bool,
+    /// `ws`: whether a WebSocket pong, or a ping from the client, counts as an answer.
+    pub pong_counts: bool,
+    /// The largest message, in bytes.
+    pub message_bytes_max: usize,
+    /// How long the HTTP request may take.
+    pub handshake: Duration,
+    /// The largest HTTP request head, in bytes.
+    pub handshake_bytes_max: usize,
+    /// Connections of this listener.
+    pub connections_max: usize,
+    /// Bytes that may wait to be sent to one client.
+    pub queue_bytes_max: usize,
+    /// What happens when they are more.
+    pub queue_policy: QueuePolicy,
+}

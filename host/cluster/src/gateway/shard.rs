@@ -1,0 +1,529 @@
+//! One gateway thread: the connections that it owns, their hub, lanes and timers.
+//!
+//! Nothing in it is locked: its tasks share the state of one thread and hold it only between
+//! awaits. Others reach it through its inbox. What happens to a client becomes an event in its
+//! lane; what commits bring becomes deliveries, written once per turn and connection.
+
+mod commits;
+mod outlet;
+mod run;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
+use tidegate_wire::event::{
+    CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
+    Transport,
+};
+use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tokio::net::TcpStream;
+
+use super::client::codec::Codec;
+use super::client::{self, Connection};
+use super::forward::{Received, Stream};
+use super::handshake::Place;
+use super::hub::Hub;
+use super::inbox::{Inbox, Parcel};
+use super::metrics::Metrics;
+use super::pending::{Lanes, WorkerKey};
+use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use super::timers::Wheel;
+use super::workers::{self, Workers};
+use crate::link::{Identity, LinkSender};
+
+pub(super) use run::run;
+
+/// What all shards of a gateway share. Nothing here is on the way of a message.
+pub(super) struct Context {
+    pub(super) settings: GatewaySettings,
+    pub(super) identity: Identity,
+    /// The tenants of the listeners; a shard has one hub for each.
+    pub(super) tenants: Vec<Name>,
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) statuses: Vec<Status>,
+    pub(super) received: std::sync::Mutex<Received>,
+    pub(super) next_worker: AtomicU32,
+    /// Connections of each listener, over all shards.
+    pub(super) connections: Vec<AtomicUsize>,
+    /// Tells the gateway that a worker came or went.
+    pub(super) workers: tokio::sync::watch::Sender<usize>,
+}
+
+impl Context {
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.identity.node.incarnation
+    }
+
+    /// The shard of a connection number.
+    pub(super) fn shard_of(&self, connection: u32) -> usize {
+        (connection & self.shard_mask()) as usize
+    }
+
+    /// The low bits of a connection number that hold the shard.
+    fn shard_mask(&self) -> u32 {
+        u32::from(self.settings.shards).next_power_of_two() - 1
+    }
+
+    pub(super) fn all(&self, parcel: impl Fn() -> Parcel) {
+        for inbox in &self.inboxes {
+            inbox.push(parcel());
+        }
+    }
+}
+
+/// What a shard tells about itself after each turn.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    /// Clients whose close is not yet committed.
+    pub(super) lanes: AtomicUsize,
+    /// Events that wait or are under way.
+    pub(super) events: AtomicUsize,
+}
+
+/// Another gateway, as this shard sees it.
+#[derive(Debug, Default)]
+struct PeerStream {
+    stream: Stream,
+    link: Option<LinkSender>,
+    full: bool,
+}
+
+/// One shard. Shared by the tasks of its thread.
+pub(super) struct Shard {
+    pub(super) context: Arc<Context>,
+    pub(super) index: u16,
+    listeners: Vec<Rc<ListenerSettings>>,
+    state: RefCell<State>,
+}
+
+/// What a shard owns.
+struct State {
+    context: Arc<Context>,
+    index: u16,
+    hubs: Vec<Hub>,
+    connections: FxHashMap<u32, Rc<Connection>>,
+    wheels: Vec<Wheel>,
+    lanes: Lanes,
+    workers: Workers,
+    /// Lanes whose tenant nobody serves.
+    unrouted: VecDeque<u32>,
+    /// Clients whose socket is not read because the whole gateway holds too much.
+    held: Vec<u32>,
+    /// Clients whose custodian must be told of a change.
+    custody: Vec<u32>,
+    /// Clients that are to be closed once the effects at hand are applied.
+    closing: Vec<(u32, CloseReason)>,
+    dirty: Vec<Rc<Connection>>,
+    peers: FxHashMap<Incarnation, PeerStream>,
+    /// Announced address → incarnation of the other gateways.
+    addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
+    next_connection: u32,
+    quiet: bool,
+    rng: StdRng,
+    metrics: Metrics,
+}
+
+impl Shard {
+    pub(super) fn new(context: Arc<Context>, index: u16) -> Rc<Self> {
+        let state = State::new(context.clone(), index);
+        let listeners = context
+            .settings
+            .listeners
+            .iter()
+            .cloned()
+            .map(Rc::new)
+            .collect();
+        Rc::new(Self {
+            context,
+            index,
+            listeners,
+            state: RefCell::new(state),
+        })
+    }
+
+    pub(super) fn listener(&self, index: usize) -> Option<&Rc<ListenerSettings>> {
+        self.listeners.get(index)
+    }
+
+    /// A client has connected and, for a WebSocket, its upgrade is done.
+    pub(super) fn client_connected(
+        self: &Rc<Self>,
+        socket: TcpStream,
+        listener: &Rc<ListenerSettings>,
+        peer: Peer,
+        request: Option<Box<HttpRequest>>,
+        early: &bytes::Bytes,
+        place: Place,
+    ) {
+        let connection = self
+            .state
+            .borrow_mut()
+            .open(socket, listener, peer, request);
+        let codec = match listener.transport {
+            Transport::WebSocket => Codec::web_socket(&connection, early),
+            Transport::Tcp | Transport::TextLines | Transport::LengthPrefixed => {
+                Codec::plain(listener)
+            }
+        };
+        tokio::task::spawn_local(client::run(connection, codec, self.clone(), place));
+    }
+
+    /// A client sent a message.
+    pub(super) fn message(&self, connection: &Rc<Connection>, message: Message) {
+        self.state.borrow_mut().message(connection, message);
+    }
+
+    /// A client's task has ended.
+    pub(super) fn client_ended(&self, connection: &Rc<Connection>, reason: CloseReason) {
+        let mut state = self.state.borrow_mut();
+        state.closed(connection, reason);
+        state.finish_turn();
+    }
+
+    /// The clients of one slot of a listener's ping wheel have their turn.
+    pub(super) fn ping(&self, listener: usize) {
+        let mut state = self.state.borrow_mut();
+        state.ping(listener);
+        state.finish_turn();
+    }
+}
+
+impl State {
+    fn new(context: Arc<Context>, index: u16) -> Self {
+        let mask = context.shard_mask();
+        Self {
+            hubs: context
+                .tenants
+                .iter()
+                .map(|_| Hub::new(context.settings.hub))
+                .collect(),
+            connections: FxHashMap::default(),
+            wheels: context
+                .settings
+                .listeners
+                .iter()
+                .map(|_| Wheel::default())
+                .collect(),
+            lanes: Lanes::default(),
+            workers: Workers::default(),
+            unrouted: VecDeque::new(),
+            held: Vec::new(),
+            custody: Vec::new(),
+            closing: Vec::new(),
+            dirty: Vec::new(),
+            peers: FxHashMap::default(),
+            addresses: FxHashMap::default(),
+            // A random start: an id kept from an earlier life almost surely reaches nobody.
+            next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
+            quiet: false,
+            rng: rand::make_rng(),
+            metrics: Metrics::new(),
+            context,
+            index,
+        }
+    }
+
+    fn client_id(&self, connection: u32) -> ClientId {
+        ClientId::new(self.context.settings.announced, connection)
+    }
+
+    fn tenant_name(&self, tenant: u16) -> Option<&Name> {
+        self.context.tenants.get(usize::from(tenant))
+    }
+
+    /// A number that no client has whose close is not yet committed.
+    fn take_number(&mut self) -> u32 {
+        let step = self.context.shard_mask() + 1;
+        loop {
+            let number = self.next_connection;
+            self.next_connection = number.wrapping_add(step);
+            if !self.lanes.contains(number) {
+                return number;
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        socket: TcpStream,
+        listener: &Rc<ListenerSettings>,
+        peer: Peer,
+        request: Option<Box<HttpRequest>>,
+    ) -> Rc<Connection> {
+        let number = self.take_number();
+        let tenants = &self.context.tenants;
+        let tenant = tenants
+            .iter()
+            .position(|tenant| *tenant == listener.tenant)
+            .unwrap_or(0);
+        let tenant = u16::try_from(tenant).unwrap_or(0);
+        let connection = Rc::new(Connection::new(number, tenant, listener.clone(), socket));
+        self.connections.insert(number, connection.clone());
+        if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
+            hub.insert(number);
+        }
+        self.wheel_in(listener, number);
+        self.metrics.connected();
+        self.lanes.open(number, tenant);
+        self.lanes.push(
+            number,
+            EventKind::Connect {
+                peer: Box::new(peer),
+                request,
+            },
+        );
+        self.pump(number);
+        self.finish_turn();
+        connection
+    }
+
+    fn wheel_in(&mut self, listener: &ListenerSettings, number: u32) {
+        let listeners = &self.context.settings.listeners;
+        let place = listeners
+            .iter()
+            .position(|other| other.address == listener.address);
+        if let Some(wheel) = place.and_then(|place| self.wheels.get_mut(place)) {
+            wheel.insert(number);
+        }
+    }
+
+    fn message(&mut self, connection: &Rc<Connection>, message: Message) {
+        connection.heard();
+        let number = connection.number;
+        self.metrics.message_in(message.payload().len());
+        let served = || {
+            self.tenant_name(connection.tenant)
+                .is_some_and(|tenant| self.workers.serves(tenant))
+        };
+        match self.context.settings.no_worker {
+            NoWorker::Hold => {}
+            NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
+            NoWorker::Close if !served() => {
+                self.metrics.dropped_without_worker(1);
+                connection.close(1013);
+                return self.closed(connection, CloseReason::Server);
+            }
+            NoWorker::Drop | NoWorker::Close => {}
+        }
+        self.lanes.push(number, EventKind::Message(message));
+        self.pump(number);
+        self.hold_if_full(connection);
+    }
+
+    /// Stops reading a client whose lane is full, or any that sends while the gateway is full.
+    fn hold_if_full(&mut self, connection: &Connection) {
+        let settings = &self.context.settings;
+        if self.lanes.bytes() >= settings.pending_bytes_max / usize::from(settings.shards) {
+            connection.set_paused(true);
+            self.held.push(connection.number);
+        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
+            connection.set_paused(true);
+        }
+    }
+
+    /// Reads a client again whose lane has room.
+    fn unhold(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get(&number)
+            && connection.is_paused()
+            && !self.quiet
+            && self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2
+        {
+            connection.set_paused(false);
+        }
+        let max =
+            self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
+        if !self.held.is_empty() && self.lanes.bytes() <= max / 4 * 3 {
+            for number in std::mem::take(&mut self.held) {
+                self.unhold(number);
+            }
+        }
+    }
+
+    /// A client is gone: its id is offline, and its close waits behind its other events.
+    fn closed(&mut self, connection: &Connection, reason: CloseReason) {
+        if !connection.tell_close() {
+            return;
+        }
+        let number = connection.number;
+        self.connections.remove(&number);
+        self.metrics.closed(reason);
+        let closed = Closed {
+            reason,
+            uid: None,
+            groups: Vec::new(),
+        };
+        self.lanes.push(number, EventKind::Close(Box::new(closed)));
+        self.pump(number);
+    }
+
+    /// Sends what may be sent of a lane.
+    fn pump(&mut self, number: u32) {
+        let router = self.context.settings.router;
+        while self.lanes.is_ready(number, router.binds()) {
+            let Some(tenant) = self.lanes.tenant(number) else {
+                return;
+            };
+            let mut bound = self.lanes.worker(number);
+            if let Some(worker) = bound
+                && (self.workers.is_draining(worker) || !router.binds())
+            {
+                if !self.lanes.is_idle(number) {
+                    return;
+                }
+                self.lanes.unbind(number, worker);
+                bound = None;
+            }
+            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+                return;
+            };
+            match self.workers.place(bound, name, router, &mut self.rng) {
+                workers::Place::Worker(worker) => self.send_event(number, tenant, worker),
+                workers::Place::Later(worker) => {
+                    if self.lanes.set_queued(number, true)
+                        && let Some(worker) = self.workers.get_mut(worker)
+                    {
+                        worker.waiting.push_back(number);
+                    }
+                    return;
+                }
+                workers::Place::Nowhere => {
+                    if self.lanes.set_queued(number, true) {
+                        self.unrouted.push_back(number);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send_event(&mut self, number: u32, tenant: u16, key: WorkerKey) {
+        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+            return;
+        };
+        if self.lanes.closes_next(number) {
+            self.lanes
+                .complete_close(number, |closed| match hub.remove(number) {
+                    Some(client) => {
+                        closed.uid = client.uid().cloned();
+                        closed.groups = client.groups().to_vec();
+                        client.snapshot()
+                    }
+                    None => SessionSnapshot::default(),
+                });
+        }
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = worker.place(name) else {
+            return;
+        };
+        let sender = worker.link.sender.clone();
+        let Some(sending) = self.lanes.send(number, key) else {
+            return;
+        };
+        let session = sending.with_session.then(|| {
+            let last = self.lanes.last_session(number).cloned();
+            Box::new(
+                last.or_else(|| Some(hub.client(number)?.snapshot()))
+                    .unwrap_or_default(),
+            )
+        });
+        let client = self.client_id(number);
+        let connects = matches!(sending.kind, EventKind::Connect { .. });
+        if sending.with_custody && !connects {
+            self.tell_custody(number, key);
+        }
+        let event = EventId {
+            gateway: self.context.incarnation(),
+            shard: self.index,
+            sequence: sending.sequence,
+        };
+        let delivery = Delivery {
+            event,
+            attempt: sending.attempt,
+            losses: sending.losses,
+            tenant: place,
+            client,
+            session,
+            kind: sending.kind,
+        };
+        self.workers.sent(key, sending.bytes);
+        // If the link has ended, its loss is on the way and takes the event back.
+        let _ = sender.send(Frame::Deliver(Box::new(delivery)));
+    }
+
+    /// Tells a client's custodian what it would need to tell the close.
+    fn tell_custody(&self, number: u32, key: WorkerKey) {
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
+            return;
+        };
+        let hub = self.hubs.get(usize::from(tenant));
+        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
+            return;
+        };
+        let custody = Custody {
+            tenant: place,
+            client: self.client_id(number),
+            uid: client.uid().cloned(),
+            groups: client.groups().to_vec(),
+            session: client.snapshot(),
+        };
+        // If the link has ended, another custodian is named when its loss arrives.
+        let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+    }
+
+    /// Ends what a batch of work has begun: closes, custody, one write per connection.
+    fn finish_turn(&mut self) {
+        while let Some((number, reason)) = self.closing.pop() {
+            if let Some(connection) = self.connections.get(&number).cloned() {
+                self.closed(&connection, reason);
+            }
+        }
+        let mut changed = std::mem::take(&mut self.custody);
+        changed.sort_unstable();
+        changed.dedup();
+        for number in changed.drain(..) {
+            if let Some(custodian) = self.lanes.custodian(number) {
+                self.tell_custody(number, custodian);
+            }
+        }
+        self.custody = changed;
+        for connection in self.dirty.drain(..) {
+            connection.flush();
+        }
+        if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
+            status.lanes.store(self.lanes.len(), Ordering::Release);
+            status.events.store(self.lanes.events(), Ordering::Release);
+        }
+    }
+
+    fn ping(&mut self, listener: usize) {
+        let Some(wheel) = self.wheels.get_mut(listener) else {
+            return;
+        };
+        for number in wheel.turn(|number| self.connections.contains_key(&number)) {
+            if let Some(connection) = self.connections.get(&number).cloned()
+                && !super::timers::tick(&connection)
+            {
+                connection.destroy();
+                self.closed(&connection, CloseReason::Idle);
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What commits bring: effects for this shard, for other shards and for other gateways; and what
+//! becomes of lanes when workers come and go.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Commit, Effect, Outcome, Scope};
+use tidegate_wire::event::CloseReason;
+use tidegate_wire::frame::Frame;
+use tidegate_wire::id::{ClientId, Incarnation};
+
+use super::State;
+use super::outlet::Deliveries;
+use crate::gateway::apply::apply;
+use crate::gateway::inbox::Parcel;
+use crate::gateway::pending::WorkerKey;
+use crate::gateway::workers::WorkerLink;
+use crate::membership::Members;
+
+impl State {
+    /// One event has ended at a worker.
+    pub(super) fn commit(&mut self, worker: WorkerKey, commit: Commit) {
+        let number = commit.client.connection;
+        if commit.outcome == Outcome::Returned {
+            return self.returned(worker, number);
+        }
+        let committed = self
+            .lanes
+            .commit(number, worker, commit.event.sequence, commit.attempt);
+        let Ok(committed) = committed else {
+            return self.metrics.stale();
+        };
+        self.metrics.committed(commit.outcome);
+        match commit.outcome {
+            Outcome::Done => {
+                if let Some(tenant) = self.lanes.tenant(number) {
+                    self.effects(tenant, commit.effects, Some((number, worker)));
+                }
+            }
+            // Without its connect a handler does not know the client.
+            Outcome::DeadLettered if committed.kind == "connect" => {
+                if let Some(connection) = self.connections.get(&number) {
+                    connection.close(1011);
+                    self.closing.push((number, CloseReason::Server));
+                }
+            }
+            Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
+        }
+        if committed.kind == "close" {
+            self.forget(number, worker);
+        }
+        self.workers.returned(worker, 1, committed.bytes);
+        self.unhold(number);
+        self.pump(number);
+        while let Some(next) = self.workers.next_waiting(worker) {
+            self.lanes.set_queued(next, false);
+            self.pump(next);
+        }
+    }
+
+    /// The client's close is committed: its number is free, and the workers that know it forget it.
+    fn forget(&mut self, number: u32, closer: WorkerKey) {
+        let client = self.client_id(number);
+        for worker in self.lanes.remove(number) {
+            if worker != closer
+                && let Some(worker) = self.workers.get(worker)
+            {
+                // A link that has ended has nothing to forget.
+                let _ = worker.link.sender.send(Frame::Release(vec![client]));
+            }
+        }
+    }
+
+    /// A worker gave an event back. It is sent again at the next turn of the clock, not at once,
+    /// so that a worker that gives everything back does not spin.
+    fn returned(&mut self, worker: WorkerKey, number: u32) {
+        let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else {
+            return;
+        };
+        self.workers.returned(worker, events, bytes);
+        if self.lanes.set_queued(number, true) {
+            self.unrouted.push_back(number);
+        }
+    }
+
+    /// Applies effects here and passes on what concerns others.
+    pub(super) fn effects(
+        &mut self,
+        tenant: u16,
+        effects: Vec<Effect>,
+        author: Option<(u32, WorkerKey)>,
+    ) {
+        if self.context.inboxes.len() == 1 && self.peers.is_empty() {
+            return self.apply(tenant, &effects, author);
+        }
+        self.apply(tenant, &effects, author);
+        let Some(name) = self.tenant_name(tenant).cloned() else {
+            return;
+        };
+        self.pass_on(&name, effects);
+    }
+
+    /// Applies effects to the clients of this shard.
+    pub(super) fn apply(
+        &mut self,
+        tenant: u16,
+        effects: &[Effect],
+        author: Option<(u32, WorkerKey)>,
+    ) {
+        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+            return;
+        };
+        let mut deliveries = Deliveries {
+            connections: &self.connections,
+            lanes: &mut self.lanes,
+            dirty: &mut self.dirty,
+            closing: &mut self.closing,
+            custody: &mut self.custody,
+            metrics: &self.metrics,
+            author,
+        };
+        let gateway = self.context.settings.announced;
+        for effect in effects {
+            apply(hub, gateway, effect, &mut deliveries);
+        }
+    }
+
+    /// Sends effects to the other shards and gateways that they concern, in order.
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
+        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
+        for effect in effects {
+            let targets = self.targets(effect.scope());
+            for (shard, concerned) in targets.shards.iter().enumerate() {
+                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
+                    list.push(effect.clone());
+                }
+            }
+            for peer in targets.peers {
+                peers.entry(peer).or_default().push(effect.clone());
+            }
+        }
+        for (shard, effects) in shards.into_iter().enumerate() {
+            if let Some(inbox) = self
+                .context
+                .inboxes
+                .get(shard)
+                .filter(|_| !effects.is_empty())
+            {
+                let effects = Arc::new(effects);
+                inbox.push(Parcel::Effects {
+                    tenant: tenant.clone(),
+                    effects,
+                });
+            }
+        }
+        for (peer, effects) in peers {
+            self.forward(peer, tenant, effects);
+        }
+    }
+
+    /// The other shards and gateways that a scope concerns.
+    fn targets(&self, scope: Scope<'_>) -> Targets {
+        let mut targets = Targets {
+            shards: vec![false; self.context.inboxes.len()],
+            peers: Vec::new(),
+        };
+        match scope {
+            Scope::Client(client) => self.target(client, &mut targets),
+            Scope::Clients(clients) => {
+                for client in clients {
+                    self.target(*client, &mut targets);
+                }
+            }
+            Scope::Everywhere => {
+                targets.shards.fill(true);
+                targets.peers.extend(self.peers.keys());
+            }
+        }
+        if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
+            *own = false;
+        }
+        targets
+    }
+
+    /// A client of a gateway that nobody knows is offline.
+    fn target(&self, client: ClientId, targets: &mut Targets) {
+        if client.gateway() == self.context.settings.announced {
+            let shard = self.context.shard_of(client.connection);
+            if let Some(shard) = targets.shards.get_mut(shard) {
+                *shard = true;
+            }
+        } else if let Some(peer) = self.addresses.get(&client.gateway())
+            && !targets.peers.contains(peer)
+        {
+            targets.peers.push(*peer);
+        }
+    }
+
+    fn forward(&mut self, incarnation: Incarnation, tenant: &Name, effects: Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
+        let max = self.context.settings.forward_bytes_max;
+        match peer.stream.push(self.index, tenant.clone(), effects, max) {
+            Ok(forward) => {
+                peer.full = false;
+                if let Some(link) = &peer.link {
+                    // On a link that has ended it is sent again by the next one.
+                    let _ = link.send(Frame::Forward(forward));
+                }
+            }
+            Err(crate::gateway::forward::Full) => {
+                self.metrics.forward_dropped();
+                if !std::mem::replace(&mut peer.full, true) {
+                    tracing::warn!(gateway = %incarnation, bytes_max = max,
+                        "a gateway does not acknowledge: effects for it are dropped");
+                }
+            }
+        }
+    }
+
+    /// There is a link to another gateway: what it has not acknowledged is sent again.
+    pub(super) fn peer_up(&mut self, incarnation: Incarnation, sender: crate::link::LinkSender) {
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
+        for forward in peer.stream.unacknowledged() {
+            // If this link ends too, the next one starts over.
+            let _ = sender.send(Frame::Forward(forward.clone()));
+        }
+        peer.link = Some(sender);
+    }
+
+    pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
+        if let Some(peer) = self.peers.get_mut(&incarnation) {
+            peer.stream.acknowledge(sequence);
+        }
+    }
+
+    /// The view has changed: streams to gateways that are gone end.
+    pub(super) fn members(&mut self, members: &Members) {
+        let own = self.context.incarnation();
+        let others: Vec<(Incarnation, SocketAddrV4)> = members
+            .gateways()
+            .filter(|node| node.incarnation != own)
+            .filter_map(|node| Some((node.incarnation, node.address?)))
+            .collect();
+        self.peers
+            .retain(|incarnation, _| others.iter().any(|(live, _)| live == incarnation));
+        self.addresses.clear();
+        for (incarnation, address) in others {
+            self.addresses.insert(address, incarnation);
+            self.peers.entry(incarnation).or_default();
+        }
+    }
+
+    /// A worker is there, or serves other tenants than before.
+    pub(super) fn worker_up(&mut self, link: Arc<WorkerLink>) {
+        let key = link.key;
+        self.workers.insert(link, self.context.inboxes.len());
+        self.route_unrouted();
+        self.entrust_all(key);
+    }
+
+    /// Lanes that had nowhere to go look again.
+    pub(super) fn route_unrouted(&mut self) {
+        for number in std::mem::take(&mut self.unrouted) {
+            self.lanes.set_queued(number, false);
+            self.pump(number);
+        }
+    }
+
+    /// Clients without a custodian get this worker.
+    fn entrust_all(&mut self, key: WorkerKey) {
+        let orphans: Vec<u32> = self
+            .lanes
+            .connections()
+            .filter(|number| self.lanes.custodian(*number).is_none())
+            .collect();
+        for number in orphans {
+            let Some(tenant) = self.lanes.tenant(number) else {
+                continue;
+            };
+            let serves = self.tenant_name(tenant).is_some_and(|name| {
+                self.workers
+                    .get(key)
+                    .is_some_and(|worker| worker.place(name).is_some())
+            });
+            if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
+                self.custody.push(number);
+            }
+        }
+    }
+
+    /// A worker is leaving: its idle lanes may move.
+    pub(super) fn worker_draining(&mut self, key: WorkerKey) {
+        self.workers.set_draining(key);
+        self.workers.tell_drained(key);
+    }
+
+    /// A worker is lost: its lanes' events are sent again, and its clients get new custodians.
+    pub(super) fn worker_lost(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.remove(key) else {
+            return;
+        };
+        for number in worker.waiting {
+            self.lanes.set_queued(number, false);
+        }
+        let all: Vec<u32> = self.lanes.connections().collect();
+        for number in &all {
+            self.lanes.take_back(*number, key, true);
+        }
+        for number in all {
+            self.pump(number);
+            self.name_custodian(number);
+        }
+    }
+
+    fn name_custodian(&mut self, number: u32) {
+        if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
+            return;
+        }
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
+        let router = self.context.settings.router;
+        if let Some(worker) = self.workers.choose(name, router, &mut self.rng)
+            && self.lanes.entrust(number, worker)
+        {
+            self.custody.push(number);
+        }
+    }
+}
+
+/// Whom a scope concerns, besides this shard.
+struct Targets {
+    shards: Vec<bool>,
+    peers: Vec<Incarnation>,
+}

@@ -1,0 +1,108 @@
+//! Where the deliveries of [`apply`](crate::gateway::apply) go: the queues of this shard's clients.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::event::CloseReason;
+
+use crate::gateway::apply::{Changed, Outlet};
+use crate::gateway::client::Connection;
+use crate::gateway::hub::Refused;
+use crate::gateway::metrics::Metrics;
+use crate::gateway::outbound::{Outgoing, Queued};
+use crate::gateway::pending::{Lanes, WorkerKey};
+
+/// The parts of a shard that effects reach, beside the hub.
+pub(super) struct Deliveries<'a> {
+    pub(super) connections: &'a FxHashMap<u32, Rc<Connection>>,
+    pub(super) lanes: &'a mut Lanes,
+    pub(super) dirty: &'a mut Vec<Rc<Connection>>,
+    pub(super) closing: &'a mut Vec<(u32, CloseReason)>,
+    pub(super) custody: &'a mut Vec<u32>,
+    pub(super) metrics: &'a Metrics,
+    /// Whose event asked for the effects, and the worker that ran it: its mirror of that client
+    /// has them already.
+    pub(super) author: Option<(u32, WorkerKey)>,
+}
+
+impl Outlet for Deliveries<'_> {
+    fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
+        let Some(connection) = self.connections.get(&connection) else {
+            return;
+        };
+        self.metrics.message_out();
+        match connection.send(message) {
+            Queued::Waits { .. } => {}
+            Queued::Dropped { messages } => self.metrics.dropped_slow(messages),
+            Queued::Full => {
+                self.closing.push((connection.number, CloseReason::Slow));
+                connection.destroy();
+                return;
+            }
+        }
+        if connection.mark_dirty() {
+            self.dirty.push(connection.clone());
+        }
+    }
+
+    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
+        if let Some(farewell) = farewell {
+            self.send(connection, farewell);
+        }
+        if let Some(connection) = self.connections.get(&connection) {
+            connection.close(1000);
+            self.closing.push((connection.number, CloseReason::Server));
+        }
+    }
+
+    fn destroy(&mut self, connection: u32) {
+        if let Some(connection) = self.connections.get(&connection) {
+            connection.destroy();
+            self.closing.push((connection.number, CloseReason::Server));
+        }
+    }
+
+    fn changed(&mut self, connection: u32, what: Changed) {
+        let author = self
+            .author
+            .filter(|(own, _)| *own == connection)
+            .map(|(_, worker)| worker);
+        if author.is_none() && what == Changed::Session {
+            self.lanes.session_changed(connection);
+        }
+        let custodian = self.lanes.custodian(connection);
+        if custodian.is_some() && custodian != author {
+            self.custody.push(connection);
+        }
+    }
+
+    fn refused(&mut self, connection: u32, effect: &Effect, why: Refused) {
+        self.metrics.refused();
+        tracing::debug!(
+            connection,
+            ?why,
+            effect = name(effect),
+            "an effect was refused by a limit"
+        );
+        // The worker's mirror and custody records have what the hub refused.
+        self.lanes.session_changed(connection);
+        self.custody.push(connection);
+    }
+}
+
+const fn name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Send { .. } => "send",
+        Effect::SendRaw { .. } => "send-raw",
+        Effect::Close { .. } => "close",
+        Effect::CloseUid { .. } => "close-uid",
+        Effect::Destroy { .. } => "destroy",
+        Effect::BindUid { .. } => "bind-uid",
+        Effect::UnbindUid { .. } => "unbind-uid",
+        Effect::JoinGroup { .. } => "join-group",
+        Effect::LeaveGroup { .. } => "leave-group",
+        Effect::Ungroup { .. } => "ungroup",
+        Effect::Session { .. } => "session",
+    }
+}

@@ -1,0 +1,153 @@
+//! A shard's thread: takes what others have for it and gives each parcel to its owner.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::event::CloseReason;
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Shard, State};
+use crate::gateway::inbox::{Arrival, Parcel};
+use crate::gateway::{handshake, links, timers};
+
+/// How often lanes that had nowhere to go look again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Runs the shard until it is told to stop.
+pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
+    for listener in 0..shard.context.settings.listeners.len() {
+        tokio::task::spawn_local(timers::turn(shard.clone(), listener));
+    }
+    let mut retry = interval(RETRY);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut parcels = Vec::new();
+    let Some(inbox) = shard.context.inboxes.get(usize::from(shard.index)) else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            () = inbox.take(&mut parcels) => {}
+            _ = retry.tick() => {
+                let mut state = shard.state.borrow_mut();
+                state.route_unrouted();
+                state.finish_turn();
+            }
+        }
+        for parcel in parcels.drain(..) {
+            if matches!(parcel, Parcel::Stop) {
+                return;
+            }
+            shard.take(parcel);
+        }
+        shard.state.borrow_mut().finish_turn();
+    }
+}
+
+impl Shard {
+    fn take(self: &Rc<Self>, parcel: Parcel) {
+        if let Parcel::Arrival(arrival) = parcel {
+            match arrival {
+                Arrival::Client { socket, listener } => self.accepted(socket, listener),
+                Arrival::Node(socket) => links::authenticate(self.clone(), socket),
+                Arrival::Link(link) => links::serve(self.clone(), *link),
+            }
+        } else {
+            self.state.borrow_mut().take(parcel);
+        }
+    }
+
+    fn accepted(self: &Rc<Self>, socket: std::net::TcpStream, listener: usize) {
+        let Some(settings) = self.listener(listener).cloned() else {
+            return;
+        };
+        let connected = TcpStream::from_std(socket).and_then(|socket| {
+            socket.set_nodelay(true)?;
+            let address = socket.peer_addr()?;
+            Ok((socket, address))
+        });
+        // A client that is gone again needs nothing.
+        let Ok((socket, address)) = connected else {
+            return handshake::release(&self.context, listener);
+        };
+        tokio::task::spawn_local(handshake::welcome(
+            self.clone(),
+            settings,
+            listener,
+            socket,
+            address,
+        ));
+    }
+
+    /// Commits of this shard's own events, straight from a link on the same thread.
+    pub(in crate::gateway) fn commits(
+        &self,
+        worker: crate::gateway::pending::WorkerKey,
+        commits: Vec<tidegate_wire::effect::Commit>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        for commit in commits {
+            state.commit(worker, commit);
+        }
+        state.finish_turn();
+    }
+}
+
+impl State {
+    fn take(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Worker(link) => self.worker_up(link),
+            Parcel::Load(worker, load) => self.workers.set_load(worker, load),
+            Parcel::Draining(worker) => self.worker_draining(worker),
+            Parcel::WorkerLost(worker) => self.worker_lost(worker),
+            Parcel::Commits(worker, commits) => {
+                for commit in commits {
+                    self.commit(worker, commit);
+                }
+            }
+            Parcel::Effects { tenant, effects } => {
+                if let Some(tenant) = self.tenant_index(&tenant) {
+                    self.apply(tenant, &effects, None);
+                }
+            }
+            Parcel::Adopt { tenant, effects } => match self.tenant_index(&tenant) {
+                Some(tenant) => self.effects(tenant, effects, None),
+                None => self.pass_on(&tenant, effects),
+            },
+            Parcel::PeerUp {
+                incarnation,
+                sender,
+            } => self.peer_up(incarnation, sender),
+            Parcel::PeerAck {
+                incarnation,
+                sequence,
+            } => self.peer_ack(incarnation, sequence),
+            Parcel::Members(members) => self.members(&members),
+            Parcel::Quiesce => {
+                self.quiet = true;
+                for connection in self.connections.values() {
+                    connection.set_paused(true);
+                }
+            }
+            Parcel::GoAway => {
+                let all: Vec<_> = self.connections.values().cloned().collect();
+                for connection in all {
+                    connection.close(1001);
+                    self.closed(&connection, CloseReason::GoingAway);
+                }
+            }
+            // Taken by the shard itself.
+            Parcel::Arrival(_) | Parcel::Stop => {}
+        }
+    }
+
+    fn tenant_index(&self, tenant: &Name) -> Option<u16> {
+        let place = self
+            .context
+            .tenants
+            .iter()
+            .position(|name| name == tenant)?;
+        u16::try_from(place).ok()
+    }
+}

@@ -1,0 +1,232 @@
+//! The workers that a shard knows: their links, tenants, windows and loads.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rand::rngs::StdRng;
+use tidegate_wire::Name;
+use tidegate_wire::frame::{Announcement, Frame, Load};
+
+use super::pending::WorkerKey;
+use super::router::{Candidate, Router, choose};
+use crate::link::LinkSender;
+
+/// A worker's link, shared by the shards.
+#[derive(Debug)]
+pub(super) struct WorkerLink {
+    pub(super) key: WorkerKey,
+    pub(super) sender: LinkSender,
+    pub(super) announcement: Announcement,
+    /// Shards that have not yet counted themselves off in a drain.
+    pub(super) undrained: Arc<AtomicUsize>,
+}
+
+/// One shard's share of a worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) link: Arc<WorkerLink>,
+    load: Load,
+    /// Clients that this shard gave it since its last report.
+    given: u64,
+    events: usize,
+    bytes: usize,
+    events_max: usize,
+    bytes_max: usize,
+    draining: bool,
+    drained: bool,
+    /// Lanes that wait for room in the window.
+    pub(super) waiting: VecDeque<u32>,
+}
+
+impl Worker {
+    fn has_room(&self) -> bool {
+        self.events < self.events_max && self.bytes < self.bytes_max
+    }
+
+    /// The place of a tenant in the worker's announcement.
+    pub(super) fn place(&self, tenant: &Name) -> Option<u16> {
+        let serving = &self.link.announcement.serving;
+        let place = serving
+            .iter()
+            .position(|serving| serving.tenant == *tenant)?;
+        u16::try_from(place).ok()
+    }
+}
+
+/// All workers of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    workers: BTreeMap<WorkerKey, Worker>,
+}
+
+/// Where a lane's next event can go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To this worker, now.
+    Worker(WorkerKey),
+    /// To this worker, when its window has room.
+    Later(WorkerKey),
+    /// Nobody serves the tenant.
+    Nowhere,
+}
+
+impl Workers {
+    /// Takes a new worker or a new announcement of a known one.
+    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) {
+        let events_max = (link.announcement.window_events as usize / shards).max(1);
+        let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
+        let bytes_max = (window_bytes / shards).max(1);
+        match self.workers.get_mut(&link.key) {
+            Some(worker) => {
+                worker.link = link;
+                worker.events_max = events_max;
+                worker.bytes_max = bytes_max;
+            }
+            None => {
+                let key = link.key;
+                let worker = Worker {
+                    link,
+                    load: Load::default(),
+                    given: 0,
+                    events: 0,
+                    bytes: 0,
+                    events_max,
+                    bytes_max,
+                    draining: false,
+                    drained: false,
+                    waiting: VecDeque::new(),
+                };
+                self.workers.insert(key, worker);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Worker> {
+        self.workers.remove(&key)
+    }
+
+    pub(super) fn get(&self, key: WorkerKey) -> Option<&Worker> {
+        self.workers.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.workers.get_mut(&key)
+    }
+
+    pub(super) fn set_load(&mut self, key: WorkerKey, load: Load) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.load = load;
+            worker.given = 0;
+        }
+    }
+
+    pub(super) fn set_draining(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.draining = true;
+        }
+    }
+
+    /// Whether lanes must leave this worker when they are idle.
+    pub(super) fn is_draining(&self, key: WorkerKey) -> bool {
+        self.workers.get(&key).is_none_or(|worker| worker.draining)
+    }
+
+    /// Whether somebody serves this tenant.
+    pub(super) fn serves(&self, tenant: &Name) -> bool {
+        self.workers
+            .values()
+            .any(|worker| !worker.draining && worker.place(tenant).is_some())
+    }
+
+    /// Where the next event of a lane bound to `bound` goes.
+    pub(super) fn place(
+        &mut self,
+        bound: Option<WorkerKey>,
+        tenant: &Name,
+        router: Router,
+        rng: &mut StdRng,
+    ) -> Place {
+        let key = match bound {
+            Some(key) => key,
+            None => match self.choose(tenant, router, rng) {
+                Some(key) => key,
+                None => return Place::Nowhere,
+            },
+        };
+        match self.workers.get(&key) {
+            Some(worker) if worker.has_room() => Place::Worker(key),
+            Some(_) => Place::Later(key),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// Chooses a worker for a new client.
+    pub(super) fn choose(
+        &mut self,
+        tenant: &Name,
+        router: Router,
+        rng: &mut StdRng,
+    ) -> Option<WorkerKey> {
+        let able: Vec<(WorkerKey, Candidate)> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| !worker.draining && worker.place(tenant).is_some())
+            .map(|(key, worker)| (*key, candidate(worker)))
+            .collect();
+        let candidates: Vec<Candidate> = able.iter().map(|(_, candidate)| *candidate).collect();
+        let (key, _) = *able.get(choose(router, &candidates, rng)?)?;
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.given += 1;
+        }
+        Some(key)
+    }
+
+    /// Counts an event that was sent.
+    pub(super) fn sent(&mut self, key: WorkerKey, bytes: usize) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.events += 1;
+            worker.bytes += bytes;
+        }
+    }
+
+    /// Counts events that came back, and tells a worker that is leaving when they were the last.
+    pub(super) fn returned(&mut self, key: WorkerKey, events: usize, bytes: usize) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.events = worker.events.saturating_sub(events);
+            worker.bytes = worker.bytes.saturating_sub(bytes);
+        }
+        self.tell_drained(key);
+    }
+
+    /// Tells a worker that is leaving, once every shard has nothing under way there.
+    pub(super) fn tell_drained(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.get_mut(&key) else {
+            return;
+        };
+        if worker.draining && !worker.drained && worker.events == 0 {
+            worker.drained = true;
+            if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
+                // A link that has ended needs no answer.
+                let _ = worker.link.sender.send(Frame::Drained);
+            }
+        }
+    }
+
+    /// The next lane that waits for this worker, if there is room now.
+    pub(super) fn next_waiting(&mut self, key: WorkerKey) -> Option<u32> {
+        let worker = self.workers.get_mut(&key)?;
+        if worker.has_room() {
+            worker.waiting.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+const fn candidate(worker: &Worker) -> Candidate {
+    Candidate {
+        clients: worker.load.clients as u64 + worker.given,
+        queued_bytes: worker.load.queued_bytes,
+    }
+}

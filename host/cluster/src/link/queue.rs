@@ -1,0 +1,157 @@
+//! The outgoing queue of a link: frames in order, bounded in bytes, drained in batches by one
+//! reader. What the reader has in hand counts until it comes for more.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tidegate_wire::frame::Frame;
+use tokio::sync::Notify;
+
+use super::LinkEnd;
+use super::weight::weight;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Told when the queue stops being empty, and at the end. One reader waits, so that a permit
+    /// is enough.
+    filled: Notify,
+    /// Told when the link ends, and when the reader is done with what was queued.
+    ended: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: Vec<Frame>,
+    /// Of `frames` and of what the reader has in hand.
+    bytes: usize,
+    in_hand: usize,
+    end: Option<LinkEnd>,
+    done: bool,
+}
+
+impl Queue {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            filled: Notify::new(),
+            ended: Notify::new(),
+            bytes_max,
+        }
+    }
+
+    /// The state is plain data: whoever panicked while holding the lock left it usable.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, frame: Frame) -> Result<(), LinkEnd> {
+        let bytes = weight(&frame);
+        let mut state = self.state();
+        if let Some(end) = &state.end {
+            return Err(end.clone());
+        }
+        // One frame of any size is taken by an empty queue.
+        if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
+            let end = LinkEnd::Overflow(state.bytes);
+            // Set under the same lock, so that no other sender slips in behind the lost frames.
+            state.end = Some(end.clone());
+            state.bytes = state.in_hand;
+            let lost = std::mem::take(&mut state.frames);
+            drop(state);
+            drop(lost);
+            self.tell_end();
+            return Err(end);
+        }
+        let was_empty = state.frames.is_empty();
+        state.frames.push(frame);
+        state.bytes = state.bytes.saturating_add(bytes);
+        drop(state);
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Appends all that waits to `frames`; waits for at least one. Cancel safe.
+    pub(super) async fn take(&self, frames: &mut Vec<Frame>) -> Result<(), LinkEnd> {
+        loop {
+            let filled = self.filled.notified();
+            {
+                let mut state = self.state();
+                state.bytes = state.bytes.saturating_sub(state.in_hand);
+                state.in_hand = 0;
+                if !state.frames.is_empty() {
+                    frames.append(&mut state.frames);
+                    state.in_hand = state.bytes;
+                    return Ok(());
+                }
+                if let Some(end) = &state.end {
+                    return Err(end.clone());
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// Takes no more frames. What is queued is still handed out.
+    pub(super) fn finish(&self, end: LinkEnd) {
+        self.state().end.get_or_insert(end);
+        self.tell_end();
+    }
+
+    fn tell_end(&self) {
+        self.filled.notify_one();
+        self.ended.notify_waiters();
+    }
+
+    /// The reader will not come again.
+    pub(super) fn done(&self) {
+        self.state().done = true;
+        self.ended.notify_waiters();
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state().end.is_some()
+    }
+
+    pub(super) fn end(&self) -> Option<LinkEnd> {
+        self.state().end.clone()
+    }
+
+    pub(super) async fn finished(&self) {
+        self.wait(|state| state.end.is_some()).await;
+    }
+
+    /// Waits until the link has ended and nothing is left to write.
+    pub(super) async fn flushed(&self) {
+        self.wait(|state| state.end.is_some() && state.done).await;
+    }
+
+    /// Waits until this end has ended the link, as opposed to the peer or the socket: what the
+    /// peer sent before it went is still read.
+    pub(super) async fn finished_here(&self) -> LinkEnd {
+        self.finished().await;
+        match self.end() {
+            Some(end) if end.is_ours() => end,
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn wait(&self, condition: impl Fn(&State) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Registered before the check, so that an end in between is not missed.
+            ended.as_mut().enable();
+            if condition(&self.state()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+}

@@ -1,0 +1,182 @@
+//! A link over TCP: many frames a read and a write, heartbeats, the lease, the orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tidegate_wire::frame::{FRAME_BYTES_MAX, Frame, decode, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+use super::queue::Queue;
+use super::{LinkEnd, LinkSettings};
+
+/// Frames are gathered up to this many bytes before they are written.
+const WRITE_BYTES: usize = 256 << 10;
+/// What one read asks for.
+const READ_BYTES: usize = 64 << 10;
+/// A buffer that grew beyond this for a large frame is given back.
+const KEPT_BYTES: usize = 1 << 20;
+/// An interval of nothing would never rest.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(super) struct TcpReceiver {
+    socket: OwnedReadHalf,
+    buffer: BytesMut,
+    lease: Duration,
+    /// When the peer last gave a sign of life. Kept here and not in a timer of `recv`, which a
+    /// caller may cancel and start again for ever.
+    heard: Instant,
+    /// Why nothing more can be read, told once the frames before it are handed out.
+    fault: Option<LinkEnd>,
+}
+
+impl TcpReceiver {
+    pub(super) fn new(socket: OwnedReadHalf, lease: Duration) -> Self {
+        Self {
+            socket,
+            buffer: BytesMut::new(),
+            lease,
+            heard: Instant::now(),
+            fault: None,
+        }
+    }
+
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    pub(super) async fn recv(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        outgoing: &Queue,
+    ) -> Result<(), LinkEnd> {
+        loop {
+            if self.decode_all(frames) {
+                return Ok(());
+            }
+            if let Some(fault) = &self.fault {
+                return Err(fault.clone());
+            }
+            self.make_room();
+            // Reading comes before the clock in `timeout_at`: what has arrived is a sign of life,
+            // however late this task was to look.
+            let read = self.socket.read_buf(&mut self.buffer);
+            let read = tokio::select! {
+                biased;
+                end = outgoing.finished_here() => return Err(end),
+                read = timeout_at(self.heard + self.lease, read) => read,
+            };
+            match read {
+                Ok(Ok(0)) => return Err(LinkEnd::Closed),
+                Ok(Ok(_)) => self.heard = Instant::now(),
+                Ok(Err(error)) => return Err(LinkEnd::Io(error.to_string())),
+                Err(_) => return Err(LinkEnd::Silent(self.lease.as_millis() as u64)),
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(READ_BYTES);
+    }
+
+    /// Whether a frame other than a heartbeat was there. Nothing is decoded behind a fault.
+    fn decode_all(&mut self, frames: &mut Vec<Frame>) -> bool {
+        let before = frames.len();
+        while self.fault.is_none() {
+            match decode(&mut self.buffer, FRAME_BYTES_MAX) {
+                Ok(Some(Frame::Heartbeat)) => {}
+                Ok(Some(Frame::Goodbye(reason))) => self.fault = Some(LinkEnd::Goodbye(reason)),
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => self.fault = Some(error.into()),
+            }
+        }
+        frames.len() > before
+    }
+}
+
+/// Writes what is queued until the link ends. After an orderly end the peer gets a lease to read
+/// the rest; after any other the socket is dropped at once, also in the middle of a write that a
+/// peer that does not read would block for ever.
+pub(super) async fn write(mut socket: OwnedWriteHalf, queue: Arc<Queue>, settings: LinkSettings) {
+    tokio::select! {
+        () = write_all(&mut socket, &queue, settings.heartbeat) => {}
+        () = out_of_patience(&queue, settings.lease) => {}
+    }
+    drop(socket);
+    queue.done();
+}
+
+async fn out_of_patience(queue: &Queue, lease: Duration) {
+    queue.finished().await;
+    if matches!(queue.end(), Some(LinkEnd::ClosedHere | LinkEnd::Closed)) {
+        sleep(lease).await;
+    }
+}
+
+async fn write_all(socket: &mut OwnedWriteHalf, queue: &Queue, heartbeat: Duration) {
+    let mut frames = Vec::new();
+    let mut buffer = BytesMut::new();
+    let mut beat = interval(heartbeat.max(HEARTBEAT_MIN));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            taken = queue.take(&mut frames) => if taken.is_err() { break },
+            _ = beat.tick() => frames.push(Frame::Heartbeat),
+        }
+        if let Err(end) = write_batch(socket, &mut frames, &mut buffer).await {
+            queue.finish(end);
+            return;
+        }
+    }
+    // The peer sees an orderly end; if it is gone there is nobody to tell.
+    if socket.shutdown().await.is_ok() {
+        linger(socket).await;
+    }
+}
+
+/// Reads and forgets until the peer has closed too. A socket that is closed with unread bytes in
+/// it is reset by the kernel, and the last frames on their way to the peer could be lost.
+async fn linger(socket: &OwnedWriteHalf) {
+    let stream = socket.as_ref();
+    let mut unwanted = vec![0; 4096];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut unwanted) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+async fn write_batch(
+    socket: &mut OwnedWriteHalf,
+    frames: &mut Vec<Frame>,
+    buffer: &mut BytesMut,
+) -> Result<(), LinkEnd> {
+    for frame in frames.drain(..) {
+        encode(&frame, buffer)?;
+        if buffer.len() >= WRITE_BYTES {
+            flush(socket, buffer).await?;
+        }
+    }
+    flush(socket, buffer).await
+}
+
+async fn flush(socket: &mut OwnedWriteHalf, buffer: &mut BytesMut) -> Result<(), LinkEnd> {
+    let written = socket.write_all(buffer).await;
+    if buffer.capacity() > KEPT_BYTES {
+        *buffer = BytesMut::new();
+    } else {
+        buffer.clear();
+    }
+    written.map_err(|error| LinkEnd::Io(error.to_string()))
+}

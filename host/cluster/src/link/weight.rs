@@ -1,0 +1,109 @@
+//! What a frame counts against the bound of a queue: about the memory that it holds.
+
+use tidegate_wire::effect::{Effect, Recipients, SessionChange};
+use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries};
+use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::membership::Node;
+use tidegate_wire::payload::Carry;
+
+/// What any frame counts, and each part of one that comes in a list.
+const FRAME_BYTES: usize = 128;
+const PART_BYTES: usize = 32;
+
+/// Payloads, names and texts are counted by length, lists by their parts.
+pub(super) fn weight(frame: &Frame) -> usize {
+    let mut bytes = FRAME_BYTES;
+    frame.carry(&mut |payload| bytes = bytes.saturating_add(payload.len()));
+    bytes.saturating_add(texts(frame))
+}
+
+fn texts(frame: &Frame) -> usize {
+    match frame {
+        Frame::Deliver(delivery) => {
+            let session = delivery.session.as_ref();
+            let session = session.map_or(0, |session| entries(&session.entries));
+            session
+                + match &delivery.kind {
+                    EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
+                    EventKind::Close(closed) => names(&closed.groups),
+                    EventKind::Message(_) => 0,
+                }
+        }
+        Frame::Commit(commit) => commit.effects.iter().map(effect).sum(),
+        Frame::Forward(forward) => forward.effects.iter().map(effect).sum(),
+        Frame::Adopt { effects, .. } => effects.iter().map(effect).sum(),
+        Frame::Custody(custodies) => custodies.iter().map(custody).sum(),
+        Frame::Release(clients) => clients.len() * PART_BYTES,
+        Frame::Announce(announcement) => announcement.serving.len() * FRAME_BYTES,
+        Frame::View(view) => view.nodes.iter().map(node).sum(),
+        Frame::Join { node: joining, .. } => node(joining),
+        Frame::Heartbeat
+        | Frame::Goodbye(_)
+        | Frame::Load(_)
+        | Frame::Drain
+        | Frame::Drained
+        | Frame::ForwardAck { .. }
+        | Frame::Adopted { .. }
+        | Frame::Leave => 0,
+    }
+}
+
+fn names<T: AsRef<str>>(names: &[T]) -> usize {
+    names
+        .iter()
+        .map(|name| PART_BYTES + name.as_ref().len())
+        .sum()
+}
+
+fn entries(entries: &SessionEntries) -> usize {
+    let entry = |(key, value): &(tidegate_wire::Name, String)| PART_BYTES + key.len() + value.len();
+    entries.iter().map(entry).sum()
+}
+
+fn http(request: &HttpRequest) -> usize {
+    let pairs = |pairs: &[(String, String)]| -> usize {
+        let pair = |(key, value): &(String, String)| PART_BYTES + key.len() + value.len();
+        pairs.iter().map(pair).sum()
+    };
+    request.path.len() + pairs(&request.query) + pairs(&request.headers) + pairs(&request.cookies)
+}
+
+fn custody(custody: &Custody) -> usize {
+    FRAME_BYTES + names(&custody.groups) + entries(&custody.session.entries)
+}
+
+fn node(node: &Node) -> usize {
+    PART_BYTES + node.name.len() + names(&node.tags)
+}
+
+fn effect(effect: &Effect) -> usize {
+    FRAME_BYTES
+        + match effect {
+            Effect::Send { to, except, .. } | Effect::SendRaw { to, except, .. } => {
+                except.len() * PART_BYTES + recipients(to)
+            }
+            Effect::Session { change, .. } => match change {
+                SessionChange::Set { value, .. } | SessionChange::Merge { value, .. } => {
+                    value.len()
+                }
+                SessionChange::Replace(session) => entries(session),
+                SessionChange::Remove { .. } | SessionChange::Clear => 0,
+            },
+            Effect::Close { .. }
+            | Effect::CloseUid { .. }
+            | Effect::Destroy { .. }
+            | Effect::BindUid { .. }
+            | Effect::UnbindUid { .. }
+            | Effect::JoinGroup { .. }
+            | Effect::LeaveGroup { .. }
+            | Effect::Ungroup { .. } => 0,
+        }
+}
+
+fn recipients(to: &Recipients) -> usize {
+    match to {
+        Recipients::Clients(clients) => clients.len() * PART_BYTES,
+        Recipients::Uids(list) | Recipients::Groups(list) => names(list),
+        Recipients::Client(_) | Recipients::Everyone => 0,
+    }
+}

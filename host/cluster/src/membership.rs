@@ -1,0 +1,250 @@
+//! This node among the others: joins every register, keeps its leases and merges what they say.
+//!
+//! Guarantees: the view shrinks only as [`merge`] says; reconnects with jittered backoff for as long
+//! as the process runs; says in the log why it is not joined, once per reason. Does not connect to
+//! other nodes and does not decide what a loss means.
+
+mod follow;
+mod lost;
+mod merge;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role, View};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::link::{Identity, LinkSettings};
+use follow::Follower;
+pub use lost::Lost;
+use merge::Merge;
+
+/// How many views may wait to be merged.
+const SAID_MAX: usize = 64;
+/// How long leaving may take.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// The nodes of the cluster, as this node knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Every gateway and worker, this node too.
+    pub nodes: BTreeMap<Incarnation, Node>,
+    /// Gateways that were in the view and that every register that answers has dropped. They never
+    /// come back in the same life: refuse their links. A worker may come back and is not in here.
+    pub lost: Lost,
+    /// How many registers have a link and have answered.
+    pub connected: usize,
+}
+
+impl Members {
+    /// The gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .values()
+            .filter(|node| node.role == Role::Gateway)
+    }
+
+    /// Whether this is a gateway that was declared lost.
+    #[must_use]
+    pub fn is_lost(&self, incarnation: Incarnation) -> bool {
+        self.lost.contains(incarnation)
+    }
+
+    /// The gateway that announces this address.
+    #[must_use]
+    pub fn by_address(&self, address: SocketAddrV4) -> Option<&Node> {
+        self.gateways().find(|node| node.address == Some(address))
+    }
+}
+
+/// Times of a membership.
+#[derive(Clone, Copy, Debug)]
+pub struct MembershipSettings {
+    /// Of the links to the registers.
+    pub link: LinkSettings,
+    /// How long a register keeps this node without a sign of life.
+    pub lease: Duration,
+    /// The shortest wait before connecting again.
+    pub reconnect_min: Duration,
+    /// The longest.
+    pub reconnect_max: Duration,
+}
+
+/// A node's place in the cluster. It lives until [`Self::leave`] or the stop signal, not until it
+/// is dropped.
+#[derive(Debug)]
+pub struct Membership {
+    /// The current view. `changed` fails once the membership has ended.
+    pub members: watch::Receiver<Arc<Members>>,
+    /// Why a register refuses this node, [`Refusal::Lost`] before any other; none once it is
+    /// joined.
+    pub refused: watch::Receiver<Option<Refusal>>,
+    leave: CancellationToken,
+    tasks: TaskTracker,
+    /// Keeps the channels of a fixed membership open.
+    fixed: Option<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    members: watch::Sender<Arc<Members>>,
+    refused: watch::Sender<Option<Refusal>>,
+}
+
+/// What a follower has learnt.
+#[derive(Debug)]
+enum Said {
+    View(View),
+    Ended,
+    Refused(Refusal),
+}
+
+/// Joins all `registers` (`"host:port"`) as `identity.node`; never waits. After `stop` the leases
+/// run out; call [`Membership::leave`] before it for a departure that is seen at once.
+#[must_use]
+pub fn join(
+    mut registers: Vec<String>,
+    identity: Identity,
+    settings: MembershipSettings,
+    stop: CancellationToken,
+) -> Membership {
+    registers.sort_unstable();
+    // A register that is named twice would see two links of one incarnation and keep the newest.
+    registers.dedup();
+    let tasks = TaskTracker::new();
+    let leave = stop.child_token();
+    let (told, membership) = channels(Members::default(), leave.clone(), tasks.clone());
+    let (said, hear) = mpsc::channel(SAID_MAX);
+    let merge = Merge::new(registers.len(), settings.lease);
+    let refusals = vec![None; registers.len()];
+    for (register, address) in registers.into_iter().enumerate() {
+        let follower = Follower {
+            register,
+            address,
+            identity: identity.clone(),
+            settings,
+            stop: stop.clone(),
+            leave: leave.clone(),
+            said: said.clone(),
+        };
+        tasks.spawn(follower.run());
+    }
+    tasks.spawn(listen(merge, refusals, hear, told));
+    tasks.close();
+    membership
+}
+
+/// The membership of a process without registers: these nodes and no others, for ever.
+#[must_use]
+pub fn fixed(nodes: Vec<Node>) -> Membership {
+    let nodes = nodes.into_iter().map(|node| (node.incarnation, node));
+    let members = Members {
+        nodes: nodes.collect(),
+        ..Members::default()
+    };
+    let tasks = TaskTracker::new();
+    tasks.close();
+    let (told, mut membership) = channels(members, CancellationToken::new(), tasks);
+    membership.fixed = Some(told);
+    membership
+}
+
+impl Membership {
+    /// Tells every register that this node is gone, and waits a little until they know.
+    pub async fn leave(self) {
+        self.leave.cancel();
+        if timeout(LEAVE_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("a register did not take the leave in time: it keeps the lease");
+        }
+    }
+}
+
+fn channels(members: Members, leave: CancellationToken, tasks: TaskTracker) -> (Told, Membership) {
+    let (members, members_seen) = watch::channel(Arc::new(members));
+    let (refused, refused_seen) = watch::channel(None);
+    let membership = Membership {
+        members: members_seen,
+        refused: refused_seen,
+        leave,
+        tasks,
+        fixed: None,
+    };
+    (Told { members, refused }, membership)
+}
+
+/// Merges until every follower is gone.
+async fn listen(
+    mut merge: Merge,
+    mut refusals: Vec<Option<Refusal>>,
+    mut hear: mpsc::Receiver<(usize, Said)>,
+    told: Told,
+) {
+    let mut batch = Vec::new();
+    loop {
+        let deadline = merge.deadline().map(Instant::from_std);
+        let hold = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = hear.recv_many(&mut batch, SAID_MAX) => if heard == 0 { return },
+            () = hold => {}
+        }
+        for (register, said) in batch.drain(..) {
+            let refusal = match said {
+                Said::View(view) => {
+                    merge.heard(register, view);
+                    None
+                }
+                Said::Ended => {
+                    merge.ended(register, Instant::now().into_std());
+                    continue;
+                }
+                Said::Refused(refusal) => Some(refusal),
+            };
+            if let Some(place) = refusals.get_mut(register) {
+                *place = refusal;
+            }
+        }
+        merge.conclude(Instant::now().into_std());
+        told.tell(&merge, &refusals);
+    }
+}
+
+impl Told {
+    fn tell(&self, merge: &Merge, refusals: &[Option<Refusal>]) {
+        self.members.send_if_modified(|members| {
+            let connected = merge.connected();
+            let same = members.nodes == *merge.nodes() && members.connected == connected;
+            if !same {
+                *members = Arc::new(Members {
+                    nodes: merge.nodes().clone(),
+                    lost: merge.lost().clone(),
+                    connected,
+                });
+            }
+            !same
+        });
+        // One register that has declared a gateway lost is enough: a node that sees no other
+        // register may have told its clients' close already.
+        let lost = refusals.iter().flatten().find(|r| **r == Refusal::Lost);
+        let refusal = lost.or_else(|| refusals.iter().flatten().next()).cloned();
+        self.refused.send_if_modified(|refused| {
+            let changed = *refused != refusal;
+            *refused = refusal;
+            changed
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

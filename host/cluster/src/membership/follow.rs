@@ -1,0 +1,174 @@
+//! One register: connect, join, pass its views on, connect again.
+
+use tidegate_wire::frame::Frame;
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::membership::Role;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{LEAVE_MAX, MembershipSettings, Said};
+use crate::link::{self, Identity, Link, LinkEnd, LinkError};
+use crate::net::{Backoff, resolve};
+
+pub(super) struct Follower {
+    pub(super) register: usize,
+    pub(super) address: String,
+    pub(super) identity: Identity,
+    pub(super) settings: MembershipSettings,
+    pub(super) stop: CancellationToken,
+    /// A child of `stop`.
+    pub(super) leave: CancellationToken,
+    pub(super) said: mpsc::Sender<(usize, Said)>,
+}
+
+/// Why this node is not joined.
+enum Apart {
+    Error(String),
+    Refused(Refusal),
+}
+
+impl From<LinkError> for Apart {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused(reason) => Self::Refused(reason),
+            LinkError::Io(_)
+            | LinkError::Timeout(_)
+            | LinkError::NotTidegate
+            | LinkError::Frame(_)
+            | LinkError::Unproven => Self::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<LinkEnd> for Apart {
+    fn from(end: LinkEnd) -> Self {
+        match end {
+            LinkEnd::Goodbye(reason) => Self::Refused(reason),
+            LinkEnd::Closed
+            | LinkEnd::ClosedHere
+            | LinkEnd::Silent(_)
+            | LinkEnd::Overflow(_)
+            | LinkEnd::Frame(_)
+            | LinkEnd::Io(_) => Self::Error(end.to_string()),
+        }
+    }
+}
+
+impl Follower {
+    /// Runs until the stop signal or until this node has left.
+    pub(super) async fn run(self) {
+        let settings = &self.settings;
+        let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
+        let mut told = None;
+        loop {
+            let connected = tokio::select! {
+                () = self.leave.cancelled() => return,
+                connected = self.connect() => connected,
+            };
+            let apart = match connected {
+                Ok(link) => {
+                    let since = Instant::now();
+                    let Some(apart) = self.stay(link, &mut told).await else {
+                        return;
+                    };
+                    // Two links that end each other again and again must not do so at full speed.
+                    if since.elapsed() >= settings.lease {
+                        backoff.reset();
+                    }
+                    apart
+                }
+                Err(apart) => apart,
+            };
+            self.tell(apart, &mut told).await;
+            tokio::select! {
+                () = self.leave.cancelled() => return,
+                () = sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Link, Apart> {
+        let limit = self.settings.link.handshake;
+        let address = timeout(limit, resolve(&self.address))
+            .await
+            .map_err(|_| LinkError::Timeout(limit))?
+            .map_err(LinkError::Io)?;
+        let link = link::dial(address, &self.identity, &self.settings.link).await?;
+        if link.peer.role != Role::Register {
+            let role = link.peer.role.name();
+            let text = format!("a {role} answers there, not a register");
+            return Err(Apart::Error(text));
+        }
+        Ok(link)
+    }
+
+    /// Until the link ends; none if this node is to go.
+    async fn stay(&self, mut link: Link, told: &mut Option<String>) -> Option<Apart> {
+        let lease_ms = u32::try_from(self.settings.lease.as_millis()).unwrap_or(u32::MAX);
+        let node = self.identity.node.clone();
+        if let Err(end) = link.sender.send(Frame::Join { node, lease_ms }) {
+            return Some(end.into());
+        }
+        let mut joined = false;
+        let mut frames = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.leave.cancelled() => {
+                    self.part(&link).await;
+                    return None;
+                }
+                received = link.receiver.recv(&mut frames) => if let Err(end) = received {
+                    return Some(end.into());
+                },
+            }
+            for frame in frames.drain(..) {
+                let Frame::View(view) = frame else {
+                    let text = "the register sent a frame that is not for nodes".to_owned();
+                    return Some(Apart::Error(text));
+                };
+                if !joined {
+                    joined = true;
+                    *told = None;
+                    tracing::info!(register = %self.address, nodes = view.nodes.len(), "joined");
+                }
+                self.say(Said::View(view)).await;
+            }
+        }
+    }
+
+    /// Says good-bye, but not when the whole process is told to stop: then the lease tells.
+    async fn part(&self, link: &Link) {
+        if !self.stop.is_cancelled() {
+            // A link that has ended leaves it to the lease as well.
+            let _ = link.sender.send(Frame::Leave);
+        }
+        link.sender.close();
+        let _ = timeout(LEAVE_MAX, link.sender.flushed()).await;
+    }
+
+    async fn tell(&self, apart: Apart, told: &mut Option<String>) {
+        self.say(Said::Ended).await;
+        let reason = match apart {
+            Apart::Error(error) => error,
+            Apart::Refused(refusal) => {
+                let reason = format!("refused: {refusal}");
+                self.say(Said::Refused(refusal)).await;
+                reason
+            }
+        };
+        let register = &self.address;
+        if told.as_ref() == Some(&reason) {
+            tracing::debug!(%register, reason, "still not joined");
+        } else {
+            tracing::warn!(%register, reason, "not joined; trying again until it works");
+            *told = Some(reason);
+        }
+    }
+
+    /// The listener lives as long as any follower.
+    async fn say(&self, said: Said) {
+        let _ = self.said.send((self.register, said)).await;
+    }
+}

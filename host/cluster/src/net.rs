@@ -1,0 +1,215 @@
+//! Sockets between nodes: listening, accepting with bounds, looking up, waiting between attempts.
+//!
+//! Guarantees: what strangers can make this node hold is bounded in number, bytes and time. Knows
+//! nothing of gateways, workers or registers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_wire::hello::Refusal;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{self, Identity, Link, LinkError, LinkSettings};
+
+/// How many connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 4096;
+/// How long to wait after a failed accept, mostly for want of file descriptors.
+const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Bounds of an accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptSettings {
+    /// How many sockets may be in their handshake; more wait in the kernel's backlog.
+    pub handshakes_max: usize,
+    /// How many links there may be; more are refused after their handshake.
+    pub links_max: usize,
+}
+
+/// Accepts until `stop`. Each socket is authenticated in a task of its own and its link handed to
+/// `serve`, whose future ends when the link ends. At `stop` the listener and unfinished handshakes
+/// are dropped; links are left to `serve`.
+pub async fn accept_links<F, Fut>(
+    listener: TcpListener,
+    identity: Identity,
+    settings: LinkSettings,
+    bounds: AcceptSettings,
+    stop: CancellationToken,
+    serve: F,
+) where
+    F: Fn(Link) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let door = Arc::new(Door {
+        identity,
+        settings,
+        links: Arc::new(Semaphore::new(clamp(bounds.links_max))),
+        links_max: u32::try_from(bounds.links_max).unwrap_or(u32::MAX),
+        stop: stop.clone(),
+    });
+    let handshakes = Arc::new(Semaphore::new(clamp(bounds.handshakes_max.max(1))));
+    let mut backoff = Backoff::new(ACCEPT_RETRY_MIN, ACCEPT_RETRY_MAX);
+    loop {
+        let next = async {
+            let permit = handshakes.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let next = tokio::select! {
+            () = stop.cancelled() => return,
+            next = next => next,
+        };
+        match next {
+            (Ok(permit), Ok((stream, address))) => {
+                backoff.reset();
+                tokio::spawn(door.clone().admit(stream, address, permit, serve.clone()));
+            }
+            (Ok(_), Err(error)) => {
+                tracing::warn!(%error, "a node could not be accepted");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(backoff.next()) => {}
+                }
+            }
+            // The semaphore is never closed.
+            (Err(_), _) => return,
+        }
+    }
+}
+
+/// A semaphore panics beyond its own maximum.
+fn clamp(permits: usize) -> usize {
+    permits.min(Semaphore::MAX_PERMITS)
+}
+
+struct Door {
+    identity: Identity,
+    settings: LinkSettings,
+    links: Arc<Semaphore>,
+    links_max: u32,
+    stop: CancellationToken,
+}
+
+impl Door {
+    async fn admit<F, Fut>(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        serve: F,
+    ) where
+        F: Fn(Link) -> Fut,
+        Fut: Future<Output = ()> + Send,
+    {
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            accepted = link::accept(stream, &self.identity, &self.settings) => accepted,
+        };
+        drop(permit);
+        let link = match accepted {
+            Ok(link) => link,
+            Err(LinkError::Io(error)) => {
+                // Port scans and health checks: nothing that an operator must know.
+                tracing::debug!(%address, %error, "a connection ended in its handshake");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%address, %error, "a connection was not admitted");
+                return;
+            }
+        };
+        let Ok(_place) = self.links.clone().try_acquire_owned() else {
+            let links = self.links_max;
+            tracing::warn!(%address, node = %link.peer.name, links, "no room for a node");
+            link.sender.refuse(Refusal::Full(links));
+            return;
+        };
+        serve(link).await;
+    }
+}
+
+/// How long to wait between attempts: a random time below a bound that doubles up to a maximum, so
+/// that nodes which lost the same peer do not come back in step.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+    bound: Duration,
+}
+
+impl Backoff {
+    /// Waits of `min` to `max`; the first is below twice `min`.
+    #[must_use]
+    pub fn new(min: Duration, max: Duration) -> Self {
+        let max = max.max(min);
+        Self {
+            min,
+            max,
+            bound: min.saturating_mul(2).min(max),
+        }
+    }
+
+    /// The next wait.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator could end, this cannot"
+    )]
+    pub fn next(&mut self) -> Duration {
+        let wait = rand::random_range(self.min..=self.bound);
+        self.bound = self.bound.saturating_mul(2).min(self.max);
+        wait
+    }
+
+    /// Starts again with short waits.
+    pub fn reset(&mut self) {
+        self.bound = self.min.saturating_mul(2).min(self.max);
+    }
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// Those of the operating system, with the address in the text.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    listen().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+/// Looks up `"host:port"`; names are allowed, IPv4 comes first.
+///
+/// # Errors
+/// When it is malformed or the name is unknown, with the address in the text.
+pub async fn resolve(address: &str) -> io::Result<SocketAddr> {
+    let failed = |error: io::Error| {
+        let text = format!("cannot look up {address:?}, \"host:port\" is expected: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    let found: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
+    let first = found.iter().find(|address| address.is_ipv4());
+    first
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
+}
+
+#[cfg(test)]
+mod tests;

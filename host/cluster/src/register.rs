@@ -1,0 +1,236 @@
+//! Tells gateways and workers about each other. Keeps only soft state.
+//!
+//! Guarantees: one task owns the table, all changes of one turn are one push to everybody; a node
+//! is dropped when it leaves or when its lease has run out, not when its link breaks. Does not
+//! talk to other registers: nodes merge what several say.
+
+mod attend;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidegate_wire::frame::Frame;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{Identity, Link, LinkSender, LinkSettings};
+use crate::net::{AcceptSettings, accept_links};
+use table::{Joined, LinkId, Table};
+
+/// How many messages of links may wait for the table.
+const MAIL_MAX: usize = 256;
+/// How many sockets may be in their handshake.
+const HANDSHAKES_MAX: usize = 64;
+/// Whole views go to everybody: when many nodes join at once, this often.
+const PUSH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Times and bounds of a register.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisterSettings {
+    /// The longest lease that a node gets.
+    pub lease_max: Duration,
+    /// How long after its first node joined this register does not yet take an absent node for
+    /// gone: longer than the longest wait of a node before it connects again.
+    pub grace: Duration,
+    /// How many nodes there may be.
+    pub nodes_max: u32,
+    /// Of the links to the nodes.
+    pub link: LinkSettings,
+}
+
+/// The register service.
+#[derive(Debug)]
+pub struct Register;
+
+/// What a link tells the table.
+#[derive(Debug)]
+enum Mail {
+    Join {
+        link: LinkId,
+        sender: LinkSender,
+        node: Node,
+        lease: Duration,
+    },
+    Leave {
+        link: LinkId,
+        incarnation: Incarnation,
+    },
+    End {
+        link: LinkId,
+        incarnation: Incarnation,
+        heard: Instant,
+    },
+}
+
+impl Register {
+    /// Serves nodes until `stop`, then closes their links.
+    pub async fn run(
+        listener: TcpListener,
+        identity: Identity,
+        settings: RegisterSettings,
+        stop: CancellationToken,
+    ) {
+        let (mail, letters) = mpsc::channel(MAIL_MAX);
+        let links = Arc::new(AtomicU64::new(0));
+        let serve = move |link: Link| {
+            let id = links.fetch_add(1, Ordering::Relaxed);
+            attend::attend(link, id, settings, mail.clone())
+        };
+        let bounds = AcceptSettings {
+            handshakes_max: HANDSHAKES_MAX,
+            // A node that is back may still hold its old link.
+            links_max: (settings.nodes_max as usize).saturating_mul(2),
+        };
+        let accept = accept_links(
+            listener,
+            identity,
+            settings.link,
+            bounds,
+            stop.clone(),
+            serve,
+        );
+        tokio::spawn(accept);
+        let desk = Desk {
+            table: Table::new(settings.grace, settings.nodes_max),
+            links: BTreeMap::new(),
+            changed: false,
+            next_push: Instant::now(),
+        };
+        desk.run(letters, stop).await;
+    }
+}
+
+/// The table with the ways to its nodes.
+struct Desk {
+    table: Table,
+    links: BTreeMap<LinkId, LinkSender>,
+    changed: bool,
+    next_push: Instant,
+}
+
+impl Desk {
+    async fn run(mut self, mut letters: mpsc::Receiver<Mail>, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            let push = self.changed.then_some(self.next_push);
+            let deadline = self.table.deadline().into_iter().chain(push).min();
+            let turn = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Letters before leases: a node that is back in time is not dropped because this task
+            // was late.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
+                () = turn => {}
+            }
+            let now = Instant::now();
+            for letter in batch.drain(..) {
+                self.read(letter, now);
+            }
+            if letters.is_empty() {
+                self.expire(now);
+            }
+            self.push(now);
+        }
+        for sender in self.links.values() {
+            sender.close();
+        }
+    }
+
+    fn read(&mut self, letter: Mail, now: Instant) {
+        match letter {
+            Mail::Join {
+                link,
+                sender,
+                node,
+                lease,
+            } => self.join(link, sender, node, lease, now),
+            Mail::Leave { link, incarnation } => {
+                if self.table.leave(incarnation, link) {
+                    tracing::info!(%incarnation, "a node has left");
+                    self.changed = true;
+                }
+                if let Some(sender) = self.links.remove(&link) {
+                    sender.close();
+                }
+            }
+            Mail::End {
+                link,
+                incarnation,
+                heard,
+            } => {
+                self.links.remove(&link);
+                self.table.ended(incarnation, link, heard);
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        link: LinkId,
+        sender: LinkSender,
+        node: Node,
+        lease: Duration,
+        now: Instant,
+    ) {
+        let (role, name, incarnation) = (node.role.name(), node.name.clone(), node.incarnation);
+        let result = match self.table.join(node, lease, link, now) {
+            Ok(joined) => {
+                if let Joined::Instead(old) = joined
+                    && let Some(old) = self.links.remove(&old)
+                {
+                    old.close();
+                }
+                self.links.insert(link, sender);
+                // Pushed also to a node that is back: it waits for its first view.
+                self.changed = true;
+                tracing::info!(role, %name, %incarnation, ?joined, "a node has joined");
+                "joined"
+            }
+            Err(refusal) => {
+                tracing::warn!(role, %name, %incarnation, %refusal, "a node was refused");
+                sender.refuse(refusal);
+                "refused"
+            }
+        };
+        metrics::counter!("tidegate_register_joins_total", "result" => result).increment(1);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for node in self.table.expire(now) {
+            let (role, name, incarnation) = (node.role.name(), &node.name, node.incarnation);
+            tracing::warn!(role, %name, %incarnation, "a node's lease has run out");
+            self.changed = true;
+        }
+        self.changed |= self.table.settling(now);
+    }
+
+    fn push(&mut self, now: Instant) {
+        if !self.changed || now < self.next_push {
+            return;
+        }
+        let view = self.table.view(now);
+        for sender in self.links.values() {
+            // A link that has ended says so by letter.
+            let _ = sender.send(Frame::View(view.clone()));
+        }
+        for role in [Role::Gateway, Role::Worker] {
+            let count = self.table.count(role) as f64;
+            metrics::gauge!("tidegate_register_nodes", "role" => role.name()).set(count);
+        }
+        self.changed = false;
+        self.next_push = now + PUSH_PAUSE;
+    }
+}

@@ -1,0 +1,244 @@
+//! ◆ Who holds a lease, and whom the register tells it to.
+//!
+//! Guarantees: two gateways never hold one address; a gateway whose lease ran out while others
+//! could see it is never taken back in the same life; before `settled`, and while nobody is
+//! linked, an absent node is not yet known to be gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role, View};
+use tokio::time::Instant;
+
+use crate::membership::Lost;
+
+/// Names one link for the life of the register.
+pub(super) type LinkId = u64;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    nodes: BTreeMap<Incarnation, Entry>,
+    lost: Lost,
+    /// Gateways that were dropped while no node could learn of it. They are lost only if they are
+    /// not back when the view settles: a register that was cut off from all must not kill all.
+    doubtful: Lost,
+    /// None while no node is linked.
+    settles: Option<Instant>,
+    announced_settled: bool,
+    grace: Duration,
+    nodes_max: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: Node,
+    lease: Duration,
+    place: Place,
+}
+
+/// What keeps a node in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Link(LinkId),
+    Lease(Instant),
+}
+
+/// An admitted node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    New,
+    /// It is back, or has joined again on the same link.
+    Again,
+    /// It is back before its old link has ended.
+    Instead(LinkId),
+}
+
+impl Table {
+    pub(super) fn new(grace: Duration, nodes_max: u32) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            lost: Lost::default(),
+            doubtful: Lost::default(),
+            settles: None,
+            announced_settled: false,
+            grace,
+            nodes_max,
+        }
+    }
+
+    pub(super) fn join(
+        &mut self,
+        node: Node,
+        lease: Duration,
+        link: LinkId,
+        now: Instant,
+    ) -> Result<Joined, Refusal> {
+        self.check(&node)?;
+        let alone = !self.is_anybody_linked();
+        self.doubtful.remove(node.incarnation);
+        let place = Place::Link(link);
+        let incarnation = node.incarnation;
+        let entry = Entry { node, lease, place };
+        let before = self.nodes.insert(incarnation, entry);
+        if alone {
+            self.settles = Some(now + self.grace);
+        }
+        Ok(match before.map(|entry| entry.place) {
+            None => Joined::New,
+            Some(Place::Link(old)) if old != link => Joined::Instead(old),
+            Some(Place::Link(_) | Place::Lease(_)) => Joined::Again,
+        })
+    }
+
+    fn check(&self, node: &Node) -> Result<(), Refusal> {
+        match (node.role, node.address) {
+            (Role::Register, _) => return Err(Refusal::WrongRole("register".to_owned())),
+            (Role::Gateway, None) => {
+                let what = "gateway without an announced address";
+                return Err(Refusal::WrongRole(what.to_owned()));
+            }
+            (Role::Gateway, Some(_)) | (Role::Worker, _) => {}
+        }
+        if self.lost.contains(node.incarnation) {
+            return Err(Refusal::Lost);
+        }
+        if let Some(entry) = self.nodes.get(&node.incarnation) {
+            if entry.node.role != node.role {
+                let (role, other) = (node.role.name(), entry.node.role.name());
+                let what = format!("{role} with the incarnation of a {other}");
+                return Err(Refusal::WrongRole(what));
+            }
+        } else if self.nodes.len() >= self.nodes_max as usize {
+            return Err(Refusal::Full(self.nodes_max));
+        }
+        self.check_address(node)
+    }
+
+    /// An address stays with its gateway until its lease has run out, also when its link is gone
+    /// and the newcomer is most likely the same gateway, started again. A broken link does not
+    /// prove a death, and to give the address away declares the old life lost: its clients' close
+    /// would be told while it may still serve them. So a restart after a crash waits for at most
+    /// one lease; one after a shutdown does not wait, since that gateway has left.
+    fn check_address(&self, node: &Node) -> Result<(), Refusal> {
+        let (Role::Gateway, Some(address)) = (node.role, node.address) else {
+            return Ok(());
+        };
+        let holds = |entry: &&Entry| {
+            entry.node.role == Role::Gateway
+                && entry.node.address == Some(address)
+                && entry.node.incarnation != node.incarnation
+        };
+        match self.nodes.values().find(holds) {
+            Some(_) => Err(Refusal::AddressTaken(address.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The link has ended; the node was last heard then. Its lease goes on from there.
+    pub(super) fn ended(&mut self, incarnation: Incarnation, link: LinkId, heard: Instant) {
+        if let Some(entry) = self.nodes.get_mut(&incarnation) {
+            // A link that was replaced says nothing about the node.
+            if entry.place == Place::Link(link) {
+                entry.place = Place::Lease(heard + entry.lease);
+            }
+        }
+        self.forget_settled_if_alone();
+    }
+
+    /// Whether the node is dropped by this: only its current link can say so.
+    pub(super) fn leave(&mut self, incarnation: Incarnation, link: LinkId) -> bool {
+        let place = Some(Place::Link(link));
+        if self.nodes.get(&incarnation).map(|entry| entry.place) != place {
+            return false;
+        }
+        if let Some(entry) = self.nodes.remove(&incarnation)
+            && entry.node.role == Role::Gateway
+        {
+            self.lost.insert(incarnation);
+        }
+        self.forget_settled_if_alone();
+        true
+    }
+
+    /// Drops whose lease has run out. Returns them.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Node> {
+        let settled = self.is_settled(now);
+        if settled {
+            for incarnation in self.doubtful.take() {
+                self.lost.insert(incarnation);
+            }
+        }
+        let is_over = |_: &Incarnation, entry: &mut Entry| match entry.place {
+            Place::Lease(until) => until <= now,
+            Place::Link(_) => false,
+        };
+        let gone: Vec<Node> = self
+            .nodes
+            .extract_if(.., is_over)
+            .map(|(_, e)| e.node)
+            .collect();
+        for node in gone.iter().filter(|node| node.role == Role::Gateway) {
+            let memory = if settled {
+                &mut self.lost
+            } else {
+                &mut self.doubtful
+            };
+            memory.insert(node.incarnation);
+        }
+        gone
+    }
+
+    /// Whether the view has settled, or is no longer, since the last call.
+    pub(super) fn settling(&mut self, now: Instant) -> bool {
+        let settled = self.is_settled(now);
+        std::mem::replace(&mut self.announced_settled, settled) != settled
+    }
+
+    /// When a lease runs out or the view settles.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let leases = self.nodes.values().filter_map(|entry| match entry.place {
+            Place::Lease(until) => Some(until),
+            Place::Link(_) => None,
+        });
+        let settles = self.settles.filter(|_| !self.announced_settled);
+        leases.chain(settles).min()
+    }
+
+    pub(super) fn view(&self, now: Instant) -> View {
+        View {
+            settled: self.is_settled(now),
+            nodes: self
+                .nodes
+                .values()
+                .map(|entry| entry.node.clone())
+                .collect(),
+        }
+    }
+
+    pub(super) fn count(&self, role: Role) -> usize {
+        self.nodes
+            .values()
+            .filter(|entry| entry.node.role == role)
+            .count()
+    }
+
+    fn is_settled(&self, now: Instant) -> bool {
+        self.settles.is_some_and(|settles| settles <= now)
+    }
+
+    fn is_anybody_linked(&self) -> bool {
+        let is_linked = |entry: &Entry| matches!(entry.place, Place::Link(_));
+        self.nodes.values().any(is_linked)
+    }
+
+    fn forget_settled_if_alone(&mut self) {
+        if !self.is_anybody_linked() {
+            self.settles = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! A worker: takes events from every gateway, hands them to the handlers, sends the commits home.
+//!
+//! Guarantees: a commit goes home over the link that its event came over, or not at all; the
+//! events of a client reach the handlers in the order in which the gateway sent them; the close of
+//! each client in this worker's custody is told once when its gateway is lost; a drain gives
+//! nothing up that a gateway waits for. It does not know what handlers are: see [`Handlers`].
+
+mod adoption;
+mod announce;
+mod attend;
+mod custody;
+mod gateways;
+mod home;
+mod lane;
+mod meters;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::event::Delivery;
+use tidegate_wire::frame::Serving;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::link::{Identity, Link, LinkSettings};
+use crate::membership::Members;
+use adoption::Adoptions;
+use custody::Table;
+use gateways::Dialers;
+use meters::Meters;
+
+pub use lane::Lane;
+
+/// How often a drain looks whether it is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// How long links may take to end once they are closed.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
+
+/// Times and bounds of a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSettings {
+    /// How many events each gateway may have uncommitted here.
+    pub window_events: u32,
+    /// How many payload bytes each gateway may have uncommitted here.
+    pub window_bytes: u64,
+    /// How often load is told.
+    pub load_interval: Duration,
+    /// The shortest pause before a gateway is dialled again.
+    pub reconnect_min: Duration,
+    /// The longest pause before a gateway is dialled again.
+    pub reconnect_max: Duration,
+    /// How long a drain may take.
+    pub shutdown: Duration,
+    /// The links.
+    pub link: LinkSettings,
+}
+
+/// What runs the handlers.
+pub trait Handlers: Send + Sync + 'static {
+    /// The tenants that are served, with their versions; changes are announced.
+    fn serving(&self) -> watch::Receiver<Arc<Vec<Serving>>>;
+
+    /// Runs an event. Never blocks. Calls [`Lane::commit`] exactly once for each delivery, in
+    /// order for each client.
+    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>);
+
+    /// Payload bytes of events that wait or run.
+    fn queued_bytes(&self) -> u64;
+}
+
+/// A worker. Clones are the same worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    settings: WorkerSettings,
+    handlers: Arc<dyn Handlers>,
+    phase: watch::Sender<Phase>,
+    links: watch::Sender<usize>,
+    /// Numbers links.
+    links_made: AtomicU64,
+    /// Numbers the closes told here.
+    told: AtomicU64,
+    table: Mutex<Table>,
+    /// Told when a link has ended.
+    parted: Notify,
+    adoptions: Arc<Adoptions>,
+    meters: Arc<Meters>,
+    /// Tasks of links and those that dial.
+    tasks: TaskTracker,
+    /// Tasks that tell the closes of lost gateways.
+    tellers: TaskTracker,
+}
+
+/// What a worker is doing. Only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    Draining,
+    Closing,
+}
+
+impl Worker {
+    /// A worker without links.
+    #[must_use]
+    pub fn new(identity: Identity, settings: WorkerSettings, handlers: Arc<dyn Handlers>) -> Self {
+        let inner = Inner {
+            identity,
+            settings,
+            handlers,
+            phase: watch::Sender::new(Phase::Serving),
+            links: watch::Sender::new(0),
+            links_made: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            table: Mutex::default(),
+            parted: Notify::new(),
+            adoptions: Arc::default(),
+            meters: Arc::new(Meters::new()),
+            tasks: TaskTracker::new(),
+            tellers: TaskTracker::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Serves a link in a task of its own on the current runtime. Refused once a drain has begun.
+    /// Its gateway is not dialled as long as the link lives.
+    pub fn attach(&self, link: Link) {
+        let inner = self.inner.clone();
+        if let Some(begun) = gateways::begin(&inner, link) {
+            let serve = async move { gateways::serve(&inner, begun).await };
+            self.inner.tasks.spawn(serve);
+        }
+    }
+
+    /// Dials the gateways of the view and tells the closes of lost ones, until `stop`; returns
+    /// after the drain.
+    pub async fn run(&self, mut members: watch::Receiver<Arc<Members>>, stop: CancellationToken) {
+        let inner = &self.inner;
+        let mut dialers = Dialers::default();
+        let mut look = interval((inner.settings.link.lease / 4).max(DRAIN_LOOK));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A gateway may be lost during the drain too.
+        let drain = async {
+            stop.cancelled().await;
+            self.drain().await;
+        };
+        tokio::pin!(drain);
+        let mut following = true;
+        loop {
+            let view = members.borrow_and_update().clone();
+            inner.review(&view);
+            if *inner.phase.borrow() == Phase::Serving {
+                dialers.follow(inner, &members, &view);
+            }
+            tokio::select! {
+                () = &mut drain => return,
+                changed = members.changed(), if following => following = changed.is_ok(),
+                () = inner.parted.notified() => {}
+                _ = look.tick() => {}
+            }
+        }
+    }
+
+    /// Asks every gateway to send no more events, serves on until all that came are committed and
+    /// sent, at most for the configured time, then closes the links.
+    pub async fn drain(&self) {
+        let inner = &self.inner;
+        inner.enter(Phase::Draining);
+        if timeout(inner.settings.shutdown, inner.drained())
+            .await
+            .is_err()
+        {
+            warn!(
+                limit_ms = inner.settings.shutdown.as_millis() as u64,
+                "the drain took too long: gateways send what is uncommitted to other workers"
+            );
+        }
+        let homes = inner.homes();
+        inner.enter(Phase::Closing);
+        inner.tasks.close();
+        let closed = async {
+            inner.tasks.wait().await;
+            for home in &homes {
+                home.sender.flushed().await;
+            }
+        };
+        if timeout(CLOSING_MAX, closed).await.is_err() {
+            warn!("some links did not end in time");
+        }
+        info!("worker drained");
+    }
+
+    /// The number of live links.
+    #[must_use]
+    pub fn links(&self) -> watch::Receiver<usize> {
+        self.inner.links.subscribe()
+    }
+}
+
+impl Inner {
+    fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let forward = *current < phase;
+            *current = (*current).max(phase);
+            forward
+        });
+    }
+
+    /// Waits until no gateway waits for this worker, nor the other way round.
+    async fn drained(&self) {
+        loop {
+            let homes = self.homes();
+            let adopted = homes.is_empty() || self.adoptions.is_empty();
+            if adopted && self.tellers.is_empty() && homes.iter().all(|home| home.is_drained()) {
+                return;
+            }
+            sleep(DRAIN_LOOK).await;
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("name", &self.identity.node.name)
+            .field("phase", &*self.phase.borrow())
+            .field("links", &*self.links.borrow())
+            .finish_non_exhaustive()
+    }
+}

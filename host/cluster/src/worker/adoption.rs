@@ -1,0 +1,157 @@
+//! Effects of closes whose gateway is lost: any live gateway may apply them.
+//!
+//! Each is kept until a gateway has acknowledged it and is sent again on another link if its link
+//! ends first. What is kept is bounded; beyond the bound the newest is dropped with a warning,
+//! which can happen only while no gateway answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::frame::Frame;
+use tracing::warn;
+
+use super::lane::payload_bytes;
+use crate::link::LinkSender;
+
+/// Adoptions that are kept at most.
+const ADOPTIONS_MAX: usize = 16_384;
+/// Bytes of adoptions that are kept at most.
+const ADOPTION_BYTES_MAX: u64 = 64 << 20;
+/// From here on no more closes are told until gateways have answered.
+const ADOPTIONS_CROWDED: usize = 1024;
+/// What an effect counts besides its payload.
+const EFFECT_BYTES: u64 = 128;
+
+#[derive(Debug, Default)]
+pub(super) struct Adoptions {
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    waiting: VecDeque<Adoption>,
+    bytes: u64,
+    /// By the number of the link.
+    links: BTreeMap<u64, Way>,
+}
+
+#[derive(Debug)]
+struct Way {
+    sender: LinkSender,
+    /// The last sequence used on this link.
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Adoption {
+    tenant: Name,
+    effects: Vec<Effect>,
+    bytes: u64,
+    /// The link and the sequence it was sent with.
+    sent: Option<(u64, u64)>,
+}
+
+impl Adoptions {
+    /// Keeps the effects and sends them to a live gateway, now or when there is one.
+    pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>) {
+        if effects.is_empty() {
+            return;
+        }
+        let bytes = payload_bytes(&effects) + EFFECT_BYTES * effects.len() as u64;
+        let mut book = self.book();
+        if book.waiting.len() >= ADOPTIONS_MAX || book.bytes + bytes > ADOPTION_BYTES_MAX {
+            drop(book);
+            warn!(%tenant, "no gateway adopts the effects of closes: some are dropped");
+            return;
+        }
+        book.bytes += bytes;
+        book.waiting.push_back(Adoption {
+            tenant,
+            effects,
+            bytes,
+            sent: None,
+        });
+        book.send_unsent();
+    }
+
+    /// There is a new link.
+    pub(super) fn linked(&self, link: u64, sender: LinkSender) {
+        let mut book = self.book();
+        book.links.insert(
+            link,
+            Way {
+                sender,
+                sequence: 0,
+            },
+        );
+        book.send_unsent();
+    }
+
+    /// A link has ended: what it did not acknowledge goes elsewhere.
+    pub(super) fn parted(&self, link: u64) {
+        let mut book = self.book();
+        book.links.remove(&link);
+        for adoption in &mut book.waiting {
+            if adoption.sent.is_some_and(|(on, _)| on == link) {
+                adoption.sent = None;
+            }
+        }
+        book.send_unsent();
+    }
+
+    /// The gateway has taken one.
+    pub(super) fn taken(&self, link: u64, sequence: u64) {
+        let mut book = self.book();
+        let found = book
+            .waiting
+            .iter()
+            .position(|adoption| adoption.sent == Some((link, sequence)));
+        if let Some(adoption) = found.and_then(|index| book.waiting.remove(index)) {
+            book.bytes -= adoption.bytes;
+        }
+    }
+
+    /// Whether nothing waits for a gateway.
+    pub(super) fn is_empty(&self) -> bool {
+        self.book().waiting.is_empty()
+    }
+
+    /// Whether gateways should be given time to answer. Never without any: then the closes matter
+    /// more than their effects, which nobody is there to see.
+    pub(super) fn is_crowded(&self) -> bool {
+        let book = self.book();
+        book.waiting.len() >= ADOPTIONS_CROWDED && !book.links.is_empty()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn send_unsent(&mut self) {
+        let Self { waiting, links, .. } = self;
+        for adoption in waiting
+            .iter_mut()
+            .filter(|adoption| adoption.sent.is_none())
+        {
+            let sent = links.iter_mut().find_map(|(link, way)| {
+                let sequence = way.sequence + 1;
+                let frame = Frame::Adopt {
+                    sequence,
+                    tenant: adoption.tenant.clone(),
+                    effects: adoption.effects.clone(),
+                };
+                way.sender.send(frame).ok()?;
+                way.sequence = sequence;
+                Some((*link, sequence))
+            });
+            if sent.is_none() {
+                return;
+            }
+            adoption.sent = sent;
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The task of one link to a gateway: announces, hands events to the handlers, keeps the lanes.
+//!
+//! Owns the table of lanes. Frames come in batches; an event costs one look-up and no allocation
+//! here. A gateway that breaks the protocol or goes far beyond the window loses its link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::event::Delivery;
+use tidegate_wire::frame::{Announcement, Custody, Frame, Load, Serving};
+use tidegate_wire::id::ClientId;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, warn};
+
+use super::announce::{Pace, Places};
+use super::home::Home;
+use super::lane::{Lane, payload_bytes, returned};
+use super::{Inner, Phase};
+use crate::link::{LinkEnd, LinkReceiver};
+
+/// Load is looked at this many times an interval.
+const LOOKS_PER_INTERVAL: u32 = 4;
+/// How many times the window a gateway may send before its link is closed.
+const WINDOW_TOLERANCE: u32 = 2;
+/// After this many frames the other tasks of the thread get a turn.
+const FRAMES_PER_TURN: usize = 256;
+/// A batch buffer that grew beyond this is given back.
+const FRAMES_KEPT: usize = 4096;
+
+/// Why a link to a gateway was over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Over {
+    #[error(transparent)]
+    End(#[from] LinkEnd),
+    #[error(
+        "{events} events of {bytes} bytes are uncommitted, far beyond the announced window of {window_events} events and {window_bytes} bytes"
+    )]
+    BeyondWindow {
+        events: u32,
+        bytes: u64,
+        window_events: u32,
+        window_bytes: u64,
+    },
+    #[error("a gateway does not send {0} frames to a worker")]
+    Unexpected(&'static str),
+}
+
+pub(super) struct Attendant {
+    inner: Arc<Inner>,
+    home: Arc<Home>,
+    lanes: FxHashMap<u32, Arc<Lane>>,
+    serving: watch::Receiver<Arc<Vec<Serving>>>,
+    places: Places,
+    pace: Pace,
+    /// One warning about bad deliveries a look is enough.
+    warned: bool,
+}
+
+impl Attendant {
+    /// Queues the announcement, which must be the first frame.
+    pub(super) fn new(inner: Arc<Inner>, home: Arc<Home>) -> Self {
+        let mut attendant = Self {
+            serving: inner.handlers.serving(),
+            inner,
+            home,
+            lanes: FxHashMap::default(),
+            places: Places::default(),
+            pace: Pace::default(),
+            warned: false,
+        };
+        attendant.announce();
+        attendant
+    }
+
+    /// The lanes, once the link is over.
+    pub(super) fn into_lanes(self) -> Vec<Arc<Lane>> {
+        self.lanes.into_values().collect()
+    }
+
+    /// Serves the link until it is over.
+    pub(super) async fn run(&mut self, mut receiver: LinkReceiver) -> Over {
+        let inner = self.inner.clone();
+        let home = self.home.clone();
+        let mut phase = inner.phase.subscribe();
+        // A drain may have begun before this task.
+        phase.mark_changed();
+        let step =
+            (inner.settings.load_interval / LOOKS_PER_INTERVAL).max(Duration::from_millis(1));
+        let mut tick = interval(step);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only an end that the receiver does not see, as in a link inside one process.
+        let closed = home.sender.closed();
+        tokio::pin!(closed);
+        let mut frames = Vec::new();
+        let mut frames_in_turn = 0;
+        let mut announcing = true;
+        loop {
+            // Frames come last, so that a busy link cannot starve the rest.
+            tokio::select! {
+                biased;
+                () = phase_changes(&mut phase) => if let Some(over) = self.enter(*phase.borrow_and_update()) {
+                    return over;
+                },
+                changed = self.serving.changed(), if announcing => match changed {
+                    Ok(()) => self.announce(),
+                    Err(_) => announcing = false,
+                },
+                _ = tick.tick() => self.look(step),
+                received = receiver.recv(&mut frames) => {
+                    if let Err(end) = received {
+                        return end.into();
+                    }
+                    frames_in_turn += frames.len();
+                    if let Err(over) = self.take(&mut frames) {
+                        return over;
+                    }
+                }
+                () = &mut closed => return LinkEnd::ClosedHere.into(),
+            }
+            if frames_in_turn >= FRAMES_PER_TURN {
+                frames_in_turn = 0;
+                frames.shrink_to(FRAMES_KEPT);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        self.places.update(&self.serving.borrow_and_update());
+        let settings = &self.inner.settings;
+        self.send(Frame::Announce(Announcement {
+            serving: self.places.all(),
+            window_events: settings.window_events,
+            window_bytes: settings.window_bytes,
+        }));
+    }
+
+    fn enter(&self, phase: Phase) -> Option<Over> {
+        match phase {
+            Phase::Serving => None,
+            Phase::Draining => {
+                self.send(Frame::Drain);
+                None
+            }
+            Phase::Closing => Some(LinkEnd::ClosedHere.into()),
+        }
+    }
+
+    fn look(&mut self, passed: Duration) {
+        self.warned = false;
+        self.forget_lanes();
+        let load = Load {
+            clients: self.inner.meters.clients(),
+            queued_bytes: self.inner.handlers.queued_bytes(),
+        };
+        if self
+            .pace
+            .is_due(load, passed, self.inner.settings.load_interval)
+        {
+            self.send(Frame::Load(load));
+        }
+    }
+
+    fn take(&mut self, frames: &mut Vec<Frame>) -> Result<(), Over> {
+        self.forget_lanes();
+        for frame in frames.drain(..) {
+            match frame {
+                Frame::Deliver(delivery) => self.deliver(*delivery)?,
+                Frame::Custody(list) => list.into_iter().for_each(|custody| self.learn(custody)),
+                Frame::Release(clients) => self.release(&clients),
+                Frame::Drained => self.home.set_drained(),
+                Frame::Adopted { sequence } => {
+                    self.inner.adoptions.taken(self.home.link, sequence);
+                }
+                Frame::Heartbeat => {}
+                Frame::Goodbye(reason) => return Err(LinkEnd::Goodbye(reason).into()),
+                Frame::Announce(_) => return Err(Over::Unexpected("announce")),
+                Frame::Load(_) => return Err(Over::Unexpected("load")),
+                Frame::Commit(_) => return Err(Over::Unexpected("commit")),
+                Frame::Drain => return Err(Over::Unexpected("drain")),
+                Frame::Forward(_) => return Err(Over::Unexpected("forward")),
+                Frame::ForwardAck { .. } => return Err(Over::Unexpected("forward-ack")),
+                Frame::Adopt { .. } => return Err(Over::Unexpected("adopt")),
+                Frame::Join { .. } => return Err(Over::Unexpected("join")),
+                Frame::Leave => return Err(Over::Unexpected("leave")),
+                Frame::View(_) => return Err(Over::Unexpected("view")),
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, mut delivery: Delivery) -> Result<(), Over> {
+        let Some(serving) = self.places.get(delivery.tenant) else {
+            self.give_back(&delivery, "its tenant is not served here");
+            return Ok(());
+        };
+        let connection = delivery.client.connection;
+        let known = self
+            .lanes
+            .get(&connection)
+            .filter(|lane| lane.client() == delivery.client);
+        // A closed lane that is not swept yet does not stand in the way of a new client.
+        let known = known.filter(|lane| delivery.session.is_none() || !lane.is_closed());
+        let lane = match known {
+            Some(lane) => lane.clone(),
+            None if delivery.session.is_some() => {
+                let lane = Arc::new(Lane::new(
+                    delivery.client,
+                    serving.tenant.clone(),
+                    delivery.tenant,
+                    self.home.clone(),
+                ));
+                self.lanes.insert(connection, lane.clone());
+                lane
+            }
+            None => {
+                self.give_back(&delivery, "no session came with it and none is known here");
+                return Ok(());
+            }
+        };
+        let bytes = payload_bytes(&delivery);
+        self.enter_window(bytes)?;
+        lane.accept(&mut delivery, bytes);
+        self.inner
+            .handlers
+            .dispatch(&serving.tenant, delivery, lane);
+        Ok(())
+    }
+
+    /// The gateway may be a little late in counting, and one event of any size is fine.
+    fn enter_window(&self, own_bytes: u64) -> Result<(), Over> {
+        let (events, bytes) = self.home.enter(own_bytes);
+        let settings = &self.inner.settings;
+        let events_max = settings.window_events.saturating_mul(WINDOW_TOLERANCE);
+        let bytes_max = settings
+            .window_bytes
+            .saturating_mul(WINDOW_TOLERANCE.into());
+        if events > events_max || (events > 1 && bytes > bytes_max) {
+            self.home.leave(own_bytes);
+            return Err(Over::BeyondWindow {
+                events,
+                bytes,
+                window_events: settings.window_events,
+                window_bytes: settings.window_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, delivery: &Delivery, reason: &'static str) {
+        if self.warned {
+            debug!(event = %delivery.event, client = %delivery.client, reason, "event given back");
+        } else {
+            self.warned = true;
+            warn!(event = %delivery.event, client = %delivery.client, tenant = delivery.tenant, reason, "event given back");
+        }
+        self.send(returned(delivery));
+    }
+
+    fn learn(&mut self, custody: Custody) {
+        let Some(serving) = self.places.tenant(custody.tenant) else {
+            warn!(client = %custody.client, tenant = custody.tenant, "custody for a tenant that was never announced: ignored");
+            return;
+        };
+        let known = self.lanes.get(&custody.client.connection);
+        let lane = match known.filter(|lane| lane.client() == custody.client) {
+            // What crossed the commit of a close is of no use.
+            Some(lane) if lane.is_closed() => return,
+            Some(lane) => lane.clone(),
+            None => {
+                let lane = Arc::new(Lane::new(
+                    custody.client,
+                    serving.tenant.clone(),
+                    custody.tenant,
+                    self.home.clone(),
+                ));
+                self.lanes.insert(custody.client.connection, lane.clone());
+                lane
+            }
+        };
+        lane.learn(custody);
+    }
+
+    fn release(&mut self, clients: &[ClientId]) {
+        for client in clients {
+            let known = self.lanes.get(&client.connection);
+            if known.is_some_and(|lane| lane.client() == *client && lane.release()) {
+                self.lanes.remove(&client.connection);
+            }
+        }
+    }
+
+    fn forget_lanes(&mut self) {
+        for connection in self.home.take_forgotten() {
+            // It may have been delivered to again, or belong to another client by now.
+            if self
+                .lanes
+                .get(&connection)
+                .is_some_and(|lane| lane.is_forgettable())
+            {
+                self.lanes.remove(&connection);
+            }
+        }
+    }
+
+    /// A link that has ended is noticed by the loop.
+    fn send(&self, frame: Frame) {
+        let _ = self.home.sender.send(frame);
+    }
+}
+
+/// Waits for a change; the sender lives as long as the worker, which this task holds.
+async fn phase_changes(phase: &mut watch::Receiver<Phase>) {
+    if phase.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

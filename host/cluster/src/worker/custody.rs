@@ -1,0 +1,203 @@
+//! What becomes of lanes whose link is over.
+//!
+//! They are kept in case their gateway is lost: then each client's close is told once, by this
+//! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
+//! again or stays in the view: then it has named another custodian. What is kept is bounded by the
+//! clients of the gateways, and the number of gateways by [`PARTED_MAX`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::{EventId, Incarnation};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use super::Inner;
+use super::home::Home;
+use super::lane::{Farewell, Lane};
+use crate::membership::Members;
+
+/// Gateways whose custody is kept without a link.
+const PARTED_MAX: usize = 64;
+/// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
+const TELLING_MAX: u32 = 128;
+/// A close that the handlers give back is told again this many times, with growing pauses.
+const ROUNDS_MAX: u32 = 8;
+/// The first pause.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Ids of events that a custodian makes: its own incarnation, and a shard that no gateway has.
+const CUSTODIAN_SHARD: u16 = u16::MAX;
+
+/// The links that live, and what is kept of those that ended.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    live: BTreeMap<Incarnation, Arc<Home>>,
+    parted: BTreeMap<Incarnation, Parted>,
+}
+
+#[derive(Debug)]
+struct Parted {
+    since: Instant,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a link to this gateway.
+    pub(super) fn is_linked(&self, gateway: Incarnation) -> bool {
+        self.table().live.contains_key(&gateway)
+    }
+
+    /// The live links.
+    pub(super) fn homes(&self) -> Vec<Arc<Home>> {
+        self.table().live.values().cloned().collect()
+    }
+
+    /// A link has begun. What was kept of an earlier one to the same gateway is void.
+    pub(super) fn link_up(&self, home: &Arc<Home>) {
+        let (earlier, parted) = {
+            let mut table = self.table();
+            let earlier = table.live.insert(home.gateway, home.clone());
+            self.count_links(&table);
+            (earlier, table.parted.remove(&home.gateway))
+        };
+        if let Some(earlier) = earlier {
+            earlier.sender.close();
+        }
+        drop(parted);
+        self.adoptions.linked(home.link, home.sender.clone());
+    }
+
+    /// A link has ended. Its lanes are kept, unless a newer link replaced it.
+    pub(super) fn link_down(&self, home: &Home, lanes: Vec<Arc<Lane>>) {
+        home.end();
+        {
+            let mut table = self.table();
+            if table
+                .live
+                .get(&home.gateway)
+                .is_some_and(|live| live.link == home.link)
+            {
+                table.live.remove(&home.gateway);
+                self.count_links(&table);
+                table.keep(home.gateway, lanes);
+            }
+        }
+        self.adoptions.parted(home.link);
+        self.parted.notify_one();
+    }
+
+    /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
+    /// is no longer needed.
+    pub(super) fn review(self: &Arc<Self>, members: &Members) {
+        let patience = self.settings.link.lease * 2;
+        let (lost_links, lost) = {
+            let mut table = self.table();
+            table.parted.retain(|gateway, parted| {
+                members.is_lost(*gateway)
+                    || parted.since.elapsed() < patience
+                    || !members.nodes.contains_key(gateway)
+            });
+            let is_lost = |gateway: &Incarnation| members.is_lost(*gateway);
+            let links: Vec<_> = table
+                .live
+                .iter()
+                .filter(|(gateway, _)| is_lost(gateway))
+                .map(|(_, home)| home.clone())
+                .collect();
+            let lost: Vec<_> = table
+                .parted
+                .extract_if(.., |gateway, _| is_lost(gateway))
+                .collect();
+            (links, lost)
+        };
+        for home in lost_links {
+            // Its lanes come here once its task has ended.
+            home.sender.refuse(Refusal::Lost);
+        }
+        for (gateway, parted) in lost {
+            self.tellers
+                .spawn(tell(self.clone(), gateway, parted.lanes));
+        }
+    }
+
+    /// Called under the table's lock, so that the last value is the right one.
+    fn count_links(&self, table: &Table) {
+        self.links.send_replace(table.live.len());
+        self.meters.links.set(table.live.len() as f64);
+    }
+}
+
+impl Table {
+    fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
+        lanes.retain(|lane| !lane.is_settled());
+        if lanes.is_empty() {
+            return;
+        }
+        let parted = Parted {
+            since: Instant::now(),
+            lanes,
+        };
+        self.parted.insert(gateway, parted);
+        if self.parted.len() > PARTED_MAX {
+            let oldest = self.parted.iter().min_by_key(|(_, parted)| parted.since);
+            if let Some(gateway) = oldest.map(|(gateway, _)| *gateway) {
+                warn!(%gateway, "custody for too many gateways without a link: the oldest is dropped");
+                self.parted.remove(&gateway);
+            }
+        }
+    }
+}
+
+/// Tells the closes of a lost gateway's clients.
+async fn tell(inner: Arc<Inner>, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
+    info!(%gateway, clients = lanes.len(), "gateway lost: telling the closes of its clients");
+    let permits = Arc::new(Semaphore::new(TELLING_MAX as usize));
+    let mut pause = PAUSE;
+    for _ in 0..ROUNDS_MAX {
+        for lane in &lanes {
+            tell_one(&inner, lane, &permits).await;
+        }
+        // All permits are back when every close has been committed.
+        if permits.acquire_many(TELLING_MAX).await.is_err() {
+            return;
+        }
+        lanes.retain(|lane| !lane.is_settled());
+        if lanes.is_empty() {
+            return;
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+    error!(%gateway, clients = lanes.len(), "closes of a lost gateway's clients were given back by the handlers {ROUNDS_MAX} times: not told");
+}
+
+async fn tell_one(inner: &Inner, lane: &Arc<Lane>, permits: &Arc<Semaphore>) {
+    while inner.adoptions.is_crowded() {
+        sleep(PAUSE).await;
+    }
+    let Ok(permit) = permits.clone().acquire_owned().await else {
+        return;
+    };
+    let event = EventId {
+        gateway: inner.identity.node.incarnation,
+        shard: CUSTODIAN_SHARD,
+        sequence: inner.told.fetch_add(1, Ordering::Relaxed),
+    };
+    match lane.lose(event, permit) {
+        Farewell::Settled => {}
+        Farewell::Adopt(effects) => inner.adoptions.add(lane.tenant().clone(), effects),
+        Farewell::Tell(delivery) => {
+            inner
+                .handlers
+                .dispatch(lane.tenant(), delivery, lane.clone());
+        }
+    }
+}

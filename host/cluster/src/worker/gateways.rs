@@ -1,0 +1,167 @@
+//! Links to every gateway in the view: dialled, dialled again with jittered backoff, served.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use super::attend::{Attendant, Over};
+use super::home::Home;
+use super::{Inner, Phase};
+use crate::link::{self, Link, LinkEnd, LinkReceiver};
+use crate::membership::Members;
+use crate::net::Backoff;
+
+/// The dialling tasks, by the gateway they dial.
+#[derive(Debug, Default)]
+pub(super) struct Dialers {
+    tasks: BTreeMap<Incarnation, JoinHandle<()>>,
+}
+
+impl Dialers {
+    /// Dials each gateway in the view that has neither a link nor a task.
+    pub(super) fn follow(
+        &mut self,
+        inner: &Arc<Inner>,
+        members: &watch::Receiver<Arc<Members>>,
+        view: &Members,
+    ) {
+        self.tasks.retain(|_, task| !task.is_finished());
+        for node in view.gateways() {
+            let gateway = node.incarnation;
+            let Some(address) = node.address else {
+                continue;
+            };
+            if self.tasks.contains_key(&gateway) || inner.is_linked(gateway) {
+                continue;
+            }
+            let dialer = dial(inner.clone(), members.clone(), gateway, address.into());
+            self.tasks.insert(gateway, inner.tasks.spawn(dialer));
+        }
+    }
+}
+
+/// Keeps a link to one gateway until that leaves the view or the worker drains.
+async fn dial(
+    inner: Arc<Inner>,
+    members: watch::Receiver<Arc<Members>>,
+    gateway: Incarnation,
+    address: SocketAddr,
+) {
+    let settings = &inner.settings;
+    let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
+    let mut phase = inner.phase.subscribe();
+    let mut failures = 0_u32;
+    loop {
+        let wanted = members.borrow().nodes.contains_key(&gateway);
+        if !wanted || inner.is_linked(gateway) || *phase.borrow() != Phase::Serving {
+            return;
+        }
+        let dialled = tokio::select! {
+            dialled = link::dial(address, &inner.identity, &settings.link) => dialled,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        };
+        match dialled {
+            Ok(link) if link.peer.incarnation == gateway => {
+                failures = 0;
+                let since = Instant::now();
+                if let Some(begun) = begin(&inner, link) {
+                    serve(&inner, begun).await;
+                }
+                // A link that ends at once must not be dialled in a tight loop.
+                if since.elapsed() >= settings.reconnect_max {
+                    backoff.reset();
+                }
+            }
+            Ok(link) => {
+                debug!(%gateway, %address, found = %link.peer.incarnation, "another process listens there: waiting for the view to follow");
+                link.sender.close();
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 1 {
+                    warn!(%gateway, %address, %error, "no link to the gateway: trying on");
+                } else {
+                    debug!(%gateway, %address, %error, failures, "no link to the gateway");
+                }
+            }
+        }
+        tokio::select! {
+            () = sleep(backoff.next()) => {}
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        }
+    }
+}
+
+/// A link that has announced itself and waits to be served.
+pub(super) struct Begun {
+    attendant: Attendant,
+    home: Arc<Home>,
+    peer: Node,
+    receiver: LinkReceiver,
+}
+
+/// Begins a link: from now on its gateway counts as linked. None if it is refused.
+pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
+    let Link {
+        peer,
+        sender,
+        receiver,
+    } = link;
+    if peer.role != Role::Gateway {
+        let role = peer.role.name();
+        warn!(peer = %peer.name, role, "a worker serves gateways only: link refused");
+        sender.refuse(Refusal::WrongRole(role.to_owned()));
+        return None;
+    }
+    if *inner.phase.borrow() != Phase::Serving {
+        sender.close();
+        return None;
+    }
+    let home = Arc::new(Home::new(
+        inner.links_made.fetch_add(1, Ordering::Relaxed),
+        peer.incarnation,
+        sender,
+        inner.adoptions.clone(),
+        inner.meters.clone(),
+    ));
+    info!(gateway = %peer.incarnation, name = %peer.name, "link to gateway is up");
+    // Announces before another task may send an adoption over this link.
+    let attendant = Attendant::new(inner.clone(), home.clone());
+    inner.link_up(&home);
+    Some(Begun {
+        attendant,
+        home,
+        peer,
+        receiver,
+    })
+}
+
+/// Serves a link until it is over.
+pub(super) async fn serve(inner: &Inner, begun: Begun) {
+    let Begun {
+        mut attendant,
+        home,
+        peer,
+        receiver,
+    } = begun;
+    let over = attendant.run(receiver).await;
+    inner.link_down(&home, attendant.into_lanes());
+    home.sender.close();
+    match over {
+        Over::End(end @ (LinkEnd::Closed | LinkEnd::ClosedHere)) => {
+            info!(gateway = %peer.incarnation, name = %peer.name, reason = %end, "link to gateway ended");
+        }
+        over @ (Over::End(_) | Over::BeyondWindow { .. } | Over::Unexpected(_)) => {
+            warn!(gateway = %peer.incarnation, name = %peer.name, reason = %over, "link to gateway ended");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! A lane: the events of one client at this worker, the mirror of its session and what its close
+//! would need.
+//!
+//! Guarantees: an event is committed at most once, and only while the link that it came over
+//! lives; a commit that is done changes the mirror before the next event can start; once one event
+//! is given back, all that were under way behind it are given back too, so that their order holds.
+//! Nothing here waits: the lock is held for a few lines and a commit only queues a frame.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Commit, Effect, Outcome};
+use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnapshot};
+use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::payload::Carry;
+use tidegate_wire::session::Session;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{debug, warn};
+
+use super::home::Home;
+
+/// Groups of one client that are remembered for its close.
+const GROUPS_MAX: usize = 16_384;
+
+/// The events of one client, in order.
+#[derive(Debug)]
+pub struct Lane {
+    client: ClientId,
+    tenant: Name,
+    /// The tenant's place in the announcement on the link.
+    place: u16,
+    home: Arc<Home>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    session: Arc<Session>,
+    /// The session as others changed it since the last snapshot. The mirror itself must wait for
+    /// the next one, but a close told by this worker needs the newest.
+    changed: Option<Arc<Session>>,
+    /// Events came over this link, so that the mirror may be ahead of what the home sends.
+    worked: bool,
+    uid: Option<Name>,
+    groups: BTreeSet<Name>,
+    under_way: VecDeque<UnderWay>,
+    /// An event was given back, so those behind it must be too.
+    returning: bool,
+    /// The home gave the lane to another worker.
+    released: bool,
+    /// The close was committed: nothing follows.
+    closed: bool,
+    /// The home is lost: the effects of the close are adopted by another gateway.
+    lost: bool,
+    /// Effects of a close that could not be sent home, in case the home turns out to be lost.
+    unsent: Option<Vec<Effect>>,
+    /// Held while this worker tells the close of a client of a lost gateway.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    event: EventId,
+    bytes: u64,
+    close: bool,
+    /// Made here, not delivered by the home.
+    told_here: bool,
+}
+
+/// What remains to be done for a client of a lost gateway.
+#[derive(Debug)]
+pub(super) enum Farewell {
+    /// Nothing: its close was told, or is being told.
+    Settled,
+    /// The close ran here but could not be sent home.
+    Adopt(Vec<Effect>),
+    /// The close must be told.
+    Tell(Delivery),
+}
+
+/// What becomes of a commit.
+enum Way {
+    Send,
+    Adopt,
+    Drop,
+}
+
+impl Lane {
+    pub(super) fn new(client: ClientId, tenant: Name, place: u16, home: Arc<Home>) -> Self {
+        home.lane_made();
+        Self {
+            client,
+            tenant,
+            place,
+            home,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whose lane it is.
+    #[must_use]
+    pub const fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// The client's tenant.
+    #[must_use]
+    pub const fn tenant(&self) -> &Name {
+        &self.tenant
+    }
+
+    /// The client's session, to be read when an event starts to run.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        self.state().session.clone()
+    }
+
+    /// Ends an event: its effects go home in one frame. Cheap; never waits. To be called exactly
+    /// once for each delivery, in order.
+    pub fn commit(&self, mut commit: Commit) {
+        let Some((way, forget)) = self.settle(&mut commit) else {
+            warn!(event = %commit.event, client = %self.client, "commit of an event that is not under way: dropped");
+            return;
+        };
+        match way {
+            Way::Send => self.home.commit(commit),
+            Way::Adopt => self.home.adopt(self.tenant.clone(), commit.effects),
+            Way::Drop => {
+                debug!(event = %commit.event, client = %self.client, "link ended: commit dropped")
+            }
+        }
+        if forget {
+            self.home.forget(self.client.connection);
+        }
+    }
+
+    /// Takes the event off the lane and decides what becomes of its commit, and whether the link's
+    /// task should forget the lane.
+    fn settle(&self, commit: &mut Commit) -> Option<(Way, bool)> {
+        let mut state = self.state();
+        let index = state
+            .under_way
+            .iter()
+            .position(|under_way| under_way.event == commit.event)?;
+        let event = state.under_way.remove(index)?;
+        let returned = commit.outcome == Outcome::Returned || (state.returning && !state.lost);
+        if returned {
+            commit.outcome = Outcome::Returned;
+            state.returning = !state.under_way.is_empty();
+        }
+        if commit.outcome != Outcome::Done {
+            commit.effects.clear();
+        }
+        // A close is rare, so it may ask the link's queue, which knows of an end first.
+        let ended = self.home.has_ended() || (event.close && self.home.is_closed());
+        if !event.told_here {
+            self.home.leave(event.bytes);
+        }
+        if event.close && !returned {
+            state.closed = true;
+        }
+        let way = if !ended {
+            state.apply(self.client, &commit.effects);
+            Way::Send
+        } else if event.close && state.lost {
+            state.permit = None;
+            Way::Adopt
+        } else {
+            if state.closed {
+                state.unsent = Some(std::mem::take(&mut commit.effects));
+            }
+            Way::Drop
+        };
+        let forget = state.is_forgettable();
+        Some((way, forget && !ended))
+    }
+
+    /// Takes the mirror out of the delivery and counts it as under way.
+    pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) {
+        let snapshot = delivery.session.take();
+        let mut state = self.state();
+        if let Some(snapshot) = snapshot {
+            state.session = mirror(*snapshot);
+            state.changed = None;
+            state.returning = false;
+        }
+        state.released = false;
+        state.worked = true;
+        state.under_way.push_back(UnderWay {
+            event: delivery.event,
+            bytes,
+            close: matches!(delivery.kind, EventKind::Close(_)),
+            told_here: false,
+        });
+    }
+
+    /// Learns what others changed.
+    pub(super) fn learn(&self, custody: Custody) {
+        let mut state = self.state();
+        state.uid = custody.uid;
+        state.groups = custody.groups.into_iter().collect();
+        state.released = false;
+        let session = mirror(custody.session);
+        // A commit that is on its way home may be missing in it, and the home need not send a
+        // snapshot with the next event if only the uid or the groups were changed by others.
+        if state.worked {
+            state.changed = Some(session);
+        } else {
+            state.session = session;
+        }
+    }
+
+    /// The home gave the lane away. True if it may be forgotten at once.
+    pub(super) fn release(&self) -> bool {
+        let mut state = self.state();
+        state.released = true;
+        state.is_forgettable()
+    }
+
+    /// The home is lost: what remains to be done for this client? `event` is the id of a close
+    /// that is to be told; `permit` is held until its commit.
+    pub(super) fn lose(&self, event: EventId, permit: OwnedSemaphorePermit) -> Farewell {
+        let mut state = self.state();
+        state.lost = true;
+        if let Some(effects) = state.unsent.take() {
+            return Farewell::Adopt(effects);
+        }
+        if state.closed || state.released {
+            return Farewell::Settled;
+        }
+        state.permit = Some(permit);
+        if state.under_way.iter().any(|under_way| under_way.close) {
+            return Farewell::Settled;
+        }
+        if let Some(changed) = state.changed.take() {
+            state.session = changed;
+        }
+        state.under_way.push_back(UnderWay {
+            event,
+            bytes: 0,
+            close: true,
+            told_here: true,
+        });
+        Farewell::Tell(Delivery {
+            event,
+            attempt: 0,
+            losses: 0,
+            tenant: self.place,
+            client: self.client,
+            session: None,
+            kind: EventKind::Close(Box::new(Closed {
+                reason: CloseReason::GatewayLost,
+                uid: state.uid.clone(),
+                groups: state.groups.iter().cloned().collect(),
+            })),
+        })
+    }
+
+    /// Whether nothing of this client must be told if its home is lost.
+    pub(super) fn is_settled(&self) -> bool {
+        let state = self.state();
+        (state.closed && state.unsent.is_none()) || state.released
+    }
+
+    /// Whether the close was committed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Whether the link's task may drop the lane.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.state().is_forgettable()
+    }
+
+    /// The state is plain data: whoever panicked while holding the lock left it usable.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.home.lane_dropped();
+    }
+}
+
+impl State {
+    fn is_forgettable(&self) -> bool {
+        self.under_way.is_empty() && (self.closed || self.released)
+    }
+
+    /// Applies what concerns this client, as its home will.
+    fn apply(&mut self, own: ClientId, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Session { client, change } if *client == own => {
+                    Arc::make_mut(&mut self.session).apply(change);
+                    if let Some(changed) = &mut self.changed {
+                        Arc::make_mut(changed).apply(change);
+                    }
+                }
+                Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
+                Effect::UnbindUid { client } if *client == own => self.uid = None,
+                Effect::JoinGroup { client, group } if *client == own => {
+                    // The home has a limit of its own and does not say when it refuses.
+                    if self.groups.len() < GROUPS_MAX {
+                        self.groups.insert(group.clone());
+                    }
+                }
+                Effect::LeaveGroup { client, group } if *client == own => {
+                    self.groups.remove(group);
+                }
+                Effect::Ungroup { group } => {
+                    self.groups.remove(group);
+                }
+                Effect::Session { .. }
+                | Effect::BindUid { .. }
+                | Effect::UnbindUid { .. }
+                | Effect::JoinGroup { .. }
+                | Effect::LeaveGroup { .. }
+                | Effect::Send { .. }
+                | Effect::SendRaw { .. }
+                | Effect::Close { .. }
+                | Effect::CloseUid { .. }
+                | Effect::Destroy { .. } => {}
+            }
+        }
+    }
+}
+
+fn mirror(snapshot: SessionSnapshot) -> Arc<Session> {
+    Arc::new(Session::from(snapshot.entries))
+}
+
+/// What a delivery or effects count against a bound in bytes.
+pub(super) fn payload_bytes(value: &impl Carry) -> u64 {
+    let mut bytes = 0;
+    value.carry(&mut |payload| bytes += payload.len() as u64);
+    bytes
+}
+
+/// A commit that gives the event back.
+pub(super) fn returned(delivery: &Delivery) -> Frame {
+    Frame::Commit(Commit {
+        event: delivery.event,
+        attempt: delivery.attempt,
+        client: delivery.client,
+        outcome: Outcome::Returned,
+        effects: Vec::new(),
+    })
+}

@@ -1,0 +1,11 @@
+//! The worker on real links: a scripted gateway at one end, scripted handlers at the other.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the one frame that it expects"
+)]
+
+mod custody;
+mod delivery;
+mod drain;
+mod script;

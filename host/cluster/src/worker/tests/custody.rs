@@ -1,0 +1,272 @@
+//! Custody: whose close is told by this worker, how often, and over which gateway.
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Effect, Outcome, Recipients};
+use tidegate_wire::event::{CloseReason, Closed};
+use tidegate_wire::frame::Frame;
+
+use super::script::{
+    Gateway, GatewayLink, LEASE, Rig, eventually, nobody, set, soon, text, with_session,
+};
+
+fn farewell() -> Effect {
+    Effect::Send {
+        to: Recipients::Everyone,
+        message: text("gone"),
+        except: Vec::new(),
+    }
+}
+
+async fn linked_twice() -> (Gateway, Gateway, Rig, GatewayLink, GatewayLink) {
+    let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[&lost, &other]);
+    let (lost_link, other_link) = (lost.accept().await, other.accept().await);
+    (lost, other, rig, lost_link, other_link)
+}
+
+async fn part(rig: &Rig, link: GatewayLink, left: usize) {
+    drop(link);
+    let mut links = rig.worker.links();
+    soon(
+        "the end of the link",
+        links.wait_for(|links| *links == left),
+    )
+    .await
+    .unwrap();
+}
+
+async fn adopt(link: &mut GatewayLink) -> (u64, Name, Vec<Effect>) {
+    match link.next().await {
+        Frame::Adopt {
+            sequence,
+            tenant,
+            effects,
+        } => (sequence, tenant, effects),
+        other => panic!("not an adoption: {other:?}"),
+    }
+}
+
+fn lost_with(uid: Option<&str>, groups: &[&str]) -> Closed {
+    Closed {
+        reason: CloseReason::GatewayLost,
+        uid: uid.map(Name::from),
+        groups: groups.iter().map(|group| Name::from(*group)).collect(),
+    }
+}
+
+#[tokio::test]
+async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
+    let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
+    let client = lost.client(7);
+    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    let (uid, group): (Name, Name) = ("anna".into(), "room".into());
+    rig.script.next().await.done(vec![
+        Effect::BindUid { client, uid },
+        Effect::JoinGroup { client, group },
+        set(client, "b", "2"),
+    ]);
+    lost_link.commit().await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, client);
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["room"]));
+    assert_eq!(close.session("a").as_deref(), Some("1"));
+    assert_eq!(close.session("b").as_deref(), Some("2"));
+    close.done(vec![farewell()]);
+    let (sequence, tenant, effects) = adopt(&mut other_link).await;
+    assert_eq!((sequence, &*tenant), (1, "default"));
+    assert_eq!(effects, [farewell()]);
+    other_link.send(Frame::Adopted { sequence });
+    rig.see(&[&other], &[&lost]);
+    drop(close);
+    other_link.load_with(0).await;
+    assert!(rig.script.is_idle(), "told once");
+}
+
+#[tokio::test]
+async fn custody_of_a_client_whose_lane_is_elsewhere_is_told_too() {
+    let (lost, other, rig, lost_link, _other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![
+        lost.custody(7, "anna", "room"),
+        lost.custody(8, "bert", "room"),
+    ]));
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "hall")]));
+    lost_link.send(Frame::Release(vec![lost.client(8)]));
+    lost_link.deliver(with_session(lost.message(9, 1), &[]));
+    // All that was sent before has been handled.
+    let marker = rig.script.next().await;
+    lost_link.send(Frame::Release(vec![lost.client(9)]));
+    marker.done(Vec::new());
+    let mut lost_link = lost_link;
+    lost_link.commit().await;
+    drop(marker);
+    lost_link.load_with(1).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(7));
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["hall"]));
+    assert_eq!(close.session("from").as_deref(), Some("\"custody\""));
+    close.done(Vec::new());
+    assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
+async fn what_others_changed_during_an_event_is_told_with_the_close() {
+    let (lost, other, rig, lost_link, _other_link) = linked_twice().await;
+    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    let running = rig.script.next().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.deliver(with_session(lost.message(8, 2), &[]));
+    let marker = rig.script.next().await;
+    assert_eq!(
+        running.session("a").as_deref(),
+        Some("1"),
+        "the mirror waits"
+    );
+    assert_eq!(running.session("from"), None);
+    running.done(vec![set(lost.client(7), "b", "2")]);
+    let mut lost_link = lost_link;
+    lost_link.commit().await;
+    marker.done(Vec::new());
+    lost_link.deliver(lost.close(8, 3));
+    rig.script.next().await.done(Vec::new());
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(close.session("from").as_deref(), Some("\"custody\""));
+    assert_eq!(close.session("b").as_deref(), Some("2"));
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["room"]));
+}
+
+#[tokio::test]
+async fn custody_of_a_lane_that_is_worked_here_leaves_its_mirror_alone() {
+    let (lost, _other, rig, mut lost_link, _other_link) = linked_twice().await;
+    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    let running = rig.script.next().await;
+    running.done(vec![set(lost.client(7), "a", "2")]);
+    // The gateway sends this before it has the commit.
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.deliver(lost.message(7, 2));
+    let next = rig.script.next().await;
+    assert_eq!(next.session("a").as_deref(), Some("2"));
+    lost_link.commit().await;
+}
+
+#[tokio::test]
+async fn a_close_follows_the_events_that_still_run_whose_commits_are_dropped() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    let running = rig.script.next().await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    running.done(vec![set(lost.client(7), "a", "2"), farewell()]);
+    assert_eq!(close.session("a").as_deref(), Some("1"));
+    assert_ne!(close.delivery.event, running.delivery.event);
+    close.done(vec![farewell()]);
+    assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
+}
+
+#[tokio::test]
+async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again() {
+    let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
+    for connection in [7, 8] {
+        lost_link.deliver(with_session(lost.message(connection, 1), &[]));
+        rig.script.next().await.done(Vec::new());
+        lost_link.commit().await;
+    }
+    lost_link.deliver(lost.close(7, 2));
+    lost_link.deliver(lost.close(8, 2));
+    let (early, late) = (rig.script.next().await, rig.script.next().await);
+    part(&rig, lost_link, 1).await;
+    early.done(vec![farewell()]);
+    rig.see(&[&other], &[&lost]);
+    assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
+    late.done(vec![set(nobody(), "k", "1")]);
+    assert_eq!(adopt(&mut other_link).await.2, [set(nobody(), "k", "1")]);
+    other_link.send(Frame::Adopted { sequence: 1 });
+    other_link.send(Frame::Adopted { sequence: 2 });
+    drop((early, late));
+    other_link.load_with(0).await;
+    assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
+async fn a_close_that_the_handlers_give_back_is_told_again() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    rig.script.next().await.end(Outcome::Returned, Vec::new());
+    rig.script.next().await.done(vec![farewell()]);
+    assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
+}
+
+#[tokio::test]
+async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    rig.script.next().await.done(vec![farewell()]);
+    assert_eq!(adopt(&mut other_link).await.0, 1);
+    drop(other_link);
+    let mut again = other.accept().await;
+    let (sequence, _, effects) = adopt(&mut again).await;
+    assert_eq!((sequence, effects), (1, vec![farewell()]));
+    again.send(Frame::Adopted { sequence });
+    drop(again);
+    let mut last = other.accept().await;
+    last.load_with(0).await;
+}
+
+#[tokio::test]
+async fn a_lost_gateway_that_still_has_a_link_is_refused_and_its_closes_are_told() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["room"]));
+    assert!(lost_link.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_new_link_drops_the_custody_of_the_old_one() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![
+        lost.custody(7, "anna", "room"),
+        lost.custody(8, "bert", "room"),
+    ]));
+    other_link.load_with(2).await;
+    drop(lost_link);
+    let mut again = lost.accept().await;
+    again.load_with(0).await;
+    again.send(Frame::Custody(vec![lost.custody(8, "bert", "hall")]));
+    again.load_with(1).await;
+    part(&rig, again, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(8));
+    assert_eq!(*close.closed(), lost_with(Some("bert"), &["hall"]));
+    close.done(Vec::new());
+    assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
+async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    let parted = std::time::Instant::now();
+    // The listener is not accepted from any more, so no new link comes about.
+    drop(lost_link);
+    other_link.load_with(0).await;
+    assert!(parted.elapsed() >= LEASE * 2, "kept for two leases");
+    rig.see(&[&other], &[&lost]);
+    eventually("the view is looked at", || rig.script.is_idle()).await;
+}

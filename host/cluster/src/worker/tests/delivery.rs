@@ -1,0 +1,281 @@
+//! Announcements, events, commits and mirrors.
+
+use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
+use tidegate_wire::event::Delivery;
+use tidegate_wire::frame::Frame;
+use tidegate_wire::membership::Role;
+
+use super::script::{
+    Gateway, GatewayLink, Rig, identity, nobody, serving, set, settings, snapshot, soon, text,
+    with_session,
+};
+use crate::link;
+
+async fn linked() -> (Gateway, Rig, GatewayLink) {
+    let gateway = Gateway::bind(1).await;
+    let rig = Rig::start(&[&gateway]);
+    let link = gateway.accept().await;
+    (gateway, rig, link)
+}
+
+#[tokio::test]
+async fn announces_first_and_again_at_each_change_with_places_kept() {
+    let (_gateway, rig, mut link) = linked().await;
+    assert_eq!(link.announcement.serving, serving(&[("default", "v1")]));
+    assert_eq!(link.announcement.window_events, settings().window_events);
+    rig.script.serve(&[("other", "v1"), ("default", "v2")]);
+    let Frame::Announce(again) = link.next().await else {
+        panic!("not an announcement");
+    };
+    assert_eq!(
+        again.serving,
+        serving(&[("default", "v2"), ("other", "v1")])
+    );
+    rig.script.serve(&[("other", "v1")]);
+    let Frame::Announce(again) = link.next().await else {
+        panic!("not an announcement");
+    };
+    assert_eq!(again.serving, serving(&[("default", ""), ("other", "v1")]));
+}
+
+#[tokio::test]
+async fn an_event_is_dispatched_and_its_commit_goes_home() {
+    let (gateway, rig, mut link) = linked().await;
+    let client = gateway.client(7);
+    let delivery = Delivery {
+        attempt: 3,
+        ..with_session(gateway.message(7, 1), &[])
+    };
+    link.deliver(delivery);
+    let running = rig.script.next().await;
+    assert_eq!(&*running.tenant, "default");
+    let send = Effect::Send {
+        to: Recipients::Client(client),
+        message: text("hello"),
+        except: Vec::new(),
+    };
+    running.done(vec![send.clone()]);
+    let commit = link.commit().await;
+    assert_eq!((commit.event, commit.attempt), (gateway.event(1), 3));
+    assert_eq!((commit.client, commit.outcome), (client, Outcome::Done));
+    assert_eq!(commit.effects, [send]);
+}
+
+#[tokio::test]
+async fn events_of_a_client_are_dispatched_in_order() {
+    let (gateway, rig, mut link) = linked().await;
+    link.deliver(with_session(gateway.message(7, 0), &[]));
+    for sequence in 1..100 {
+        let running = rig.script.next().await;
+        assert_eq!(running.delivery.event.sequence, sequence - 1);
+        link.deliver(gateway.message(7, sequence));
+        running.done(Vec::new());
+        assert_eq!(link.commit().await.event.sequence, sequence - 1);
+    }
+}
+
+#[tokio::test]
+async fn own_commits_change_the_mirror_key_by_key() {
+    let (gateway, rig, mut link) = linked().await;
+    let client = gateway.client(7);
+    link.deliver(with_session(
+        gateway.message(7, 1),
+        &[("a", "1"), ("b", "2")],
+    ));
+    link.deliver(gateway.message(7, 2));
+    let first = rig.script.next().await;
+    assert_eq!(first.session("a").as_deref(), Some("1"));
+    let remove = Effect::Session {
+        client,
+        change: SessionChange::Remove { key: "b".into() },
+    };
+    let of_another = set(gateway.client(8), "a", "9");
+    first.done(vec![set(client, "c", "3"), remove, of_another]);
+    let second = rig.script.next().await;
+    assert_eq!(second.session("a").as_deref(), Some("1"));
+    assert_eq!(second.session("b"), None);
+    assert_eq!(second.session("c").as_deref(), Some("3"));
+    second.done(Vec::new());
+    link.commit().await;
+    link.commit().await;
+    link.deliver(with_session(gateway.message(7, 3), &[("d", "4")]));
+    let third = rig.script.next().await;
+    assert_eq!(third.session("c"), None, "a snapshot replaces the mirror");
+    assert_eq!(third.session("d").as_deref(), Some("4"));
+}
+
+#[tokio::test]
+async fn an_event_that_failed_leaves_the_mirror_alone_and_sends_no_effects() {
+    let (gateway, rig, mut link) = linked().await;
+    let client = gateway.client(7);
+    link.deliver(with_session(gateway.message(7, 1), &[("a", "1")]));
+    link.deliver(gateway.message(7, 2));
+    let first = rig.script.next().await;
+    first.end(Outcome::Failed, vec![set(client, "a", "2")]);
+    let commit = link.commit().await;
+    assert_eq!((commit.outcome, commit.effects.len()), (Outcome::Failed, 0));
+    assert_eq!(rig.script.next().await.session("a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn events_behind_one_that_is_given_back_are_given_back_too() {
+    let (gateway, rig, mut link) = linked().await;
+    link.deliver(with_session(gateway.message(7, 1), &[("a", "1")]));
+    link.deliver(gateway.message(7, 2));
+    let (first, second) = (rig.script.next().await, rig.script.next().await);
+    first.end(Outcome::Returned, Vec::new());
+    second.done(vec![set(gateway.client(7), "a", "2")]);
+    assert_eq!(link.commit().await.outcome, Outcome::Returned);
+    let commit = link.commit().await;
+    assert_eq!(
+        (commit.outcome, commit.effects.len()),
+        (Outcome::Returned, 0)
+    );
+    let again = Delivery {
+        attempt: 1,
+        ..gateway.message(7, 1)
+    };
+    link.deliver(again);
+    let again = rig.script.next().await;
+    assert_eq!(again.session("a").as_deref(), Some("1"));
+    again.done(Vec::new());
+    assert_eq!(link.commit().await.outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn unknown_tenants_and_lanes_without_a_mirror_are_given_back() {
+    let (gateway, rig, mut link) = linked().await;
+    let unknown = Delivery {
+        tenant: 5,
+        ..with_session(gateway.message(7, 1), &[])
+    };
+    link.deliver(unknown);
+    link.deliver(gateway.message(8, 2));
+    for sequence in 1..=2 {
+        let commit = link.commit().await;
+        assert_eq!(commit.event, gateway.event(sequence));
+        assert_eq!(commit.outcome, Outcome::Returned);
+    }
+    assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
+async fn a_commit_that_is_made_twice_is_sent_once() {
+    let (gateway, rig, mut link) = linked().await;
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    let first = rig.script.next().await;
+    first.done(Vec::new());
+    first.done(Vec::new());
+    link.deliver(gateway.message(7, 2));
+    rig.script.next().await.done(Vec::new());
+    assert_eq!(link.commit().await.event, gateway.event(1));
+    assert_eq!(link.commit().await.event, gateway.event(2));
+}
+
+#[tokio::test]
+async fn a_lane_is_forgotten_after_its_close_and_after_a_release() {
+    let (gateway, rig, mut link) = linked().await;
+    for connection in 1..=3 {
+        link.deliver(with_session(
+            gateway.message(connection, connection.into()),
+            &[],
+        ));
+        rig.script.next().await.done(Vec::new());
+        link.commit().await;
+    }
+    link.load_with(3).await;
+    link.deliver(gateway.close(1, 4));
+    rig.script.next().await.done(Vec::new());
+    link.commit().await;
+    link.load_with(2).await;
+    link.send(Frame::Release(vec![gateway.client(2), nobody()]));
+    link.load_with(1).await;
+    link.deliver(gateway.message(2, 5));
+    assert_eq!(link.commit().await.outcome, Outcome::Returned);
+}
+
+#[tokio::test]
+async fn a_released_lane_ends_what_is_under_way_first() {
+    let (gateway, rig, mut link) = linked().await;
+    link.deliver(with_session(gateway.message(1, 1), &[]));
+    let running = rig.script.next().await;
+    link.send(Frame::Release(vec![gateway.client(1)]));
+    link.deliver(with_session(gateway.message(2, 2), &[]));
+    // The release has been handled when this one is dispatched.
+    rig.script.next().await.done(Vec::new());
+    link.commit().await;
+    running.done(Vec::new());
+    assert_eq!(link.commit().await.outcome, Outcome::Done);
+    drop(running);
+    link.load_with(1).await;
+}
+
+#[tokio::test]
+async fn a_gateway_far_beyond_its_window_loses_its_link() {
+    let (gateway, rig, mut link) = linked().await;
+    let window = u64::from(settings().window_events);
+    for sequence in 0..window * 2 {
+        link.deliver(with_session(gateway.message(7, sequence), &[]));
+    }
+    for _ in 0..window * 2 {
+        rig.script.next().await;
+    }
+    link.deliver(gateway.message(7, window * 2));
+    assert!(link.rest().await.is_empty());
+    assert!(rig.script.is_idle(), "the event beyond was not run");
+    link = gateway.accept().await;
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    assert_eq!(rig.script.next().await.delivery.event, gateway.event(1));
+}
+
+#[tokio::test]
+async fn one_message_of_any_size_is_within_the_window() {
+    let (gateway, rig, mut link) = linked().await;
+    let bytes = settings().window_bytes as usize;
+    let large = |sequence| Delivery {
+        session: Some(Box::new(snapshot(&[]))),
+        kind: tidegate_wire::event::EventKind::Message(text(&"x".repeat(bytes * 3))),
+        ..gateway.message(7, sequence)
+    };
+    link.deliver(large(1));
+    rig.script.next().await.done(Vec::new());
+    link.commit().await;
+    link.deliver(large(2));
+    link.deliver(large(3));
+    assert!(link.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_link_in_one_process_serves_like_one_over_tcp() {
+    let gateway = Gateway::bind(1).await;
+    let rig = Rig::start(&[]);
+    let worker = identity(Role::Worker, 99, None).node;
+    let (workers, gateways) = link::pair(worker, gateway.identity.node.clone(), &settings().link);
+    rig.worker.attach(workers);
+    let mut link = GatewayLink::new(gateways).await;
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    rig.script.next().await.done(Vec::new());
+    assert_eq!(link.commit().await.event, gateway.event(1));
+    link.send(Frame::Drain);
+    assert!(
+        link.rest().await.is_empty(),
+        "a frame out of place ends the link"
+    );
+}
+
+#[tokio::test]
+async fn the_number_of_links_is_told_and_an_ended_link_is_dialled_again() {
+    let (gateway, rig, link) = linked().await;
+    let mut links = rig.worker.links();
+    soon("one link", links.wait_for(|links| *links == 1))
+        .await
+        .unwrap();
+    drop(link);
+    soon("no link", links.wait_for(|links| *links == 0))
+        .await
+        .unwrap();
+    let _again = gateway.accept().await;
+    soon("one link", links.wait_for(|links| *links == 1))
+        .await
+        .unwrap();
+}

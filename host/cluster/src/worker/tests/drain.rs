@@ -1,0 +1,100 @@
+//! The drain: nothing is lost, and it ends.
+
+use std::time::Duration;
+
+use tidegate_wire::effect::Outcome;
+use tidegate_wire::frame::Frame;
+
+use super::script::{Gateway, Rig, eventually, set, settings, soon, with_session};
+use crate::worker::WorkerSettings;
+
+#[tokio::test]
+async fn a_drain_commits_what_came_before_the_gateway_answered() {
+    let (one, two) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[&one, &two]);
+    let (mut first, mut second) = (one.accept().await, two.accept().await);
+    first.deliver(with_session(one.message(7, 1), &[]));
+    let running = rig.script.next().await;
+    rig.stop.cancel();
+    assert_eq!(first.next().await, Frame::Drain);
+    assert_eq!(second.next().await, Frame::Drain);
+    // An event that crossed the drain is served too.
+    first.deliver(one.message(7, 2));
+    let crossed = rig.script.next().await;
+    second.send(Frame::Drained);
+    running.done(vec![set(one.client(7), "a", "1")]);
+    crossed.done(Vec::new());
+    assert_eq!(first.commit().await.effects.len(), 1);
+    assert_eq!(first.commit().await.outcome, Outcome::Done);
+    assert!(!rig.task.is_finished());
+    first.send(Frame::Drained);
+    assert!(first.rest().await.is_empty());
+    assert!(second.rest().await.is_empty());
+    soon("the end of the worker", rig.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_gateway_that_is_gone() {
+    let gateway = Gateway::bind(1).await;
+    let rig = Rig::start(&[&gateway]);
+    let mut link = gateway.accept().await;
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    let _running = rig.script.next().await;
+    rig.stop.cancel();
+    assert_eq!(link.next().await, Frame::Drain);
+    drop(link);
+    soon("the end of the worker", rig.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_ends_after_its_time() {
+    let gateway = Gateway::bind(1).await;
+    let settings = WorkerSettings {
+        shutdown: Duration::from_millis(50),
+        ..settings()
+    };
+    let rig = Rig::start_with(settings, &[&gateway]);
+    let mut link = gateway.accept().await;
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    let _running = rig.script.next().await;
+    rig.stop.cancel();
+    assert_eq!(link.next().await, Frame::Drain);
+    assert!(link.rest().await.is_empty());
+    soon("the end of the worker", rig.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_draining_worker_takes_no_new_gateway() {
+    let (one, two) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[&one]);
+    let mut link = one.accept().await;
+    rig.stop.cancel();
+    assert_eq!(link.next().await, Frame::Drain);
+    rig.see(&[&one, &two], &[]);
+    link.load_with(0).await;
+    assert_eq!(*rig.worker.links().borrow(), 1);
+    link.send(Frame::Drained);
+    soon("the end of the worker", rig.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_lost_during_the_drain_is_still_told() {
+    let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[&lost, &other]);
+    let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    rig.stop.cancel();
+    assert_eq!(other_link.next().await, Frame::Drain);
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    other_link.send(Frame::Drained);
+    close.done(vec![set(other.client(1), "k", "1")]);
+    let Frame::Adopt { sequence, .. } = other_link.next().await else {
+        panic!("not an adoption");
+    };
+    eventually("the adoption is waited for", || !rig.task.is_finished()).await;
+    other_link.send(Frame::Adopted { sequence });
+    assert!(other_link.rest().await.is_empty());
+    soon("the end of the worker", rig.task).await.unwrap();
+}

@@ -1,0 +1,423 @@
+//! A gateway and handlers that do what a test says.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
+use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, Message, SessionSnapshot};
+use tidegate_wire::frame::{Announcement, Custody, Frame, Serving};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::membership::{Node, Role};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{self, Identity, Link, LinkEnd, LinkSettings, Secret};
+use crate::membership::Members;
+use crate::worker::{Handlers, Lane, Worker, WorkerSettings};
+
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_millis(400);
+
+/// Fails the test if `future` takes too long.
+pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("in vain: {what}"),
+    }
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    soon(what, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub(super) fn settings() -> WorkerSettings {
+    WorkerSettings {
+        window_events: 4,
+        window_bytes: 1024,
+        load_interval: Duration::from_millis(40),
+        reconnect_min: Duration::from_millis(1),
+        reconnect_max: Duration::from_millis(20),
+        shutdown: Duration::from_secs(5),
+        link: LinkSettings {
+            heartbeat: Duration::from_millis(50),
+            lease: LEASE,
+            ..LinkSettings::default()
+        },
+    }
+}
+
+pub(super) fn identity(role: Role, incarnation: u64, address: Option<SocketAddr>) -> Identity {
+    let address = address.map(|address| match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(_) => panic!("tests listen on 127.0.0.1"),
+    });
+    Identity {
+        node: Node {
+            role,
+            incarnation: Incarnation(incarnation),
+            address,
+            name: format!("{}-{incarnation}", role.name()).into(),
+            tags: Vec::new(),
+        },
+        secret: Secret::new(b"a secret of the tests"),
+    }
+}
+
+/// A gateway's listening side; outlives its links.
+pub(super) struct Gateway {
+    pub(super) identity: Identity,
+    listener: TcpListener,
+}
+
+impl Gateway {
+    pub(super) async fn bind(incarnation: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self {
+            identity: identity(Role::Gateway, incarnation, Some(address)),
+            listener,
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.identity.node.incarnation
+    }
+
+    /// The next link of a worker, with its announcement.
+    pub(super) async fn accept(&self) -> GatewayLink {
+        soon("a worker that dials", async {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            let link = link::accept(stream, &self.identity, &settings().link)
+                .await
+                .unwrap();
+            GatewayLink::new(link).await
+        })
+        .await
+    }
+
+    pub(super) fn client(&self, connection: u32) -> ClientId {
+        ClientId::new(self.identity.node.address.unwrap(), connection)
+    }
+
+    pub(super) fn event(&self, sequence: u64) -> EventId {
+        EventId {
+            gateway: self.incarnation(),
+            shard: 0,
+            sequence,
+        }
+    }
+
+    /// A message; its text is its sequence.
+    pub(super) fn message(&self, connection: u32, sequence: u64) -> Delivery {
+        Delivery {
+            event: self.event(sequence),
+            attempt: 0,
+            losses: 0,
+            tenant: 0,
+            client: self.client(connection),
+            session: None,
+            kind: EventKind::Message(text(&sequence.to_string())),
+        }
+    }
+
+    pub(super) fn close(&self, connection: u32, sequence: u64) -> Delivery {
+        let closed = Closed {
+            reason: CloseReason::Client,
+            uid: None,
+            groups: Vec::new(),
+        };
+        Delivery {
+            kind: EventKind::Close(Box::new(closed)),
+            ..self.message(connection, sequence)
+        }
+    }
+
+    pub(super) fn custody(&self, connection: u32, uid: &str, group: &str) -> Custody {
+        Custody {
+            tenant: 0,
+            client: self.client(connection),
+            uid: Some(uid.into()),
+            groups: vec![group.into()],
+            session: snapshot(&[("from", "\"custody\"")]),
+        }
+    }
+}
+
+pub(super) fn text(text: &str) -> Message {
+    Message::Text(text.as_bytes().to_vec().into())
+}
+
+pub(super) fn snapshot(entries: &[(&str, &str)]) -> SessionSnapshot {
+    let entry = |(key, value): &(&str, &str)| (Name::from(*key), (*value).to_owned());
+    SessionSnapshot {
+        version: 1,
+        entries: entries.iter().map(entry).collect(),
+    }
+}
+
+pub(super) fn with_session(delivery: Delivery, entries: &[(&str, &str)]) -> Delivery {
+    Delivery {
+        session: Some(Box::new(snapshot(entries))),
+        ..delivery
+    }
+}
+
+pub(super) fn set(client: ClientId, key: &str, value: &str) -> Effect {
+    Effect::Session {
+        client,
+        change: SessionChange::Set {
+            key: key.into(),
+            value: value.into(),
+        },
+    }
+}
+
+/// The gateway's end of one link.
+pub(super) struct GatewayLink {
+    link: Link,
+    frames: VecDeque<Frame>,
+    pub(super) announcement: Announcement,
+}
+
+impl GatewayLink {
+    pub(super) async fn new(link: Link) -> Self {
+        let announcement = Announcement {
+            serving: Vec::new(),
+            window_events: 0,
+            window_bytes: 0,
+        };
+        let mut this = Self {
+            link,
+            frames: VecDeque::new(),
+            announcement,
+        };
+        match this.next().await {
+            Frame::Announce(announcement) => this.announcement = announcement,
+            other => panic!("the first frame is {other:?}"),
+        }
+        this
+    }
+
+    pub(super) fn send(&self, frame: Frame) {
+        self.link.sender.send(frame).unwrap();
+    }
+
+    pub(super) fn deliver(&self, delivery: Delivery) {
+        self.send(Frame::Deliver(Box::new(delivery)));
+    }
+
+    /// The next frame, whatever it is.
+    async fn receive(&mut self) -> Result<Frame, LinkEnd> {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return Ok(frame);
+            }
+            let mut frames = Vec::new();
+            self.link.receiver.recv(&mut frames).await?;
+            self.frames.extend(frames);
+        }
+    }
+
+    /// The next frame that is not a load.
+    pub(super) async fn next(&mut self) -> Frame {
+        soon("a frame from the worker", async {
+            loop {
+                match self.receive().await.unwrap() {
+                    Frame::Load(_) => {}
+                    frame => return frame,
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn commit(&mut self) -> Commit {
+        match self.next().await {
+            Frame::Commit(commit) => commit,
+            other => panic!("not a commit: {other:?}"),
+        }
+    }
+
+    /// Waits for a load with this many clients.
+    pub(super) async fn load_with(&mut self, clients: u32) {
+        soon("a load with that number of clients", async {
+            loop {
+                match self.receive().await.unwrap() {
+                    Frame::Load(load) if load.clients == clients => return,
+                    Frame::Load(_) => {}
+                    other => panic!("not a load: {other:?}"),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Waits for the end of the link and returns what came before it, except loads.
+    pub(super) async fn rest(mut self) -> Vec<Frame> {
+        soon("the end of the link", async {
+            let mut rest = Vec::new();
+            while let Ok(frame) = self.receive().await {
+                rest.push(frame);
+            }
+            rest.retain(|frame| !matches!(frame, Frame::Load(_)));
+            rest
+        })
+        .await
+    }
+}
+
+/// An event that the worker has dispatched and the test has to commit.
+pub(super) struct Running {
+    pub(super) tenant: Name,
+    pub(super) delivery: Delivery,
+    pub(super) lane: Arc<Lane>,
+}
+
+impl Running {
+    pub(super) fn end(&self, outcome: Outcome, effects: Vec<Effect>) {
+        self.lane.commit(Commit {
+            event: self.delivery.event,
+            attempt: self.delivery.attempt,
+            client: self.delivery.client,
+            outcome,
+            effects,
+        });
+    }
+
+    pub(super) fn done(&self, effects: Vec<Effect>) {
+        self.end(Outcome::Done, effects);
+    }
+
+    pub(super) fn session(&self, key: &str) -> Option<String> {
+        self.lane.session().get(key).map(str::to_owned)
+    }
+
+    pub(super) fn closed(&self) -> &Closed {
+        match &self.delivery.kind {
+            EventKind::Close(closed) => closed,
+            other => panic!("not a close: {}", other.name()),
+        }
+    }
+}
+
+pub(super) struct Script {
+    serving: watch::Sender<Arc<Vec<Serving>>>,
+    running: Mutex<VecDeque<Running>>,
+    arrived: Notify,
+}
+
+impl Script {
+    pub(super) fn serve(&self, tenants: &[(&str, &str)]) {
+        self.serving.send_replace(Arc::new(serving(tenants)));
+    }
+
+    pub(super) async fn next(&self) -> Running {
+        soon("a dispatched event", async {
+            loop {
+                let arrived = self.arrived.notified();
+                if let Some(running) = self.running.lock().unwrap().pop_front() {
+                    return running;
+                }
+                arrived.await;
+            }
+        })
+        .await
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.lock().unwrap().is_empty()
+    }
+}
+
+pub(super) fn serving(tenants: &[(&str, &str)]) -> Vec<Serving> {
+    let one = |(tenant, version): &(&str, &str)| Serving {
+        tenant: (*tenant).into(),
+        version: (*version).into(),
+    };
+    tenants.iter().map(one).collect()
+}
+
+impl Handlers for Script {
+    fn serving(&self) -> watch::Receiver<Arc<Vec<Serving>>> {
+        self.serving.subscribe()
+    }
+
+    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
+        self.running.lock().unwrap().push_back(Running {
+            tenant: tenant.clone(),
+            delivery,
+            lane,
+        });
+        self.arrived.notify_one();
+    }
+
+    fn queued_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A worker that runs, and the view that it is given.
+pub(super) struct Rig {
+    pub(super) worker: Worker,
+    pub(super) script: Arc<Script>,
+    members: watch::Sender<Arc<Members>>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: tokio::task::JoinHandle<()>,
+}
+
+impl Rig {
+    pub(super) fn start(gateways: &[&Gateway]) -> Self {
+        Self::start_with(settings(), gateways)
+    }
+
+    pub(super) fn start_with(settings: WorkerSettings, gateways: &[&Gateway]) -> Self {
+        let script = Arc::new(Script {
+            serving: watch::Sender::new(Arc::new(serving(&[("default", "v1")]))),
+            running: Mutex::default(),
+            arrived: Notify::new(),
+        });
+        let worker = Worker::new(identity(Role::Worker, 99, None), settings, script.clone());
+        let members = watch::Sender::new(view(gateways, &[]));
+        let stop = CancellationToken::new();
+        let (running, receiver, token) = (worker.clone(), members.subscribe(), stop.clone());
+        let task = tokio::spawn(async move { running.run(receiver, token).await });
+        Self {
+            worker,
+            script,
+            members,
+            stop,
+            task,
+        }
+    }
+
+    pub(super) fn see(&self, gateways: &[&Gateway], lost: &[&Gateway]) {
+        self.members.send_replace(view(gateways, lost));
+    }
+}
+
+fn view(gateways: &[&Gateway], lost: &[&Gateway]) -> Arc<Members> {
+    Arc::new(Members {
+        nodes: gateways
+            .iter()
+            .map(|gateway| (gateway.incarnation(), gateway.identity.node.clone()))
+            .collect(),
+        lost: lost.iter().map(|gateway| gateway.incarnation()).collect(),
+        connected: 1,
+    })
+}
+
+/// An address that nobody listens on, for clients that no gateway owns.
+pub(super) fn nobody() -> ClientId {
+    ClientId::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), 1)
+}

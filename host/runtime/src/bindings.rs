@@ -1,0 +1,42 @@
+//! The contract in `wit/` as Rust types, and nothing else.
+
+/// What a plugin may import, beside `wasi:cli` and its kin and `wasi:config`.
+pub(crate) mod imports {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package tidegate:host-imports;
+            world imports {
+                import tidegate:plugin/gateway@0.1.0;
+                import tidegate:plugin/session@0.1.0;
+                import tidegate:plugin/worker@0.1.0;
+                import wasi:logging/logging@0.1.0-draft;
+            }
+        ",
+    });
+}
+
+/// What a plugin may export. Each interface is looked up by itself, by its own indices; the world
+/// as a whole is never asked for. Arguments are borrowed: a payload is copied once, into the guest.
+///
+/// `every-type` is exported by nobody: the macro writes types that borrow only for types that some
+/// argument uses, and would stumble over the others.
+pub(crate) mod exports {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package tidegate:host-exports;
+            interface every-type {
+                use tidegate:plugin/types@0.1.0.{json, error};
+                argument: func(json: json, error: error);
+            }
+            world exports {
+                export every-type;
+                export tidegate:plugin/client-events@0.1.0;
+                export tidegate:plugin/worker-events@0.1.0;
+            }
+        ",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

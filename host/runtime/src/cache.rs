@@ -1,0 +1,137 @@
+//! Compiled code on disk, so that a restart or a second load costs a look-up instead of a compile.
+//!
+//! An entry is two files, named by the plugin's content and the engine's own compatibility hash:
+//! the code, and the checksum of the code. Loading compiled code is as trusting as running it, so
+//! the directory belongs to this user alone and the checksum is compared before the code is mapped.
+//! Whatever is wrong with an entry makes it a miss: it is compiled and written again.
+
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Changes when the meaning of an entry does.
+const SCHEMA: u64 = 1;
+
+/// A directory of compiled plugins for one engine.
+#[derive(Debug)]
+pub(crate) struct CompileCache {
+    dir: PathBuf,
+    /// Stands for wasmtime's version, the CPU's features and all settings that shape the code.
+    engine: String,
+}
+
+impl CompileCache {
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        // Fails unless the directory is ours: code in a stranger's directory is not to be trusted.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+        let mut hasher = ContentHasher::default();
+        SCHEMA.hash(&mut hasher);
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self {
+            dir: dir.to_owned(),
+            engine: format!("{:016x}", hasher.finish()),
+        })
+    }
+
+    /// The component of this content hash; None if there is no sound entry.
+    pub(crate) fn get(&self, engine: &Engine, hash: &str) -> Option<Component> {
+        let code = self.path(hash, "cwasm");
+        let expected = fs::read_to_string(self.path(hash, "blake3")).ok()?;
+        let actual = checksum(&code).ok()?;
+        if expected.trim() != actual.to_hex().as_str() {
+            tracing::warn!(entry = %code.display(), "a damaged cache entry is compiled again");
+            return None;
+        }
+        #[allow(
+            unsafe_code,
+            reason = "compiled code from our own directory, whose checksum was just compared"
+        )]
+        let component = unsafe { Component::deserialize_file(engine, &code) };
+        component
+            .inspect_err(|error| {
+                tracing::warn!(
+                    entry = %code.display(),
+                    error = format!("{error:#}"),
+                    "a cache entry that the engine refuses is compiled again"
+                );
+            })
+            .ok()
+    }
+
+    /// Keeps a compiled component. A failure costs only the next start and is only logged.
+    pub(crate) fn put(&self, hash: &str, component: &Component) {
+        let written = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| {
+                let sum = blake3::hash(&code).to_hex();
+                self.replace(&self.path(hash, "cwasm"), &code)?;
+                self.replace(&self.path(hash, "blake3"), sum.as_bytes())
+            });
+        if let Err(error) = written {
+            tracing::warn!(dir = %self.dir.display(), %error, "a compiled plugin cannot be kept");
+        }
+    }
+
+    fn path(&self, hash: &str, extension: &str) -> PathBuf {
+        self.dir.join(format!("{hash}-{}.{extension}", self.engine))
+    }
+
+    /// Written beside and renamed, so that an entry that is mapped never changes under its reader.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temporary = self
+            .dir
+            .join(format!(".{}-{count}.tmp", std::process::id()));
+        let result = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&temporary, path));
+        if result.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        result
+    }
+}
+
+fn checksum(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize())
+}
+
+/// A hasher that gives the same in every run and every build.
+#[derive(Default)]
+struct ContentHasher(blake3::Hasher);
+
+impl Hasher for ContentHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let hash = self.0.finalize();
+        hash.as_bytes()
+            .iter()
+            .take(8)
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    }
+}

@@ -1,0 +1,385 @@
+//! One plugin version for one tenant on N instances: start, dispatch, swap, stop.
+//!
+//! Each instance sits on a seat: a task with a bounded mailbox. A client's events all go to one
+//! seat, in order. A swap starts a whole new set of instances beside the old ones and then gives
+//! each seat its new instance between two events, so that mailboxes and their order survive; if any
+//! of them does not start, nothing changes. Every job is committed exactly once, whatever happens.
+
+mod breaker;
+mod meters;
+mod seat;
+mod ticket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::Commit;
+use tidegate_wire::event::Delivery;
+use tidegate_wire::id::ClientId;
+use tidegate_wire::session::Session;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::task::TaskTracker;
+
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::engine::Runtime;
+use crate::host_api::{ConfigValues, Identity, OutputLog};
+use crate::instance::Instance;
+use crate::limits::Limits;
+use crate::plugin::{Plugin, PluginError};
+
+use meters::Meters;
+use seat::{Order, Seat, Version};
+use ticket::{Load, Ticket};
+
+/// Worker losses after which an event runs alone.
+const LOSSES_MAX: u8 = 2;
+/// One take-over and one stop can be under way.
+const ORDERS_MAX: usize = 4;
+
+/// What a deployment is.
+#[derive(Clone, Debug)]
+pub struct DeploymentSettings {
+    /// Whose plugin.
+    pub tenant: Name,
+    /// This worker's name in its configuration.
+    pub worker_name: Name,
+    /// This worker's tags.
+    pub tags: Vec<Name>,
+    /// Instances, at least one.
+    pub instances: usize,
+    /// Per event and per instance.
+    pub limits: Limits,
+    /// The plugin's own configuration.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// Events that wait for one instance at most. Over it they are given back.
+    pub mailbox_events: usize,
+}
+
+/// One event to run.
+pub struct Job {
+    /// The event.
+    pub delivery: Delivery,
+    /// Where its session comes from and its commit goes to.
+    pub context: Arc<dyn EventContext>,
+}
+
+/// What the runtime needs of whoever gives it events.
+pub trait EventContext: Send + Sync + 'static {
+    /// The client's session; read when the event starts to run.
+    fn session(&self) -> Arc<Session>;
+    /// Takes the event's commit: exactly once per job. Must not block.
+    fn commit(&self, commit: Commit);
+}
+
+/// A running deployment. Clones are handles to the same; when the last one goes without
+/// [`Deployment::stop`], waiting events are given back and on-stop does not run.
+#[derive(Clone)]
+pub struct Deployment {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    settings: DeploymentSettings,
+    seats: Vec<SeatHandle>,
+    quarantine: SeatHandle,
+    load: Arc<Load>,
+    letters: Arc<DeadLetters>,
+    meters: Arc<Meters>,
+    version: watch::Sender<Name>,
+    /// One swap at a time; closed once the deployment stops.
+    swaps: Semaphore,
+    tasks: TaskTracker,
+}
+
+struct SeatHandle {
+    mailbox: mpsc::Sender<Ticket>,
+    orders: mpsc::Sender<Order>,
+    task: AbortHandle,
+}
+
+impl std::fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deployment")
+            .field("tenant", &self.shared.settings.tenant)
+            .field("version", &*self.shared.version.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deployment {
+    /// Starts all instances; ready when each one's on-start returned ok.
+    ///
+    /// # Errors
+    /// If an instance does not start; nothing is left running.
+    pub async fn start(
+        runtime: &Runtime,
+        plugin: Plugin,
+        mut settings: DeploymentSettings,
+    ) -> Result<Self, PluginError> {
+        settings.instances = settings.instances.clamp(1, u16::MAX.into());
+        settings.mailbox_events = settings.mailbox_events.max(1);
+        let version = Version::new(plugin, &settings);
+        let instances = start_instances(runtime, &version, settings.instances).await?;
+        let load = Arc::new(Load::default());
+        let letters = Arc::new(DeadLetters::default());
+        let meters = Arc::new(Meters::new(&settings.tenant));
+        let tasks = TaskTracker::new();
+        let seat = |started: Option<Started>, number: usize| {
+            let (mailbox, jobs) = mpsc::channel(settings.mailbox_events);
+            let (orders, received) = mpsc::channel(ORDERS_MAX);
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let seat = Seat::new(
+                number,
+                runtime.clone(),
+                Arc::clone(&version),
+                started,
+                received,
+                Arc::clone(&letters),
+                Arc::clone(&meters),
+                tasks.clone(),
+            );
+            let task = tasks.spawn(seat.run(jobs)).abort_handle();
+            SeatHandle {
+                mailbox,
+                orders,
+                task,
+            }
+        };
+        let seats: Vec<SeatHandle> = instances
+            .into_iter()
+            .enumerate()
+            .map(|(number, started)| seat(Some(started), number))
+            .collect();
+        let quarantine = seat(None, settings.instances);
+        let (version, _) = watch::channel(version.plugin.version().clone());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                runtime: runtime.clone(),
+                seats,
+                quarantine,
+                load,
+                letters,
+                meters,
+                version,
+                swaps: Semaphore::new(1),
+                tasks,
+                settings,
+            }),
+        })
+    }
+
+    /// Hands an event to its client's instance. Never waits: if the mailbox is full the event is
+    /// given back at once.
+    pub fn dispatch(&self, job: Job) {
+        let shared = &self.shared;
+        let client = job.delivery.client;
+        // Later events of a client whose event is in quarantine wait behind it.
+        let alone = job.delivery.losses >= LOSSES_MAX || shared.load.is_quarantined(client);
+        let seat = if alone {
+            Some(&shared.quarantine)
+        } else {
+            shared.seats.get(seat_of(client, shared.seats.len()))
+        };
+        let ticket = Ticket::new(
+            job,
+            Arc::clone(&shared.load),
+            Arc::clone(&shared.meters),
+            alone,
+        );
+        if let Some(seat) = seat {
+            // A ticket that is refused is dropped, and so given back.
+            let _ = seat.mailbox.try_send(ticket);
+        }
+    }
+
+    /// Replaces the version. Goes on to its end even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// If any instance of the new version does not start: the old one serves on.
+    pub async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
+        let name = plugin.source().to_string();
+        let shared = Arc::clone(&self.shared);
+        let swap = tokio::spawn(async move {
+            let result = shared.swap(plugin).await;
+            shared.meters.reload(result.is_ok());
+            result
+        });
+        match swap.await {
+            Ok(result) => result,
+            Err(_) => Err(PluginError::Stopped { name }),
+        }
+    }
+
+    /// The version that serves; changes once all instances have changed.
+    #[must_use]
+    pub fn version(&self) -> watch::Receiver<Name> {
+        self.shared.version.subscribe()
+    }
+
+    /// Takes no more events, finishes those that wait, runs on-stop. What is not done by the
+    /// deadline is given back.
+    pub async fn stop(&self, deadline: Duration) {
+        let shared = &self.shared;
+        shared.swaps.close();
+        for seat in shared.all_seats() {
+            // Full only if a stop is under way already.
+            let _ = seat.orders.try_send(Order::Stop);
+        }
+        shared.tasks.close();
+        if tokio::time::timeout(deadline, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            for seat in shared.all_seats() {
+                seat.task.abort();
+            }
+            // An aborted task ends at its guest's next tick; an on-stop under way has its limits.
+            shared.tasks.wait().await;
+        }
+    }
+
+    /// Bytes of the events that wait or run.
+    #[must_use]
+    pub fn queued_bytes(&self) -> u64 {
+        self.shared.load.bytes()
+    }
+
+    /// Events that wait or run.
+    #[must_use]
+    pub fn queued_events(&self) -> u64 {
+        self.shared.load.events()
+    }
+
+    /// The last events that were set aside, oldest first.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.shared.letters.list()
+    }
+}
+
+impl Shared {
+    async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
+        let stopped = || PluginError::Stopped {
+            name: plugin.source().to_string(),
+        };
+        let _turn = self.swaps.acquire().await.map_err(|_| stopped())?;
+        let version = Version::new(plugin.clone(), &self.settings);
+        let started = start_instances(&self.runtime, &version, self.seats.len()).await?;
+        let started = started.into_iter().map(Some).chain(std::iter::once(None));
+        let mut taken = Vec::with_capacity(self.seats.len() + 1);
+        for (seat, started) in self.all_seats().zip(started) {
+            let (done, taken_over) = oneshot::channel();
+            let order = Order::TakeOver {
+                version: Arc::clone(&version),
+                started: started.map(Box::new),
+                done,
+            };
+            seat.orders.send(order).await.map_err(|_| stopped())?;
+            taken.push(taken_over);
+        }
+        for taken_over in taken {
+            taken_over.await.map_err(|_| stopped())?;
+        }
+        self.version.send_replace(plugin.version().clone());
+        Ok(())
+    }
+
+    fn all_seats(&self) -> impl Iterator<Item = &SeatHandle> {
+        self.seats.iter().chain(std::iter::once(&self.quarantine))
+    }
+}
+
+/// An instance with the log of its output.
+struct Started {
+    instance: Instance,
+    output: Arc<OutputLog>,
+}
+
+/// All or none, side by side.
+async fn start_instances(
+    runtime: &Runtime,
+    version: &Arc<Version>,
+    count: usize,
+) -> Result<Vec<Started>, PluginError> {
+    let mut starting = JoinSet::new();
+    for index in 0..count {
+        let (runtime, version) = (runtime.clone(), Arc::clone(version));
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        starting.spawn(async move {
+            let output = version.output(number);
+            let plugin = &version.plugin;
+            let start = Instance::start(&runtime, plugin, &version.identity, number, &output);
+            start
+                .await
+                .map(|instance| (index, Started { instance, output }))
+        });
+    }
+    let mut started = Vec::with_capacity(count);
+    while let Some(result) = starting.join_next().await {
+        let result = result.map_err(|error| PluginError::StartFailed {
+            name: version.plugin.source().to_string(),
+            reason: error.to_string(),
+        })?;
+        started.push(result?);
+    }
+    started.sort_by_key(|(index, _)| *index);
+    Ok(started.into_iter().map(|(_, started)| started).collect())
+}
+
+/// A client stays with its instance. Multiplied so that neighbours among connection numbers, whose
+/// low bits are the shard, spread evenly.
+fn seat_of(client: ClientId, seats: usize) -> usize {
+    let bits = (u64::from(client.ip) << 32)
+        ^ (u64::from(client.port) << 24)
+        ^ u64::from(client.connection);
+    let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The high half, scaled down to the number of seats.
+    let scaled = (u128::from(hash) * seats as u128) >> 64;
+    usize::try_from(scaled).unwrap_or(0)
+}
+
+impl Version {
+    fn new(plugin: Plugin, settings: &DeploymentSettings) -> Arc<Self> {
+        let identity = Identity {
+            tenant: settings.tenant.clone(),
+            version: plugin.version().clone(),
+            plugin: plugin.name().clone(),
+            worker_name: settings.worker_name.clone(),
+            tags: settings.tags.clone(),
+            limits: settings.limits,
+            config: ConfigValues::new(&settings.config),
+        };
+        Arc::new(Self {
+            plugin,
+            identity: Arc::new(identity),
+        })
+    }
+
+    fn output(&self, number: u32) -> Arc<OutputLog> {
+        Arc::new(OutputLog::new(Arc::clone(&self.identity), number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_spread_over_all_seats_and_each_stays_on_its_own() {
+        let client = |connection| ClientId {
+            ip: 0x7f00_0001,
+            port: 7272,
+            connection,
+        };
+        let mut counts = [0_u32; 4];
+        for connection in 0..4000 {
+            let seat = seat_of(client(connection), 4);
+            assert_eq!(seat, seat_of(client(connection), 4));
+            counts[seat] += 1;
+        }
+        assert!(counts.iter().all(|count| *count > 800), "{counts:?}");
+    }
+}

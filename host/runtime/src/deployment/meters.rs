@@ -1,0 +1,65 @@
+//! Counters of one deployment, registered once so that an event only adds to them.
+
+use metrics::{Counter, counter};
+use tidegate_wire::effect::Outcome;
+
+use crate::instance::FailureKind;
+
+/// The counters.
+pub(super) struct Meters {
+    done: Counter,
+    failed: Counter,
+    dead_lettered: Counter,
+    returned: Counter,
+    dead_letters: Counter,
+    reloads_ok: Counter,
+    reloads_failed: Counter,
+    traps: Vec<(FailureKind, Counter)>,
+}
+
+impl Meters {
+    pub(super) fn new(tenant: &str) -> Self {
+        let events = |outcome: &'static str| counter!("tidegate_worker_events_total", "tenant" => tenant.to_owned(), "outcome" => outcome);
+        let reloads = |result: &'static str| counter!("tidegate_worker_reloads_total", "tenant" => tenant.to_owned(), "result" => result);
+        let traps = |kind: FailureKind| {
+            let counter = counter!("tidegate_worker_traps_total", "tenant" => tenant.to_owned(), "kind" => kind.name());
+            (kind, counter)
+        };
+        Self {
+            done: events("done"),
+            failed: events("failed"),
+            dead_lettered: events("dead-lettered"),
+            returned: events("returned"),
+            dead_letters: counter!("tidegate_worker_dead_letters_total", "tenant" => tenant.to_owned()),
+            reloads_ok: reloads("ok"),
+            reloads_failed: reloads("failed"),
+            traps: FailureKind::ALL.into_iter().map(traps).collect(),
+        }
+    }
+
+    pub(super) fn outcome(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.done.increment(1),
+            Outcome::Failed => self.failed.increment(1),
+            Outcome::DeadLettered => {
+                self.dead_lettered.increment(1);
+                self.dead_letters.increment(1);
+            }
+            Outcome::Returned => self.returned.increment(1),
+        }
+    }
+
+    pub(super) fn trap(&self, kind: FailureKind) {
+        if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn reload(&self, ok: bool) {
+        if ok {
+            self.reloads_ok.increment(1);
+        } else {
+            self.reloads_failed.increment(1);
+        }
+    }
+}

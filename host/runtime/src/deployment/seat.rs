@@ -1,0 +1,290 @@
+//! A seat: the task that owns one instance and drains its mailbox, event by event.
+//!
+//! An instance that breaks is dropped and built again, and its event is tried once more on the
+//! fresh one; if that breaks too, the event is set aside and the next one runs. A seat never stops
+//! serving: while no instance can be built it waits, and its mailbox with it. Between two events it
+//! obeys orders: take over a new version, or finish.
+//!
+//! The quarantine seat is one of them, with a fresh instance for each event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_wire::effect::Outcome;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::breaker::Breaker;
+use super::meters::Meters;
+use super::ticket::{Ticket, payload_bytes};
+use super::{Job, Started};
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::engine::Runtime;
+use crate::host_api::{Identity, OutputLog};
+use crate::instance::{Failure, Instance, Ran};
+use crate::plugin::Plugin;
+
+/// Events taken from the mailbox at once.
+const BATCH_EVENTS_MAX: usize = 64;
+/// How long a seat runs before it lets other tasks of its thread run.
+const TURN_MAX: Duration = Duration::from_millis(1);
+/// How often an event is tried.
+const TRIES_MAX: usize = 2;
+
+/// A plugin with what all its instances share.
+pub(super) struct Version {
+    pub(super) plugin: Plugin,
+    pub(super) identity: Arc<Identity>,
+}
+
+/// What a seat is told.
+pub(super) enum Order {
+    /// Serve this version from now on.
+    TakeOver {
+        version: Arc<Version>,
+        /// None for quarantine, which builds its own.
+        started: Option<Box<Started>>,
+        done: oneshot::Sender<()>,
+    },
+    /// Finish what waits, run on-stop, end.
+    Stop,
+}
+
+pub(super) struct Seat {
+    number: u32,
+    runtime: Runtime,
+    version: Arc<Version>,
+    output: Arc<OutputLog>,
+    instance: Option<Instance>,
+    quarantine: bool,
+    orders: mpsc::Receiver<Order>,
+    stopping: bool,
+    breaker: Breaker,
+    /// How long to wait before the next instance is built.
+    delay: Duration,
+    letters: Arc<DeadLetters>,
+    meters: Arc<Meters>,
+    tasks: TaskTracker,
+}
+
+impl Seat {
+    #[allow(clippy::too_many_arguments, reason = "one caller, beside this file")]
+    pub(super) fn new(
+        number: u32,
+        runtime: Runtime,
+        version: Arc<Version>,
+        started: Option<Started>,
+        orders: mpsc::Receiver<Order>,
+        letters: Arc<DeadLetters>,
+        meters: Arc<Meters>,
+        tasks: TaskTracker,
+    ) -> Self {
+        let quarantine = started.is_none();
+        let (instance, output) = match started {
+            Some(started) => (Some(started.instance), started.output),
+            None => (None, version.output(number)),
+        };
+        Self {
+            number,
+            runtime,
+            version,
+            output,
+            instance,
+            quarantine,
+            orders,
+            stopping: false,
+            breaker: Breaker::default(),
+            delay: Duration::ZERO,
+            letters,
+            meters,
+            tasks,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Ticket>) {
+        let mut batch = Vec::with_capacity(BATCH_EVENTS_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.recv(), if !self.stopping => match order {
+                    Some(order) => self.obey(order),
+                    // The deployment is gone: what waits is given back as it is dropped.
+                    None => return,
+                },
+                count = mailbox.recv_many(&mut batch, BATCH_EVENTS_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.handle_batch(&mut batch).await;
+                }
+            }
+            if self.stopping {
+                mailbox.close();
+            }
+        }
+        if let Some(instance) = self.instance.take() {
+            instance.stop().await;
+        }
+    }
+
+    async fn handle_batch(&mut self, batch: &mut Vec<Ticket>) {
+        let mut turn = Instant::now();
+        for ticket in batch.drain(..) {
+            while !self.stopping
+                && let Ok(order) = self.orders.try_recv()
+            {
+                self.obey(order);
+            }
+            self.handle(ticket).await;
+            if turn.elapsed() > TURN_MAX {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Stop => self.stopping = true,
+            Order::TakeOver {
+                version,
+                started,
+                done,
+            } => {
+                self.output = match &started {
+                    Some(started) => Arc::clone(&started.output),
+                    None => version.output(self.number),
+                };
+                let instance = started.map(|started| started.instance);
+                let old = std::mem::replace(&mut self.instance, instance);
+                self.version = version;
+                self.breaker = Breaker::default();
+                self.delay = Duration::ZERO;
+                // The old one says goodbye beside the new one's first events.
+                if let Some(old) = old {
+                    self.tasks.spawn(old.stop());
+                }
+                // Nobody waits if the swap was given up.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    async fn handle(&mut self, ticket: Ticket) {
+        let mut reason = String::new();
+        for _ in 0..TRIES_MAX {
+            let Some(instance) = self.instance().await else {
+                // Stopping, and no instance can be had: given back.
+                return;
+            };
+            let ran = instance.handle(ticket.job()).await;
+            if self.quarantine {
+                self.instance = None;
+            }
+            match ran {
+                Ran::Done(effects) => return ticket.commit(Outcome::Done, effects),
+                Ran::Refused(text) => {
+                    self.report_refusal(ticket.job(), &text);
+                    return ticket.commit(Outcome::Failed, Vec::new());
+                }
+                Ran::Broken(failure) => {
+                    self.instance = None;
+                    self.report_failure(ticket.job(), &failure);
+                    self.delay = self.breaker.failed(Instant::now());
+                    reason = failure.reason;
+                }
+            }
+        }
+        let delivery = &ticket.job().delivery;
+        let letter = DeadLetter {
+            event: delivery.event,
+            client: delivery.client,
+            kind: delivery.kind.name(),
+            bytes: payload_bytes(&delivery.kind),
+            version: self.version.identity.version.clone(),
+            reason,
+        };
+        self.letters.add(&self.version.identity.tenant, letter);
+        ticket.commit(Outcome::DeadLettered, Vec::new());
+    }
+
+    /// The instance, built anew if there is none; None only when stopping.
+    async fn instance(&mut self) -> Option<&mut Instance> {
+        while self.instance.is_none() {
+            self.wait_before_rebuild().await;
+            if self.instance.is_some() {
+                break;
+            }
+            let version = Arc::clone(&self.version);
+            let (plugin, identity) = (&version.plugin, &version.identity);
+            let start = Instance::start(&self.runtime, plugin, identity, self.number, &self.output);
+            match start.await {
+                Ok(instance) => self.instance = Some(instance),
+                Err(error) => {
+                    tracing::error!(
+                        tenant = &*identity.tenant,
+                        plugin = &*identity.plugin,
+                        version = &*identity.version,
+                        instance = self.number,
+                        %error,
+                        "an instance cannot be built again; its events wait"
+                    );
+                    self.delay = self.breaker.failed(Instant::now());
+                    if self.stopping {
+                        return None;
+                    }
+                }
+            }
+        }
+        self.instance.as_mut()
+    }
+
+    /// Waits as long as the breaker said, but obeys: a new version ends the wait.
+    async fn wait_before_rebuild(&mut self) {
+        let delay = std::mem::take(&mut self.delay);
+        if delay.is_zero() || self.stopping {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            order = self.orders.recv() => match order {
+                Some(order) => self.obey(order),
+                None => self.stopping = true,
+            },
+        }
+    }
+
+    fn report_refusal(&self, job: &Job, text: &str) {
+        let identity = &self.version.identity;
+        tracing::warn!(
+            tenant = &*identity.tenant,
+            plugin = &*identity.plugin,
+            version = &*identity.version,
+            instance = self.number,
+            client = %job.delivery.client,
+            event = %job.delivery.event,
+            kind = job.delivery.kind.name(),
+            error = text.get(..text.floor_char_boundary(1024)).unwrap_or_default(),
+            "the handler returned an error; its effects are dropped"
+        );
+    }
+
+    fn report_failure(&self, job: &Job, failure: &Failure) {
+        let identity = &self.version.identity;
+        self.meters.trap(failure.kind);
+        tracing::error!(
+            tenant = &*identity.tenant,
+            plugin = &*identity.plugin,
+            version = &*identity.version,
+            instance = self.number,
+            client = %job.delivery.client,
+            event = %job.delivery.event,
+            kind = job.delivery.kind.name(),
+            failure = failure.kind.name(),
+            reason = failure.reason,
+            stderr = failure.stderr,
+            backtrace = failure.backtrace,
+            "the handler broke; its instance is built anew"
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! A job on its way through a deployment: it is committed exactly once, even if the task that holds
+//! it is dropped, and what it adds to the load is taken off again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_wire::effect::{Commit, Effect, Outcome};
+use tidegate_wire::event::EventKind;
+use tidegate_wire::id::ClientId;
+
+use super::Job;
+use super::meters::Meters;
+
+/// What an event weighs beside its payload.
+const EVENT_BYTES: u64 = 128;
+
+/// What waits or runs in one deployment.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    /// Events in quarantine; almost always none, and then the map is not looked at.
+    quarantined: AtomicUsize,
+    quarantined_clients: Mutex<HashMap<ClientId, usize>>,
+}
+
+impl Load {
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether an event of this client waits or runs in quarantine.
+    pub(super) fn is_quarantined(&self, client: ClientId) -> bool {
+        self.quarantined.load(Ordering::Acquire) > 0
+            && self
+                .quarantined_clients
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(&client)
+    }
+
+    fn quarantine(&self, client: ClientId) {
+        self.quarantined.fetch_add(1, Ordering::AcqRel);
+        let mut clients = self
+            .quarantined_clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *clients.entry(client).or_default() += 1;
+    }
+
+    fn leave_quarantine(&self, client: ClientId) {
+        let mut clients = self
+            .quarantined_clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&client);
+            }
+        }
+        drop(clients);
+        self.quarantined.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A job that is not yet committed. Dropped without an outcome it is given back.
+pub(super) struct Ticket {
+    job: Job,
+    load: Arc<Load>,
+    meters: Arc<Meters>,
+    alone: bool,
+    committed: bool,
+}
+
+impl Ticket {
+    /// `alone`: it runs in quarantine.
+    pub(super) fn new(job: Job, load: Arc<Load>, meters: Arc<Meters>, alone: bool) -> Self {
+        load.events.fetch_add(1, Ordering::Relaxed);
+        load.bytes.fetch_add(weight(&job), Ordering::Relaxed);
+        if alone {
+            load.quarantine(job.delivery.client);
+        }
+        Self {
+            job,
+            load,
+            meters,
+            alone,
+            committed: false,
+        }
+    }
+
+    pub(super) const fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Ends the job.
+    pub(super) fn commit(mut self, outcome: Outcome, effects: Vec<Effect>) {
+        self.finish(outcome, effects);
+    }
+
+    fn finish(&mut self, outcome: Outcome, effects: Vec<Effect>) {
+        if self.committed {
+            return;
+        }
+        self.committed = true;
+        self.meters.outcome(outcome);
+        let delivery = &self.job.delivery;
+        self.job.context.commit(Commit {
+            event: delivery.event,
+            attempt: delivery.attempt,
+            client: delivery.client,
+            outcome,
+            effects,
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.finish(Outcome::Returned, Vec::new());
+        self.load.events.fetch_sub(1, Ordering::Relaxed);
+        self.load
+            .bytes
+            .fetch_sub(weight(&self.job), Ordering::Relaxed);
+        if self.alone {
+            self.load.leave_quarantine(self.job.delivery.client);
+        }
+    }
+}
+
+/// Bytes of an event's payload.
+pub(super) fn payload_bytes(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::Message(message) => message.payload().len(),
+        EventKind::Connect { .. } | EventKind::Close(_) => 0,
+    }
+}
+
+fn weight(job: &Job) -> u64 {
+    EVENT_BYTES + payload_bytes(&job.delivery.kind) as u64
+}

@@ -1,0 +1,278 @@
+//! The engine that all plugins of a process share: its settings, its clock, its linker and its
+//! cache of compiled code.
+//!
+//! One engine per process, since its limits are part of the compiled code; limits of tenants
+//! belong to each Store. A thread advances the engine's clock while the engine lives; guests look
+//! at it to yield and to stop. Compilation runs off the async threads, two at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+use crate::cache::CompileCache;
+use crate::host_api::{self, HostState};
+use crate::limits::{TABLE_ELEMENTS_MAX, TICK};
+use crate::plugin::{self, Plugin, PluginError};
+
+/// Core instances inside one component: Rust has 3, Python some 14.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Instances beyond the configured ones: quarantine, and a trapped one that is not yet gone.
+const SPARE_INSTANCES: u32 = 8;
+/// The stack of wasm code; host functions get the rest of the fiber's stack.
+const WASM_STACK_BYTES: usize = 512 << 10;
+const FIBER_STACK_BYTES: usize = 1 << 20;
+/// Compilations at a time. A large guest costs more than ten CPU-seconds.
+const COMPILATIONS_MAX: usize = 2;
+/// The largest plugin file.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+const BACKTRACE_FRAMES_MAX: usize = 32;
+
+/// How the engine is built.
+#[derive(Clone, Debug)]
+pub struct RuntimeSettings {
+    /// Where compiled code is kept between runs; None keeps nothing.
+    pub cache_dir: Option<PathBuf>,
+    /// Instances of all deployments together. The pool has room for twice as many, so that a new
+    /// version can start beside the old one.
+    pub instances_max: u32,
+    /// The largest memory that any instance may have; sizes the pool.
+    pub memory_bytes_max: usize,
+    /// Keep a pool of memories and stacks. Needs much address space; without it each instance
+    /// allocates its own.
+    pub pooling: bool,
+}
+
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            instances_max: 64,
+            memory_bytes_max: 128 << 20,
+            pooling: true,
+        }
+    }
+}
+
+/// Why the engine cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine refuses its settings.
+    #[error("the wasm engine cannot be built: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The host functions do not fit together.
+    #[error("the host functions cannot be linked: {0:#}")]
+    Linker(wasmtime::Error),
+    /// The thread of the engine's clock cannot be started.
+    #[error("the thread that limits the CPU time of plugins cannot be started: {0}")]
+    Clock(std::io::Error),
+}
+
+/// Everything that plugins of one process share. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine,
+    linker: Linker<HostState>,
+    cache: Option<CompileCache>,
+    compilations: Arc<Semaphore>,
+    memory_bytes_max: usize,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Builds the engine and starts its clock.
+    ///
+    /// # Errors
+    /// If the engine refuses the settings or no thread can be started. A cache directory that
+    /// cannot be used is only logged.
+    pub fn new(settings: RuntimeSettings) -> Result<Self, RuntimeError> {
+        let engine = build_engine(&settings)?;
+        start_clock(&engine).map_err(RuntimeError::Clock)?;
+        let linker = host_api::linker(&engine).map_err(RuntimeError::Linker)?;
+        let cache = settings.cache_dir.as_deref().and_then(|dir| {
+            CompileCache::open(dir, &engine)
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        dir = %dir.display(),
+                        %error,
+                        "compiled plugins are not kept: the cache directory cannot be used"
+                    );
+                })
+                .ok()
+        });
+        Ok(Self {
+            shared: Arc::new(Shared {
+                engine,
+                linker,
+                cache,
+                compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+                memory_bytes_max: settings.memory_bytes_max,
+            }),
+        })
+    }
+
+    /// Reads, checks and compiles a plugin file. Nothing of the plugin runs.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file and what to do about it.
+    pub async fn load(&self, path: &Path) -> Result<Plugin, PluginError> {
+        let error = |source| PluginError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let bytes = tokio::fs::metadata(path).await.map_err(error)?.len();
+        if bytes > FILE_BYTES_MAX {
+            return Err(PluginError::TooLarge {
+                name: path.display().to_string(),
+                reason: format!("the file has {bytes} bytes, at most {FILE_BYTES_MAX} are read"),
+            });
+        }
+        let bytes = tokio::fs::read(path).await.map_err(error)?;
+        self.load_bytes(&path.display().to_string(), bytes).await
+    }
+
+    /// Checks and compiles a plugin; `name` stands in logs and errors.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes and what to do about it.
+    pub async fn load_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<Plugin, PluginError> {
+        // Never closed, so a permit always comes.
+        let permit = Arc::clone(&self.shared.compilations)
+            .acquire_owned()
+            .await
+            .ok();
+        let runtime = self.clone();
+        let own_name = name.to_owned();
+        let work = move || {
+            let _permit = permit;
+            plugin::load(&runtime, &own_name, &bytes)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(PluginError::Invalid {
+                name: name.to_owned(),
+                reason: format!("the compiler failed: {error}"),
+            }),
+        }
+    }
+
+    /// The compiled component of these bytes, from the cache if it is there. Blocks.
+    pub(crate) fn compile(&self, hash: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let Shared { engine, cache, .. } = &*self.shared;
+        if let Some(cached) = cache.as_ref().and_then(|cache| cache.get(engine, hash)) {
+            return Ok(cached);
+        }
+        let component = Component::new(engine, bytes)?;
+        if let Some(cache) = cache {
+            cache.put(hash, &component);
+        }
+        Ok(component)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<HostState> {
+        &self.shared.linker
+    }
+
+    pub(crate) fn memory_bytes_max(&self) -> usize {
+        self.shared.memory_bytes_max
+    }
+}
+
+/// With the pool if there is address space for it, else without.
+fn build_engine(settings: &RuntimeSettings) -> Result<Engine, RuntimeError> {
+    if settings.pooling {
+        let mut config = engine_config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+        match Engine::new(&config) {
+            Ok(engine) => return Ok(engine),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                instances_max = settings.instances_max,
+                "no room for a pool of instances (a limit of address space?); each instance \
+                 allocates its own memory, which is slower"
+            ),
+        }
+    }
+    let mut config = engine_config();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config).map_err(RuntimeError::Engine)
+}
+
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // The contract is synchronous: calls are cheaper and a dropped call really ends.
+        .concurrency_support(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_init_cow(true)
+        // Snapshots of JavaScript and Python engines get a copy-on-write image too.
+        .memory_guaranteed_dense_image_size(64 << 20)
+        .parallel_compilation(true)
+        .wasm_memory64(false);
+    config
+}
+
+fn pool(settings: &RuntimeSettings) -> PoolingAllocationConfig {
+    let instances = settings
+        .instances_max
+        .saturating_mul(2)
+        .saturating_add(SPARE_INSTANCES);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(8))
+        .total_stacks(instances)
+        .max_memory_size(settings.memory_bytes_max)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_tables_per_module(4)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(settings.instances_max)
+        .decommit_batch_size(16);
+    pool
+}
+
+/// One thread for all instances; it ends with the engine.
+fn start_clock(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("tidegate-epoch".to_owned())
+        .spawn(move || {
+            loop {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "a thread of its own whose only work is to tick"
+                )]
+                std::thread::sleep(TICK);
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        })
+        .map(drop)
+}

@@ -1,0 +1,241 @@
+//! `tidegate:plugin/gateway`: doing. Each call checks its arguments and collects one effect.
+
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+use tidegate_wire::effect::{Effect, Recipients, SessionChange};
+use tidegate_wire::event::Message;
+use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
+
+use super::{HostState, invalid, offered};
+use offered::gateway as wit;
+use offered::types::Error;
+
+/// What an effect costs beside its payload, for the limit of bytes: about its size on a link.
+const EFFECT_BYTES: usize = 16;
+
+type Answer = Result<(), Error>;
+
+impl wit::Host for HostState {
+    fn send_to_client(&mut self, client: String, message: wit::Message) -> Answer {
+        let to = Recipients::Client(parse_client(&client)?);
+        self.send(to, message, &[])
+    }
+
+    fn send_to_clients(
+        &mut self,
+        clients: Vec<String>,
+        message: wit::Message,
+        except: Vec<String>,
+    ) -> Answer {
+        let to = Recipients::Clients(parse_clients(&clients)?);
+        self.send(to, message, &except)
+    }
+
+    fn send_to_uids(
+        &mut self,
+        uids: Vec<String>,
+        message: wit::Message,
+        except: Vec<String>,
+    ) -> Answer {
+        let to = Recipients::Uids(parse_names("uid", uids)?);
+        self.send(to, message, &except)
+    }
+
+    fn send_to_groups(
+        &mut self,
+        groups: Vec<String>,
+        message: wit::Message,
+        except: Vec<String>,
+    ) -> Answer {
+        let to = Recipients::Groups(parse_names("group", groups)?);
+        self.send(to, message, &except)
+    }
+
+    fn send_to_all(&mut self, message: wit::Message, except: Vec<String>) -> Answer {
+        self.send(Recipients::Everyone, message, &except)
+    }
+
+    fn send_raw(&mut self, to: wit::Recipients, bytes: Vec<u8>, except: Vec<String>) -> Answer {
+        let to = match to {
+            wit::Recipients::Clients(clients) => Recipients::Clients(parse_clients(&clients)?),
+            wit::Recipients::Uids(uids) => Recipients::Uids(parse_names("uid", uids)?),
+            wit::Recipients::Groups(groups) => Recipients::Groups(parse_names("group", groups)?),
+            wit::Recipients::Everyone => Recipients::Everyone,
+        };
+        let except = parse_clients(&except)?;
+        let size = recipient_bytes(&to) + except.len() * EFFECT_BYTES + bytes.len();
+        let bytes = Payload::from(bytes);
+        self.push(Effect::SendRaw { to, bytes, except }, size)
+    }
+
+    fn close_client(&mut self, client: String, farewell: Option<wit::Message>) -> Answer {
+        let client = parse_client(&client)?;
+        let farewell = farewell.map(into_message);
+        let size = EFFECT_BYTES + farewell.as_ref().map_or(0, message_bytes);
+        self.push(Effect::Close { client, farewell }, size)
+    }
+
+    fn close_uid(&mut self, uid: String, farewell: Option<wit::Message>) -> Answer {
+        let uid = parse_name("uid", &uid)?;
+        let farewell = farewell.map(into_message);
+        let size = EFFECT_BYTES + uid.len() + farewell.as_ref().map_or(0, message_bytes);
+        self.push(Effect::CloseUid { uid, farewell }, size)
+    }
+
+    fn destroy_client(&mut self, client: String) -> Answer {
+        let client = parse_client(&client)?;
+        self.push(Effect::Destroy { client }, EFFECT_BYTES)
+    }
+
+    fn bind_uid(&mut self, client: String, uid: String) -> Answer {
+        let client = parse_client(&client)?;
+        let uid = parse_name("uid", &uid)?;
+        let size = EFFECT_BYTES + uid.len();
+        self.push(Effect::BindUid { client, uid }, size)
+    }
+
+    fn unbind_uid(&mut self, client: String) -> Answer {
+        let client = parse_client(&client)?;
+        self.push(Effect::UnbindUid { client }, EFFECT_BYTES)
+    }
+
+    fn join_group(&mut self, client: String, group: String) -> Answer {
+        let client = parse_client(&client)?;
+        let group = parse_name("group", &group)?;
+        let size = EFFECT_BYTES + group.len();
+        self.push(Effect::JoinGroup { client, group }, size)
+    }
+
+    fn leave_group(&mut self, client: String, group: String) -> Answer {
+        let client = parse_client(&client)?;
+        let group = parse_name("group", &group)?;
+        let size = EFFECT_BYTES + group.len();
+        self.push(Effect::LeaveGroup { client, group }, size)
+    }
+
+    fn ungroup(&mut self, group: String) -> Answer {
+        let group = parse_name("group", &group)?;
+        let size = EFFECT_BYTES + group.len();
+        self.push(Effect::Ungroup { group }, size)
+    }
+
+    fn set_session(&mut self, client: String, entries: Vec<(String, String)>) -> Answer {
+        let client = parse_client(&client)?;
+        let entries = parse_entries(entries)?;
+        let size = entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let change = SessionChange::Replace(entries);
+        self.push_session_changes(client, std::iter::once((change, size)))
+    }
+
+    fn update_session(
+        &mut self,
+        client: String,
+        entries: Vec<(String, String)>,
+        deep: bool,
+    ) -> Answer {
+        let client = parse_client(&client)?;
+        let entries = parse_entries(entries)?;
+        let changes = entries.into_iter().map(|(key, value)| {
+            let size = key.len() + value.len();
+            let change = if deep {
+                SessionChange::Merge { key, value }
+            } else {
+                SessionChange::Set { key, value }
+            };
+            (change, size)
+        });
+        self.push_session_changes(client, changes)
+    }
+
+    fn delete_session(&mut self, client: String) -> Answer {
+        let client = parse_client(&client)?;
+        self.push_session_changes(client, std::iter::once((SessionChange::Clear, 0)))
+    }
+}
+
+impl HostState {
+    fn send(&mut self, to: Recipients, message: wit::Message, except: &[String]) -> Answer {
+        let except = parse_clients(except)?;
+        let message = into_message(message);
+        let size = recipient_bytes(&to) + except.len() * EFFECT_BYTES + message_bytes(&message);
+        self.push(
+            Effect::Send {
+                to,
+                message,
+                except,
+            },
+            size,
+        )
+    }
+}
+
+fn into_message(message: wit::Message) -> Message {
+    match message {
+        wit::Message::Text(text) => Message::Text(text.into_bytes().into()),
+        wit::Message::Binary(bytes) => Message::Binary(bytes.into()),
+    }
+}
+
+fn message_bytes(message: &Message) -> usize {
+    EFFECT_BYTES + message.payload().len()
+}
+
+fn recipient_bytes(to: &Recipients) -> usize {
+    let names = |names: &[Name]| names.iter().map(|name| EFFECT_BYTES + name.len()).sum();
+    match to {
+        Recipients::Client(_) | Recipients::Everyone => EFFECT_BYTES,
+        Recipients::Clients(clients) => clients.len() * EFFECT_BYTES,
+        Recipients::Uids(list) | Recipients::Groups(list) => names(list),
+    }
+}
+
+fn parse_client(text: &str) -> Result<ClientId, Error> {
+    text.parse()
+        .map_err(|error: tidegate_wire::id::ClientIdError| invalid(error.to_string()))
+}
+
+fn parse_clients(texts: &[String]) -> Result<Vec<ClientId>, Error> {
+    texts.iter().map(|text| parse_client(text)).collect()
+}
+
+/// `what` says what the name is for, in the error.
+pub(super) fn parse_name(what: &str, text: &str) -> Result<Name, Error> {
+    if is_name(text) {
+        return Ok(Arc::from(text));
+    }
+    let length = text.len();
+    Err(invalid(format!(
+        "a {what} has 1 to {NAME_BYTES_MAX} bytes, this one has {length}"
+    )))
+}
+
+fn parse_names(what: &str, texts: Vec<String>) -> Result<Vec<Name>, Error> {
+    texts.iter().map(|text| parse_name(what, text)).collect()
+}
+
+fn parse_entries(entries: Vec<(String, String)>) -> Result<Vec<(Name, String)>, Error> {
+    entries
+        .into_iter()
+        .map(|(key, value)| {
+            let key = parse_name("session key", &key)?;
+            check_json(&key, &value)?;
+            Ok((key, value))
+        })
+        .collect()
+}
+
+/// Parses without keeping anything; the parser bounds the depth.
+pub(super) fn check_json(key: &str, text: &str) -> Result<(), Error> {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(invalid(format!(
+            "the value of session key {key:?} is not JSON: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,251 @@
+//! What is wrong with a plugin, found out before anything of it runs.
+
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
+
+use super::PluginError;
+use crate::bindings::exports::exports::tidegate::plugin::client_events as client;
+use crate::engine::Runtime;
+use crate::host_api::{HostState, OFFERED};
+
+pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
+pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
+
+const MAGIC: &[u8] = b"\0asm";
+const WASM_PAGE_BYTES: u64 = 65_536;
+
+type Answer = (Result<(), String>,);
+
+/// Looks at the container alone: the preamble, and that no section ends behind the file.
+pub(super) fn container(name: &str, bytes: &[u8]) -> Result<(), PluginError> {
+    let not_wasm = |found: &str| PluginError::NotWasm {
+        name: name.to_owned(),
+        found: found.to_owned(),
+    };
+    let truncated = |reason: String| PluginError::Truncated {
+        name: name.to_owned(),
+        reason,
+    };
+    if bytes.is_empty() {
+        return Err(truncated("the file is empty".to_owned()));
+    }
+    let Some((preamble, mut rest)) = bytes.split_at_checked(8) else {
+        let start = bytes
+            .get(..bytes.len().min(MAGIC.len()))
+            .unwrap_or_default();
+        return Err(if MAGIC.starts_with(start) {
+            truncated(format!("it has only {} bytes", bytes.len()))
+        } else {
+            not_wasm("it starts otherwise")
+        });
+    };
+    match preamble.strip_prefix(MAGIC) {
+        Some([0x0d, 0, 1, 0]) => {}
+        Some([1, 0, 0, 0]) => {
+            return Err(PluginError::CoreModule {
+                name: name.to_owned(),
+            });
+        }
+        Some(_) => return Err(not_wasm("it has an unknown version of the format")),
+        None if bytes.trim_ascii_start().starts_with(b"(") => {
+            return Err(not_wasm(
+                "it looks like the text format (use `wasm-tools parse`)",
+            ));
+        }
+        None => return Err(not_wasm("it starts otherwise")),
+    }
+    while !rest.is_empty() {
+        let offset = bytes.len() - rest.len();
+        let Some((length, body)) = section(rest) else {
+            return Err(truncated(format!(
+                "it ends within the head of a section at byte {offset}"
+            )));
+        };
+        rest = usize::try_from(length)
+            .ok()
+            .and_then(|length| body.get(length..))
+            .ok_or_else(|| {
+                truncated(format!(
+                    "the section at byte {offset} says {length} bytes, only {} are there",
+                    body.len()
+                ))
+            })?;
+    }
+    Ok(())
+}
+
+/// The length of the section at the front, and what follows its head.
+fn section(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (_id, mut rest) = bytes.split_first()?;
+    let mut length = 0_u64;
+    for shift in (0..35).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((length, rest));
+        }
+    }
+    // Longer than any length may be: let the parser say so.
+    Some((0, &[]))
+}
+
+/// The engine has only text to say why; the known cases get a sentence of their own.
+pub(super) fn compile_error(name: &str, error: &wasmtime::Error) -> PluginError {
+    let name = name.to_owned();
+    let reason = format!("{error:#}");
+    if reason.contains("async") {
+        PluginError::NeedsAsync { name, reason }
+    } else if reason.contains("pooling") || reason.contains("exceeds the limit") {
+        PluginError::TooLarge { name, reason }
+    } else {
+        PluginError::Invalid { name, reason }
+    }
+}
+
+/// Whether it would ever fit.
+pub(super) fn resources(
+    runtime: &Runtime,
+    name: &str,
+    component: &Component,
+) -> Result<(), PluginError> {
+    let Some(required) = component.resources_required() else {
+        return Ok(());
+    };
+    let bytes = required
+        .max_initial_memory_size
+        .map_or(0, |pages| pages.saturating_mul(WASM_PAGE_BYTES));
+    let bytes_max = runtime.memory_bytes_max();
+    if usize::try_from(bytes).is_ok_and(|bytes| bytes <= bytes_max) {
+        return Ok(());
+    }
+    Err(PluginError::TooLarge {
+        name: name.to_owned(),
+        reason: format!(
+            "it starts with a memory of {bytes} bytes, the host allows {bytes_max} per instance"
+        ),
+    })
+}
+
+/// Names the import that the linker did not find, else passes on what the linker says.
+pub(super) fn link_error(
+    engine: &Engine,
+    name: &str,
+    component: &Component,
+    error: &wasmtime::Error,
+) -> PluginError {
+    let ty = component.component_type();
+    let unknown = ty
+        .imports(engine)
+        .map(|(import, _)| import)
+        .find(|import| !is_offered(import));
+    match unknown {
+        Some(import) => PluginError::UnknownImport {
+            name: name.to_owned(),
+            import: import.to_owned(),
+        },
+        None => PluginError::WrongType {
+            name: name.to_owned(),
+            reason: format!("{error:#}"),
+        },
+    }
+}
+
+fn is_offered(import: &str) -> bool {
+    OFFERED.iter().any(|offered| {
+        let offered = offered.split(' ').next().unwrap_or_default();
+        match offered.split_once('*') {
+            Some((package, version)) => import.starts_with(package) && import.contains(version),
+            None => import == offered,
+        }
+    })
+}
+
+/// That `client-events` is there, and that all functions the host calls have the right types.
+pub(super) fn exports(
+    engine: &Engine,
+    name: &str,
+    pre: &InstancePre<HostState>,
+) -> Result<(), PluginError> {
+    let component = pre.component();
+    if component.get_export_index(None, CLIENT_EVENTS).is_none() {
+        return Err(misses_client_events(engine, name, component));
+    }
+    let wrong = |reason| PluginError::WrongType {
+        name: name.to_owned(),
+        reason,
+    };
+    type Id<'a> = &'a str;
+    function::<(Id<'_>, client::Peer<'_>, Option<client::HttpRequest<'_>>), Answer>(
+        pre,
+        CLIENT_EVENTS,
+        "on-connect",
+    )
+    .map_err(wrong)?;
+    function::<(Id<'_>, client::Message<'_>), Answer>(pre, CLIENT_EVENTS, "on-message")
+        .map_err(wrong)?;
+    function::<(Id<'_>, client::Closed<'_>), Answer>(pre, CLIENT_EVENTS, "on-close")
+        .map_err(wrong)?;
+    if has_worker_events(component) {
+        function::<(&str,), Answer>(pre, WORKER_EVENTS, "on-start").map_err(wrong)?;
+        function::<(), ()>(pre, WORKER_EVENTS, "on-stop").map_err(wrong)?;
+    }
+    Ok(())
+}
+
+pub(super) fn has_worker_events(component: &Component) -> bool {
+    component.get_export_index(None, WORKER_EVENTS).is_some()
+}
+
+fn function<Params, Return>(
+    pre: &InstancePre<HostState>,
+    interface: &str,
+    name: &str,
+) -> Result<(), String>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
+    let component = pre.component();
+    let item = component
+        .get_export_index(None, interface)
+        .and_then(|interface| component.get_export(Some(&interface), name));
+    let Some((ComponentItem::ComponentFunc(function), _)) = item else {
+        return Err(format!("`{interface}` lacks the function `{name}`"));
+    };
+    function
+        .typecheck::<Params, Return>(&pre.instance_type())
+        .map_err(|error| format!("`{name}` of `{interface}` has another type: {error:#}"))
+}
+
+fn misses_client_events(engine: &Engine, name: &str, component: &Component) -> PluginError {
+    let stem = |text: &str| {
+        let text = text.split('@').next().unwrap_or_default();
+        text.rsplit('/').next().unwrap_or_default().to_owned()
+    };
+    let similar = component
+        .component_type()
+        .exports(engine)
+        .map(|(export, _)| export.to_owned())
+        .find(|export| stem(export) == stem(CLIENT_EVENTS));
+    PluginError::MissesClientEvents {
+        name: name.to_owned(),
+        required: CLIENT_EVENTS,
+        similar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_patch_of_wasi_0_2_is_offered_and_other_versions_are_not() {
+        assert!(is_offered("wasi:cli/environment@0.2.6"));
+        assert!(is_offered("wasi:logging/logging@0.1.0-draft"));
+        assert!(!is_offered("wasi:cli/environment@0.3.0"));
+        assert!(!is_offered("wasi:http/outgoing-handler@0.2.6"));
+        assert!(!is_offered("tidegate:plugin/directory@0.1.0"));
+    }
+}

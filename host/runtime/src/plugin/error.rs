@@ -1,0 +1,140 @@
+//! Why a plugin is not accepted: one sentence each, and what to do about it.
+
+use std::path::PathBuf;
+
+use crate::host_api::OFFERED;
+
+/// Why a plugin cannot be loaded, or a version not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The file cannot be read.
+    #[error("cannot read the plugin {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not wasm at all.
+    #[error(
+        "{name} is not a WebAssembly component: {found}; expected a file that starts with \\0asm"
+    )]
+    NotWasm {
+        /// The plugin.
+        name: String,
+        /// What is there instead.
+        found: String,
+    },
+    /// It ends too early.
+    #[error(
+        "{name} is cut short: {reason}; copy it again, best under another name and then rename it"
+    )]
+    Truncated {
+        /// The plugin.
+        name: String,
+        /// Where it ends.
+        reason: String,
+    },
+    /// A core module instead of a component.
+    #[error(
+        "{name} is a core module, not a component; build it with `--target wasm32-wasip2`, or wrap \
+         it with `wasm-tools component new`"
+    )]
+    CoreModule {
+        /// The plugin.
+        name: String,
+    },
+    /// Compiled machine code.
+    #[error(
+        "{name} is compiled machine code, which cannot be checked; give the .wasm component itself"
+    )]
+    Precompiled {
+        /// The plugin.
+        name: String,
+    },
+    /// Not valid wasm.
+    #[error("{name} is not a valid component: {reason}")]
+    Invalid {
+        /// The plugin.
+        name: String,
+        /// What the compiler says.
+        reason: String,
+    },
+    /// It uses async functions, streams or futures of the component model.
+    #[error(
+        "{name} needs the async component model (WASI 0.3), which this host does not run: {reason}; \
+         build it for WASI 0.2"
+    )]
+    NeedsAsync {
+        /// The plugin.
+        name: String,
+        /// What the compiler says.
+        reason: String,
+    },
+    /// The one required export is missing.
+    #[error("{name} does not export `{required}`, which every plugin must{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
+    MissesClientEvents {
+        /// The plugin.
+        name: String,
+        /// The interface that is missing.
+        required: &'static str,
+        /// An export with nearly that name.
+        similar: Option<String>,
+    },
+    /// It imports something that the host does not offer.
+    #[error("{name} imports `{import}`, which this host does not offer; it offers {}", OFFERED.join(", "))]
+    UnknownImport {
+        /// The plugin.
+        name: String,
+        /// The import.
+        import: String,
+    },
+    /// An import or export of the contract with another type.
+    #[error("{name} was built against another version of the contract: {reason}")]
+    WrongType {
+        /// The plugin.
+        name: String,
+        /// Which function, and how it differs.
+        reason: String,
+    },
+    /// Larger than the host is configured for.
+    #[error("{name} is too large: {reason}")]
+    TooLarge {
+        /// The plugin.
+        name: String,
+        /// What is too large and what would fit.
+        reason: String,
+    },
+    /// The pool has no room for another instance.
+    #[error(
+        "there is no room for another instance of {name}: {reason}; raise the limit of instances"
+    )]
+    NoRoom {
+        /// The plugin.
+        name: String,
+        /// Which limit.
+        reason: String,
+    },
+    /// on-start returned an error.
+    #[error("{name} refused to start: {text}")]
+    StartRefused {
+        /// The plugin.
+        name: String,
+        /// Its own words.
+        text: String,
+    },
+    /// It broke before its first event: while it was instantiated or in on-start.
+    #[error("{name} failed to start: {reason}")]
+    StartFailed {
+        /// The plugin.
+        name: String,
+        /// The trap or the limit.
+        reason: String,
+    },
+    /// The deployment has been stopped.
+    #[error("{name} was not started: the deployment is stopped")]
+    Stopped {
+        /// The plugin.
+        name: String,
+    },
+}

@@ -1,0 +1,8 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod config;
+pub mod gateway;
+pub mod register;
+pub mod serve;
+pub mod worker;

@@ -1,0 +1,210 @@
+//! The configuration of all services: one TOML file, the environment over it, the command line
+//! over both. Every key has a default. What is wrong is refused with its place and with what
+//! would be right, all mistakes together, before any port is bound.
+
+mod address;
+mod check;
+mod error;
+mod layers;
+mod listener;
+mod reference;
+mod section;
+mod services;
+mod setting;
+mod types;
+mod value;
+
+use std::path::Path;
+
+pub use address::{Authority, ListenUrl};
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use layers::Override;
+pub use listener::{Listener, Plugin};
+pub use reference::{default_file, effective_file};
+pub use services::{Admin, Gateway, Link, Log, Register, Worker};
+pub use types::{CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret};
+
+use section::{Places, Reading, Section};
+use value::Table;
+
+/// A larger file is not a configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Which command a configuration is for; it decides what must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// All services in one process.
+    Serve,
+    /// A register.
+    Register,
+    /// A gateway.
+    Gateway,
+    /// A worker.
+    Worker,
+    /// Nothing is started.
+    Check,
+}
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overrides {
+    /// The command.
+    pub purpose: Purpose,
+    /// Its flags, in the order in which they are laid over the file.
+    pub flags: Vec<Override>,
+}
+
+/// The whole configuration, complete and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Which command it is for.
+    pub purpose: Purpose,
+    /// What all nodes of a cluster know.
+    pub secret: Secret,
+    /// `[log]`
+    pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[register]`
+    pub register: Register,
+    /// `[link]`
+    pub link: Link,
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[[gateway.listener]]`
+    pub listeners: Vec<Listener>,
+    /// `[worker]`
+    pub worker: Worker,
+    /// `[[plugin]]`
+    pub plugins: Vec<Plugin>,
+    /// Where each key was given.
+    places: Places,
+}
+
+impl Config {
+    /// Reads the file, if there is one, lays `env` and `overrides` over it and checks the whole.
+    ///
+    /// # Errors
+    /// Every mistake that was found, each with its place.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut text = String::new();
+        let name = path.map_or_else(String::new, |path| path.display().to_string());
+        if let Some(path) = path {
+            match read(path) {
+                Ok(found) => text = found,
+                Err(message) => errors.push(ConfigError::new(
+                    &Place::Flag("--config".to_owned()),
+                    format!("`{name}` {message}"),
+                )),
+            }
+        }
+        Self::of_text(&name, &text, env, overrides, errors)
+    }
+
+    /// The same for a file that has been read: no I/O.
+    fn of_text(
+        file: &str,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+        overrides: &Overrides,
+        mut errors: Vec<ConfigError>,
+    ) -> Result<Self, ConfigErrors> {
+        let purpose = overrides.purpose;
+        let mut table = value::parse(file, text, &mut errors);
+        layers::environment(&mut table, env, &mut errors);
+        layers::command_line(&mut table, &overrides.flags, &mut errors);
+        let (mut config, found) = Self::read(table, purpose);
+        errors.extend(found);
+        // Checks between keys would only echo what is wrong with the keys.
+        if errors.is_empty() {
+            errors.extend(check::errors(&config));
+        }
+        if let Some(errors) = ConfigErrors::of(errors) {
+            return Err(errors);
+        }
+        if config.secret.is_empty() && purpose == Purpose::Serve {
+            config.secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
+        }
+        Ok(config)
+    }
+
+    fn read(table: Table, purpose: Purpose) -> (Self, Vec<ConfigError>) {
+        let mut reading = Reading::default();
+        let mut top = Section::top(table, &mut reading);
+        let mut listeners = Vec::new();
+        let mut config = Self {
+            purpose,
+            secret: top.take("secret", Secret::default(), None),
+            log: top.table("log", Log::read),
+            admin: top.table("admin", Admin::read),
+            register: top.table("register", Register::read),
+            link: top.table("link", Link::read),
+            gateway: top.table("gateway", |section| {
+                let gateway = Gateway::read(section);
+                listeners = section.tables("listener", Listener::read);
+                gateway
+            }),
+            listeners: Vec::new(),
+            worker: top.table("worker", Worker::read),
+            plugins: top.tables("plugin", Plugin::read),
+            places: Places::default(),
+        };
+        top.finish();
+        config.listeners = listeners;
+        config.places = reading.places;
+        (config, reading.errors)
+    }
+
+    /// Whether this process has links to other processes, and so needs the secret. `serve` has
+    /// them only if it is told where nodes are to connect.
+    #[must_use]
+    pub fn links(&self) -> bool {
+        match self.purpose {
+            Purpose::Register | Purpose::Gateway | Purpose::Worker => true,
+            Purpose::Serve => ["register.listen", "gateway.lan", "gateway.lan-bind"]
+                .iter()
+                .any(|key| self.places.of(key).is_given()),
+            Purpose::Check => false,
+        }
+    }
+
+    /// What is allowed but hardly meant, for the log.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        check::warnings(self)
+    }
+
+    /// Looks for the files and folders that are named.
+    ///
+    /// # Errors
+    /// Those that are not there or cannot be read.
+    pub fn check_files(&self) -> Result<(), ConfigErrors> {
+        match ConfigErrors::of(check::files(self)) {
+            Some(errors) => Err(errors),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(format!(
+            "has {length} bytes, a configuration has at most {FILE_BYTES_MAX}"
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("is not UTF-8 text at byte {at}")
+    })
+}
+
+#[cfg(test)]
+mod tests;

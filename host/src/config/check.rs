@@ -1,0 +1,287 @@
+//! What no key can know alone: keys that must fit each other, and what a command needs.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use tidegate_wire::Name;
+use tidegate_wire::event::Transport;
+
+use super::error::{ConfigError, Place};
+use super::listener::WS_ONLY;
+use super::{Config, Purpose};
+
+/// A shorter secret can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+
+const SECRET_HINT: &str = "set TIDEGATE_SECRET to the same text on every node, for example what \
+                           `openssl rand -hex 32` prints";
+
+/// Every mistake between keys.
+pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
+    let mut check = Check {
+        config,
+        errors: Vec::new(),
+    };
+    check.times();
+    check.addresses();
+    check.listeners();
+    check.plugins();
+    check.needs();
+    check.errors
+}
+
+/// What is allowed but hardly meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let length = config.secret.expose().len();
+    if length > 0 && length < SECRET_BYTES_MIN {
+        warnings.push(format!(
+            "the secret has {length} bytes and can be guessed, {SECRET_BYTES_MIN} or more are right"
+        ));
+    }
+    if length == 0 && config.purpose == Purpose::Check {
+        warnings.push(format!("no secret is given here: {SECRET_HINT}"));
+    }
+    warnings
+}
+
+/// Files and folders that are named but not there.
+pub(super) fn files(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    if config.purpose != Purpose::Worker {
+        for (at, listener) in config.listeners.iter().enumerate() {
+            let place = config.places.of(&format!("gateway.listener.{at}.static"));
+            if let Some(folder) = &listener.static_dir
+                && !folder.is_dir()
+            {
+                let message = format!("`{}` is not a folder that can be read", folder.display());
+                errors.push(ConfigError::new(&place, message));
+            }
+        }
+    }
+    if config.purpose != Purpose::Gateway {
+        for (at, plugin) in config.plugins.iter().enumerate() {
+            let place = config.places.of(&format!("plugin.{at}.file"));
+            if let Some(problem) = unreadable(&plugin.file) {
+                errors.push(ConfigError::new(&place, problem));
+            }
+        }
+    }
+    errors
+}
+
+fn unreadable(file: &Path) -> Option<String> {
+    let shown = file.display();
+    match std::fs::metadata(file) {
+        Ok(found) if found.is_file() => None,
+        Ok(_) => Some(format!("`{shown}` is not a file, a component is needed")),
+        Err(error) => Some(format!("the plugin `{shown}` cannot be read: {error}")),
+    }
+}
+
+struct Check<'a> {
+    config: &'a Config,
+    errors: Vec<ConfigError>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, path: &str, message: impl Into<String>) {
+        let place = self.config.places.of(path);
+        self.errors.push(ConfigError::new(&place, message));
+    }
+
+    /// Refuses at the first of these keys that somebody gave.
+    fn refuse_pair(&mut self, paths: [&str; 2], message: impl Into<String>) {
+        let given = |path: &&str| self.config.places.of(path).is_given();
+        let path = paths.into_iter().find(given).unwrap_or_default();
+        self.refuse(path, message);
+    }
+
+    fn times(&mut self) {
+        let (link, register) = (&self.config.link, &self.config.register);
+        let twice = link.heartbeat_ms.saturating_mul(2);
+        for (key, lease) in [
+            ("link.lease-ms", link.lease_ms),
+            ("register.lease-ms", register.lease_ms),
+        ] {
+            if lease < twice {
+                let message = format!(
+                    "`{key}` is {lease}, but one late heartbeat must not end a lease: at least \
+                     {twice} is right, twice `link.heartbeat-ms`"
+                );
+                self.refuse_pair([key, "link.heartbeat-ms"], message);
+            }
+        }
+        if link.reconnect_ms_min > link.reconnect_ms_max {
+            let message = format!(
+                "`link.reconnect-ms-min` is {}, more than `link.reconnect-ms-max`, {}",
+                link.reconnect_ms_min, link.reconnect_ms_max
+            );
+            self.refuse_pair(["link.reconnect-ms-min", "link.reconnect-ms-max"], message);
+        }
+    }
+
+    fn addresses(&mut self) {
+        let lan = self.config.gateway.lan;
+        if lan.ip().is_unspecified() {
+            let message = format!(
+                "`gateway.lan` is announced to other nodes, and {} is no address that they can \
+                 dial: announce a real one and put {lan} in `lan-bind`",
+                lan.ip()
+            );
+            self.refuse("gateway.lan", message);
+        }
+        let level = &self.config.log.level;
+        if level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            let message = format!(
+                "`level` in [log]: `{level}` is not a filter, its levels are off, error, warn, info, \
+                 debug and trace, also per part, like `info,tidegate_cluster=debug`"
+            );
+            self.refuse("log.level", message);
+        }
+    }
+
+    fn listeners(&mut self) {
+        let mut addresses = HashMap::new();
+        let mut names: HashMap<Name, usize> = HashMap::new();
+        for (at, listener) in self.config.listeners.iter().enumerate() {
+            let path = |key: &str| format!("gateway.listener.{at}.{key}");
+            let address = listener.listen.address;
+            if address.port() != 0 && addresses.insert(address, at).is_some() {
+                self.refuse(&path("listen"), format!("two listeners for {address}"));
+            }
+            if listener.name.is_some() && names.insert(listener.label(), at).is_some() {
+                let message = format!("two listeners have the name `{}`", listener.label());
+                self.refuse(&path("name"), message);
+            }
+            if listener.listen.transport != Transport::WebSocket {
+                for key in WS_ONLY {
+                    if self.config.places.of(&path(key)).is_given() {
+                        let message = format!(
+                            "`{key}` in [[gateway.listener]]: it works with ws:// only, this \
+                             listener is {}",
+                            listener.listen
+                        );
+                        self.refuse(&path(key), message);
+                    }
+                }
+            }
+            let own_path = listener.path.as_deref().unwrap_or("/");
+            let health = Some(listener.health_path.as_str()).filter(|path| !path.is_empty());
+            for (key, value) in [("path", own_path), ("health-path", health.unwrap_or("/"))] {
+                if !value.starts_with('/') {
+                    let message = format!(
+                        "`{key}` in [[gateway.listener]]: `/{value}` is right, with a slash"
+                    );
+                    self.refuse(&path(key), message);
+                }
+            }
+        }
+    }
+
+    fn plugins(&mut self) {
+        let mut tenants: HashMap<&Name, usize> = HashMap::new();
+        for (at, plugin) in self.config.plugins.iter().enumerate() {
+            let path = |key: &str| format!("plugin.{at}.{key}");
+            let table = format!("plugin.{at}");
+            if plugin.file.as_os_str().is_empty()
+                && !self.config.places.of(&path("file")).is_given()
+            {
+                self.refuse(
+                    &table,
+                    "a [[plugin]] needs its `file`, like file = \"chat.wasm\"",
+                );
+            }
+            if tenants.insert(&plugin.tenant, at).is_some() {
+                let message = format!(
+                    "two plugins for the tenant `{}`: a tenant has one, give this one another \
+                     `tenant`",
+                    plugin.tenant
+                );
+                let key = path("tenant");
+                self.refuse(
+                    if self.config.places.of(&key).is_given() {
+                        &key
+                    } else {
+                        &table
+                    },
+                    message,
+                );
+            }
+            if plugin.wall_ms < plugin.cpu_ms {
+                let message = format!(
+                    "`wall-ms` in [[plugin]] is {}, less than its `cpu-ms`, {}",
+                    plugin.wall_ms, plugin.cpu_ms
+                );
+                self.refuse_pair([&path("wall-ms"), &path("cpu-ms")], message);
+            }
+        }
+    }
+
+    /// What the command cannot do without.
+    fn needs(&mut self) {
+        let config = self.config;
+        let (listens, runs) = match config.purpose {
+            Purpose::Serve => (true, true),
+            Purpose::Gateway => (true, false),
+            Purpose::Worker => (false, true),
+            Purpose::Register | Purpose::Check => (false, false),
+        };
+        if listens && config.listeners.is_empty() {
+            let message =
+                "no listener: give `--listen ws://127.0.0.1:7272` or a [[gateway.listener]]";
+            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+        }
+        if runs && config.plugins.is_empty() {
+            let message =
+                "no plugin: name a component file, like `chat.wasm`, or give a [[plugin]]";
+            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+        }
+        if listens && runs && !config.plugins.is_empty() {
+            self.tenants();
+        }
+        for (purpose, key, registers) in [
+            (
+                Purpose::Gateway,
+                "gateway.registers",
+                &config.gateway.registers,
+            ),
+            (
+                Purpose::Worker,
+                "worker.registers",
+                &config.worker.registers,
+            ),
+        ] {
+            if config.purpose == purpose && registers.is_empty() {
+                self.refuse(
+                    key,
+                    format!("`{key}` is empty: give `--register 127.0.0.1:1236`"),
+                );
+            }
+        }
+        if config.secret.is_empty() && config.links() {
+            let message = format!("no secret, which nodes need to trust each other: {SECRET_HINT}");
+            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+        }
+    }
+
+    fn tenants(&mut self) {
+        for (at, listener) in self.config.listeners.iter().enumerate() {
+            let served = |tenant| {
+                self.config
+                    .plugins
+                    .iter()
+                    .any(|plugin| plugin.tenant == tenant)
+            };
+            if !served(listener.tenant.clone()) {
+                let message = format!(
+                    "the listener {} is for the tenant `{}`, for which there is no plugin",
+                    listener.listen, listener.tenant
+                );
+                let key = format!("gateway.listener.{at}.tenant");
+                let table = format!("gateway.listener.{at}.listen");
+                self.refuse_pair([&key, &table], message);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is wrong with a configuration, and where: file with line and column, variable or flag.
+//!
+//! Messages are made where the mistake is found; here they get their place and their order.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a value was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Nobody gave it: a default, or something that is missing altogether.
+    #[default]
+    Nowhere,
+    /// In the file.
+    File {
+        /// The file's path, as it was given.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+    },
+    /// In this environment variable.
+    Variable(String),
+    /// On the command line, with this flag.
+    Flag(String),
+}
+
+impl Place {
+    /// Whether somebody gave the value.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        *self != Self::Nowhere
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("configuration"),
+            Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::Variable(name) | Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct ConfigError {
+    /// Where it is.
+    pub place: Place,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// A mistake at a place.
+    pub(crate) fn new(place: &Place, message: impl Into<String>) -> Self {
+        Self {
+            place: place.clone(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Every mistake that was found, in the order of their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// Sorts the mistakes and drops repetitions; none if there are none.
+    pub(crate) fn of(mut errors: Vec<ConfigError>) -> Option<Self> {
+        errors.sort();
+        errors.dedup();
+        (!errors.is_empty()).then_some(Self(errors))
+    }
+
+    /// The mistakes.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// The candidate that `given` was probably meant to be: few edits away, units aside.
+pub(crate) fn nearest<'a>(
+    given: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let given: String = given.to_lowercase().replace('_', "-");
+    let allowed = (given.chars().count() / 3).clamp(1, 4);
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let whole = distance(&given, candidate);
+            let bare = distance(&given, without_unit(candidate));
+            (whole.min(bare), whole, candidate)
+        })
+        .min()
+        .filter(|(edits, _, _)| *edits <= allowed)
+        .map(|(_, _, candidate)| candidate)
+}
+
+fn without_unit(key: &str) -> &str {
+    let bare = key.trim_end_matches("-max").trim_end_matches("-min");
+    ["-ms", "-bytes", "-mib"]
+        .iter()
+        .find_map(|unit| bare.strip_suffix(unit))
+        .unwrap_or(bare)
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((to, pair), left) in b.iter().zip(row.windows(2)).zip(1..) {
+            let (diagonal, above) = match pair {
+                [diagonal, above] => (*diagonal, *above),
+                _ => continue,
+            };
+            let before = next.get(left - 1).copied().unwrap_or(usize::MAX - 1);
+            let replaced = diagonal + usize::from(from != *to);
+            next.push(replaced.min(above + 1).min(before + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_single_edits() {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("lease-ms", "leases-ms", 1),
+        ] {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn nearest_forgives_typos_and_missing_units_but_not_other_words() {
+        let keys = ["ping-interval-ms", "ping-data", "path", "message-bytes-max"];
+        for (given, meant) in [
+            ("pin-interval", Some("ping-interval-ms")),
+            ("ping_interval_ms", Some("ping-interval-ms")),
+            ("message-max", None),
+            ("message", Some("message-bytes-max")),
+            ("paht", None),
+            ("pat", Some("path")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(given, keys), meant, "{given}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! One listener for clients, `[[gateway.listener]]`, and one plugin, `[[plugin]]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use tidegate_wire::Name;
+use tidegate_wire::event::Transport;
+
+use super::address::ListenUrl;
+use super::section::section;
+use super::services::{BYTES, COUNT, PARALLEL, TIME, TIME_OR_OFF};
+use super::types::{PluginConfig, QueuePolicy};
+
+/// The largest message or event that still fits a frame of a link with its header.
+pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
+
+section! {
+    /// A listener for clients. There may be many.
+    pub struct Listener {
+        /// How and where: `ws://` (WebSocket), `tcp://` (bytes as they come), `text://` (one line a
+        /// message) or `frame://` (four bytes of length, then the message), with an IP address
+        /// and a port. Port 0 takes any free one.
+        listen: ListenUrl = ListenUrl {
+            transport: Transport::WebSocket,
+            address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7272),
+        };
+        /// Its name, as plugins see it. Not set: its URL.
+        name: Option<Name> = None;
+        /// Whose clients connect here.
+        tenant: Name = "default".into();
+        /// A folder of files that are served over HTTP (ws only).
+        static_dir as "static": Option<PathBuf> = None;
+        /// The path that answers health checks of load balancers (ws only); empty for none.
+        health_path: String = "/healthz".to_owned() => 0..=1_024;
+        /// The only path where clients may upgrade (ws only). Not set: any.
+        path: Option<String> = None => 1..=1_024;
+        /// The WebSocket subprotocols that are offered, the best first (ws only).
+        subprotocols: Vec<String> = Vec::new() => 1..=255;
+        /// The origins from which browsers may connect (ws only), like `https://example.org`.
+        /// Empty: any.
+        origins: Vec<String> = Vec::new() => 1..=1_024;
+        /// How often a silent client is pinged; 0 for never.
+        ping_interval_ms: u64 = 25_000 => TIME_OR_OFF;
+        /// How many pings a client may leave without answer before it is closed; 0 for any number.
+        ping_not_response_limit: u32 = 2 => 0..=1_000;
+        /// A message that is sent as the ping; empty for none.
+        ping_data: String = String::new() => 0..=65_536;
+        /// Whether the ping is also a WebSocket ping (ws only).
+        websocket_ping: bool = true;
+        /// Whether an answer to a WebSocket ping counts as a sign of life (ws only); otherwise only
+        /// messages do.
+        pong_counts: bool = true;
+        /// The largest message that a client may send.
+        message_bytes_max: usize = 1 << 20 => 1..=MESSAGE_BYTES_MAX;
+        /// So long may a client take to finish its handshake.
+        handshake_ms: u64 = 10_000 => TIME;
+        /// The largest handshake (ws only).
+        handshake_bytes_max: usize = 16 << 10 => 1_024..=1_048_576;
+        /// How many clients of this listener may be connected. Not set: as many as the gateway
+        /// takes.
+        connections_max: Option<usize> = None => COUNT;
+        /// How many bytes may wait to be written to one client.
+        queue_bytes_max: usize = 1 << 20 => BYTES;
+        /// What happens when they are more: `close` closes the client, `drop-new` drops the new
+        /// message, `drop-old` the oldest ones.
+        queue_policy: QueuePolicy = QueuePolicy::Close;
+    }
+}
+
+/// Keys that mean something to `ws` only.
+pub(crate) const WS_ONLY: [&str; 8] = [
+    "static",
+    "health-path",
+    "path",
+    "subprotocols",
+    "origins",
+    "websocket-ping",
+    "pong-counts",
+    "handshake-bytes-max",
+];
+
+impl Listener {
+    /// Its name, or else its URL.
+    #[must_use]
+    pub fn label(&self) -> Name {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.listen.to_string().into(),
+        }
+    }
+}
+
+section! {
+    /// A plugin and the tenant that it serves. A tenant has one.
+    pub struct Plugin {
+        /// The component file. A relative path starts at the folder of the configuration file.
+        file: PathBuf = PathBuf::new();
+        /// Whom it serves.
+        tenant: Name = "default".into();
+        /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
+        instances: usize = 0 => PARALLEL;
+        /// Whether a new version is taken up as soon as the file changes.
+        watch: bool = true;
+        /// What the plugin is given at its start: any table.
+        config: PluginConfig = PluginConfig::new();
+        /// How much processor time one event may take.
+        cpu_ms: u64 = 500 => TIME;
+        /// How much time one event may take, waiting included; at least `cpu-ms`.
+        wall_ms: u64 = 5_000 => TIME;
+        /// How much memory one instance may take.
+        memory_mib: u64 = 128 => 1..=4_096;
+        /// How many effects one event may have.
+        effects_max: usize = 10_000 => COUNT;
+        /// How many bytes all effects of one event may have.
+        effect_bytes_max: usize = 8 << 20 => 1_024..=MESSAGE_BYTES_MAX;
+        /// How large a session may become, keys and values together.
+        session_bytes_max: usize = 64 << 10 => BYTES;
+    }
+}

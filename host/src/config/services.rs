@@ -1,0 +1,151 @@
+//! The tables of the services: log, admin, register, link, gateway and worker.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
+
+use tidegate_wire::Name;
+
+use super::address::Authority;
+use super::section::section;
+use super::types::{CacheDir, Choice, LogFormat, NoWorker, Router};
+
+/// From one millisecond to one day.
+pub(crate) const TIME: RangeInclusive<u64> = 1..=86_400_000;
+/// The same, and 0 for "off" or "none".
+pub(crate) const TIME_OR_OFF: RangeInclusive<u64> = 0..=86_400_000;
+/// From one KiB to one TiB.
+pub(crate) const BYTES: RangeInclusive<u64> = 1_024..=1 << 40;
+/// How many of something.
+pub(crate) const COUNT: RangeInclusive<u64> = 1..=16_777_216;
+/// Threads or instances, and 0 for "one per core".
+pub(crate) const PARALLEL: RangeInclusive<u64> = 0..=1_024;
+
+fn registers() -> Vec<Authority> {
+    "127.0.0.1:1236".parse().into_iter().collect()
+}
+
+section! {
+    /// What is logged, to standard error.
+    pub struct Log {
+        /// Which levels: `error`, `warn`, `info`, `debug`, `trace`, also per part, like
+        /// `info,tidegate_cluster=debug`.
+        level: String = "info".to_owned();
+        /// `text` for people, `json` for programs.
+        format: LogFormat = LogFormat::Text;
+    }
+}
+
+section! {
+    /// Health, readiness and metrics over HTTP.
+    pub struct Admin {
+        /// Where `/healthz`, `/readyz` and `/metrics` are served. Not set: nowhere. They need no
+        /// password, so keep the address inside.
+        listen: Option<SocketAddr> = None;
+    }
+}
+
+section! {
+    /// The register, which tells nodes about each other.
+    pub struct Register {
+        /// Where nodes connect.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1236));
+        /// The longest lease that a node gets: so long after its last heartbeat it is dropped.
+        lease_ms: u64 = 10_000 => TIME;
+        /// So long after its start a register does not yet say that an absent node is gone.
+        grace_ms: u64 = 5_000 => TIME_OR_OFF;
+        /// How many nodes may be connected.
+        nodes_max: usize = 1_024 => 1..=65_536;
+        /// So long may a connection take to prove that it knows the secret.
+        handshake_timeout_ms: u64 = 5_000 => TIME;
+    }
+}
+
+section! {
+    /// Connections between nodes.
+    pub struct Link {
+        /// How often each end says that it is alive.
+        heartbeat_ms: u64 = 2_000 => TIME;
+        /// So long may the other end be silent; at least twice the heartbeat.
+        lease_ms: u64 = 10_000 => TIME;
+        /// So long may dialing and the proof of the secret take.
+        handshake_timeout_ms: u64 = 5_000 => TIME;
+        /// How much may wait to be written to one link.
+        queue_bytes_max: usize = 64 << 20 => 1_048_576..=1 << 40;
+        /// The first pause before dialing again; it doubles, with jitter.
+        reconnect_ms_min: u64 = 50 => TIME;
+        /// The longest pause before dialing again.
+        reconnect_ms_max: u64 = 5_000 => TIME;
+    }
+}
+
+section! {
+    /// The gateway, which owns the clients' connections.
+    pub struct Gateway {
+        /// The registers; a node registers with all of them.
+        registers: Vec<Authority> = registers();
+        /// Its name, for people.
+        name: Name = "gateway".into();
+        /// Its tags.
+        tags: Vec<Name> = Vec::new();
+        /// The address that it announces: other nodes connect here, and client ids contain it.
+        /// Port 0 announces the port that was bound.
+        lan: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
+        /// The address that it binds instead, if the announced one is not its own (containers,
+        /// NAT).
+        lan_bind: Option<SocketAddr> = None;
+        /// Threads that own connections; 0 is one per core.
+        shards: usize = 0 => PARALLEL;
+        /// How it chooses the worker for an event: `bind` keeps a client with its worker, `rand`
+        /// may take another for every event.
+        router: Router = Router::Bind;
+        /// How `bind` chooses for a new client: `load` takes the less loaded of two workers,
+        /// `random` any.
+        choice: Choice = Choice::Load;
+        /// How many clients may be connected.
+        connections_max: usize = 100_000 => COUNT;
+        /// What happens to messages while no worker is there: `hold` keeps them up to the limits
+        /// and then stops reading sockets, `drop` drops and counts them, `close` closes their
+        /// clients.
+        no_worker: NoWorker = NoWorker::Hold;
+        /// How many bytes of one client's messages may wait for a worker before its socket is not
+        /// read.
+        hold_bytes_max: usize = 64 << 10 => BYTES;
+        /// How many bytes of all clients' messages may wait or be under way.
+        pending_bytes_max: usize = 256 << 20 => BYTES;
+        /// How many bytes of effects for one other gateway may wait for its acknowledgement.
+        forward_bytes_max: usize = 64 << 20 => BYTES;
+        /// How many groups a client may be in.
+        groups_per_client_max: usize = 1_000 => COUNT;
+        /// How large a session may become, keys and values together.
+        session_bytes_max: usize = 64 << 10 => BYTES;
+        /// So long may clients take to close and their last events to be handled when the gateway
+        /// is told to stop.
+        shutdown_ms: u64 = 10_000 => TIME;
+    }
+}
+
+section! {
+    /// The worker, which runs plugins.
+    pub struct Worker {
+        /// The registers; a node registers with all of them.
+        registers: Vec<Authority> = registers();
+        /// Its name, for people and for plugins.
+        name: Name = "worker".into();
+        /// Its tags.
+        tags: Vec<Name> = Vec::new();
+        /// Instances of each plugin; 0 is one per core.
+        instances: usize = 0 => PARALLEL;
+        /// How many events of one gateway may be under way here.
+        window_events: u32 = 4_096 => 1..=1_048_576;
+        /// How many bytes of one gateway's events may be under way here.
+        window_bytes: u64 = 32 << 20 => 1_048_576..=1 << 40;
+        /// So long may events that are under way take when the worker is told to stop.
+        shutdown_ms: u64 = 10_000 => TIME;
+        /// Where compiled plugins are kept: `platform` is the user's cache folder, `off` nowhere,
+        /// anything else a path.
+        cache_dir: CacheDir = CacheDir::Platform;
+        /// Whether memory for instances is reserved at the start, which makes them faster to
+        /// build. Without enough address space the worker does without.
+        pooling: bool = true;
+    }
+}

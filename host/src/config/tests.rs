@@ -1,0 +1,422 @@
+//! Each kind of mistake once, with the exact text; the layers and their order; the reference.
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef";
+
+fn overrides(purpose: Purpose, flags: &[Override]) -> Overrides {
+    Overrides {
+        purpose,
+        flags: flags.to_vec(),
+    }
+}
+
+fn load(
+    text: &str,
+    env: &[(&str, &str)],
+    purpose: Purpose,
+    flags: &[Override],
+) -> Result<Config, String> {
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::of_text("etc/t.toml", text, env, &overrides(purpose, flags), vec![])
+        .map_err(|errors| errors.to_string())
+}
+
+fn refused(text: &str) -> String {
+    load(text, &[], Purpose::Check, &[]).expect_err(text)
+}
+
+#[test]
+fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
+    for (text, message) in [
+        (
+            "[[gateway.listener]]\nlisten = \"ws://127.0.0.1:1\"\n  pin-interval = 3\n",
+            "etc/t.toml:3:3: unknown key `pin-interval` in [[gateway.listener]], did you mean \
+             `ping-interval-ms`?",
+        ),
+        (
+            "[gatewy]\n",
+            "etc/t.toml:1:2: unknown key `gatewy` in the top level, did you mean `gateway`?",
+        ),
+        (
+            "[log]\ncolour = true\n",
+            "etc/t.toml:2:1: unknown key `colour` in [log], its keys are `level`, `format`",
+        ),
+        (
+            "[link]\nlease-ms = \"10s\"\n",
+            "etc/t.toml:2:12: `lease-ms` in [link]: expected a whole number, found text",
+        ),
+        (
+            "[gateway]\nshards = 2000\n",
+            "etc/t.toml:2:10: `shards` in [gateway]: 2000 is out of range, 0 to 1_024 is right",
+        ),
+        (
+            "[gateway]\nshards = -1\n",
+            "etc/t.toml:2:10: `shards` in [gateway]: -1 is out of range, 0 to 1_024 is right",
+        ),
+        (
+            "[gateway]\nrouter = \"band\"\n",
+            "etc/t.toml:2:10: `router` in [gateway]: `band` is not one of `bind`, `rand`, did you \
+             mean `bind`?",
+        ),
+        (
+            "[gateway]\nlan = \"[::1]:2000\"\n",
+            "etc/t.toml:2:7: `lan` in [gateway]: `[::1]:2000` is not an IPv4 address with a port, \
+             like 127.0.0.1:2000",
+        ),
+        (
+            "[gateway]\nregisters = [\"127.0.0.1:1236\",\n  \"127.0.0.1\"]\n",
+            "etc/t.toml:3:3: `registers` in [gateway]: `127.0.0.1` is not a host with a port, like \
+             127.0.0.1:1236",
+        ),
+        (
+            "[[gateway.listener]]\nlisten = \"wss://127.0.0.1:1\"\n",
+            "etc/t.toml:2:10: `listen` in [[gateway.listener]]: `wss` is not there yet: let a \
+             proxy end TLS and forward to ws://, tcp://, text:// or frame://",
+        ),
+        (
+            "[[gateway.listener]]\nlisten = \"ws://127.0.0.1:1/chat\"\n",
+            "etc/t.toml:2:10: `listen` in [[gateway.listener]]: `ws://127.0.0.1:1/chat` has a \
+             path: which path may upgrade is the listener's key `path`",
+        ),
+        (
+            "[gateway.listener]\nlisten = \"ws://127.0.0.1:1\"\n",
+            "etc/t.toml:1:10: `listener` in [gateway]: expected tables [[gateway.listener]], found \
+             a table",
+        ),
+        (
+            "link = 3\n",
+            "etc/t.toml:1:8: `link` in the top level: expected the table [link], found a whole \
+             number",
+        ),
+        (
+            "[log]\nlevel = \"info,x=loud\"\n",
+            "etc/t.toml:2:9: `level` in [log]: `info,x=loud` is not a filter, its levels are off, \
+             error, warn, info, debug and trace, also per part, like `info,tidegate_cluster=debug`",
+        ),
+        (
+            "[worker]\ntags = [\"\"]\n",
+            "etc/t.toml:2:9: `tags` in [worker]: a name has 1 to 255 bytes, this one has 0",
+        ),
+        (
+            "secret = 12345\n",
+            "etc/t.toml:1:10: `secret` in the top level: expected text, found a whole number",
+        ),
+        (
+            "[register]\nlease-ms = 99999999999999999999\n",
+            "etc/t.toml:2:12: `lease-ms` in [register]: 99999999999999999999 is out of range, 1 to \
+             86_400_000 is right",
+        ),
+    ] {
+        assert_eq!(refused(text), message);
+    }
+}
+
+#[test]
+fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
+    for (text, message) in [
+        (
+            "[link]\nlease-ms = 3_000\n",
+            "etc/t.toml:2:12: `link.lease-ms` is 3000, but one late heartbeat must not end a \
+             lease: at least 4000 is right, twice `link.heartbeat-ms`",
+        ),
+        (
+            "[link]\nreconnect-ms-max = 10\n",
+            "etc/t.toml:2:20: `link.reconnect-ms-min` is 50, more than `link.reconnect-ms-max`, 10",
+        ),
+        (
+            "[gateway]\nlan = \"0.0.0.0:2000\"\n",
+            "etc/t.toml:2:7: `gateway.lan` is announced to other nodes, and 0.0.0.0 is no address \
+             that they can dial: announce a real one and put 0.0.0.0:2000 in `lan-bind`",
+        ),
+        (
+            "[[plugin]]\nfile = \"a.wasm\"\n\n[[plugin]]\nfile = \"b.wasm\"\n",
+            "etc/t.toml:4:1: two plugins for the tenant `default`: a tenant has one, give this \
+             one another `tenant`",
+        ),
+        (
+            "[[plugin]]\ncpu-ms = 5\n",
+            "etc/t.toml:1:1: a [[plugin]] needs its `file`, like file = \"chat.wasm\"",
+        ),
+        (
+            "[[plugin]]\nfile = \"a.wasm\"\nwall-ms = 100\n",
+            "etc/t.toml:3:11: `wall-ms` in [[plugin]] is 100, less than its `cpu-ms`, 500",
+        ),
+        (
+            "[[gateway.listener]]\nlisten = \"text://127.0.0.1:1\"\nstatic = \"web\"\n",
+            "etc/t.toml:3:10: `static` in [[gateway.listener]]: it works with ws:// only, this \
+             listener is text://127.0.0.1:1",
+        ),
+        (
+            "[[gateway.listener]]\nhealth-path = \"up\"\n",
+            "etc/t.toml:2:15: `health-path` in [[gateway.listener]]: `/up` is right, with a slash",
+        ),
+        (
+            "[[gateway.listener]]\n[[gateway.listener]]\nlisten = \"tcp://127.0.0.1:7272\"\n",
+            "etc/t.toml:3:10: two listeners for 127.0.0.1:7272",
+        ),
+    ] {
+        assert_eq!(refused(text), message);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_together_in_order_of_their_lines() {
+    let text = "[log]\nformat = \"yaml\"\n[link]\nhearbeat-ms = 1\n[worker]\npooling = 1\n";
+    assert_eq!(
+        refused(text),
+        "etc/t.toml:2:10: `format` in [log]: `yaml` is not one of `text`, `json`\n\
+         etc/t.toml:4:1: unknown key `hearbeat-ms` in [link], did you mean `heartbeat-ms`?\n\
+         etc/t.toml:6:11: `pooling` in [worker]: expected true or false, found a whole number"
+    );
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_place_and_without_the_line() {
+    let error = refused("secret = \"unfinished-secret\nx = 1\n");
+    assert!(error.starts_with("etc/t.toml:1:"), "{error}");
+    assert!(!error.contains("unfinished"), "{error}");
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    for (name, value, message) in [
+        (
+            "TIDEGATE_GATEWAY__LAN",
+            "here",
+            "TIDEGATE_GATEWAY__LAN: `lan` in [gateway]: `here` is not an IPv4 address with a port, \
+             like 127.0.0.1:2000",
+        ),
+        (
+            "TIDEGATE_GATEWAY__LANN",
+            "x",
+            "TIDEGATE_GATEWAY__LANN: unknown key `lann` in [gateway], did you mean `lan`?",
+        ),
+        (
+            "TIDEGATE_WORKER__POOLING",
+            "yes",
+            "TIDEGATE_WORKER__POOLING: `pooling` in [worker]: `yes` is not true or false",
+        ),
+        (
+            "TIDEGATE_GATEWAY__LISTENER__3__PATH",
+            "/",
+            "TIDEGATE_GATEWAY__LISTENER__3__PATH: there is no listener 3, the next new one is 0",
+        ),
+    ] {
+        let error = load("", &[(name, value)], Purpose::Check, &[]).expect_err(name);
+        assert_eq!(error, message);
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_the_command_line_overrides_both() {
+    let text = "[gateway]\nname = \"file\"\nshards = 1\nlan = \"127.0.0.1:1\"\n";
+    let env = [
+        ("TIDEGATE_SECRET", SECRET),
+        ("TIDEGATE_GATEWAY__SHARDS", "2"),
+        ("TIDEGATE_GATEWAY__LAN", "127.0.0.1:2"),
+        ("TIDEGATE_GATEWAY__TAGS", "a, b"),
+        ("TIDEGATE_GATEWAY__LISTENER__0__PATH", "/chat"),
+        ("TIDEGATE_PORT", "tcp://10.0.0.1:80"),
+        ("HOME", "/"),
+    ];
+    let flags = [Override::Value {
+        flag: "--lan".into(),
+        path: "gateway.lan".into(),
+        words: "127.0.0.1:3".into(),
+    }];
+    let config = load(text, &env, Purpose::Gateway, &flags).unwrap();
+    assert_eq!(&*config.gateway.name, "file");
+    assert_eq!(config.gateway.shards, 2);
+    assert_eq!(config.gateway.lan, "127.0.0.1:3".parse().unwrap());
+    assert_eq!(config.gateway.tags, ["a".into(), "b".into()]);
+    assert_eq!(config.listeners[0].path.as_deref(), Some("/chat"));
+    assert_eq!(config.secret.expose(), SECRET.as_bytes());
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() {
+    let text =
+        "[[plugin]]\nfile = \"old.wasm\"\ncpu-ms = 7\nconfig = { a = [1, 2.5, { b = true }] }\n";
+    let flags = [
+        Override::Listeners(vec!["ws://localhost:1".into(), "text://127.0.0.1:2".into()]),
+        Override::Static("web".into()),
+        Override::Plugin("new.wasm".into()),
+        Override::NoWatch,
+        Override::Set("gateway.listener.1.queue-policy=drop-old".into()),
+    ];
+    let config = load(text, &[], Purpose::Serve, &flags).unwrap();
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(&*config.listeners[0].label(), "ws://127.0.0.1:1");
+    assert_eq!(
+        config.listeners[0].static_dir.as_deref(),
+        Some(Path::new("web"))
+    );
+    assert_eq!(config.listeners[1].static_dir, None);
+    assert_eq!(config.listeners[1].queue_policy, QueuePolicy::DropOld);
+    let [plugin] = &config.plugins[..] else {
+        panic!("one plugin");
+    };
+    assert_eq!(plugin.file, Path::new("new.wasm"));
+    assert_eq!((plugin.cpu_ms, plugin.watch), (7, false));
+    let given = serde_json::to_string(&plugin.config).unwrap();
+    assert_eq!(given, r#"{"a":[1,2.5,{"b":true}]}"#);
+}
+
+#[test]
+fn relative_paths_of_the_file_start_at_its_folder() {
+    let text = "[[plugin]]\nfile = \"p/chat.wasm\"\n[worker]\ncache-dir = \"/c\"\n";
+    let config = load(text, &[], Purpose::Check, &[]).unwrap();
+    assert_eq!(config.plugins[0].file, Path::new("etc/p/chat.wasm"));
+    assert_eq!(config.worker.cache_dir, CacheDir::At("/c".into()));
+}
+
+#[test]
+fn what_a_command_cannot_do_without_is_asked_for() {
+    let no_listener = "configuration: no listener: give `--listen ws://127.0.0.1:7272` or a \
+                       [[gateway.listener]]";
+    let no_plugin = "configuration: no plugin: name a component file, like `chat.wasm`, or give a \
+                     [[plugin]]";
+    let no_secret = "configuration: no secret, which nodes need to trust each other: set \
+                     TIDEGATE_SECRET to the same text on every node, for example what `openssl \
+                     rand -hex 32` prints";
+    for (purpose, messages) in [
+        (Purpose::Serve, vec![no_listener, no_plugin]),
+        (Purpose::Gateway, vec![no_listener, no_secret]),
+        (Purpose::Worker, vec![no_plugin, no_secret]),
+        (Purpose::Register, vec![no_secret]),
+    ] {
+        let error = load("", &[], purpose, &[]).expect_err("nothing is given");
+        assert_eq!(error, messages.join("\n"), "{purpose:?}");
+    }
+    assert!(load("", &[], Purpose::Check, &[]).is_ok());
+    let text = "[[gateway.listener]]\ntenant = \"x\"\n[[plugin]]\nfile = \"a.wasm\"\n";
+    assert_eq!(
+        load(text, &[], Purpose::Serve, &[]).expect_err("x has no plugin"),
+        "etc/t.toml:2:10: the listener ws://127.0.0.1:7272 is for the tenant `x`, for which there \
+         is no plugin"
+    );
+}
+
+#[test]
+fn serve_makes_its_own_secret_unless_nodes_may_connect() {
+    let text = "[[gateway.listener]]\n[[plugin]]\nfile = \"a.wasm\"\n";
+    let config = load(text, &[], Purpose::Serve, &[]).unwrap();
+    assert!(!config.links());
+    assert_eq!(config.secret.expose().len(), 32);
+    let text = format!("{text}[register]\nlisten = \"127.0.0.1:0\"\n");
+    let error = load(&text, &[], Purpose::Serve, &[]).expect_err("nodes may connect");
+    assert!(error.contains("no secret"), "{error}");
+}
+
+#[test]
+fn the_secret_is_never_shown_and_never_taken_from_the_command_line() {
+    let config = load(
+        &format!("secret = \"{SECRET}\""),
+        &[],
+        Purpose::Register,
+        &[],
+    )
+    .unwrap();
+    assert!(!format!("{config:?}").contains(SECRET));
+    assert!(!effective_file(&config).contains(SECRET));
+    let flags = [Override::Set(format!("secret={SECRET}"))];
+    let error = load("", &[], Purpose::Check, &flags).expect_err("it is visible");
+    assert!(error.starts_with("--set: the secret is not given on the command line"));
+    assert!(!error.contains(SECRET));
+    let config = load("secret = \"short\"", &[], Purpose::Register, &[]).unwrap();
+    assert_eq!(
+        config.warnings(),
+        ["the secret has 5 bytes and can be guessed, 16 or more are right"]
+    );
+}
+
+#[test]
+fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
+    let defaults = load("", &[], Purpose::Check, &[]).unwrap();
+    let file = default_file();
+    let read = load(&file, &[], Purpose::Check, &[]).unwrap();
+    let values = |config: &Config| Config {
+        places: Places::default(),
+        ..config.clone()
+    };
+    assert_eq!(values(&read), values(&defaults));
+    let (before, after) = file.split_once("#[[gateway.listener]]").unwrap();
+    let on = format!("{before}[[gateway.listener]]{after}").replace("#[[plugin]]", "[[plugin]]");
+    let on: String = on
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+            Some(_) | None => format!("{line}\n"),
+        })
+        .collect();
+    let on = load(&on, &[], Purpose::Check, &[]).unwrap();
+    assert_eq!(on.listeners.len(), 1);
+    assert_eq!(on.plugins[0].file, Path::new("etc/chat.wasm"));
+}
+
+#[test]
+fn what_is_printed_as_effective_can_be_read_again() {
+    let text = "[gateway]\ntags = [\"a\\\"b\"]\n[[gateway.listener]]\nstatic = \"/w\"\n";
+    let config = load(text, &[], Purpose::Check, &[]).unwrap();
+    let again = load(&effective_file(&config), &[], Purpose::Check, &[]).unwrap();
+    assert_eq!(again.gateway, config.gateway);
+    assert_eq!(again.listeners, config.listeners);
+}
+
+/// With `TIDEGATE_BLESS=1` the reference is written instead of compared.
+#[test]
+fn the_reference_lists_every_key_with_its_default() {
+    const BEGIN: &str = "<!-- keys: written by the tests of host/src/config -->\n";
+    const END: &str = "<!-- end of keys -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the mark of the beginning");
+    let (_, after) = rest.split_once(END).expect("the mark of the end");
+    let wanted = format!("{before}{BEGIN}\n{}{END}{after}", reference::markdown());
+    if std::env::var_os("TIDEGATE_BLESS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        found == wanted,
+        "docs/configuration.md is out of date, `TIDEGATE_BLESS=1 cargo test` writes it"
+    );
+}
+
+#[test]
+fn files_that_are_not_there_are_told_at_the_key_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    let text = "[[gateway.listener]]\nstatic = \"web\"\n[[plugin]]\nfile = \"chat.wasm\"\n";
+    std::fs::write(&file, text).unwrap();
+    let overrides = overrides(Purpose::Check, &[]);
+    let config = Config::load(Some(&file), std::iter::empty(), &overrides).unwrap();
+    let errors = config
+        .check_files()
+        .expect_err("neither is there")
+        .to_string();
+    let (file, folder) = (file.display(), folder.path().display());
+    assert_eq!(
+        errors,
+        format!(
+            "{file}:2:10: `{folder}/web` is not a folder that can be read\n\
+             {file}:4:8: the plugin `{folder}/chat.wasm` cannot be read: No such file or directory \
+             (os error 2)"
+        )
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_the_flag() {
+    let overrides = overrides(Purpose::Check, &[]);
+    let error = Config::load(Some(Path::new("no/t.toml")), std::iter::empty(), &overrides)
+        .expect_err("it is not there");
+    assert_eq!(
+        error.to_string(),
+        "--config: `no/t.toml` cannot be read: No such file or directory (os error 2)"
+    );
+}

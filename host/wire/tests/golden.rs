@@ -1,0 +1,420 @@
+//! The bytes of every frame kind and of every variant inside, compared with `golden.txt`: a field
+//! or a variant that moves fails here.
+//!
+//! New lines may be added with `TIDEGATE_BLESS=1`. A line that would change breaks links between
+//! old and new nodes: then `hello::VERSION` must rise, see `PROTOCOL.md`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
+use tidegate_wire::event::{
+    CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
+    Transport,
+};
+use tidegate_wire::frame::{
+    Announcement, Custody, FRAME_BYTES_MAX, Forward, Frame, Load, Serving, decode, encode,
+};
+use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::membership::{Node, Role, View};
+use tidegate_wire::payload::{Carry, Payload};
+
+const CLIENT: ClientId = ClientId {
+    ip: 0x7f00_0001,
+    port: 2000,
+    connection: 0x0102_0304,
+};
+
+const EVENT: EventId = EventId {
+    gateway: Incarnation(0x1122_3344_5566_7788),
+    shard: 3,
+    sequence: 300,
+};
+
+fn text(text: &'static str) -> Message {
+    Message::Text(Bytes::from_static(text.as_bytes()).into())
+}
+
+fn binary(bytes: &'static [u8]) -> Message {
+    Message::Binary(Bytes::from_static(bytes).into())
+}
+
+fn entries() -> Vec<(tidegate_wire::Name, String)> {
+    vec![("a".into(), "1".into()), ("b".into(), "{}".into())]
+}
+
+fn node(role: Role, address: Option<&str>) -> Node {
+    Node {
+        role,
+        incarnation: Incarnation(7),
+        address: address.map(|address| address.parse().unwrap()),
+        name: "n".into(),
+        tags: vec!["x".into(), "y".into()],
+    }
+}
+
+fn delivery(kind: EventKind, session: Option<SessionSnapshot>) -> Frame {
+    Frame::Deliver(Box::new(Delivery {
+        event: EVENT,
+        attempt: 1,
+        losses: 2,
+        tenant: 4,
+        client: CLIENT,
+        session: session.map(Box::new),
+        kind,
+    }))
+}
+
+fn connect(transport: Transport, request: Option<HttpRequest>) -> Frame {
+    let peer = Box::new(Peer {
+        address: "10.0.0.1:80".parse().unwrap(),
+        transport,
+        listener: "l".into(),
+        secure: true,
+    });
+    let request = request.map(Box::new);
+    delivery(EventKind::Connect { peer, request }, None)
+}
+
+fn request() -> HttpRequest {
+    HttpRequest {
+        path: "/p".into(),
+        query: vec![("q".into(), "1".into())],
+        headers: vec![("host".into(), "h".into())],
+        cookies: vec![("c".into(), "2".into())],
+    }
+}
+
+fn closed(reason: CloseReason) -> Frame {
+    let closed = Closed {
+        reason,
+        uid: Some("u".into()),
+        groups: vec!["g".into()],
+    };
+    delivery(EventKind::Close(Box::new(closed)), None)
+}
+
+fn commit(outcome: Outcome, effects: Vec<Effect>) -> Frame {
+    Frame::Commit(Commit {
+        event: EVENT,
+        attempt: 1,
+        client: CLIENT,
+        outcome,
+        effects,
+    })
+}
+
+fn send(to: Recipients) -> Effect {
+    Effect::Send {
+        to,
+        message: text("hi"),
+        except: vec![CLIENT],
+    }
+}
+
+fn session(change: SessionChange) -> Effect {
+    Effect::Session {
+        client: CLIENT,
+        change,
+    }
+}
+
+fn frames() -> Vec<(&'static str, Frame)> {
+    let snapshot = || SessionSnapshot {
+        version: 5,
+        entries: entries(),
+    };
+    vec![
+        ("heartbeat", Frame::Heartbeat),
+        (
+            "announce",
+            Frame::Announce(Announcement {
+                serving: vec![Serving {
+                    tenant: "t".into(),
+                    version: "v".into(),
+                }],
+                window_events: 4096,
+                window_bytes: 1 << 25,
+            }),
+        ),
+        (
+            "load",
+            Frame::Load(Load {
+                clients: 9,
+                queued_bytes: 1000,
+            }),
+        ),
+        (
+            "deliver-text-session",
+            delivery(EventKind::Message(text("hello")), Some(snapshot())),
+        ),
+        (
+            "deliver-binary",
+            delivery(EventKind::Message(binary(&[0, 255])), None),
+        ),
+        (
+            "custody",
+            Frame::Custody(vec![Custody {
+                tenant: 1,
+                client: CLIENT,
+                uid: Some("u".into()),
+                groups: vec!["g".into()],
+                session: snapshot(),
+            }]),
+        ),
+        ("release", Frame::Release(vec![CLIENT])),
+        ("drain", Frame::Drain),
+        ("drained", Frame::Drained),
+        (
+            "forward",
+            Frame::Forward(Forward {
+                shard: 2,
+                sequence: 8,
+                tenant: "t".into(),
+                effects: vec![
+                    send(Recipients::Everyone),
+                    Effect::UnbindUid { client: CLIENT },
+                ],
+            }),
+        ),
+        (
+            "forward-ack",
+            Frame::ForwardAck {
+                shard: 2,
+                sequence: 8,
+            },
+        ),
+        (
+            "adopt",
+            Frame::Adopt {
+                sequence: 6,
+                tenant: "t".into(),
+                effects: vec![send(Recipients::Everyone)],
+            },
+        ),
+        ("adopted", Frame::Adopted { sequence: 6 }),
+        (
+            "join",
+            Frame::Join {
+                node: node(Role::Gateway, Some("10.0.0.7:2000")),
+                lease_ms: 10_000,
+            },
+        ),
+        ("leave", Frame::Leave),
+        (
+            "view",
+            Frame::View(View {
+                settled: true,
+                nodes: vec![node(Role::Worker, None), node(Role::Register, None)],
+            }),
+        ),
+    ]
+}
+
+fn variants() -> Vec<(String, Frame)> {
+    let mut out = Vec::new();
+    let mut add = |name: String, frame| out.push((name, frame));
+    for transport in [
+        Transport::WebSocket,
+        Transport::Tcp,
+        Transport::TextLines,
+        Transport::LengthPrefixed,
+    ] {
+        let with_request = transport == Transport::WebSocket;
+        let frame = connect(transport, with_request.then(request));
+        add(format!("connect {transport:?}"), frame);
+    }
+    for reason in [
+        CloseReason::Client,
+        CloseReason::Server,
+        CloseReason::Idle,
+        CloseReason::Slow,
+        CloseReason::Protocol,
+        CloseReason::GoingAway,
+        CloseReason::GatewayLost,
+    ] {
+        add(format!("close {reason:?}"), closed(reason));
+    }
+    for outcome in [
+        Outcome::Done,
+        Outcome::Failed,
+        Outcome::DeadLettered,
+        Outcome::Returned,
+    ] {
+        add(format!("commit {outcome:?}"), commit(outcome, vec![]));
+    }
+    for (at, effect) in effects().into_iter().enumerate() {
+        let frame = commit(Outcome::Done, vec![effect]);
+        add(format!("effect {at:02}"), frame);
+    }
+    for (at, refusal) in refusals().into_iter().enumerate() {
+        add(format!("goodbye {at}"), Frame::Goodbye(refusal));
+    }
+    out
+}
+
+fn effects() -> Vec<Effect> {
+    let (client, uid, group) = (CLIENT, "u".into(), "g".into());
+    let (key, value) = ("k".into(), "1".to_owned());
+    vec![
+        send(Recipients::Client(CLIENT)),
+        send(Recipients::Clients(vec![CLIENT, CLIENT])),
+        send(Recipients::Uids(vec!["u".into()])),
+        send(Recipients::Groups(vec!["g".into(), "h".into()])),
+        send(Recipients::Everyone),
+        Effect::SendRaw {
+            to: Recipients::Everyone,
+            bytes: Payload::from(vec![1, 2, 3]),
+            except: vec![],
+        },
+        Effect::Close {
+            client,
+            farewell: Some(binary(&[9])),
+        },
+        Effect::Close {
+            client,
+            farewell: None,
+        },
+        Effect::CloseUid {
+            uid: "u".into(),
+            farewell: Some(text("bye")),
+        },
+        Effect::Destroy { client },
+        Effect::BindUid { client, uid },
+        Effect::UnbindUid { client },
+        Effect::JoinGroup { client, group },
+        Effect::LeaveGroup {
+            client,
+            group: "g".into(),
+        },
+        Effect::Ungroup { group: "g".into() },
+        session(SessionChange::Set { key, value }),
+        session(SessionChange::Merge {
+            key: "k".into(),
+            value: "{}".into(),
+        }),
+        session(SessionChange::Remove { key: "k".into() }),
+        session(SessionChange::Replace(entries())),
+        session(SessionChange::Clear),
+    ]
+}
+
+fn refusals() -> Vec<Refusal> {
+    vec![
+        Refusal::WrongSecret,
+        Refusal::WrongVersion { theirs: 2, ours: 1 },
+        Refusal::WrongRole("worker".into()),
+        Refusal::AddressTaken("10.0.0.7:2000".into()),
+        Refusal::Lost,
+        Refusal::Full(64),
+    ]
+}
+
+/// The bytes in hex, after a check that they decode to the same value.
+fn hex<T: Serialize + DeserializeOwned + Carry + PartialEq + Debug>(value: &T) -> String {
+    let mut bytes = BytesMut::new();
+    encode(value, &mut bytes).unwrap();
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
+    let back = decode::<T>(&mut bytes, FRAME_BYTES_MAX).unwrap();
+    assert_eq!(back.as_ref(), Some(value));
+    assert!(bytes.is_empty());
+    hex
+}
+
+fn cases() -> Vec<(String, String)> {
+    let mut cases: Vec<(String, String)> = frames()
+        .iter()
+        .map(|(name, frame)| ((*name).to_owned(), hex(frame)))
+        .collect();
+    cases.extend(
+        variants()
+            .iter()
+            .map(|(name, frame)| (name.clone(), hex(frame))),
+    );
+    let hello = Hello {
+        magic: MAGIC,
+        version: VERSION,
+        node: node(Role::Worker, None),
+        nonce: [0xab; 32],
+    };
+    cases.push(("hello".to_owned(), hex(&hello)));
+    cases.push(("proof".to_owned(), hex(&Proof::Mac([0xcd; 32]))));
+    let refused = Proof::Refused(Refusal::WrongSecret);
+    cases.push(("proof refused".to_owned(), hex(&refused)));
+    cases
+}
+
+#[test]
+fn bytes_of_every_frame_stay_as_they_are() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    let cases = cases();
+    if std::env::var_os("TIDEGATE_BLESS").is_some() {
+        let lines = cases.iter().fold(String::new(), |mut lines, (name, hex)| {
+            writeln!(lines, "{name}: {hex}").unwrap();
+            lines
+        });
+        std::fs::write(&path, lines).unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let golden: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    for (name, hex) in &cases {
+        let known = golden.get(name.as_str()).copied();
+        assert_eq!(known, Some(hex.as_str()), "{name}");
+    }
+    assert_eq!(golden.len(), cases.len(), "golden.txt has other lines");
+}
+
+/// Has no `_`, so that a new kind does not compile before somebody comes here.
+fn place(frame: &Frame) -> usize {
+    match frame {
+        Frame::Heartbeat => 0,
+        Frame::Goodbye(_) => 1,
+        Frame::Announce(_) => 2,
+        Frame::Load(_) => 3,
+        Frame::Deliver(_) => 4,
+        Frame::Commit(_) => 5,
+        Frame::Custody(_) => 6,
+        Frame::Release(_) => 7,
+        Frame::Drain => 8,
+        Frame::Drained => 9,
+        Frame::Forward(_) => 10,
+        Frame::ForwardAck { .. } => 11,
+        Frame::Adopt { .. } => 12,
+        Frame::Adopted { .. } => 13,
+        Frame::Join { .. } => 14,
+        Frame::Leave => 15,
+        Frame::View(_) => 16,
+    }
+}
+
+#[test]
+fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
+    let mut seen = [false; 17];
+    let all = frames().into_iter().map(|(_, frame)| frame);
+    for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
+        let mut bytes = BytesMut::new();
+        encode(&frame, &mut bytes).unwrap();
+        let place = place(&frame);
+        assert_eq!(usize::from(bytes[8]), place, "{frame:?}");
+        seen[place] = true;
+    }
+    assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+}

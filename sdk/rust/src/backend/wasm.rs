@@ -1,0 +1,161 @@
+//! Calls of the host: values of this crate in, values of the contract out.
+
+use crate::bindings::tidegate::plugin::gateway::{self, MessageParam, Recipients};
+use crate::bindings::tidegate::plugin::{session, types, worker};
+use crate::bindings::wasi::config::store;
+use crate::bindings::wasi::logging::logging;
+use crate::client::Client;
+use crate::error::Refused;
+use crate::gateway::To;
+use crate::log::Level;
+use crate::message::Outgoing;
+
+type Result<T = ()> = std::result::Result<T, Refused>;
+
+pub(crate) use worker::{attempt, event_id, instance, plugin_version, tags, tenant, worker_name};
+
+pub(crate) fn send(to: To<'_>, message: &Outgoing<'_>, except: &[Client]) -> Result {
+    let message = lower(message);
+    let except = ids(except);
+    let sent = match to {
+        // The call without lists; a client that is its own exception gets nothing either way.
+        To::Client(client) if except.is_empty() => {
+            gateway::send_to_client(client.as_str(), message)
+        }
+        To::Client(client) => gateway::send_to_clients(&[client.as_str()], message, &except),
+        To::Clients(clients) => gateway::send_to_clients(&ids(clients), message, &except),
+        To::Uid(uid) => gateway::send_to_uids(&[uid], message, &except),
+        To::Uids(uids) => gateway::send_to_uids(uids, message, &except),
+        To::Group(group) => gateway::send_to_groups(&[group], message, &except),
+        To::Groups(groups) => gateway::send_to_groups(groups, message, &except),
+        To::All => gateway::send_to_all(message, &except),
+    };
+    lift(sent)
+}
+
+pub(crate) fn send_raw(to: To<'_>, bytes: &[u8], except: &[Client]) -> Result {
+    let except = ids(except);
+    let send = |to| lift(gateway::send_raw(to, bytes, &except));
+    match to {
+        To::Client(client) => send(Recipients::Clients(&[client.as_str()])),
+        To::Clients(clients) => send(Recipients::Clients(&ids(clients))),
+        To::Uid(uid) => send(Recipients::Uids(&[uid])),
+        To::Uids(uids) => send(Recipients::Uids(uids)),
+        To::Group(group) => send(Recipients::Groups(&[group])),
+        To::Groups(groups) => send(Recipients::Groups(groups)),
+        To::All => send(Recipients::Everyone),
+    }
+}
+
+pub(crate) fn close_client(client: &Client, farewell: Option<&Outgoing<'_>>) -> Result {
+    lift(gateway::close_client(client.as_str(), farewell.map(lower)))
+}
+
+pub(crate) fn close_uid(uid: &str, farewell: Option<&Outgoing<'_>>) -> Result {
+    lift(gateway::close_uid(uid, farewell.map(lower)))
+}
+
+pub(crate) fn destroy_client(client: &Client) -> Result {
+    lift(gateway::destroy_client(client.as_str()))
+}
+
+pub(crate) fn bind_uid(client: &Client, uid: &str) -> Result {
+    lift(gateway::bind_uid(client.as_str(), uid))
+}
+
+pub(crate) fn unbind_uid(client: &Client) -> Result {
+    lift(gateway::unbind_uid(client.as_str()))
+}
+
+pub(crate) fn join_group(client: &Client, group: &str) -> Result {
+    lift(gateway::join_group(client.as_str(), group))
+}
+
+pub(crate) fn leave_group(client: &Client, group: &str) -> Result {
+    lift(gateway::leave_group(client.as_str(), group))
+}
+
+pub(crate) fn ungroup(group: &str) -> Result {
+    lift(gateway::ungroup(group))
+}
+
+pub(crate) fn set_session(client: &Client, entries: &[(&str, &str)]) -> Result {
+    lift(gateway::set_session(client.as_str(), entries))
+}
+
+pub(crate) fn update_session(client: &Client, entries: &[(&str, &str)], deep: bool) -> Result {
+    lift(gateway::update_session(client.as_str(), entries, deep))
+}
+
+pub(crate) fn delete_session(client: &Client) -> Result {
+    lift(gateway::delete_session(client.as_str()))
+}
+
+pub(crate) fn session_get(key: &str) -> Result<Option<String>> {
+    lift(session::get(key))
+}
+
+pub(crate) fn session_set(key: &str, json: &str) -> Result {
+    lift(session::set(key, json))
+}
+
+pub(crate) fn session_remove(key: &str) -> Result {
+    lift(session::remove(key))
+}
+
+pub(crate) fn session_entries() -> Result<Vec<(String, String)>> {
+    lift(session::entries())
+}
+
+pub(crate) fn session_clear() -> Result {
+    lift(session::clear())
+}
+
+pub(crate) fn config_get(key: &str) -> Result<Option<String>> {
+    store::get(key).map_err(config_error)
+}
+
+pub(crate) fn config_entries() -> Result<Vec<(String, String)>> {
+    store::get_all().map_err(config_error)
+}
+
+pub(crate) fn log(level: Level, context: &str, message: &str) {
+    let level = match level {
+        Level::Trace => logging::Level::Trace,
+        Level::Debug => logging::Level::Debug,
+        Level::Info => logging::Level::Info,
+        Level::Warn => logging::Level::Warn,
+        Level::Error => logging::Level::Error,
+        Level::Critical => logging::Level::Critical,
+    };
+    logging::log(level, context, message);
+}
+
+fn ids(clients: &[Client]) -> Vec<&str> {
+    clients.iter().map(Client::as_str).collect()
+}
+
+fn lower<'a>(message: &'a Outgoing<'_>) -> MessageParam<'a> {
+    match message {
+        Outgoing::Text(text) => MessageParam::Text(text),
+        Outgoing::Binary(bytes) => MessageParam::Binary(bytes),
+    }
+}
+
+fn lift<T>(result: std::result::Result<T, types::Error>) -> Result<T> {
+    result.map_err(|error| match error {
+        types::Error::InvalidArgument(text) => Refused::InvalidArgument(text),
+        types::Error::Offline => Refused::Offline,
+        types::Error::Timeout => Refused::Timeout,
+        types::Error::QuotaExceeded(text) => Refused::QuotaExceeded(text),
+        types::Error::NotPermitted(text) => Refused::NotPermitted(text),
+        types::Error::Conflict => Refused::Conflict,
+        types::Error::Other(text) => Refused::Other(text),
+    })
+}
+
+fn config_error(error: store::Error) -> Refused {
+    match error {
+        store::Error::Upstream(text) | store::Error::Io(text) => Refused::Other(text),
+    }
+}

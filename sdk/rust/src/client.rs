@@ -1,0 +1,220 @@
+//! One client connection and what can be done to it. A `Client` is a name, not a handle: it is
+//! `Copy`, may be kept, stored in a session and compared, and names nobody once the client closed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::Result;
+use crate::gateway::{self, Sending};
+use crate::message::Outgoing;
+use crate::session;
+
+/// Length of a client id: hex digits of the gateway's address, its port and the connection.
+const ID_BYTES: usize = 20;
+
+/// One client connection, cluster-wide. Prints as 20 lower-case hex digits.
+///
+/// Everything here is an effect: it is checked at once, and takes effect when the callback
+/// returns ok, or not at all.
+///
+/// ```
+/// use tidegate_sdk::prelude::*;
+/// use tidegate_sdk::testing::Gateway;
+///
+/// #[derive(Default)]
+/// struct Greeter;
+///
+/// #[tidegate_sdk::handler]
+/// impl Handler for Greeter {
+///     fn on_connect(&mut self, client: Client, _: Peer, _: Option<HttpRequest>) -> Result {
+///         client.join("lobby")?;
+///         client.send("welcome")
+///     }
+/// }
+///
+/// # fn main() -> Result {
+/// let mut gateway = Gateway::<Greeter>::start()?;
+/// let client = gateway.connect()?;
+/// assert_eq!(gateway.received(client), [Message::from("welcome")]);
+/// assert_eq!(gateway.groups(client), ["lobby"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client([u8; ID_BYTES]);
+
+/// A text that is not a client id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdError(String);
+
+impl Client {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only hex digits ever get in, so the fallback is never taken.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Sends a message: a `&str` or `String` goes as text, bytes go as binary, and a
+    /// [`Message`](crate::Message) in its own kind.
+    pub fn send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result {
+        gateway::to_client(self).send(message)
+    }
+
+    /// Sends a value as JSON text.
+    pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result {
+        gateway::to_client(self).send_json(value)
+    }
+
+    /// A send to this client, for what `send` has no argument for.
+    #[must_use]
+    pub fn to(&self) -> Sending<'static> {
+        gateway::to_client(self)
+    }
+
+    /// Flushes what is queued, then closes the client.
+    pub fn close(&self) -> Result {
+        gateway::close_client(self, None)
+    }
+
+    /// Sends a last message, flushes what is queued, then closes the client.
+    pub fn close_with<'a>(&self, farewell: impl Into<Outgoing<'a>>) -> Result {
+        gateway::close_client(self, Some(farewell.into()))
+    }
+
+    /// Closes the client at once and drops what is queued.
+    pub fn destroy(&self) -> Result {
+        gateway::destroy_client(self)
+    }
+
+    /// Gives the client this uid; replaces an earlier one. Many clients may share one.
+    pub fn bind_uid(&self, uid: &str) -> Result {
+        gateway::bind_uid(self, uid)
+    }
+
+    /// Takes the client's uid away, if it has one.
+    pub fn unbind_uid(&self) -> Result {
+        gateway::unbind_uid(self)
+    }
+
+    /// Adds the client to a group; once is enough.
+    pub fn join(&self, group: &str) -> Result {
+        gateway::join_group(self, group)
+    }
+
+    /// Takes the client out of a group, if it is in it.
+    pub fn leave(&self, group: &str) -> Result {
+        gateway::leave_group(self, group)
+    }
+
+    /// Replaces the client's whole session by the fields of `value`. For the client whose event
+    /// is being handled, [`session`](crate::session) is the better way: it changes key by key.
+    pub fn set_session<T: Serialize + ?Sized>(&self, value: &T) -> Result {
+        let entries = session::to_entries(value)?;
+        gateway::set_session(self, &session::borrow(&entries))
+    }
+
+    /// Sets one session key per field of `value` and leaves the other keys.
+    pub fn update_session<T: Serialize + ?Sized>(&self, value: &T) -> Result {
+        let entries = session::to_entries(value)?;
+        gateway::update_session(self, &session::borrow(&entries), false)
+    }
+
+    /// Like [`update_session`](Self::update_session), but JSON objects are merged key by key.
+    pub fn merge_session<T: Serialize + ?Sized>(&self, value: &T) -> Result {
+        let entries = session::to_entries(value)?;
+        gateway::update_session(self, &session::borrow(&entries), true)
+    }
+
+    /// Removes every key of the client's session.
+    pub fn delete_session(&self) -> Result {
+        gateway::delete_session(self)
+    }
+}
+
+impl FromStr for Client {
+    type Err = ClientIdError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ClientIdError> {
+        let lower_hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+        <[u8; ID_BYTES]>::try_from(text.as_bytes())
+            .ok()
+            .filter(|id| id.iter().all(lower_hex))
+            .map(Self)
+            .ok_or_else(|| ClientIdError(text.chars().take(40).collect()))
+    }
+}
+
+impl fmt::Display for ClientIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not a client id: 20 lower-case hex digits are expected",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for ClientIdError {}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl AsRef<str> for Client {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Serialize for Client {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_twenty_lower_case_hex_digits_name_a_client() {
+        let text = "7f0000010bb80000002a";
+        let client: Client = text.parse().unwrap();
+        assert_eq!(client.to_string(), text);
+        for wrong in [
+            "",
+            "7f00",
+            "7F0000010bb80000002a",
+            "7f0000010bb80000002g",
+            "é".repeat(10).as_str(),
+        ] {
+            assert!(wrong.parse::<Client>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_survives_json() {
+        let client: Client = "7f0000010bb80000002a".parse().unwrap();
+        let json = serde_json::to_string(&client).unwrap();
+        assert_eq!(serde_json::from_str::<Client>(&json).unwrap(), client);
+    }
+}

@@ -1,0 +1,133 @@
+//! From the component's exports to the author's type. Public only for the expansion of the
+//! attribute.
+
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
+use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::tidegate::plugin::types;
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
+use crate::handler::Handler;
+use crate::message::Message;
+
+/// Where the one value of a plugin lives in its instance.
+pub type Slot<H> = RefCell<Option<H>>;
+
+/// A handler with a place to live in; implemented by the attribute.
+pub trait Plugin: Handler {
+    /// The place.
+    fn slot() -> &'static LocalKey<Slot<Self>>;
+}
+
+impl<H: Plugin> worker_events::Guest for H {
+    fn on_start(config: String) -> Result<(), String> {
+        let handler = Config::from_json(&config).and_then(|config| H::on_start(&config));
+        let handler = handler.map_err(text)?;
+        H::slot().with(|slot| slot.replace(Some(handler)));
+        Ok(())
+    }
+
+    fn on_stop() {
+        let handler = H::slot().with(RefCell::take);
+        if let Some(mut handler) = handler {
+            handler.on_stop();
+        }
+    }
+}
+
+impl<H: Plugin> client_events::Guest for H {
+    fn on_connect(
+        client: String,
+        peer: types::Peer,
+        request: Option<types::HttpRequest>,
+    ) -> Result<(), String> {
+        run::<H>(&client, |handler, client| {
+            handler.on_connect(client, peer.into(), request.map(Into::into))
+        })
+    }
+
+    fn on_message(client: String, message: types::MessageResult) -> Result<(), String> {
+        run::<H>(&client, |handler, client| {
+            handler.on_message(client, message.into())
+        })
+    }
+
+    fn on_close(client: String, closed: client_events::Closed) -> Result<(), String> {
+        run::<H>(&client, |handler, client| {
+            handler.on_close(client, closed.into())
+        })
+    }
+}
+
+fn run<H: Plugin>(
+    client: &str,
+    callback: impl FnOnce(&mut H, Client) -> crate::Result,
+) -> Result<(), String> {
+    let client = client.parse().map_err(|error| text(Error::from(error)))?;
+    H::slot().with(|slot| match slot.borrow_mut().as_mut() {
+        Some(handler) => callback(handler, client).map_err(text),
+        None => Err("an event came before on-start".to_owned()),
+    })
+}
+
+fn text(error: Error) -> String {
+    error.to_string()
+}
+
+impl From<types::MessageResult> for Message {
+    fn from(message: types::MessageResult) -> Self {
+        match message {
+            types::MessageResult::Text(text) => Self::Text(text),
+            types::MessageResult::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+impl From<types::Peer> for Peer {
+    fn from(peer: types::Peer) -> Self {
+        Self {
+            address: peer.address,
+            transport: match peer.transport {
+                types::Transport::WebSocket => Transport::WebSocket,
+                types::Transport::Tcp => Transport::Tcp,
+                types::Transport::TextLines => Transport::TextLines,
+                types::Transport::LengthPrefixed => Transport::LengthPrefixed,
+            },
+            listener: peer.listener,
+            secure: peer.secure,
+        }
+    }
+}
+
+impl From<types::HttpRequest> for HttpRequest {
+    fn from(request: types::HttpRequest) -> Self {
+        Self {
+            path: request.path,
+            query: request.query,
+            headers: request.headers,
+            cookies: request.cookies,
+        }
+    }
+}
+
+impl From<client_events::Closed> for Closed {
+    fn from(closed: client_events::Closed) -> Self {
+        let reason = match closed.reason {
+            types::CloseReason::Client => CloseReason::Client,
+            types::CloseReason::Server => CloseReason::Server,
+            types::CloseReason::Idle => CloseReason::Idle,
+            types::CloseReason::Slow => CloseReason::Slow,
+            types::CloseReason::Protocol => CloseReason::Protocol,
+            types::CloseReason::GoingAway => CloseReason::GoingAway,
+            types::CloseReason::GatewayLost => CloseReason::GatewayLost,
+        };
+        Self {
+            reason,
+            uid: closed.uid,
+            groups: closed.groups,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The callbacks of a plugin. Every one has a default that does nothing, so an author writes
+//! only those that the plugin wants.
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::Result;
+use crate::event::{Closed, HttpRequest, Peer};
+use crate::message::Message;
+
+/// A plugin: one type, exported with [`#[tidegate_sdk::handler]`](macro@crate::handler).
+///
+/// One value of the type lives in each instance and sees that instance's events one at a time.
+/// What must survive an instance belongs in the [session](crate::session): a trap costs the
+/// instance with its memory. An error drops everything that the callback asked for; the text
+/// goes to the log. An event may be run again after a loss, but its effects happen once.
+///
+/// ```
+/// use tidegate_sdk::prelude::*;
+/// use tidegate_sdk::testing::Gateway;
+///
+/// struct Greeter {
+///     greeting: String,
+/// }
+///
+/// #[tidegate_sdk::handler]
+/// impl Handler for Greeter {
+///     fn on_start(config: &Config) -> Result<Self> {
+///         let greeting = config.get("greeting")?.unwrap_or_else(|| "welcome".to_owned());
+///         Ok(Self { greeting })
+///     }
+///
+///     fn on_connect(&mut self, client: Client, peer: Peer, _: Option<HttpRequest>) -> Result {
+///         log::info!("{client} came from {}", peer.address);
+///         client.send(&self.greeting)
+///     }
+///
+///     fn on_message(&mut self, client: Client, message: Message) -> Result {
+///         match message.text()? {
+///             "bye" => client.close_with("see you"),
+///             other => bail!("unknown command {other:?}, `bye` is expected"),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result {
+/// let mut gateway = Gateway::<Greeter>::start_with(r#"{"greeting":"ahoy"}"#)?;
+/// let client = gateway.connect()?;
+/// assert!(gateway.send(client, "what").is_err());
+/// gateway.send(client, "bye")?;
+/// assert_eq!(gateway.received(client), [Message::from("ahoy"), Message::from("see you")]);
+/// assert!(!gateway.is_connected(client));
+/// # Ok(())
+/// # }
+/// ```
+pub trait Handler: Sized + 'static {
+    /// Before the first event of an instance. An error refuses this version of the plugin: the
+    /// one before it goes on serving. Effects are not permitted here, since no client is asking.
+    ///
+    /// If you leave it out, the attribute makes one that returns `Self::default()`.
+    fn on_start(config: &Config) -> Result<Self>;
+
+    /// The client is there and may be sent to. `request` is given for a WebSocket, whose upgrade
+    /// is done.
+    fn on_connect(&mut self, client: Client, peer: Peer, request: Option<HttpRequest>) -> Result {
+        let _ = (client, peer, request);
+        Ok(())
+    }
+
+    /// The client sent a message.
+    fn on_message(&mut self, client: Client, message: Message) -> Result {
+        let _ = (client, message);
+        Ok(())
+    }
+
+    /// Exactly once for every `on_connect`. The last session can be read, but no longer changed.
+    fn on_close(&mut self, client: Client, closed: Closed) -> Result {
+        let _ = (client, closed);
+        Ok(())
+    }
+
+    /// After the last event, before the instance is dropped. Not called after a trap. Effects are
+    /// not permitted.
+    fn on_stop(&mut self) {}
+}

@@ -1,0 +1,140 @@
+//! What a handler asked for, kept until its callback returns; and how a session changes.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::gateway::To;
+use crate::message::Message;
+
+/// Keys and JSON texts.
+pub(crate) type Entries = BTreeMap<String, String>;
+
+/// Whom a send is for.
+#[derive(Debug)]
+pub(crate) enum Recipients {
+    Clients(Vec<Client>),
+    Uids(Vec<String>),
+    Groups(Vec<String>),
+    All,
+}
+
+impl From<To<'_>> for Recipients {
+    fn from(to: To<'_>) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        match to {
+            To::Client(client) => Self::Clients(vec![client]),
+            To::Clients(clients) => Self::Clients(clients.to_vec()),
+            To::Uid(uid) => Self::Uids(owned(&[uid])),
+            To::Uids(uids) => Self::Uids(owned(uids)),
+            To::Group(group) => Self::Groups(owned(&[group])),
+            To::Groups(groups) => Self::Groups(owned(groups)),
+            To::All => Self::All,
+        }
+    }
+}
+
+/// What a send carries.
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    Message(Message),
+    Raw(Vec<u8>),
+}
+
+/// One effect.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Send {
+        to: Recipients,
+        parcel: Parcel,
+        except: Vec<Client>,
+    },
+    Close {
+        client: Client,
+        farewell: Option<Message>,
+    },
+    CloseUid {
+        uid: String,
+        farewell: Option<Message>,
+    },
+    Destroy {
+        client: Client,
+    },
+    BindUid {
+        client: Client,
+        uid: String,
+    },
+    UnbindUid {
+        client: Client,
+    },
+    Join {
+        client: Client,
+        group: String,
+    },
+    Leave {
+        client: Client,
+        group: String,
+    },
+    Ungroup {
+        group: String,
+    },
+    Session {
+        client: Client,
+        change: Change,
+    },
+}
+
+/// A change of one client's session.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Set(String, String),
+    Merge(String, String),
+    Remove(String),
+    Replace(Entries),
+    Clear,
+}
+
+impl Change {
+    /// Applies the change.
+    pub(crate) fn apply(&self, session: &mut Entries) {
+        match self {
+            Self::Set(key, json) => {
+                session.insert(key.clone(), json.clone());
+            }
+            Self::Merge(key, json) => {
+                let merged = session
+                    .get(key)
+                    .map_or_else(|| json.clone(), |old| merge(old, json));
+                session.insert(key.clone(), merged);
+            }
+            Self::Remove(key) => {
+                session.remove(key);
+            }
+            Self::Replace(entries) => session.clone_from(entries),
+            Self::Clear => session.clear(),
+        }
+    }
+}
+
+fn merge(old: &str, new: &str) -> String {
+    match (serde_json::from_str(old), serde_json::from_str(new)) {
+        (Ok(mut old), Ok(new)) => {
+            merge_values(&mut old, new);
+            old.to_string()
+        }
+        _ => new.to_owned(),
+    }
+}
+
+/// Objects are merged key by key, in depth; anything else is replaced.
+fn merge_values(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                merge_values(old.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
