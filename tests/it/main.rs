@@ -6,6 +6,7 @@ mod bad_plugins;
 mod behaviour;
 mod check;
 mod closing;
+mod contract;
 mod deploy;
 mod handshake;
 mod heartbeats;
