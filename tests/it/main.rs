@@ -18,4 +18,5 @@ mod order;
 mod sessions;
 mod slow;
 mod third_party;
+mod tidy;
 mod watcher;
