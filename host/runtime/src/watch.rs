@@ -174,6 +174,10 @@ impl Follower {
             }
             stamp = now;
         }
+        if self.seen.as_ref() != Some(&stamp) {
+            // Written anew, if only with the same bytes: worth another try.
+            self.refused = None;
+        }
         self.seen = Some(stamp.clone());
         self.cut_short = None;
         if let Err(error) = self.reload().await {
@@ -189,7 +193,10 @@ impl Follower {
     async fn reload(&mut self) -> Result<(), (Option<Name>, PluginError)> {
         let started = Instant::now();
         let bytes = read_file(&self.path).await.map_err(|error| (None, error))?;
-        let version = version_of(&bytes);
+        let hash = tokio::task::spawn_blocking(move || (version_of(&bytes), bytes));
+        let Ok((version, bytes)) = hash.await else {
+            return Ok(());
+        };
         let old = self.deployment.version().borrow().clone();
         if version == old || self.refused.as_ref() == Some(&version) {
             return Ok(());

@@ -111,9 +111,12 @@ async fn a_session_is_read_back_at_once_and_committed_key_by_key() {
     let changes: Vec<_> = commit
         .effects
         .iter()
-        .filter_map(|effect| match effect {
-            Effect::Session { change, .. } => Some(change.clone()),
-            _ => None,
+        .filter_map(|effect| {
+            if let Effect::Session { change, .. } = effect {
+                Some(change.clone())
+            } else {
+                None
+            }
         })
         .collect();
     assert!(matches!(

@@ -250,13 +250,17 @@ pub(crate) fn said(commit: &Commit) -> Vec<String> {
     commit
         .effects
         .iter()
-        .filter_map(|effect| match effect {
-            Effect::Send {
+        .filter_map(|effect| {
+            if let Effect::Send {
                 to: Recipients::Client(_) | Recipients::Everyone,
                 message,
                 ..
-            } => Some(String::from_utf8(message.payload().to_vec()).unwrap()),
-            _ => None,
+            } = effect
+            {
+                Some(String::from_utf8(message.payload().to_vec()).unwrap())
+            } else {
+                None
+            }
         })
         .collect()
 }

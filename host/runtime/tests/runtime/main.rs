@@ -15,4 +15,5 @@ mod effects;
 mod harness;
 mod limits;
 mod reload;
+mod speed;
 mod swap;
