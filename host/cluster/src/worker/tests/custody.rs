@@ -5,9 +5,7 @@ use tidegate_wire::effect::{Effect, Outcome, Recipients};
 use tidegate_wire::event::{CloseReason, Closed};
 use tidegate_wire::frame::Frame;
 
-use super::script::{
-    Gateway, GatewayLink, LEASE, Rig, nobody, set, soon, text, with_session,
-};
+use super::script::{Gateway, GatewayLink, LEASE, Rig, nobody, set, soon, text, with_session};
 
 fn farewell() -> Effect {
     Effect::Send {
