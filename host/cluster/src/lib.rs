@@ -7,3 +7,5 @@ pub mod link;
 pub mod membership;
 pub mod net;
 pub mod register;
+
+pub mod worker;

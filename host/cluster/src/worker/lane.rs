@@ -2,9 +2,10 @@
 //! would need.
 //!
 //! Guarantees: an event is committed at most once, and only while the link that it came over
-//! lives; a commit that is done changes the mirror before the next event can start; once one event
-//! is given back, all that were under way behind it are given back too, so that their order holds.
-//! Nothing here waits: the lock is held for a few lines and a commit only queues a frame.
+//! lives; a commit that is done changes the mirror before the next event can start; giving one
+//! event back gives back all that the home has sent behind it, so that their order holds: what
+//! they do is void until the home sends again, with a snapshot. Nothing here waits: the lock is
+//! held for a few lines and a commit only queues a frame.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,8 +47,10 @@ struct State {
     uid: Option<Name>,
     groups: BTreeSet<Name>,
     under_way: VecDeque<UnderWay>,
-    /// An event was given back, so those behind it must be too.
+    /// An event was given back: what the home sent before it knew is void.
     returning: bool,
+    /// This worker tells the close if the home is lost.
+    custodian: bool,
     /// The home gave the lane to another worker.
     released: bool,
     /// The close was committed: nothing follows.
@@ -63,10 +66,13 @@ struct State {
 #[derive(Debug)]
 struct UnderWay {
     event: EventId,
+    attempt: u8,
     bytes: u64,
     close: bool,
     /// Made here, not delivered by the home.
     told_here: bool,
+    /// The home has it back, or will have.
+    void: bool,
 }
 
 /// What remains to be done for a client of a lost gateway.
@@ -140,60 +146,91 @@ impl Lane {
     /// task should forget the lane.
     fn settle(&self, commit: &mut Commit) -> Option<(Way, bool)> {
         let mut state = self.state();
+        let committed = (commit.event, commit.attempt);
         let index = state
             .under_way
             .iter()
-            .position(|under_way| under_way.event == commit.event)?;
+            .position(|under_way| (under_way.event, under_way.attempt) == committed)?;
         let event = state.under_way.remove(index)?;
-        let returned = commit.outcome == Outcome::Returned || (state.returning && !state.lost);
-        if returned {
-            commit.outcome = Outcome::Returned;
-            state.returning = !state.under_way.is_empty();
+        // A close is rare, so it may ask the link's queue, which knows of an end first.
+        let ended = self.home.has_ended() || (event.close && self.home.is_closed());
+        let way = if event.void {
+            Way::Drop
+        } else {
+            self.end(&mut state, &event, commit, ended)
+        };
+        Some((way, !ended && state.is_forgettable()))
+    }
+
+    fn end(&self, state: &mut State, event: &UnderWay, commit: &mut Commit, ended: bool) -> Way {
+        if !event.told_here {
+            self.home.leave(event.bytes);
+        }
+        let returned = commit.outcome == Outcome::Returned;
+        if returned && !event.told_here {
+            state.returning = true;
+            self.void(state);
         }
         if commit.outcome != Outcome::Done {
             commit.effects.clear();
         }
-        // A close is rare, so it may ask the link's queue, which knows of an end first.
-        let ended = self.home.has_ended() || (event.close && self.home.is_closed());
-        if !event.told_here {
-            self.home.leave(event.bytes);
-        }
-        if event.close && !returned {
-            state.closed = true;
-        }
-        let way = if !ended {
+        state.closed |= event.close && !returned;
+        if !ended {
             state.apply(self.client, &commit.effects);
-            Way::Send
-        } else if event.close && state.lost {
+            return Way::Send;
+        }
+        if event.close && state.lost {
             state.permit = None;
-            Way::Adopt
-        } else {
-            if state.closed {
-                state.unsent = Some(std::mem::take(&mut commit.effects));
-            }
-            Way::Drop
-        };
-        let forget = state.is_forgettable();
-        Some((way, forget && !ended))
+            return Way::Adopt;
+        }
+        if event.close && !returned && state.custodian {
+            state.unsent = Some(std::mem::take(&mut commit.effects));
+        }
+        Way::Drop
     }
 
-    /// Takes the mirror out of the delivery and counts it as under way.
-    pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) {
+    /// What is under way went back to the home.
+    fn void(&self, state: &mut State) {
+        for event in &mut state.under_way {
+            if !event.void && !event.told_here {
+                event.void = true;
+                self.home.leave(event.bytes);
+            }
+        }
+    }
+
+    /// Takes the mirror out of the delivery and counts it as under way. False if it crossed an
+    /// event that was given back: the home has it back too and waits for nothing.
+    pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) -> bool {
         let snapshot = delivery.session.take();
         let mut state = self.state();
         if let Some(snapshot) = snapshot {
+            // The home sends one only when nothing it sent before counts any more.
+            self.void(&mut state);
             state.session = mirror(*snapshot);
             state.changed = None;
             state.returning = false;
+        }
+        if state.returning {
+            return false;
+        }
+        // The first to see a client connect is its custodian without being told. An attempt that
+        // followed a return may be one of many that saw it.
+        if matches!(delivery.kind, EventKind::Connect { .. }) && delivery.attempt == delivery.losses
+        {
+            state.custodian = true;
         }
         state.released = false;
         state.worked = true;
         state.under_way.push_back(UnderWay {
             event: delivery.event,
+            attempt: delivery.attempt,
             bytes,
             close: matches!(delivery.kind, EventKind::Close(_)),
             told_here: false,
+            void: false,
         });
+        true
     }
 
     /// Learns what others changed.
@@ -201,6 +238,7 @@ impl Lane {
         let mut state = self.state();
         state.uid = custody.uid;
         state.groups = custody.groups.into_iter().collect();
+        state.custodian = true;
         state.released = false;
         let session = mirror(custody.session);
         // A commit that is on its way home may be missing in it, and the home need not send a
@@ -216,6 +254,7 @@ impl Lane {
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.released = true;
+        state.custodian = false;
         state.is_forgettable()
     }
 
@@ -223,15 +262,22 @@ impl Lane {
     /// that is to be told; `permit` is held until its commit.
     pub(super) fn lose(&self, event: EventId, permit: OwnedSemaphorePermit) -> Farewell {
         let mut state = self.state();
+        if !state.custodian {
+            return Farewell::Settled;
+        }
         state.lost = true;
         if let Some(effects) = state.unsent.take() {
             return Farewell::Adopt(effects);
         }
-        if state.closed || state.released {
+        if state.closed {
             return Farewell::Settled;
         }
         state.permit = Some(permit);
-        if state.under_way.iter().any(|under_way| under_way.close) {
+        if state
+            .under_way
+            .iter()
+            .any(|under_way| under_way.close && !under_way.void)
+        {
             return Farewell::Settled;
         }
         if let Some(changed) = state.changed.take() {
@@ -239,9 +285,11 @@ impl Lane {
         }
         state.under_way.push_back(UnderWay {
             event,
+            attempt: 0,
             bytes: 0,
             close: true,
             told_here: true,
+            void: false,
         });
         Farewell::Tell(Delivery {
             event,
@@ -261,7 +309,7 @@ impl Lane {
     /// Whether nothing of this client must be told if its home is lost.
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state();
-        (state.closed && state.unsent.is_none()) || state.released
+        (state.closed && state.unsent.is_none()) || !state.custodian
     }
 
     /// Whether the close was committed.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
-use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, Message, SessionSnapshot};
+use tidegate_wire::event::{
+    CloseReason, Closed, Delivery, EventKind, Message, Peer, SessionSnapshot, Transport,
+};
 use tidegate_wire::frame::{Announcement, Custody, Frame, Serving};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
@@ -129,6 +131,25 @@ impl Gateway {
             session: None,
             kind: EventKind::Message(text(&sequence.to_string())),
         }
+    }
+
+    /// Makes the worker the client's custodian.
+    pub(super) fn connect(&self, connection: u32, sequence: u64) -> Delivery {
+        let peer = Peer {
+            address: "127.0.0.1:9".parse().unwrap(),
+            transport: Transport::Tcp,
+            listener: "main".into(),
+            secure: false,
+        };
+        let kind = EventKind::Connect {
+            peer: Box::new(peer),
+            request: None,
+        };
+        let connect = Delivery {
+            kind,
+            ..self.message(connection, sequence)
+        };
+        with_session(connect, &[("a", "1")])
     }
 
     pub(super) fn close(&self, connection: u32, sequence: u64) -> Delivery {
@@ -407,14 +428,18 @@ impl Rig {
 }
 
 fn view(gateways: &[&Gateway], lost: &[&Gateway]) -> Arc<Members> {
-    Arc::new(Members {
+    let mut members = Members {
         nodes: gateways
             .iter()
             .map(|gateway| (gateway.incarnation(), gateway.identity.node.clone()))
             .collect(),
-        lost: lost.iter().map(|gateway| gateway.incarnation()).collect(),
         connected: 1,
-    })
+        ..Members::default()
+    };
+    for gateway in lost {
+        members.lost.insert(gateway.incarnation());
+    }
+    Arc::new(members)
 }
 
 /// An address that nobody listens on, for clients that no gateway owns.
