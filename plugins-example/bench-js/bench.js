@@ -1,7 +1,7 @@
 // The bench plugin in JavaScript (QuickJS). Its protocol is in ../bench/README.md; the Rust and C
 // plugins speak it too. It keeps nothing between events. The contract's `result` is a thrown
-// value: a call that the host refuses throws an
-// Error with {tag, val} as its payload, a callback fails by throwing a string.
+// value: a refused call throws an Error with {tag, val} as its payload, a callback fails by
+// throwing a string.
 
 import gateway from "tidegate:plugin/gateway@0.1.0";
 import session from "tidegate:plugin/session@0.1.0";

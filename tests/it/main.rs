@@ -1,1 +1,23 @@
-fn main() {}
+//! The promises of the design as tests against real processes. Each module is one subject, each
+//! test's name is a claim.
+
+mod admin;
+mod bad_plugins;
+mod behaviour;
+mod check;
+mod closing;
+mod contract;
+mod deploy;
+mod handshake;
+mod heartbeats;
+mod links;
+mod listeners;
+mod loss;
+mod membership;
+mod numbered;
+mod order;
+mod sessions;
+mod slow;
+mod third_party;
+mod tidy;
+mod watcher;

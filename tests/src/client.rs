@@ -3,6 +3,9 @@
 //! alone is a slow reader.
 
 mod stream;
+mod who;
+
+pub use who::Who;
 
 use std::net::SocketAddrV4;
 
@@ -169,7 +172,9 @@ impl Client {
     pub async fn text(&mut self) -> Result<String> {
         match self.next().await? {
             Received::Text(text) => Ok(text),
-            other => bail!("expected a text, received {other:?}"),
+            other @ (Received::Binary(_) | Received::Closed(_)) => {
+                bail!("expected a text, received {other:?}")
+            }
         }
     }
 
@@ -238,13 +243,13 @@ impl Client {
         self.ask("I:").await
     }
 
-    /// What the worker that serves this client says of itself.
+    /// What the instance that serves this client says of itself.
     ///
     /// # Errors
-    /// When no answer comes, or it is not JSON.
-    pub async fn who(&mut self) -> Result<serde_json::Value> {
+    /// When no answer comes, or not the right one.
+    pub async fn who(&mut self) -> Result<Who> {
         let answer = self.ask("W:").await?;
-        serde_json::from_str(&answer).with_context(|| format!("not JSON: {answer}"))
+        Who::parse(&answer).with_context(|| format!("W: answers {answer}"))
     }
 
     /// The name of the worker that serves this client.
@@ -252,11 +257,7 @@ impl Client {
     /// # Errors
     /// When no answer comes.
     pub async fn worker(&mut self) -> Result<String> {
-        let who = self.who().await?;
-        let name = who.get("worker").and_then(serde_json::Value::as_str);
-        Ok(name
-            .with_context(|| format!("no worker in {who}"))?
-            .to_owned())
+        Ok(self.who().await?.worker)
     }
 
     /// Proves that nothing else had been sent to this client: what it sends itself comes back
@@ -275,7 +276,7 @@ impl Client {
     /// When the connection is closed already.
     pub async fn close(mut self) -> Result<()> {
         match &mut self.connection {
-            Connection::WebSocket(socket) => Ok(socket.close(None).await?),
+            Connection::WebSocket(socket) => Ok((**socket).close(None).await?),
             Connection::Stream(stream) => stream.close().await,
         }
     }

@@ -72,6 +72,16 @@ impl Cluster {
             .with_context(|| format!("no gateway {number}"))
     }
 
+    /// A worker.
+    ///
+    /// # Errors
+    /// When there is none with this number.
+    pub fn worker(&self, number: usize) -> Result<&Node> {
+        self.workers
+            .get(number)
+            .with_context(|| format!("no worker {number}"))
+    }
+
     /// The register.
     ///
     /// # Errors
@@ -147,6 +157,25 @@ impl Cluster {
             .iter_mut()
             .chain(&mut self.gateways)
             .chain(&mut self.workers)
+    }
+
+    /// A worker with another secret, not started yet.
+    ///
+    /// # Errors
+    /// When there is no register.
+    pub fn stranger(&self, name: &str, secret: &str) -> Result<Node> {
+        let mut node = self.builder.worker_named(name, self.folder.path())?;
+        secret.clone_into(&mut node.secret);
+        Ok(node)
+    }
+
+    /// A gateway that announces the address of another one, not started yet.
+    ///
+    /// # Errors
+    /// When there is no such gateway.
+    pub fn twin_of_gateway(&self, number: usize) -> Result<Node> {
+        let lan = self.gateway(number)?.lan()?;
+        self.builder.twin(lan, self.folder.path())
     }
 
     /// Adds a gateway and waits until it is part of the whole.

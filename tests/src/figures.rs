@@ -113,7 +113,7 @@ async fn speed(
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let payload = [b'x'; PAYLOAD_BYTES];
-    let running = subject.start(&Plugin::Bench.path()?, plan.pin).await?;
+    let running = subject.start(None, plan.pin).await?;
     for figure in Figure::ALL {
         let value = match figure {
             Figure::RoundTrips(connections) => {
@@ -136,7 +136,7 @@ async fn memory(
     table: &mut Table,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let running = subject.start(&Plugin::Bench.path()?, plan.pin).await?;
+    let running = subject.start(None, plan.pin).await?;
     let empty = running.resident_bytes()?;
     let mut idle = load::open(running.address()?, plan.idle).await?;
     // An answer to the last one says that the others have been taken in.
@@ -158,7 +158,7 @@ async fn reloads(
     let folder = tempfile::tempdir()?;
     let file = Plugin::Bench.copy_to(folder.path())?;
     let component = std::fs::read(&file)?;
-    let running = subject.start(&file, plan.pin).await?;
+    let running = subject.start(Some(&file), plan.pin).await?;
     let mut client = Client::web_socket(running.address()?, "/").await?;
     for number in 0..RELOADS {
         // The process id makes each run's builds new to the compile cache.
@@ -182,10 +182,5 @@ async fn reload(client: &mut Client, file: &std::path::Path, build: &[u8]) -> Re
 }
 
 async fn version(client: &mut Client) -> Result<String> {
-    let who = client.who().await?;
-    Ok(who
-        .get("version")
-        .and_then(serde_json::Value::as_str)
-        .with_context(|| format!("no version in {who}"))?
-        .to_owned())
+    Ok(client.who().await?.version)
 }

@@ -35,6 +35,12 @@ impl Node {
         &self.name
     }
 
+    /// The cluster secret that it was given.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// Starts the process, for the first time or again, with the same arguments.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,6 +12,15 @@ use crate::wait::eventually;
 
 /// How much of a log is shown with a failed test.
 const TAIL_BYTES: u64 = 6 * 1024;
+
+/// Whether the end of each log is shown when its process is dropped.
+static TAILS: AtomicBool = AtomicBool::new(true);
+
+/// For programs that are not tests: libtest shows the logs of failed tests only, nobody filters
+/// theirs.
+pub fn without_tails() {
+    TAILS.store(false, Ordering::Relaxed);
+}
 
 /// A signal that a test sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +153,9 @@ impl Drop for Process {
         // A frozen process dies of SIGKILL as well. It may be gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !TAILS.load(Ordering::Relaxed) {
+            return;
+        }
         // libtest shows this only when the test has failed.
         eprintln!(
             "--- {} ({}), whole log in {}\n{}",

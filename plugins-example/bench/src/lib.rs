@@ -5,6 +5,8 @@ use tidegate_sdk::prelude::*;
 
 mod command;
 mod misbehave;
+#[cfg(test)]
+mod tests;
 
 use command::Command;
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_sdk::prelude::*;
 
 mod protocol;
+#[cfg(test)]
+mod tests;
 
 use protocol::{FromClient, Room, ToClient, Who};
 

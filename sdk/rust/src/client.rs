@@ -70,7 +70,6 @@ impl Client {
     }
 
     /// A send to this client, for what `send` has no argument for.
-    #[must_use]
     pub fn to(&self) -> Sending<'static> {
         gateway::to_client(self)
     }

@@ -24,17 +24,16 @@
 //!     }
 //! }
 //!
-//! #[test]
-//! fn nobody_enters_a_full_room() {
+//! # fn main() -> Result {
+//! // In a #[test]:
+//! let mut gateway = Gateway::<Rooms>::start()?;
+//! let alice = gateway.connect()?;
+//! gateway.send(alice, "kitchen")?;
+//! assert!(gateway.send(alice, "full").is_err());
+//! assert_eq!(gateway.groups(alice), ["kitchen"]);
+//! assert!(gateway.received(alice).is_empty());
+//! # Ok(())
 //! # }
-//! # fn main() {
-//!     let mut gateway = Gateway::<Rooms>::start().unwrap();
-//!     let alice = gateway.connect().unwrap();
-//!     gateway.send(alice, "kitchen").unwrap();
-//!     assert!(gateway.send(alice, "full").is_err());
-//!     assert_eq!(gateway.groups(alice), ["kitchen"]);
-//!     assert!(gateway.received(alice).is_empty());
-//! }
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};

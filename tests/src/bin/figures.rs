@@ -38,6 +38,7 @@ fn main() -> Result<()> {
     }
     let pin = pinned.then_some(SERVER_CORE);
     let plan = Plan::new(arguments.quick, pin, arguments.plain_only);
+    tidegate_tests::process::without_tails();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -149,10 +149,21 @@ impl Builder {
     }
 
     pub(super) fn gateway(&self, number: usize, folder: &Path) -> Result<Node> {
+        self.gateway_at(&format!("gateway-{number}"), ports::free()?, folder)
+    }
+
+    /// Announces `lan`, but is bound elsewhere: as behind a wrong address translation.
+    pub(super) fn twin(&self, lan: SocketAddrV4, folder: &Path) -> Result<Node> {
+        let mut node = self.gateway_at("twin", lan, folder)?;
+        let bind = ports::free()?.to_string();
+        node.args.extend(words(&["--lan-bind", &bind]));
+        Ok(node)
+    }
+
+    fn gateway_at(&self, name: &str, lan: SocketAddrV4, folder: &Path) -> Result<Node> {
         let register = self.register.context("a gateway needs a register")?;
-        let (admin, lan) = (ports::free()?, ports::free()?);
-        let name = format!("gateway-{number}");
-        let mut node = self.node(&name)?;
+        let admin = ports::free()?;
+        let mut node = self.node(name)?;
         node.admin = Some(admin);
         node.lan = Some(lan);
         node.args = words(&["gateway", "--register", &register.to_string()]);
@@ -165,13 +176,16 @@ impl Builder {
     }
 
     pub(super) fn worker(&self, number: usize, folder: &Path) -> Result<Node> {
+        self.worker_named(&format!("worker-{number}"), folder)
+    }
+
+    pub(super) fn worker_named(&self, name: &str, folder: &Path) -> Result<Node> {
         let register = self.register.context("a worker needs a register")?;
         let admin = ports::free()?;
-        let name = format!("worker-{number}");
-        let mut node = self.node(&name)?;
+        let mut node = self.node(name)?;
         node.admin = Some(admin);
         node.args = words(&["worker", "--register", &register.to_string()]);
-        node.args.extend(words(&["--name", &name]));
+        node.args.extend(words(&["--name", name]));
         node.args.extend(words(&["--admin", &admin.to_string()]));
         node.args.extend(self.worker_flags.iter().cloned());
         let config = self.add_plugin(&mut node)?;

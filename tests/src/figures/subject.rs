@@ -38,13 +38,17 @@ impl Subject {
         }
     }
 
-    pub(super) async fn start(self, plugin: &Path, pin: Option<usize>) -> Result<Running> {
+    pub(super) async fn start(self, plugin: Option<&Path>, pin: Option<usize>) -> Result<Running> {
         let builder = match self {
             Self::Plain => return start_plain(pin).await,
             Self::Serve => Cluster::serve(),
             Self::Apart => Cluster::apart(1, 1),
         };
-        let cluster = builder.plugin_file(plugin).pinned(pin).start().await?;
+        let builder = match plugin {
+            Some(file) => builder.plugin_file(file),
+            None => builder,
+        };
+        let cluster = builder.pinned(pin).start().await?;
         Ok(Running::Tidegate(Box::new(cluster)))
     }
 }
@@ -90,7 +94,8 @@ async fn start_plain(pin: Option<usize>) -> Result<Running> {
     let logs = tools::target_dir()?.join("harness-logs/figures");
     let process = Process::spawn("plain", command, &logs, false)?;
     eventually("the baseline listens", async || {
-        Ok(Some(drop(tokio::net::TcpStream::connect(address).await?)))
+        tokio::net::TcpStream::connect(address).await?;
+        Ok(Some(()))
     })
     .await
     .context("plain does not start: cargo build --release -p tidegate-tests --bins")?;

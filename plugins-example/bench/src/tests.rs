@@ -1,7 +1,7 @@
 //! The protocol of `README.md`, spoken to the plugin natively. `X:trap`, `X:spin` and `X:grow`
 //! need the host.
 
-use tidegate_example_bench::Bench;
+use crate::Bench;
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::testing::Gateway;
 

@@ -1,7 +1,7 @@
 //! The chat, spoken to natively.
 
+use crate::Chat;
 use serde_json::{Value, json};
-use tidegate_example_chat::Chat;
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::testing::Gateway;
 
@@ -49,7 +49,7 @@ fn a_room_hears_what_is_said_in_it_and_no_other_room_does() {
     say(&mut gateway, ann, &json!({"type": "say", "text": "hi <b>"}));
     let said =
         json!({"type": "said", "nick": "ann", "tag": tag(ann), "room": "lobby", "text": "hi <b>"});
-    assert_eq!(told(&mut gateway, bob), [said.clone()]);
+    assert_eq!(told(&mut gateway, bob), vec![said.clone()]);
     assert_eq!(told(&mut gateway, ann), [said]);
     assert!(told(&mut gateway, eve).is_empty());
 }
@@ -67,7 +67,7 @@ fn a_private_message_reaches_its_recipient_and_its_sender_only() {
         &json!({"type": "tell", "to": "bob", "text": "psst"}),
     );
     let psst = json!({"type": "told", "nick": "ann", "tag": tag(ann), "to": "bob", "text": "psst"});
-    assert_eq!(told(&mut gateway, bob), [psst.clone()]);
+    assert_eq!(told(&mut gateway, bob), vec![psst.clone()]);
     assert_eq!(told(&mut gateway, ann), [psst]);
     assert!(told(&mut gateway, eve).is_empty());
     say(

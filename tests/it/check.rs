@@ -1,0 +1,169 @@
+//! What is wrong with a configuration or a plugin is said before anything starts, in one clear
+//! sentence that names the place.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tidegate_tests::plugins::from_text;
+use tidegate_tests::{Outcome, Plugin, tools};
+
+struct Said {
+    code: Option<i32>,
+    text: String,
+}
+
+/// Runs `tidegate` to its end.
+async fn tidegate(args: &[&str]) -> Result<Said> {
+    let mut command = tokio::process::Command::from(Command::new(tools::tidegate()?));
+    command
+        .args(args)
+        .env("TIDEGATE_SECRET", "the secret of a test, long enough")
+        .env("XDG_CACHE_HOME", tools::target_dir()?.join("harness-cache"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(30), command.output())
+        .await
+        .with_context(|| format!("tidegate {args:?} does not end"))??;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(Said {
+        code: output.status.code(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    })
+}
+
+/// Expects a refusal that contains all of these words and is not a crash.
+fn refuses(said: &Said, words: &[&str]) -> Outcome {
+    let text = &said.text;
+    ensure!(
+        matches!(said.code, Some(1 | 2)),
+        "code {:?}: {text}",
+        said.code
+    );
+    ensure!(
+        !text.contains("panicked") && !text.contains("RUST_BACKTRACE"),
+        "{text}"
+    );
+    for word in words {
+        ensure!(text.contains(word), "no {word:?} in: {text}");
+    }
+    Ok(())
+}
+
+async fn plugin_is_refused(file: &Path, words: &[&str]) -> Outcome {
+    let file = file.to_string_lossy();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let said = tidegate(&["check", &file]).await?;
+    refuses(&said, words)?;
+    ensure!(said.text.contains(name), "no {name:?} in: {}", said.text);
+    let said = tidegate(&["serve", "--listen", "ws://127.0.0.1:0", &file]).await?;
+    refuses(&said, words).context("serve")
+}
+
+#[tokio::test]
+async fn a_good_plugin_passes() -> Outcome {
+    let file = Plugin::Bench.path()?;
+    let said = tidegate(&["check", &file.to_string_lossy()]).await?;
+    ensure!(said.code == Some(0), "code {:?}: {}", said.code, said.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_core_module_is_named_as_such() -> Outcome {
+    let file = from_text("core-module", "(module)")?;
+    plugin_is_refused(&file, &["component"]).await
+}
+
+#[tokio::test]
+async fn a_component_without_client_events_is_told_what_it_lacks() -> Outcome {
+    let file = from_text("no-client-events", "(component)")?;
+    plugin_is_refused(&file, &["client-events"]).await
+}
+
+#[tokio::test]
+async fn an_import_that_nobody_provides_is_named() -> Outcome {
+    let text = r#"(component (import "acme:unknown/thing@1.0.0" (instance (export "f" (func)))))"#;
+    let file = from_text("unknown-import", text)?;
+    plugin_is_refused(&file, &["acme:unknown/thing"]).await
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_refused() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = Plugin::Bench.copy_to(folder.path())?;
+    let bytes = std::fs::read(&file)?;
+    for part in [bytes.len() / 2, 100, 4, 0] {
+        std::fs::write(&file, bytes.get(..part).unwrap_or_default())?;
+        plugin_is_refused(&file, &[])
+            .await
+            .with_context(|| format!("the first {part} bytes"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() -> Outcome {
+    plugin_is_refused(Path::new("/nowhere/none.wasm"), &[]).await
+}
+
+async fn config_is_refused(text: &str, words: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tidegate.toml");
+    std::fs::write(&file, text)?;
+    let said = tidegate(&["check", "--config", &file.to_string_lossy()]).await?;
+    refuses(&said, words).with_context(|| text.to_owned())?;
+    ensure!(
+        said.text.contains("tidegate.toml"),
+        "no place in: {}",
+        said.text
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_named_with_its_line_and_its_neighbour() -> Outcome {
+    let text = "[[gateway.listener]]\nlisten = \"ws://127.0.0.1:0\"\npin-interval-ms = 3\n";
+    config_is_refused(text, &["pin-interval-ms", "ping-interval-ms", ":3"]).await?;
+    config_is_refused("[gatewy]\n", &["gatewy", "gateway", ":1"]).await
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_named_with_its_line_and_what_would_be_right() -> Outcome {
+    config_is_refused(
+        "\n[gateway]\nrouter = \"round\"\n",
+        &["round", "bind", ":3"],
+    )
+    .await?;
+    config_is_refused("[link]\nheartbeat-ms = \"soon\"\n", &["heartbeat-ms", ":2"]).await?;
+    let text = "[[gateway.listener]]\nlisten = \"http://127.0.0.1:0\"\n";
+    config_is_refused(text, &["http", "ws://", ":2"]).await?;
+    config_is_refused("[gateway\n", &[":1"]).await
+}
+
+#[tokio::test]
+async fn a_plugin_that_the_configuration_names_must_be_there() -> Outcome {
+    config_is_refused("[[plugin]]\nfile = \"none.wasm\"\n", &["none.wasm"]).await
+}
+
+#[tokio::test]
+async fn the_command_line_is_checked() -> Outcome {
+    let bench = Plugin::Bench.path()?;
+    let bench = bench.to_string_lossy();
+    let said = tidegate(&["serve", "--listen", "ws://nowhere", &bench]).await?;
+    refuses(&said, &["ws://nowhere"])?;
+    refuses(&tidegate(&["serve", "--lisen", "x"]).await?, &["--listen"])?;
+    refuses(
+        &tidegate(&["gateway", "--set", "gateway.rooter=rand"]).await?,
+        &["rooter"],
+    )
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() -> Outcome {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("ws://{}", taken.local_addr()?);
+    let bench = Plugin::Bench.path()?;
+    let said = tidegate(&["serve", "--listen", &url, &bench.to_string_lossy()]).await?;
+    refuses(&said, &[&taken.local_addr()?.to_string()])
+}

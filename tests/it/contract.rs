@@ -1,0 +1,153 @@
+//! The contract with plugins, read as a plugin author's tools read it: what it is called, which
+//! worlds and interfaces there are, and that all of it is documented. An interface that the host
+//! does not serve must not be there: who compiles against it would fail only when deployed.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "all of this file is tests, its helpers too; ids come from the resolve they index"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
+
+/// Every interface that the host serves or calls.
+const INTERFACES: [&str; 6] = [
+    "client-events",
+    "gateway",
+    "session",
+    "types",
+    "worker",
+    "worker-events",
+];
+
+/// What the smallest plugin may import and must export.
+const HANDLER_IMPORTS: [&str; 6] = [
+    "tidegate:plugin/gateway@0.1.0",
+    "tidegate:plugin/session@0.1.0",
+    "tidegate:plugin/types@0.1.0",
+    "tidegate:plugin/worker@0.1.0",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+];
+const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
+const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
+
+/// The parsed package.
+fn contract() -> (Resolve, PackageId) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve
+        .push_path(folder)
+        .expect("wit/ is a package that parses");
+    (resolve, package)
+}
+
+fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn world(resolve: &Resolve, package: PackageId, name: &str) -> WorldId {
+    resolve
+        .select_world(&[package], Some(name))
+        .expect("the world is in the package")
+}
+
+/// Names of what a world imports and exports; all of it are interfaces.
+fn sides(resolve: &Resolve, world: WorldId) -> (BTreeSet<String>, BTreeSet<String>) {
+    let world = &resolve.worlds[world];
+    let names = |items: &wit_parser::IndexMap<_, WorldItem>| {
+        let interface = |item: &WorldItem| matches!(item, WorldItem::Interface { .. });
+        assert!(
+            items.values().all(interface),
+            "{} has bare functions or types",
+            world.name
+        );
+        items
+            .keys()
+            .map(|key| resolve.name_world_key(key))
+            .collect()
+    };
+    (names(&world.imports), names(&world.exports))
+}
+
+#[test]
+fn the_package_has_its_name_and_version() {
+    let (resolve, package) = contract();
+    assert_eq!(
+        resolve.packages[package].name.to_string(),
+        "tidegate:plugin@0.1.0"
+    );
+}
+
+#[test]
+fn there_are_the_two_worlds_and_they_differ_by_worker_events() {
+    let (resolve, package) = contract();
+    let worlds = resolve.packages[package].worlds.keys().map(String::as_str);
+    assert_eq!(set(worlds), set(["handler", "full-handler"]));
+
+    let handler = sides(&resolve, world(&resolve, package, "handler"));
+    assert_eq!(handler, (set(HANDLER_IMPORTS), set([CLIENT_EVENTS])));
+    let full = sides(&resolve, world(&resolve, package, "full-handler"));
+    assert_eq!(
+        full,
+        (set(HANDLER_IMPORTS), set([CLIENT_EVENTS, WORKER_EVENTS]))
+    );
+}
+
+#[test]
+fn only_interfaces_that_are_served_exist() {
+    let (resolve, package) = contract();
+    let interfaces = resolve.packages[package]
+        .interfaces
+        .keys()
+        .map(String::as_str);
+    assert_eq!(set(interfaces), set(INTERFACES));
+}
+
+#[test]
+fn everything_in_the_contract_is_documented() {
+    let (resolve, package) = contract();
+    let package = &resolve.packages[package];
+    let mut bare = Vec::new();
+    if package.docs.is_empty() {
+        bare.push("the package".to_owned());
+    }
+    for (name, &world) in &package.worlds {
+        if resolve.worlds[world].docs.is_empty() {
+            bare.push(format!("world {name}"));
+        }
+    }
+    for (name, &interface) in &package.interfaces {
+        let interface = &resolve.interfaces[interface];
+        if interface.docs.is_empty() {
+            bare.push(format!("interface {name}"));
+        }
+        let functions = interface
+            .functions
+            .iter()
+            .filter(|(_, f)| f.docs.is_empty());
+        bare.extend(functions.map(|(function, _)| format!("{name}.{function}")));
+        let types = interface
+            .types
+            .iter()
+            .filter(|(_, id)| is_bare(&resolve, **id));
+        bare.extend(types.map(|(of, _)| format!("{name}.{of}")));
+    }
+    assert!(bare.is_empty(), "without documentation: {bare:?}");
+}
+
+/// Whether a type has no documentation. A type that is used from
+/// another interface is documented there.
+fn is_bare(resolve: &Resolve, id: TypeId) -> bool {
+    let def = &resolve.types[id];
+    if let TypeDefKind::Type(Type::Id(original)) = def.kind
+        && matches!(resolve.types[original].owner, TypeOwner::Interface(_))
+        && resolve.types[original].owner != def.owner
+    {
+        return false;
+    }
+    def.docs.is_empty()
+}
