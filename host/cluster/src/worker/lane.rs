@@ -7,7 +7,8 @@
 //! they do is void until the home sends again, with a snapshot. Nothing here waits: the lock is
 //! held for a few lines and a commit only queues a frame.
 
-use std::collections::{BTreeSet, VecDeque};
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_wire::Name;
@@ -21,9 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::home::Home;
-
-/// Groups of one client that are remembered for its close.
-const GROUPS_MAX: usize = 16_384;
+use state::{State, UnderWay};
 
 /// The events of one client, in order.
 #[derive(Debug)]
@@ -34,45 +33,6 @@ pub struct Lane {
     place: u16,
     home: Arc<Home>,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    session: Arc<Session>,
-    /// The session as others changed it since the last snapshot. The mirror itself must wait for
-    /// the next one, but a close told by this worker needs the newest.
-    changed: Option<Arc<Session>>,
-    /// Events came over this link, so that the mirror may be ahead of what the home sends.
-    worked: bool,
-    uid: Option<Name>,
-    groups: BTreeSet<Name>,
-    under_way: VecDeque<UnderWay>,
-    /// An event was given back: what the home sent before it knew is void.
-    returning: bool,
-    /// This worker tells the close if the home is lost.
-    custodian: bool,
-    /// The home gave the lane to another worker.
-    released: bool,
-    /// The close was committed: nothing follows.
-    closed: bool,
-    /// The home is lost: the effects of the close are adopted by another gateway.
-    lost: bool,
-    /// Effects of a close that could not be sent home, in case the home turns out to be lost.
-    unsent: Option<Vec<Effect>>,
-    /// Held while this worker tells the close of a client of a lost gateway.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    event: EventId,
-    attempt: u8,
-    bytes: u64,
-    close: bool,
-    /// Made here, not delivered by the home.
-    told_here: bool,
-    /// The home has it back, or will have.
-    void: bool,
 }
 
 /// What remains to be done for a client of a lost gateway.
@@ -331,50 +291,6 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.home.lane_dropped();
-    }
-}
-
-impl State {
-    fn is_forgettable(&self) -> bool {
-        self.under_way.is_empty() && (self.closed || self.released)
-    }
-
-    /// Applies what concerns this client, as its home will.
-    fn apply(&mut self, own: ClientId, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Session { client, change } if *client == own => {
-                    Arc::make_mut(&mut self.session).apply(change);
-                    if let Some(changed) = &mut self.changed {
-                        Arc::make_mut(changed).apply(change);
-                    }
-                }
-                Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
-                Effect::UnbindUid { client } if *client == own => self.uid = None,
-                Effect::JoinGroup { client, group } if *client == own => {
-                    // The home has a limit of its own and does not say when it refuses.
-                    if self.groups.len() < GROUPS_MAX {
-                        self.groups.insert(group.clone());
-                    }
-                }
-                Effect::LeaveGroup { client, group } if *client == own => {
-                    self.groups.remove(group);
-                }
-                Effect::Ungroup { group } => {
-                    self.groups.remove(group);
-                }
-                Effect::Session { .. }
-                | Effect::BindUid { .. }
-                | Effect::UnbindUid { .. }
-                | Effect::JoinGroup { .. }
-                | Effect::LeaveGroup { .. }
-                | Effect::Send { .. }
-                | Effect::SendRaw { .. }
-                | Effect::Close { .. }
-                | Effect::CloseUid { .. }
-                | Effect::Destroy { .. } => {}
-            }
-        }
     }
 }
 

@@ -5,7 +5,8 @@ use tidegate_wire::effect::{Effect, Outcome, Recipients};
 use tidegate_wire::event::{CloseReason, Closed, Delivery};
 use tidegate_wire::frame::Frame;
 
-use super::script::{Gateway, GatewayLink, LEASE, Rig, nobody, set, soon, text, with_session};
+use super::rig::Rig;
+use super::script::{Gateway, GatewayLink, LEASE, nobody, set, soon, text, with_session};
 
 fn farewell() -> Effect {
     Effect::Send {

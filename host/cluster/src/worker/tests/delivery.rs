@@ -5,8 +5,9 @@ use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Role;
 
+use super::rig::{Rig, serving};
 use super::script::{
-    Gateway, GatewayLink, Rig, identity, nobody, serving, set, settings, soon, text, with_session,
+    Gateway, GatewayLink, identity, nobody, set, settings, soon, text, with_session,
 };
 use crate::link;
 use crate::worker::WorkerSettings;
