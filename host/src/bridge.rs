@@ -23,10 +23,15 @@ impl Bridge {
     /// Joins these deployments, and follows their versions as long as they live.
     #[must_use]
     pub fn new(deployments: BTreeMap<Name, Deployment>) -> Arc<Self> {
-        let versions: Vec<_> =
-            deployments.iter().map(|(tenant, it)| (tenant.clone(), it.version())).collect();
+        let versions: Vec<_> = deployments
+            .iter()
+            .map(|(tenant, it)| (tenant.clone(), it.version()))
+            .collect();
         let serving = watch::Sender::new(Arc::new(serving(&versions)));
-        let bridge = Arc::new(Self { deployments, serving });
+        let bridge = Arc::new(Self {
+            deployments,
+            serving,
+        });
         for (tenant, version) in versions {
             tokio::spawn(follow(tenant, version, Arc::downgrade(&bridge)));
         }
@@ -47,13 +52,11 @@ fn serving(versions: &[(Name, watch::Receiver<Name>)]) -> Vec<Serving> {
     versions.iter().map(one).collect()
 }
 
-async fn follow(
-    tenant: Name,
-    mut version: watch::Receiver<Name>,
-    bridge: std::sync::Weak<Bridge>,
-) {
+async fn follow(tenant: Name, mut version: watch::Receiver<Name>, bridge: std::sync::Weak<Bridge>) {
     while version.changed().await.is_ok() {
-        let Some(bridge) = bridge.upgrade() else { return };
+        let Some(bridge) = bridge.upgrade() else {
+            return;
+        };
         let now = version.borrow_and_update().clone();
         bridge.serving.send_modify(|serving| {
             let mut changed = Vec::clone(serving);
@@ -73,7 +76,10 @@ impl Handlers for Bridge {
     fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
         match self.deployments.get(tenant) {
             Some(deployment) => {
-                deployment.dispatch(Job { delivery, context: Arc::new(Context(lane)) });
+                deployment.dispatch(Job {
+                    delivery,
+                    context: Arc::new(Context(lane)),
+                });
             }
             // Only announced tenants get here; a gateway that errs gets its event back.
             None => lane.commit(Commit {
@@ -87,7 +93,10 @@ impl Handlers for Bridge {
     }
 
     fn queued_bytes(&self) -> u64 {
-        self.deployments.values().map(Deployment::queued_bytes).sum()
+        self.deployments
+            .values()
+            .map(Deployment::queued_bytes)
+            .sum()
     }
 }
 

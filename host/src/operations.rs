@@ -1,33 +1,25 @@
 //! What every service command does around its service: metrics, the admin listener, readiness,
 //! the limit of open files.
 
-use anyhow::Context;
-use tidegate_cluster::net;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Readiness};
 use crate::config::Config;
-use crate::telemetry;
 
-/// Starts the recorder of metrics and, if one is configured, the admin listener. Call it before
-/// any service, so that all counters are seen.
+/// Starts metrics and the admin listener, if one is configured. Call it before any service, so
+/// that all counters are seen.
 ///
 /// # Errors
 /// When the admin address cannot be bound.
 pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Readiness> {
-    let metrics = telemetry::start_metrics()?;
     let readiness = Readiness::new();
     raise_open_files();
-    if let Some(address) = config.admin.listen {
-        let listener = net::bind(address).await.context("`admin.listen`")?;
-        tracing::info!(address = %listener.local_addr()?, "admin listens");
-        let serve = admin::serve(listener, readiness.clone(), metrics, stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serve.await {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
+    let tasks = TaskTracker::new();
+    let bound = admin::start(&config.admin, readiness.clone(), &tasks, stop.clone()).await?;
+    if let Some(address) = bound {
+        tracing::info!(%address, "admin listens");
     }
     Ok(readiness)
 }
@@ -41,7 +33,15 @@ pub fn ready_while_any(
 ) {
     let readiness = readiness.clone();
     let tell = move |readiness: &Readiness, count: usize| {
-        readiness.set(name, count > 0, if count > 0 { format!("{count}") } else { missing.into() });
+        readiness.set(
+            name,
+            count > 0,
+            if count > 0 {
+                format!("{count}")
+            } else {
+                missing.into()
+            },
+        );
     };
     tell(&readiness, *count.borrow());
     tokio::spawn(async move {
@@ -53,9 +53,15 @@ pub fn ready_while_any(
 }
 
 /// Every client is an open file; the soft limit is often 1024 where the hard one is a million.
-#[allow(unsafe_code, reason = "setrlimit has no safe form in std; the struct is ours and whole")]
+#[allow(
+    unsafe_code,
+    reason = "setrlimit has no safe form in std; the struct is ours and whole"
+)]
 fn raise_open_files() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     let raised = unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
             limit.rlim_cur = limit.rlim_max;

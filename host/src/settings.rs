@@ -41,7 +41,10 @@ pub fn identity(
         name,
         tags: tags.to_vec(),
     };
-    Identity { node, secret: Secret::new(config.secret.expose()) }
+    Identity {
+        node,
+        secret: Secret::new(config.secret.expose()),
+    }
 }
 
 /// Links between nodes.
@@ -118,7 +121,10 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         connections_max: it.connections_max,
         handshakes_max: HANDSHAKES_MAX,
         shutdown: ms(it.shutdown_ms),
-        reconnect: (ms(config.link.reconnect_ms_min), ms(config.link.reconnect_ms_max)),
+        reconnect: (
+            ms(config.link.reconnect_ms_min),
+            ms(config.link.reconnect_ms_max),
+        ),
         hub: HubLimits {
             groups_per_client_max: it.groups_per_client_max,
             session_bytes_max: it.session_bytes_max,

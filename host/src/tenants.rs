@@ -22,8 +22,17 @@ const LOG_BYTES_PER_SECOND: usize = 64 << 10;
 /// # Errors
 /// When the engine cannot be built.
 pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
-    let memory_mib = config.plugins.iter().map(|plugin| plugin.memory_mib).max().unwrap_or(128);
-    let instances: usize = config.plugins.iter().map(|plugin| instances(config, plugin)).sum();
+    let memory_mib = config
+        .plugins
+        .iter()
+        .map(|plugin| plugin.memory_mib)
+        .max()
+        .unwrap_or(128);
+    let instances: usize = config
+        .plugins
+        .iter()
+        .map(|plugin| instances(config, plugin))
+        .sum();
     let settings = RuntimeSettings {
         cache_dir: config.worker.cache_dir.folder(),
         instances_max: u32::try_from(instances)?.max(4),
@@ -44,8 +53,12 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
         let started = start_one(config, &runtime, plugin).await;
         let deployment = started.with_context(|| plugin.file.display().to_string())?;
         if plugin.watch {
-            let follow =
-                watch(plugin.file.clone(), runtime.clone(), deployment.clone(), stop.clone());
+            let follow = watch(
+                plugin.file.clone(),
+                runtime.clone(),
+                deployment.clone(),
+                stop.clone(),
+            );
             tokio::spawn(follow);
         }
         deployments.insert(plugin.tenant.clone(), deployment);
@@ -93,7 +106,11 @@ pub async fn stop(bridge: &Bridge) {
 }
 
 fn instances(config: &Config, plugin: &Plugin) -> usize {
-    let wanted = if plugin.instances > 0 { plugin.instances } else { config.worker.instances };
+    let wanted = if plugin.instances > 0 {
+        plugin.instances
+    } else {
+        config.worker.instances
+    };
     if wanted > 0 { wanted } else { cores() }
 }
 

@@ -37,10 +37,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         ended.clone(),
     );
     let gateway = Gateway::start(identity, settings::gateway(&config, announced))?;
-    operations::ready_while_any(&readiness, "workers", "no worker is linked", gateway.workers());
+    operations::ready_while_any(
+        &readiness,
+        "workers",
+        "no worker is linked",
+        gateway.workers(),
+    );
 
     let ending = stop.child_token();
-    let serve = gateway.run(listeners, Some(lan), membership.members.clone(), ending.clone());
+    let serve = gateway.run(
+        listeners,
+        Some(lan),
+        membership.members.clone(),
+        ending.clone(),
+    );
     tokio::pin!(serve);
     let mut refused = membership.refused.clone();
     let mut failure = None;

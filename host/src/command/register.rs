@@ -15,7 +15,9 @@ use crate::{operations, settings};
 /// When it cannot start.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let readiness = operations::start(&config, &stop).await?;
-    let listener = net::bind(config.register.listen).await.context("`register.listen`")?;
+    let listener = net::bind(config.register.listen)
+        .await
+        .context("`register.listen`")?;
     let address = listener.local_addr()?;
     let name = format!("register-{address}");
     let identity = settings::identity(&config, Role::Register, name.into(), &[], None);

@@ -29,7 +29,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let readiness = operations::start(&config, &stop).await?;
     let ended = CancellationToken::new();
     let (register, lan, announced) = if config.is_given("register.listen") {
-        let register = net::bind(config.register.listen).await.context("`register.listen`")?;
+        let register = net::bind(config.register.listen)
+            .await
+            .context("`register.listen`")?;
         let (lan, announced) = bind_lan(&config).await?;
         (Some(register), Some(lan), announced)
     } else {
@@ -41,20 +43,32 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("plugins", true, "loaded");
 
     let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
-    let gateway_identity =
-        settings::identity(&config, Role::Gateway, name, tags, Some(announced));
+    let gateway_identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
     let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
     let worker_identity = settings::identity(&config, Role::Worker, name, tags, None);
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
-    let gateway =
-        Gateway::start(gateway_identity.clone(), settings::gateway(&config, announced))?;
-    let worker =
-        Worker::new(worker_identity.clone(), settings::worker(&config), Arc::clone(&bridge) as _);
-    operations::ready_while_any(&readiness, "workers", "no worker is linked", gateway.workers());
-    let (to_worker, to_gateway) =
-        pair(gateway_identity.node, worker_identity.node, &settings::link(&config));
+    let gateway = Gateway::start(
+        gateway_identity.clone(),
+        settings::gateway(&config, announced),
+    )?;
+    let worker = Worker::new(
+        worker_identity.clone(),
+        settings::worker(&config),
+        Arc::clone(&bridge) as _,
+    );
+    operations::ready_while_any(
+        &readiness,
+        "workers",
+        "no worker is linked",
+        gateway.workers(),
+    );
+    let (to_worker, to_gateway) = pair(
+        gateway_identity.node,
+        worker_identity.node,
+        &settings::link(&config),
+    );
     gateway.attach(to_worker);
     worker.attach(to_gateway);
     // In a cluster the worker serves the other gateways as well, until its own is done.
@@ -87,7 +101,12 @@ fn join(
     let address = register.local_addr()?;
     let identity = settings::identity(config, Role::Register, "register".into(), &[], None);
     tracing::info!(%address, "register listens");
-    let serve = Register::run(register, identity, settings::register(config), ended.clone());
+    let serve = Register::run(
+        register,
+        identity,
+        settings::register(config),
+        ended.clone(),
+    );
     tokio::spawn(serve);
     Ok(membership::join(
         vec![address.to_string()],

@@ -32,8 +32,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::membership(&config),
         ended.clone(),
     );
-    let worker = Worker::new(identity, settings::worker(&config), Arc::clone(&bridge) as _);
-    operations::ready_while_any(&readiness, "gateways", "no gateway is linked", worker.links());
+    let worker = Worker::new(
+        identity,
+        settings::worker(&config),
+        Arc::clone(&bridge) as _,
+    );
+    operations::ready_while_any(
+        &readiness,
+        "gateways",
+        "no gateway is linked",
+        worker.links(),
+    );
 
     let mut refused = membership.refused.clone();
     let serve = worker.run(membership.members.clone(), stop);
