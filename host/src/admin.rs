@@ -6,9 +6,11 @@ mod readiness;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,6 +26,8 @@ use tracing::{debug, warn};
 
 pub use readiness::Readiness;
 
+use crate::{config, telemetry};
+
 /// More connections wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// The request line and headers together.
@@ -36,6 +40,36 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// After an accept that failed, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Folds recorded samples into their buckets, also when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts metrics, binds the address and serves on a task of `tasks`, if an address is configured.
+/// Returns the bound address.
+///
+/// # Errors
+/// When the address cannot be bound, or metrics were started before.
+pub async fn start(
+    settings: &config::Admin,
+    readiness: Readiness,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(address) = settings.listen else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("admin.listen: {address} cannot be bound"))?;
+    let address = listener.local_addr()?;
+    let metrics = telemetry::start_metrics()?;
+    tasks.spawn(async move {
+        if let Err(error) = serve(listener, readiness, metrics, stop).await {
+            tracing::error!(%error, "admin ended");
+        }
+    });
+    Ok(Some(address))
+}
 
 /// Answers until `stop`, then closes every connection.
 ///
@@ -51,6 +85,7 @@ pub async fn serve(
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     let admin = Admin { readiness, metrics };
+    connections.spawn(upkeep(admin.metrics.clone(), stop.clone()));
     loop {
         let accept = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -81,6 +116,16 @@ pub async fn serve(
     connections.close();
     connections.wait().await;
     Ok(())
+}
+
+async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => metrics.run_upkeep(),
+        }
+    }
 }
 
 #[derive(Clone)]

@@ -5,6 +5,7 @@
 mod address;
 mod check;
 mod error;
+mod files;
 mod layers;
 mod listener;
 mod reference;
@@ -184,10 +185,16 @@ impl Config {
     /// # Errors
     /// Those that are not there or cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigErrors> {
-        match ConfigErrors::of(check::files(self)) {
+        match ConfigErrors::of(files::errors(self)) {
             Some(errors) => Err(errors),
             None => Ok(()),
         }
+    }
+
+    /// Whether a key, like `register.listen`, was given by the file, the environment or a flag.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.places.of(key).is_given()
     }
 }
 

@@ -1,7 +1,12 @@
-//! The binary's parts: command line, configuration, telemetry, admin listener, commands.
+//! The binary's parts: command line, configuration, telemetry, admin listener, commands, and the
+//! bridge between cluster and runtime.
 
 pub mod admin;
+pub mod bridge;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod operations;
+pub mod settings;
 pub mod telemetry;
+pub mod tenants;

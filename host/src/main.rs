@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -22,6 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILED: u8 = 1;
 /// Wrong usage or configuration; clap exits with the same.
 const WRONG: u8 = 2;
+/// So long may threads take to end after the service has.
+const THREADS_END: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
@@ -83,11 +86,14 @@ where
         .thread_name("tidegate")
         .build()
         .context("the runtime's threads cannot be started")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(stop.clone())?;
         service(config, stop).await
-    })
+    });
+    // A plugin that is being compiled must not keep the process alive.
+    runtime.shutdown_timeout(THREADS_END);
+    result
 }
 
 /// The first signal stops in order, the second at once.

@@ -1,6 +1,8 @@
 //! Logs to standard error, and the recorder behind the metrics facade. Both are global to the
 //! process and set up once; everything else only emits.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +25,7 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
         .with_context(|| format!("log.level: `{}` is not a filter", log.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
@@ -31,8 +34,9 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     started.map_err(|error| anyhow!("logging was not started: {error}"))
 }
 
-/// Starts the recorder. The handle renders what was recorded; whoever holds it also calls
-/// `run_upkeep` now and then, which [`crate::admin::serve`] does at every scrape.
+/// Starts the recorder. The handle renders what was recorded. Samples of histograms pile up until
+/// `run_upkeep`, which [`crate::admin::serve`] calls; so without an admin listener do not start it:
+/// metrics then cost nothing.
 ///
 /// # Errors
 /// When another recorder was installed before.

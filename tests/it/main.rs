@@ -19,4 +19,5 @@ mod order;
 mod sessions;
 mod slow;
 mod third_party;
+mod tidy;
 mod watcher;

@@ -276,7 +276,7 @@ impl Client {
     /// When the connection is closed already.
     pub async fn close(mut self) -> Result<()> {
         match &mut self.connection {
-            Connection::WebSocket(socket) => Ok(socket.close(None).await?),
+            Connection::WebSocket(socket) => Ok((**socket).close(None).await?),
             Connection::Stream(stream) => stream.close().await,
         }
     }

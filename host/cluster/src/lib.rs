@@ -7,3 +7,4 @@ pub mod link;
 pub mod membership;
 pub mod net;
 pub mod register;
+pub mod worker;

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::link::{self, Identity, Link, LinkError, LinkSettings};
 
@@ -113,13 +114,13 @@ impl Door {
         drop(permit);
         let link = match accepted {
             Ok(link) => link,
-            Err(LinkError::Io(error)) => {
-                // Port scans and health checks: nothing that an operator must know.
-                tracing::debug!(%address, %error, "a connection ended in its handshake");
+            Err(error @ (LinkError::Refused(_) | LinkError::Unproven | LinkError::Frame(_))) => {
+                tracing::warn!(%address, %error, "a node was not admitted");
                 return;
             }
-            Err(error) => {
-                tracing::warn!(%address, %error, "a connection was not admitted");
+            Err(error @ (LinkError::Io(_) | LinkError::Timeout(_) | LinkError::NotTidegate)) => {
+                // Port scans and health checks: a stranger must not fill the log.
+                tracing::debug!(%address, %error, "a connection was not admitted");
                 return;
             }
         };
@@ -129,7 +130,9 @@ impl Door {
             link.sender.refuse(Refusal::Full(links));
             return;
         };
-        serve(link).await;
+        let (role, peer) = (link.peer.role.name(), link.peer.name.clone());
+        let span = tracing::info_span!("link", role, %peer);
+        serve(link).instrument(span).await;
     }
 }
 

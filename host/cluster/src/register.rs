@@ -31,6 +31,9 @@ const HANDSHAKES_MAX: usize = 64;
 /// Whole views go to everybody: when many nodes join at once, this often.
 const PUSH_PAUSE: Duration = Duration::from_millis(10);
 
+/// A turn that is this late was frozen, and perhaps the whole process with it.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
 /// Times and bounds of a register.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterSettings {
@@ -136,6 +139,10 @@ impl Desk {
                 () = turn => {}
             }
             let now = Instant::now();
+            if deadline.is_some_and(|deadline| now > deadline + LATE_MAX) {
+                tracing::warn!("the register was frozen: it waits for nodes before it drops any");
+                self.table.doubt(now);
+            }
             for letter in batch.drain(..) {
                 self.read(letter, now);
             }

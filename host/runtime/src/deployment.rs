@@ -121,6 +121,9 @@ impl Deployment {
     ) -> Result<Self, PluginError> {
         settings.instances = settings.instances.clamp(1, u16::MAX.into());
         settings.mailbox_events = settings.mailbox_events.max(1);
+        // The pool admits no more; reports name the limit that holds.
+        let memory_bytes = &mut settings.limits.memory_bytes;
+        *memory_bytes = (*memory_bytes).min(runtime.memory_bytes_max());
         let version = Version::new(plugin, &settings);
         let instances = start_instances(runtime, &version, settings.instances).await?;
         let load = Arc::new(Load::default());

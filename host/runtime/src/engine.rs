@@ -129,18 +129,7 @@ impl Runtime {
     /// # Errors
     /// Says what is wrong with the file and what to do about it.
     pub async fn load(&self, path: &Path) -> Result<Plugin, PluginError> {
-        let error = |source| PluginError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let bytes = tokio::fs::metadata(path).await.map_err(error)?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(PluginError::TooLarge {
-                name: path.display().to_string(),
-                reason: format!("the file has {bytes} bytes, at most {FILE_BYTES_MAX} are read"),
-            });
-        }
-        let bytes = tokio::fs::read(path).await.map_err(error)?;
+        let bytes = read_file(path).await?;
         self.load_bytes(&path.display().to_string(), bytes).await
     }
 
@@ -193,6 +182,22 @@ impl Runtime {
     pub(crate) fn memory_bytes_max(&self) -> usize {
         self.shared.memory_bytes_max
     }
+}
+
+/// The bytes of a plugin file, unless it is larger than any plugin may be.
+pub(crate) async fn read_file(path: &Path) -> Result<Vec<u8>, PluginError> {
+    let error = |source| PluginError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = tokio::fs::metadata(path).await.map_err(error)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(PluginError::TooLarge {
+            name: path.display().to_string(),
+            reason: format!("the file has {bytes} bytes, at most {FILE_BYTES_MAX} are read"),
+        });
+    }
+    tokio::fs::read(path).await.map_err(error)
 }
 
 /// With the pool if there is address space for it, else without.

@@ -214,7 +214,9 @@ fn new_store(
 /// A new call has a whole CPU budget, and the clock's next tick is its first.
 fn begin_call(store: &mut Store<HostState>) {
     store.set_epoch_deadline(1);
-    store.data_mut().cpu.refill();
+    let state = store.data_mut();
+    state.cpu.refill();
+    state.memory.forget_refusal();
 }
 
 fn start_error(plugin: &Plugin, failure: &Failure, error: &wasmtime::Error) -> PluginError {

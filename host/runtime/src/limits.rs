@@ -116,7 +116,12 @@ impl MemoryBudget {
         }
     }
 
-    /// The limit, if it has been hit.
+    /// A new call starts: what was refused before it and survived is forgotten.
+    pub(crate) fn forget_refusal(&mut self) {
+        self.refused = false;
+    }
+
+    /// The limit, if it has been hit in this call.
     pub(crate) const fn limit_reached(&self) -> Option<usize> {
         if self.refused {
             Some(self.bytes_max)

@@ -104,6 +104,10 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
         .compile(&version, bytes)
         .map_err(|error| check::compile_error(source, &error))?;
     check::resources(runtime, source, &component)?;
+    // Now, so that the first event of a swap does not pay for it.
+    component
+        .initialize_copy_on_write_image()
+        .map_err(|error| check::compile_error(source, &error))?;
     let instance_pre = runtime
         .linker()
         .instantiate_pre(&component)

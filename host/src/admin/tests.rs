@@ -1,7 +1,5 @@
 //! Over real sockets, byte by byte.
 
-use std::net::SocketAddr;
-
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -103,6 +101,25 @@ async fn headers_over_the_limit_are_refused_not_buffered() {
         .ask(&format!("GET /healthz HTTP/1.1\r\nx: {header}\r\n\r\n"))
         .await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn started_without_an_address_it_does_nothing_and_with_one_that_is_taken_it_says_so() {
+    let tasks = TaskTracker::new();
+    let start = |listen| {
+        let settings = config::Admin { listen };
+        let (tasks, stop) = (tasks.clone(), CancellationToken::new());
+        async move { start(&settings, Readiness::new(), &tasks, stop).await }
+    };
+    assert_eq!(start(None).await.unwrap(), None);
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = start(Some(address)).await.expect_err("it is taken");
+    assert_eq!(
+        error.to_string(),
+        format!("admin.listen: {address} cannot be bound")
+    );
+    assert!(tasks.is_empty());
 }
 
 #[tokio::test]

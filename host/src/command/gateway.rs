@@ -1,13 +1,94 @@
-//! `tidegate gateway`: A gateway.
+//! `tidegate gateway`: owns client connections.
 
+use std::net::{SocketAddr, SocketAddrV4};
+
+use anyhow::Context;
+use tidegate_cluster::gateway::Gateway;
+use tidegate_cluster::{membership, net};
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::membership::Role;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::admin::Readiness;
+use crate::config::{Authority, Config};
+use crate::{operations, settings};
 
 /// Runs until `stop`.
 ///
 /// # Errors
-/// When it cannot start, or when a service fails while it runs.
-pub async fn run(_config: Config, _stop: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("tidegate gateway is not wired yet")
+/// When it cannot start, or when the registers will not have it again.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = operations::start(&config, &stop).await?;
+    let (lan, announced) = bind_lan(&config).await?;
+    let listeners = bind_listeners(&config, &readiness).await?;
+
+    let it = &config.gateway;
+    let (name, tags) = (it.name.clone(), &it.tags);
+    let identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
+    tracing::info!(%announced, incarnation = %identity.node.incarnation, "gateway");
+    let registers = it.registers.iter().map(Authority::to_string).collect();
+    // The membership outlives `stop`: others must reach this gateway until its clients are told.
+    let ended = CancellationToken::new();
+    let membership = membership::join(
+        registers,
+        identity.clone(),
+        settings::membership(&config),
+        ended.clone(),
+    );
+    let gateway = Gateway::start(identity, settings::gateway(&config, announced))?;
+    operations::ready_while_any(&readiness, "workers", "no worker is linked", gateway.workers());
+
+    let ending = stop.child_token();
+    let serve = gateway.run(listeners, Some(lan), membership.members.clone(), ending.clone());
+    tokio::pin!(serve);
+    let mut refused = membership.refused.clone();
+    let mut failure = None;
+    tokio::select! {
+        () = &mut serve => {}
+        lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost)) => {
+            // The reference into the channel must not live on.
+            if lost.map(drop).is_ok() {
+                failure = Some(Refusal::Lost);
+            }
+            // Its clients are closed before it may join again.
+            ending.cancel();
+            serve.await;
+        }
+    }
+    membership.leave().await;
+    ended.cancel();
+    failure.map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// The listener for nodes, and what is announced: with port 0 the port that was bound.
+pub(crate) async fn bind_lan(config: &Config) -> anyhow::Result<(TcpListener, SocketAddrV4)> {
+    let mut announced = config.gateway.lan;
+    let (address, key) = match config.gateway.lan_bind {
+        Some(address) => (address, "`gateway.lan-bind`"),
+        None => (SocketAddr::V4(announced), "`gateway.lan`"),
+    };
+    let lan = net::bind(address).await.context(key)?;
+    if announced.port() == 0 {
+        announced.set_port(lan.local_addr()?.port());
+    }
+    Ok((lan, announced))
+}
+
+/// The listeners for clients, all of them or an error.
+pub(crate) async fn bind_listeners(
+    config: &Config,
+    readiness: &Readiness,
+) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for it in &config.listeners {
+        let listener = net::bind(it.listen.address)
+            .await
+            .with_context(|| format!("the listener {}", it.listen))?;
+        let address = listener.local_addr()?;
+        tracing::info!(listener = %it.label(), %address, tenant = %it.tenant, "listening");
+        listeners.push(listener);
+    }
+    readiness.set("listening", true, format!("{} listeners", listeners.len()));
+    Ok(listeners)
 }

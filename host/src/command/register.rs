@@ -1,13 +1,26 @@
-//! `tidegate register`: A register.
+//! `tidegate register`: tells gateways and workers about each other.
 
+use anyhow::Context;
+use tidegate_cluster::net;
+use tidegate_cluster::register::Register;
+use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::{operations, settings};
 
 /// Runs until `stop`.
 ///
 /// # Errors
-/// When it cannot start, or when a service fails while it runs.
-pub async fn run(_config: Config, _stop: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("tidegate register is not wired yet")
+/// When it cannot start.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = operations::start(&config, &stop).await?;
+    let listener = net::bind(config.register.listen).await.context("`register.listen`")?;
+    let address = listener.local_addr()?;
+    let name = format!("register-{address}");
+    let identity = settings::identity(&config, Role::Register, name.into(), &[], None);
+    tracing::info!(%address, "register listens");
+    readiness.set("listening", true, address.to_string());
+    Register::run(listener, identity, settings::register(&config), stop).await;
+    Ok(())
 }

@@ -1,13 +1,114 @@
-//! `tidegate serve`: Register, gateway and worker in one process.
+//! `tidegate serve`: register, gateway and worker in one process.
+//!
+//! The worker and the gateway hand each other values. The register and the gateway's port for
+//! nodes are opened only when `register.listen` is given: then other nodes can join.
 
+use std::sync::Arc;
+
+use anyhow::Context;
+use tidegate_cluster::gateway::Gateway;
+use tidegate_cluster::link::{Identity, pair};
+use tidegate_cluster::membership::{self, Membership};
+use tidegate_cluster::net;
+use tidegate_cluster::register::Register;
+use tidegate_cluster::worker::Worker;
+use tidegate_wire::event::Transport;
+use tidegate_wire::membership::Role;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::gateway::{bind_lan, bind_listeners};
 use crate::config::Config;
+use crate::{operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
 /// # Errors
-/// When it cannot start, or when a service fails while it runs.
-pub async fn run(_config: Config, _stop: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("tidegate serve is not wired yet")
+/// When it cannot start.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = operations::start(&config, &stop).await?;
+    let ended = CancellationToken::new();
+    let (register, lan, announced) = if config.is_given("register.listen") {
+        let register = net::bind(config.register.listen).await.context("`register.listen`")?;
+        let (lan, announced) = bind_lan(&config).await?;
+        (Some(register), Some(lan), announced)
+    } else {
+        (None, None, config.gateway.lan)
+    };
+    let listeners = bind_listeners(&config, &readiness).await?;
+    readiness.set("plugins", false, "the plugins are being loaded");
+    let bridge = tenants::start(&config, &stop).await?;
+    readiness.set("plugins", true, "loaded");
+
+    let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
+    let gateway_identity =
+        settings::identity(&config, Role::Gateway, name, tags, Some(announced));
+    let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
+    let worker_identity = settings::identity(&config, Role::Worker, name, tags, None);
+    let membership = join(&config, register, &gateway_identity, &ended)?;
+    let members = membership.members.clone();
+
+    let gateway =
+        Gateway::start(gateway_identity.clone(), settings::gateway(&config, announced))?;
+    let worker =
+        Worker::new(worker_identity.clone(), settings::worker(&config), Arc::clone(&bridge) as _);
+    operations::ready_while_any(&readiness, "workers", "no worker is linked", gateway.workers());
+    let (to_worker, to_gateway) =
+        pair(gateway_identity.node, worker_identity.node, &settings::link(&config));
+    gateway.attach(to_worker);
+    worker.attach(to_gateway);
+    // In a cluster the worker serves the other gateways as well, until its own is done.
+    let done = CancellationToken::new();
+    let working = tokio::spawn({
+        let (worker, members, done) = (worker.clone(), members.clone(), done.clone());
+        async move { worker.run(members, done).await }
+    });
+    announce(&config, &listeners)?;
+
+    gateway.run(listeners, lan, members, stop).await;
+    done.cancel();
+    working.await.context("the worker's task")?;
+    membership.leave().await;
+    ended.cancel();
+    tenants::stop(&bridge).await;
+    Ok(())
+}
+
+/// With a register this process is a member like any other; without one it is alone.
+fn join(
+    config: &Config,
+    register: Option<TcpListener>,
+    gateway: &Identity,
+    ended: &CancellationToken,
+) -> anyhow::Result<Membership> {
+    let Some(register) = register else {
+        return Ok(membership::fixed(vec![gateway.node.clone()]));
+    };
+    let address = register.local_addr()?;
+    let identity = settings::identity(config, Role::Register, "register".into(), &[], None);
+    tracing::info!(%address, "register listens");
+    let serve = Register::run(register, identity, settings::register(config), ended.clone());
+    tokio::spawn(serve);
+    Ok(membership::join(
+        vec![address.to_string()],
+        gateway.clone(),
+        settings::membership(config),
+        ended.clone(),
+    ))
+}
+
+/// Tells a person where to go.
+fn announce(config: &Config, listeners: &[TcpListener]) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout();
+    for (it, listener) in config.listeners.iter().zip(listeners) {
+        let address = listener.local_addr()?;
+        let scheme = it.listen.scheme();
+        if it.listen.transport == Transport::WebSocket && it.static_dir.is_some() {
+            writeln!(out, "open http://{address}/")?;
+        } else {
+            writeln!(out, "serving {scheme}://{address}")?;
+        }
+    }
+    Ok(())
 }

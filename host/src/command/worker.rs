@@ -1,13 +1,52 @@
-//! `tidegate worker`: A worker.
+//! `tidegate worker`: runs plugins for the gateways of a cluster.
 
+use std::sync::Arc;
+
+use tidegate_cluster::membership;
+use tidegate_cluster::worker::Worker;
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Authority, Config};
+use crate::{operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
 /// # Errors
-/// When it cannot start, or when a service fails while it runs.
-pub async fn run(_config: Config, _stop: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("tidegate worker is not wired yet")
+/// When it cannot start, or when the registers will not have it again.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = operations::start(&config, &stop).await?;
+    readiness.set("plugins", false, "the plugins are being loaded");
+    let bridge = tenants::start(&config, &stop).await?;
+    readiness.set("plugins", true, "loaded");
+
+    let it = &config.worker;
+    let identity = settings::identity(&config, Role::Worker, it.name.clone(), &it.tags, None);
+    let registers = it.registers.iter().map(Authority::to_string).collect();
+    // The membership outlives `stop`: the worker is a member until it has given its lanes away.
+    let ended = CancellationToken::new();
+    let membership = membership::join(
+        registers,
+        identity.clone(),
+        settings::membership(&config),
+        ended.clone(),
+    );
+    let worker = Worker::new(identity, settings::worker(&config), Arc::clone(&bridge) as _);
+    operations::ready_while_any(&readiness, "gateways", "no gateway is linked", worker.links());
+
+    let mut refused = membership.refused.clone();
+    let serve = worker.run(membership.members.clone(), stop);
+    let lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost));
+    tokio::select! {
+        () = serve => {}
+        // The reference into the channel must not live on.
+        lost = lost => if lost.map(drop).is_ok() {
+            anyhow::bail!("{}", Refusal::Lost);
+        },
+    }
+    membership.leave().await;
+    ended.cancel();
+    tenants::stop(&bridge).await;
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! What no key can know alone: keys that must fit each other, and what a command needs.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
+use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place};
 use super::listener::WS_ONLY;
@@ -12,6 +12,9 @@ use super::{Config, Purpose};
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
+
+/// A node's name and tags leave room for the rest of its hello.
+const HELLO_NAMES_BYTES_MAX: usize = HELLO_BYTES_MAX / 2;
 
 const SECRET_HINT: &str = "set TIDEGATE_SECRET to the same text on every node, for example what \
                            `openssl rand -hex 32` prints";
@@ -23,7 +26,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
         errors: Vec::new(),
     };
     check.times();
-    check.addresses();
+    check.node();
     check.listeners();
     check.plugins();
     check.needs();
@@ -43,40 +46,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));
     }
     warnings
-}
-
-/// Files and folders that are named but not there.
-pub(super) fn files(config: &Config) -> Vec<ConfigError> {
-    let mut errors = Vec::new();
-    if config.purpose != Purpose::Worker {
-        for (at, listener) in config.listeners.iter().enumerate() {
-            let place = config.places.of(&format!("gateway.listener.{at}.static"));
-            if let Some(folder) = &listener.static_dir
-                && !folder.is_dir()
-            {
-                let message = format!("`{}` is not a folder that can be read", folder.display());
-                errors.push(ConfigError::new(&place, message));
-            }
-        }
-    }
-    if config.purpose != Purpose::Gateway {
-        for (at, plugin) in config.plugins.iter().enumerate() {
-            let place = config.places.of(&format!("plugin.{at}.file"));
-            if let Some(problem) = unreadable(&plugin.file) {
-                errors.push(ConfigError::new(&place, problem));
-            }
-        }
-    }
-    errors
-}
-
-fn unreadable(file: &Path) -> Option<String> {
-    let shown = file.display();
-    match std::fs::metadata(file) {
-        Ok(found) if found.is_file() => None,
-        Ok(_) => Some(format!("`{shown}` is not a file, a component is needed")),
-        Err(error) => Some(format!("the plugin `{shown}` cannot be read: {error}")),
-    }
 }
 
 struct Check<'a> {
@@ -121,7 +90,7 @@ impl Check<'_> {
         }
     }
 
-    fn addresses(&mut self) {
+    fn node(&mut self) {
         let lan = self.config.gateway.lan;
         if lan.ip().is_unspecified() {
             let message = format!(
@@ -130,6 +99,20 @@ impl Check<'_> {
                 lan.ip()
             );
             self.refuse("gateway.lan", message);
+        }
+        let (gateway, worker) = (&self.config.gateway, &self.config.worker);
+        for (key, name, tags) in [
+            ("gateway.tags", &gateway.name, &gateway.tags),
+            ("worker.tags", &worker.name, &worker.tags),
+        ] {
+            let bytes: usize = name.len() + tags.iter().map(|tag| tag.len() + 1).sum::<usize>();
+            if bytes > HELLO_NAMES_BYTES_MAX {
+                let message = format!(
+                    "`{key}`: name and tags travel in a node's hello and have {bytes} bytes there, \
+                     {HELLO_NAMES_BYTES_MAX} are right"
+                );
+                self.refuse(key, message);
+            }
         }
         let level = &self.config.log.level;
         if level.parse::<tracing_subscriber::EnvFilter>().is_err() {

@@ -46,6 +46,7 @@ pub(crate) fn environment(
     variables: impl Iterator<Item = (String, String)>,
     errors: &mut Vec<ConfigError>,
 ) {
+    let mut given: Vec<(Vec<String>, Node)> = Vec::new();
     for (name, words) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
@@ -53,13 +54,22 @@ pub(crate) fn environment(
         if rest != "SECRET" && !rest.contains("__") {
             continue;
         }
-        let path: Vec<String> = rest
+        let path = rest
             .split("__")
             .map(|part| part.to_lowercase().replace('_', "-"))
             .collect();
         let place = Place::Variable(name);
         let value = Value::Words(words);
-        lay(table, &path, Node { place, value }, errors);
+        given.push((path, Node { place, value }));
+    }
+    // The environment has no order, but the items of a list have.
+    given.sort_by_cached_key(|(path, _)| {
+        path.iter()
+            .map(|part| (part.parse::<usize>().unwrap_or(0), part.clone()))
+            .collect::<Vec<_>>()
+    });
+    for (path, node) in given {
+        lay(table, &path, node, errors);
     }
 }
 

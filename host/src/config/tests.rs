@@ -163,6 +163,20 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
 }
 
 #[test]
+fn names_and_tags_that_do_not_fit_a_hello_are_refused() {
+    let tag = "t".repeat(255);
+    let text = format!(
+        "[worker]\ntags = [{}]\n",
+        vec![format!("\"{tag}\""); 8].join(", ")
+    );
+    assert_eq!(
+        refused(&text),
+        "etc/t.toml:2:8: `worker.tags`: name and tags travel in a node's hello and have 2054 bytes \
+         there, 2048 are right"
+    );
+}
+
+#[test]
 fn all_mistakes_are_told_together_in_order_of_their_lines() {
     let text = "[log]\nformat = \"yaml\"\n[link]\nhearbeat-ms = 1\n[worker]\npooling = 1\n";
     assert_eq!(
@@ -235,6 +249,20 @@ fn the_environment_overrides_the_file_and_the_command_line_overrides_both() {
     assert_eq!(config.listeners[0].path.as_deref(), Some("/chat"));
     assert_eq!(config.secret.expose(), SECRET.as_bytes());
     assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn listeners_of_the_environment_may_come_in_any_order() {
+    let names: Vec<String> = (0..12)
+        .rev()
+        .map(|at| format!("TIDEGATE_GATEWAY__LISTENER__{at}__LISTEN"))
+        .collect();
+    let env: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "tcp://127.0.0.1:0"))
+        .collect();
+    let config = load("", &env, Purpose::Check, &[]).unwrap();
+    assert_eq!(config.listeners.len(), 12);
 }
 
 #[test]

@@ -527,6 +527,26 @@ fn a_list_that_announces_more_than_it_brings_is_refused_cheaply() {
     assert!(asked <= BYTES_FREE, "{asked}");
 }
 
+/// The form that takes the least on the wire for what it is in memory.
+#[test]
+fn a_long_list_of_the_smallest_effects_takes_tens_of_times_its_bytes_not_more() {
+    let client = ClientId {
+        ip: 0,
+        port: 0,
+        connection: 0,
+    };
+    let frame = Frame::Forward(Forward {
+        shard: 0,
+        sequence: 1,
+        tenant: "t".into(),
+        effects: vec![Effect::UnbindUid { client }; 200_000],
+    });
+    let mut bytes = encoded(&[frame]);
+    let length = bytes.len();
+    let asked = asked_by(|| decode::<Frame>(&mut bytes, FRAME_BYTES_MAX).unwrap());
+    assert!(asked <= 128 * length, "{} times", asked / length);
+}
+
 #[test]
 fn a_frame_over_the_limit_is_not_sent_and_leaves_the_buffer_as_it_was() {
     let payload = Payload::from(Bytes::from(vec![0; FRAME_BYTES_MAX]));

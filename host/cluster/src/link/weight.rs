@@ -107,3 +107,47 @@ fn recipients(to: &Recipients) -> usize {
         Recipients::Client(_) | Recipients::Everyone => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_wire::effect::{Commit, Outcome};
+    use tidegate_wire::id::{ClientId, EventId, Incarnation};
+
+    use super::*;
+
+    #[test]
+    fn texts_and_lists_weigh_as_payloads_do() {
+        let client = ClientId {
+            ip: 1,
+            port: 2,
+            connection: 3,
+        };
+        let value = "v".repeat(10_000);
+        let set = SessionChange::Set {
+            key: "k".into(),
+            value: value.clone(),
+        };
+        let replace = SessionChange::Replace(vec![("k".into(), value)]);
+        let many = Effect::SendRaw {
+            to: Recipients::Clients(vec![client; 1000]),
+            bytes: vec![0; 100].into(),
+            except: Vec::new(),
+        };
+        let changes = [set, replace].map(|change| Effect::Session { client, change });
+        for effect in changes.into_iter().chain([many]) {
+            let commit = Commit {
+                event: EventId {
+                    gateway: Incarnation(1),
+                    shard: 0,
+                    sequence: 1,
+                },
+                attempt: 0,
+                client,
+                outcome: Outcome::Done,
+                effects: vec![effect],
+            };
+            assert!(weight(&Frame::Commit(commit)) >= 10_000);
+        }
+        assert_eq!(weight(&Frame::Drain), FRAME_BYTES);
+    }
+}

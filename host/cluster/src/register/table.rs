@@ -190,6 +190,14 @@ impl Table {
         gone
     }
 
+    /// A register that was frozen cannot hold the silence of others against them: they get the
+    /// grace time to come back.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Some(settles) = &mut self.settles {
+            *settles = now + self.grace;
+        }
+    }
+
     /// Whether the view has settled, or is no longer, since the last call.
     pub(super) fn settling(&mut self, now: Instant) -> bool {
         let settled = self.is_settled(now);

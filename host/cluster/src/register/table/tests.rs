@@ -142,6 +142,25 @@ fn a_register_that_was_cut_off_from_all_declares_nobody_lost() {
 }
 
 #[test]
+fn a_register_that_was_frozen_takes_back_whom_it_dropped_when_it_thawed() {
+    let mut run = run();
+    run.join(worker(1), 1).unwrap();
+    run.join(gateway(2, 1), 2).unwrap();
+    run.pass(GRACE);
+    assert!(run.table.settling(run.now));
+    run.end(2, 2);
+    run.now += LEASE * 5;
+    run.table.doubt(run.now);
+    assert_eq!(run.pass(Duration::ZERO), [2]);
+    assert!(
+        run.table.settling(run.now),
+        "all are told that it is unsure"
+    );
+    assert_eq!(run.view(), (false, vec![1]));
+    assert_eq!(run.join(gateway(2, 1), 3), Ok(Joined::New));
+}
+
+#[test]
 fn what_cannot_be_a_member_is_refused_with_the_reason() {
     let mut run = run();
     let register = Node {

@@ -6,7 +6,7 @@ use tidegate_wire::event::{CloseReason, Closed};
 use tidegate_wire::frame::Frame;
 
 use super::script::{
-    Gateway, GatewayLink, LEASE, Rig, eventually, nobody, set, soon, text, with_session,
+    Gateway, GatewayLink, LEASE, Rig, nobody, set, soon, text, with_session,
 };
 
 fn farewell() -> Effect {
@@ -259,7 +259,7 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
 
 #[tokio::test]
 async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() {
-    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    let (lost, _other, _rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
     other_link.load_with(1).await;
     let parted = std::time::Instant::now();
@@ -267,6 +267,4 @@ async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() 
     drop(lost_link);
     other_link.load_with(0).await;
     assert!(parted.elapsed() >= LEASE * 2, "kept for two leases");
-    rig.see(&[&other], &[&lost]);
-    eventually("the view is looked at", || rig.script.is_idle()).await;
 }

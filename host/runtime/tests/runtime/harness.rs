@@ -1,0 +1,308 @@
+//! The scripted guest, a home that sends it events and takes its commits, and what was logged.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use tidegate_runtime::{
+    Deployment, DeploymentSettings, EventContext, Job, Limits, Plugin, Runtime, RuntimeSettings,
+};
+use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
+use tidegate_wire::event::{Closed, Delivery, EventKind, Message, Peer, Transport};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::session::Session;
+use tokio::sync::Notify;
+
+/// Longer than anything takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The target folder of this build.
+fn target_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The scripted guest, built once per run.
+pub(crate) fn guest() -> Vec<u8> {
+    static GUEST: OnceLock<Vec<u8>> = OnceLock::new();
+    GUEST
+        .get_or_init(|| {
+            // A folder of its own: the one of this build is locked by whoever runs the tests.
+            let target = target_dir().join("guests");
+            let status = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--profile", "guest"])
+                .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
+                .arg("--target-dir")
+                .arg(&target)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status()
+                .unwrap();
+            assert!(status.success(), "the scripted guest does not build");
+            std::fs::read(target.join("wasm32-wasip2/guest/tidegate_test_scripted.wasm")).unwrap()
+        })
+        .clone()
+}
+
+/// The guest with a custom section: another version that does the same.
+pub(crate) fn guest_version(mark: u8) -> Vec<u8> {
+    let mut bytes = guest();
+    bytes.extend([0, 3, 1, b'v', mark]);
+    bytes
+}
+
+/// One engine for all tests.
+pub(crate) fn runtime() -> Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            collect_logs();
+            Runtime::new(RuntimeSettings {
+                cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
+                ..RuntimeSettings::default()
+            })
+            .unwrap()
+        })
+        .clone()
+}
+
+pub(crate) async fn plugin(bytes: Vec<u8>) -> Plugin {
+    runtime().load_bytes("scripted.wasm", bytes).await.unwrap()
+}
+
+/// `tenant` is unique to a test, so that its lines in the log are found.
+pub(crate) fn settings(tenant: &str) -> DeploymentSettings {
+    DeploymentSettings {
+        tenant: tenant.into(),
+        worker_name: "w1".into(),
+        tags: vec!["blue".into()],
+        instances: 1,
+        limits: Limits::default(),
+        config: serde_json::Map::new(),
+        mailbox_events: 1000,
+    }
+}
+
+pub(crate) async fn deploy(settings: DeploymentSettings) -> Deployment {
+    Deployment::start(&runtime(), plugin(guest()).await, settings)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn client(connection: u32) -> ClientId {
+    ClientId {
+        ip: 0x7f00_0001,
+        port: 7272,
+        connection,
+    }
+}
+
+/// Sends events, keeps the commits, applies changes of sessions.
+#[derive(Default)]
+pub(crate) struct Home {
+    sequence: AtomicU64,
+    commits: Mutex<Vec<Commit>>,
+    sessions: Mutex<HashMap<ClientId, Session>>,
+    committed: Notify,
+}
+
+struct Context {
+    home: Arc<Home>,
+    client: ClientId,
+}
+
+impl EventContext for Context {
+    fn session(&self) -> Arc<Session> {
+        Arc::new(self.home.session(self.client))
+    }
+
+    fn commit(&self, commit: Commit) {
+        for effect in &commit.effects {
+            if let Effect::Session { client, change } = effect {
+                let mut sessions = self.home.sessions.lock().unwrap();
+                sessions.entry(*client).or_default().apply(change);
+            }
+        }
+        self.home.commits.lock().unwrap().push(commit);
+        self.home.committed.notify_waiters();
+    }
+}
+
+impl Home {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn session(&self, client: ClientId) -> Session {
+        let sessions = self.sessions.lock().unwrap();
+        sessions.get(&client).cloned().unwrap_or_default()
+    }
+
+    /// Sends one event; gives its number.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        deployment: &Deployment,
+        client: ClientId,
+        losses: u8,
+        kind: EventKind,
+    ) -> u64 {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        deployment.dispatch(Job {
+            delivery: Delivery {
+                event: EventId {
+                    gateway: Incarnation(7),
+                    shard: 0,
+                    sequence,
+                },
+                attempt: losses,
+                losses,
+                tenant: 0,
+                client,
+                session: None,
+                kind,
+            },
+            context: Arc::new(Context {
+                home: Arc::clone(self),
+                client,
+            }),
+        });
+        sequence
+    }
+
+    pub(crate) fn script(
+        self: &Arc<Self>,
+        deployment: &Deployment,
+        client: ClientId,
+        text: &str,
+    ) -> u64 {
+        self.send(deployment, client, 0, message(text))
+    }
+
+    /// Sends a script and waits for its commit.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        deployment: &Deployment,
+        client: ClientId,
+        text: &str,
+    ) -> Commit {
+        let sequence = self.script(deployment, client, text);
+        self.commit_of(sequence).await
+    }
+
+    pub(crate) async fn commit_of(&self, sequence: u64) -> Commit {
+        let found = tokio::time::timeout(DEADLINE, async {
+            loop {
+                let notified = self.committed.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                let found = self
+                    .commits()
+                    .into_iter()
+                    .find(|c| c.event.sequence == sequence);
+                if let Some(commit) = found {
+                    return commit;
+                }
+                notified.await;
+            }
+        });
+        found
+            .await
+            .unwrap_or_else(|_| panic!("event {sequence} was not committed in time"))
+    }
+
+    /// All commits in the order in which they came.
+    pub(crate) fn commits(&self) -> Vec<Commit> {
+        self.commits.lock().unwrap().clone()
+    }
+}
+
+pub(crate) fn message(text: &str) -> EventKind {
+    EventKind::Message(Message::Text(text.as_bytes().to_vec().into()))
+}
+
+pub(crate) fn connect() -> EventKind {
+    EventKind::Connect {
+        peer: Box::new(Peer {
+            address: "127.0.0.1:5000".parse().unwrap(),
+            transport: Transport::WebSocket,
+            listener: "public".into(),
+            secure: false,
+        }),
+        request: None,
+    }
+}
+
+pub(crate) fn close() -> EventKind {
+    EventKind::Close(Box::new(Closed {
+        reason: tidegate_wire::event::CloseReason::Client,
+        uid: None,
+        groups: vec!["g".into()],
+    }))
+}
+
+/// The texts that a commit sends to single clients.
+pub(crate) fn said(commit: &Commit) -> Vec<String> {
+    assert_eq!(commit.outcome, Outcome::Done, "{commit:?}");
+    commit
+        .effects
+        .iter()
+        .filter_map(|effect| {
+            if let Effect::Send {
+                to: Recipients::Client(_) | Recipients::Everyone,
+                message,
+                ..
+            } = effect
+            {
+                Some(String::from_utf8(message.payload().to_vec()).unwrap())
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct LogWriter;
+
+impl std::io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn collect_logs() {
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(|| LogWriter)
+        .init();
+}
+
+/// Lines of the log that have all these words.
+pub(crate) fn logged(words: &[&str]) -> Vec<String> {
+    let log = LOG.lock().unwrap();
+    String::from_utf8_lossy(&log)
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)))
+        .map(ToOwned::to_owned)
+        .collect()
+}

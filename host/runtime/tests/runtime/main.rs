@@ -1,0 +1,19 @@
+//! What the runtime promises, shown with real components: a scripted Rust guest for behaviour and
+//! components as text for whatever is wrong with a plugin.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod bad_plugins;
+mod cache;
+mod effects;
+mod harness;
+mod limits;
+mod reload;
+mod speed;
+mod swap;

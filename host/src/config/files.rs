@@ -1,0 +1,40 @@
+//! Whether the files and folders that a configuration names are there; the only look outside.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::{Config, Purpose};
+
+/// Files and folders that are named but not there.
+pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    if config.purpose != Purpose::Worker {
+        for (at, listener) in config.listeners.iter().enumerate() {
+            let place = config.places.of(&format!("gateway.listener.{at}.static"));
+            if let Some(folder) = &listener.static_dir
+                && !folder.is_dir()
+            {
+                let message = format!("`{}` is not a folder that can be read", folder.display());
+                errors.push(ConfigError::new(&place, message));
+            }
+        }
+    }
+    if config.purpose != Purpose::Gateway {
+        for (at, plugin) in config.plugins.iter().enumerate() {
+            let place = config.places.of(&format!("plugin.{at}.file"));
+            if let Some(problem) = unreadable(&plugin.file) {
+                errors.push(ConfigError::new(&place, problem));
+            }
+        }
+    }
+    errors
+}
+
+fn unreadable(file: &Path) -> Option<String> {
+    let shown = file.display();
+    match std::fs::metadata(file) {
+        Ok(found) if found.is_file() => None,
+        Ok(_) => Some(format!("`{shown}` is not a file, a component is needed")),
+        Err(error) => Some(format!("the plugin `{shown}` cannot be read: {error}")),
+    }
+}

@@ -1,0 +1,159 @@
+//! From the configuration to the settings of the services.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tidegate_cluster::gateway::hub::HubLimits;
+use tidegate_cluster::gateway::outbound;
+use tidegate_cluster::gateway::router;
+use tidegate_cluster::gateway::settings::{self as gateway, GatewaySettings, ListenerSettings};
+use tidegate_cluster::link::{Identity, LinkSettings, Secret};
+use tidegate_cluster::membership::MembershipSettings;
+use tidegate_cluster::register::RegisterSettings;
+use tidegate_cluster::worker::WorkerSettings;
+use tidegate_wire::Name;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
+
+use crate::config::{Choice, Config, Listener, NoWorker, QueuePolicy, Router};
+use crate::tenants::cores;
+
+/// How many nodes may be in their handshake at once, in one shard.
+const HANDSHAKES_MAX: usize = 64;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// One life of one service of this process.
+#[must_use]
+pub fn identity(
+    config: &Config,
+    role: Role,
+    name: Name,
+    tags: &[Name],
+    address: Option<SocketAddrV4>,
+) -> Identity {
+    let node = Node {
+        role,
+        incarnation: Incarnation(rand::random()),
+        address,
+        name,
+        tags: tags.to_vec(),
+    };
+    Identity { node, secret: Secret::new(config.secret.expose()) }
+}
+
+/// Links between nodes.
+#[must_use]
+pub const fn link(config: &Config) -> LinkSettings {
+    LinkSettings {
+        heartbeat: ms(config.link.heartbeat_ms),
+        lease: ms(config.link.lease_ms),
+        handshake: ms(config.link.handshake_timeout_ms),
+        queue_bytes_max: config.link.queue_bytes_max,
+    }
+}
+
+/// A node's place in the cluster.
+#[must_use]
+pub const fn membership(config: &Config) -> MembershipSettings {
+    MembershipSettings {
+        link: link(config),
+        lease: ms(config.register.lease_ms),
+        reconnect_min: ms(config.link.reconnect_ms_min),
+        reconnect_max: ms(config.link.reconnect_ms_max),
+    }
+}
+
+/// A register.
+#[must_use]
+pub fn register(config: &Config) -> RegisterSettings {
+    RegisterSettings {
+        lease_max: ms(config.register.lease_ms),
+        grace: ms(config.register.grace_ms),
+        nodes_max: u32::try_from(config.register.nodes_max).unwrap_or(u32::MAX),
+        link: LinkSettings {
+            handshake: ms(config.register.handshake_timeout_ms),
+            ..link(config)
+        },
+    }
+}
+
+/// A worker.
+#[must_use]
+pub const fn worker(config: &Config) -> WorkerSettings {
+    WorkerSettings {
+        window_events: config.worker.window_events,
+        window_bytes: config.worker.window_bytes,
+        load_interval: ms(config.link.heartbeat_ms),
+        reconnect_min: ms(config.link.reconnect_ms_min),
+        reconnect_max: ms(config.link.reconnect_ms_max),
+        shutdown: ms(config.worker.shutdown_ms),
+        link: link(config),
+    }
+}
+
+/// A gateway that is announced as `announced`.
+#[must_use]
+pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
+    let it = &config.gateway;
+    let shards = if it.shards > 0 { it.shards } else { cores() };
+    GatewaySettings {
+        announced,
+        shards: u16::try_from(shards).unwrap_or(u16::MAX),
+        router: match (it.router, it.choice) {
+            (Router::Bind, Choice::Load) => router::Router::Bind,
+            (Router::Bind, Choice::Random) => router::Router::BindRandom,
+            (Router::Rand, _) => router::Router::Rand,
+        },
+        no_worker: match it.no_worker {
+            NoWorker::Hold => gateway::NoWorker::Hold,
+            NoWorker::Drop => gateway::NoWorker::Drop,
+            NoWorker::Close => gateway::NoWorker::Close,
+        },
+        hold_bytes_max: it.hold_bytes_max,
+        pending_bytes_max: it.pending_bytes_max,
+        forward_bytes_max: it.forward_bytes_max,
+        connections_max: it.connections_max,
+        handshakes_max: HANDSHAKES_MAX,
+        shutdown: ms(it.shutdown_ms),
+        reconnect: (ms(config.link.reconnect_ms_min), ms(config.link.reconnect_ms_max)),
+        hub: HubLimits {
+            groups_per_client_max: it.groups_per_client_max,
+            session_bytes_max: it.session_bytes_max,
+        },
+        link: link(config),
+        listeners: config.listeners.iter().map(listener).collect(),
+    }
+}
+
+fn listener(it: &Listener) -> ListenerSettings {
+    let filled = |text: &String| (!text.is_empty()).then(|| text.clone());
+    ListenerSettings {
+        name: it.label(),
+        tenant: it.tenant.clone(),
+        address: it.listen.address,
+        transport: it.listen.transport,
+        static_folder: it.static_dir.clone(),
+        health_path: filled(&it.health_path),
+        path: it.path.clone(),
+        origins: it.origins.clone(),
+        subprotocols: it.subprotocols.clone(),
+        ping_interval: ms(it.ping_interval_ms),
+        ping_not_response_limit: u16::try_from(it.ping_not_response_limit).unwrap_or(u16::MAX),
+        ping_data: filled(&it.ping_data),
+        web_socket_ping: it.websocket_ping,
+        pong_counts: it.pong_counts,
+        message_bytes_max: it.message_bytes_max,
+        handshake: ms(it.handshake_ms),
+        handshake_bytes_max: it.handshake_bytes_max,
+        connections_max: it.connections_max.unwrap_or(usize::MAX),
+        queue_bytes_max: it.queue_bytes_max,
+        queue_policy: match it.queue_policy {
+            QueuePolicy::Close => outbound::QueuePolicy::Close,
+            QueuePolicy::DropNew => outbound::QueuePolicy::DropNew,
+            QueuePolicy::DropOld => outbound::QueuePolicy::DropOld,
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! Tenants and their plugins, from the configuration to running deployments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidegate_runtime::{Deployment, DeploymentSettings, Limits, Runtime, RuntimeSettings, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::Bridge;
+use crate::config::{Config, Plugin};
+
+/// How long the instances of a deployment have to finish at the end.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Lines of a plugin's output beyond this are counted instead of logged.
+const LOG_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// The runtime for all plugins of the configuration.
+///
+/// # Errors
+/// When the engine cannot be built.
+pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
+    let memory_mib = config.plugins.iter().map(|plugin| plugin.memory_mib).max().unwrap_or(128);
+    let instances: usize = config.plugins.iter().map(|plugin| instances(config, plugin)).sum();
+    let settings = RuntimeSettings {
+        cache_dir: config.worker.cache_dir.folder(),
+        instances_max: u32::try_from(instances)?.max(4),
+        memory_bytes_max: usize::try_from(memory_mib << 20)?,
+        pooling: config.worker.pooling,
+    };
+    Ok(Runtime::new(settings)?)
+}
+
+/// Loads every plugin, starts its deployment and watches its file.
+///
+/// # Errors
+/// When a plugin is refused; the text names the file and what would be right.
+pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Arc<Bridge>> {
+    let runtime = runtime(config)?;
+    let mut deployments = BTreeMap::new();
+    for plugin in &config.plugins {
+        let started = start_one(config, &runtime, plugin).await;
+        let deployment = started.with_context(|| plugin.file.display().to_string())?;
+        if plugin.watch {
+            let follow =
+                watch(plugin.file.clone(), runtime.clone(), deployment.clone(), stop.clone());
+            tokio::spawn(follow);
+        }
+        deployments.insert(plugin.tenant.clone(), deployment);
+    }
+    Ok(Bridge::new(deployments))
+}
+
+async fn start_one(
+    config: &Config,
+    runtime: &Runtime,
+    plugin: &Plugin,
+) -> anyhow::Result<Deployment> {
+    let loaded = runtime.load(&plugin.file).await?;
+    let version = loaded.version().clone();
+    let instances = instances(config, plugin);
+    let settings = DeploymentSettings {
+        tenant: plugin.tenant.clone(),
+        worker_name: config.worker.name.clone(),
+        tags: config.worker.tags.clone(),
+        instances,
+        limits: Limits {
+            cpu_ms: plugin.cpu_ms,
+            wall_ms: plugin.wall_ms,
+            memory_bytes: usize::try_from(plugin.memory_mib << 20)?,
+            effects_max: plugin.effects_max,
+            effect_bytes_max: plugin.effect_bytes_max,
+            session_bytes_max: plugin.session_bytes_max,
+            log_bytes_per_second: LOG_BYTES_PER_SECOND,
+        },
+        config: plugin.config.clone(),
+        // Gateways keep to their windows; several may be served at once.
+        mailbox_events: config.worker.window_events as usize * 16,
+    };
+    let deployment = Deployment::start(runtime, loaded, settings).await?;
+    tracing::info!(tenant = %plugin.tenant, file = %plugin.file.display(), %version, instances,
+        "plugin runs");
+    Ok(deployment)
+}
+
+/// Ends every deployment: what waits is handled, instances are told.
+pub async fn stop(bridge: &Bridge) {
+    for deployment in bridge.deployments() {
+        deployment.stop(STOP).await;
+    }
+}
+
+fn instances(config: &Config, plugin: &Plugin) -> usize {
+    let wanted = if plugin.instances > 0 { plugin.instances } else { config.worker.instances };
+    if wanted > 0 { wanted } else { cores() }
+}
+
+/// Cores that this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

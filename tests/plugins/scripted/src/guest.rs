@@ -1,0 +1,209 @@
+//! The commands. See `run` for the list.
+
+#![allow(
+    unsafe_code,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the export macro writes unsafe code; tests tell it to panic and to print"
+)]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+#[allow(missing_docs, unreachable_pub, reason = "written by a macro")]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "full-handler",
+        generate_all,
+    });
+}
+
+use bindings::exports::tidegate::plugin::client_events::{
+    Closed, Guest as ClientEvents, HttpRequest, Message, Peer,
+};
+use bindings::exports::tidegate::plugin::worker_events::Guest as WorkerEvents;
+use bindings::tidegate::plugin::types::Error;
+use bindings::tidegate::plugin::{gateway, session, worker};
+use bindings::wasi::config::store;
+use bindings::wasi::logging::logging;
+
+thread_local! {
+    static EVENTS: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Scripted;
+
+impl ClientEvents for Scripted {
+    fn on_connect(client: String, peer: Peer, request: Option<HttpRequest>) -> Result<(), String> {
+        let path = request.map(|request| request.path).unwrap_or_default();
+        say(&client, &format!("hello {} {path}", peer.address))
+    }
+
+    fn on_message(client: String, message: Message) -> Result<(), String> {
+        let seen = EVENTS.get();
+        EVENTS.set(seen + 1);
+        match message {
+            Message::Binary(bytes) => gateway::send_to_client(&client, &Message::Binary(bytes))
+                .map_err(|error| text_of(&error)),
+            Message::Text(script) => script.lines().try_for_each(|line| run(&client, seen, line)),
+        }
+    }
+
+    fn on_close(client: String, closed: Closed) -> Result<(), String> {
+        let last = answer(session::get("name"))?.unwrap_or_default();
+        let changed = session::set("name", "1").map_err(|error| text_of(&error));
+        gateway::send_to_all(
+            &Message::Text(format!(
+                "{client} left {:?} last={last} change={changed:?}",
+                closed.groups
+            )),
+            &[],
+        )
+        .map_err(|error| text_of(&error))
+    }
+}
+
+impl WorkerEvents for Scripted {
+    fn on_start(_config: String) -> Result<(), String> {
+        match config("at-start").as_deref() {
+            Some("refuse") => return Err("told to refuse".to_owned()),
+            Some("trap") => panic!("told to trap at start"),
+            Some("spin") => spin(),
+            _ => {}
+        }
+        if let Some(only) = config("only-version")
+            && worker::plugin_version() != only
+        {
+            return Err("not the version that was told".to_owned());
+        }
+        let effect = gateway::send_to_all(&Message::Text(String::new()), &[]);
+        match effect {
+            Err(Error::NotPermitted(_)) => Ok(()),
+            other => Err(format!("effects in on-start: {other:?}")),
+        }
+    }
+
+    fn on_stop() {
+        println!("stopped after {} events", EVENTS.get());
+    }
+}
+
+/// One line: a command and its argument.
+fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
+    let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
+    match command {
+        "echo" => say(client, rest),
+        "err" => Err(rest.to_owned()),
+        "trap" => panic!("{rest}"),
+        "trap-unless-fresh" if seen > 0 => panic!("told to trap unless fresh"),
+        "trap-unless-fresh" => Ok(()),
+        "spin" => spin(),
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(rest.parse().unwrap_or(0)));
+            Ok(())
+        }
+        "eat" => eat(),
+        "exit" => std::process::exit(3),
+        "count" => say(client, &seen.to_string()),
+        "version" => say(client, &worker::plugin_version()),
+        "who" => say(
+            client,
+            &format!(
+                "{} {} {} {:?} {}",
+                worker::tenant(),
+                worker::worker_name(),
+                worker::instance(),
+                worker::tags(),
+                worker::attempt()
+            ),
+        ),
+        "event-id" => say(client, &worker::event_id()),
+        "config" => say(client, &config(rest).unwrap_or_default()),
+        "set" => answer(session::set(key, value)),
+        "get" => {
+            let value = answer(session::get(key))?;
+            say(client, &value.unwrap_or_else(|| "none".to_owned()))
+        }
+        "remove" => answer(session::remove(key)),
+        "clear" => answer(session::clear()),
+        "entries" => {
+            let entries = answer(session::entries())?;
+            say(client, &format!("{entries:?}"))
+        }
+        "merge" => answer(gateway::update_session(
+            client,
+            &[(key.to_owned(), value.to_owned())],
+            true,
+        )),
+        "set-of" => answer(gateway::set_session(
+            key,
+            &[("k".to_owned(), value.to_owned())],
+        )),
+        "join" => answer(gateway::join_group(client, rest)),
+        "bind" => answer(gateway::bind_uid(client, rest)),
+        "group" => answer(gateway::send_to_groups(
+            &[key.to_owned()],
+            &Message::Text(value.to_owned()),
+            &[client.to_owned()],
+        )),
+        "send" => answer(gateway::send_to_client(
+            key,
+            &Message::Text(value.to_owned()),
+        )),
+        "close" => answer(gateway::close_client(client, None)),
+        "many" => {
+            let count: u32 = rest.parse().unwrap_or(0);
+            (0..count).try_for_each(|number| say(client, &number.to_string()))
+        }
+        "large" => {
+            let bytes = rest.parse().unwrap_or(0);
+            say(client, &"x".repeat(bytes))
+        }
+        "print" => {
+            println!("{rest}");
+            Ok(())
+        }
+        "log" => {
+            logging::log(logging::Level::Critical, "scripted", rest);
+            Ok(())
+        }
+        other => Err(format!("no such command: {other}")),
+    }
+}
+
+fn say(client: &str, text: &str) -> Result<(), String> {
+    answer(gateway::send_to_client(
+        client,
+        &Message::Text(text.to_owned()),
+    ))
+}
+
+fn answer<T>(result: Result<T, Error>) -> Result<T, String> {
+    result.map_err(|error| text_of(&error))
+}
+
+fn text_of(error: &Error) -> String {
+    format!("{error:?}")
+}
+
+fn config(key: &str) -> Option<String> {
+    store::get(key).ok().flatten()
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Takes memory until there is none.
+fn eat() -> ! {
+    let mut all = Vec::new();
+    loop {
+        all.push(vec![1_u8; 1 << 20]);
+    }
+}
+
+bindings::export!(Scripted with_types_in bindings);
