@@ -439,9 +439,22 @@ impl State {
             )
         });
         let client = self.client_id(number);
-        let connects = matches!(sending.kind, EventKind::Connect { .. });
-        if sending.with_custody && !connects {
-            self.tell_custody(number, key);
+        match &sending.kind {
+            _ if !sending.with_custody => {}
+            // A first connect makes its worker the custodian by itself.
+            EventKind::Connect { .. } if sending.attempt == 0 => {}
+            EventKind::Connect { .. } | EventKind::Message(_) => self.tell_custody(number, key),
+            EventKind::Close(closed) => {
+                let custody = Custody {
+                    tenant: place,
+                    client,
+                    uid: closed.uid.clone(),
+                    groups: closed.groups.clone(),
+                    session: self.lanes.last_session(number).cloned().unwrap_or_default(),
+                };
+                // As below.
+                let _ = sender.send(Frame::Custody(vec![custody]));
+            }
         }
         let event = EventId {
             gateway: self.context.incarnation(),
@@ -463,7 +476,7 @@ impl State {
     }
 
     /// Tells a client's custodian what it would need to tell the close.
-    fn tell_custody(&self, number: u32, key: WorkerKey) {
+    fn tell_custody(&mut self, number: u32, key: WorkerKey) {
         let Some(tenant) = self.lanes.tenant(number) else {
             return;
         };
@@ -486,6 +499,7 @@ impl State {
         };
         // If the link has ended, another custodian is named when its loss arrives.
         let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+        self.lanes.custody_told(number);
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
