@@ -241,7 +241,8 @@ impl Builder {
                 Transport::Tcp | Transport::Text | Transport::Frame => "",
             };
             let lines = format!("{}{own}", self.listener_settings);
-            if lines.is_empty() {
+            // Flags replace the listeners of the file: all stand in one or the other.
+            if self.listener_settings.is_empty() && self.web_socket_settings.is_empty() {
                 node.args.extend(words(&["--listen", &url]));
             } else {
                 writeln!(config, "[[gateway.listener]]\nlisten = \"{url}\"\n{lines}")?;
