@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{Deployment, Limits};
+use tidegate_runtime::{Deployment, Limits, Runtime, RuntimeSettings};
 use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::id::ClientId;
 
-use crate::harness::{Home, client, deploy, eventually, logged, message, said, settings};
+use crate::harness::{
+    Home, client, deploy, eventually, guest, logged, message, runtime, said, settings,
+};
 
 #[tokio::test]
 async fn an_event_that_breaks_a_used_instance_is_tried_again_on_a_fresh_one() {
@@ -203,4 +205,27 @@ async fn a_full_mailbox_gives_events_back_at_once() {
         assert_eq!(home.commit_of(event).await.outcome, expected);
     }
     eventually("nothing is queued", || deployment.queued_bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn without_address_space_for_a_pool_instances_allocate_their_own() {
+    let shared = runtime();
+    let no_room = || logged(&["WARN", "no room for a pool of instances"]).len();
+    assert_eq!(no_room(), 0, "the pool of the other tests");
+    let alone = Runtime::new(RuntimeSettings {
+        instances_max: 20_000,
+        ..RuntimeSettings::default()
+    })
+    .unwrap();
+    assert_eq!(no_room(), 1);
+    drop(shared);
+    let plugin = alone.load_bytes("scripted.wasm", guest()).await.unwrap();
+    let deployment = Deployment::start(&alone, plugin, settings("poolless"))
+        .await
+        .unwrap();
+    let home = Home::new();
+    assert_eq!(
+        said(&home.run(&deployment, client(1), "echo hi").await),
+        ["hi"]
+    );
 }

@@ -252,7 +252,7 @@ impl State {
     }
 
     /// The view has changed: streams to gateways that are gone end.
-    pub(super) fn members(&mut self, members: &Members) {
+    pub(super) fn members(&mut self, members: Arc<Members>) {
         let own = self.context.incarnation();
         let others: Vec<(Incarnation, SocketAddrV4)> = members
             .gateways()
@@ -266,6 +266,7 @@ impl State {
             self.addresses.insert(address, incarnation);
             self.peers.entry(incarnation).or_default();
         }
+        self.view = members;
     }
 
     /// A worker is there, or serves other tenants than before.
