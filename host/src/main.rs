@@ -44,8 +44,9 @@ fn main() -> ExitCode {
         Command::Gateway(_) => run(config, gateway::run),
         Command::Worker(_) => run(config, worker::run),
         Command::Check(it) => {
-            let mut out = std::io::stdout();
-            ended(check::run(&config, &it.plugins, &check::preamble, &mut out))
+            let checked = check::by_loading(&config)
+                .and_then(|load| check::run(&config, &it.plugins, &*load, &mut std::io::stdout()));
+            ended(checked)
         }
         Command::Config(_) => ended(print::print_effective(&config)),
     }

@@ -15,6 +15,8 @@ use crate::config::Config;
 /// When the admin address cannot be bound.
 pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Readiness> {
     let readiness = Readiness::new();
+    // Conditions are added step by step; none of them must look like all of them.
+    readiness.set("start", false, "the service is starting");
     raise_open_files();
     let tasks = TaskTracker::new();
     let bound = admin::start(&config.admin, readiness.clone(), &tasks, stop.clone()).await?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tidegate_runtime::{Deployment, DeploymentSettings, Limits, Runtime, RuntimeSettings, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -50,8 +49,7 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
     let runtime = runtime(config)?;
     let mut deployments = BTreeMap::new();
     for plugin in &config.plugins {
-        let started = start_one(config, &runtime, plugin).await;
-        let deployment = started.with_context(|| plugin.file.display().to_string())?;
+        let deployment = start_one(config, &runtime, plugin).await?;
         if plugin.watch {
             let follow = watch(
                 plugin.file.clone(),

@@ -137,7 +137,7 @@ async fn a_wrong_value_is_named_with_its_line_and_what_would_be_right() -> Outco
     .await?;
     config_is_refused("[link]\nheartbeat-ms = \"soon\"\n", &["heartbeat-ms", ":2"]).await?;
     let text = "[[gateway.listener]]\nlisten = \"http://127.0.0.1:0\"\n";
-    config_is_refused(text, &["http", "ws://", ":2"]).await?;
+    config_is_refused(text, &["`http`", "`ws`", ":2"]).await?;
     config_is_refused("[gateway\n", &[":1"]).await
 }
 

@@ -8,7 +8,7 @@ const LIMITS: &str = "handshake-ms = 400\nhandshake-bytes-max = 4096";
 
 #[tokio::test]
 async fn a_slow_header_is_answered_and_closed() -> Outcome {
-    let cluster = Cluster::serve().listener(LIMITS).start().await?;
+    let cluster = Cluster::serve().web_socket_listener(LIMITS).start().await?;
     let address = cluster.gateway(0)?.listener(Transport::Ws)?;
     let answer = http::exchange(address, b"GET / HTTP/1.1\r\nHost: here\r\n").await?;
     ensure!(answer.status == 408, "{answer:?}");
@@ -17,7 +17,7 @@ async fn a_slow_header_is_answered_and_closed() -> Outcome {
 
 #[tokio::test]
 async fn a_header_over_the_limit_is_answered_and_closed() -> Outcome {
-    let cluster = Cluster::serve().listener(LIMITS).start().await?;
+    let cluster = Cluster::serve().web_socket_listener(LIMITS).start().await?;
     let address = cluster.gateway(0)?.listener(Transport::Ws)?;
     let request = format!(
         "GET / HTTP/1.1\r\nHost: here\r\nX: {}\r\n\r\n",
@@ -30,7 +30,7 @@ async fn a_header_over_the_limit_is_answered_and_closed() -> Outcome {
 
 #[tokio::test]
 async fn a_request_that_is_no_upgrade_is_told_so() -> Outcome {
-    let cluster = Cluster::serve().listener(LIMITS).start().await?;
+    let cluster = Cluster::serve().web_socket_listener(LIMITS).start().await?;
     let address = cluster.gateway(0)?.listener(Transport::Ws)?;
     let answer = http::get(address, "/").await?;
     ensure!(answer.status == 426 || answer.status == 404, "{answer:?}");

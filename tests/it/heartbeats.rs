@@ -43,7 +43,7 @@ async fn a_client_that_only_answers_pings_stays() -> Outcome {
 async fn pongs_do_not_count_where_the_application_must_talk() -> Outcome {
     let cluster = Cluster::serve()
         .listener(QUICK)
-        .listener("pong-counts = false")
+        .web_socket_listener("pong-counts = false")
         .start()
         .await?;
     let mut quiet = cluster.ws(0).await?;
@@ -59,7 +59,8 @@ async fn pongs_do_not_count_where_the_application_must_talk() -> Outcome {
 async fn ping_data_is_sent_as_a_message() -> Outcome {
     let cluster = Cluster::serve()
         .listener("ping-interval-ms = 100\nping-not-response-limit = 0")
-        .listener("ping-data = \"are you there?\"\nwebsocket-ping = false")
+        .listener("ping-data = \"are you there?\"")
+        .web_socket_listener("websocket-ping = false")
         .start()
         .await?;
     for transport in [Transport::Ws, Transport::Text, Transport::Frame] {

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::client::{Client, Transport};
 use crate::http;
@@ -80,7 +80,10 @@ impl Node {
         let process = self.process_mut()?;
         eventually(&what, async || {
             let ended = process.status();
-            ensure!(ended.is_none(), "it has ended: {ended:?}");
+            if let Some(status) = ended {
+                // It will not become ready any more: no use in waiting.
+                return Ok(Some(Err(anyhow!("it has ended: {status}"))));
+            }
             match (admin, lan) {
                 (Some(admin), _) => {
                     let response = http::get(admin, "/readyz").await?;
@@ -89,9 +92,10 @@ impl Node {
                 (None, Some(lan)) => drop(tokio::net::TcpStream::connect(lan).await?),
                 (None, None) => {}
             }
-            Ok(Some(()))
+            Ok(Some(Ok(())))
         })
-        .await
+        .await?
+        .context(what)
     }
 
     /// The process.

@@ -72,6 +72,7 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             next_worker: AtomicU32::new(0),
+            handshakes: AtomicUsize::new(0),
             connections: settings
                 .listeners
                 .iter()

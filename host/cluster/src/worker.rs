@@ -8,6 +8,7 @@
 mod adoption;
 mod announce;
 mod attend;
+mod chores;
 mod custody;
 mod gateways;
 mod home;

@@ -9,6 +9,7 @@ mod breaker;
 mod meters;
 mod seat;
 mod ticket;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +20,18 @@ use tidegate_wire::event::Delivery;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::session::Session;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
-use crate::host_api::{ConfigValues, Identity, OutputLog};
-use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
 
 use meters::Meters;
-use seat::{Order, Seat, Version};
+use seat::{Order, Seat};
 use ticket::{Load, Ticket};
+use version::{Started, Version, start_instances};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
@@ -295,43 +295,6 @@ impl Shared {
     }
 }
 
-/// An instance with the log of its output.
-struct Started {
-    instance: Instance,
-    output: Arc<OutputLog>,
-}
-
-/// All or none, side by side.
-async fn start_instances(
-    runtime: &Runtime,
-    version: &Arc<Version>,
-    count: usize,
-) -> Result<Vec<Started>, PluginError> {
-    let mut starting = JoinSet::new();
-    for index in 0..count {
-        let (runtime, version) = (runtime.clone(), Arc::clone(version));
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        starting.spawn(async move {
-            let output = version.output(number);
-            let plugin = &version.plugin;
-            let start = Instance::start(&runtime, plugin, &version.identity, number, &output);
-            start
-                .await
-                .map(|instance| (index, Started { instance, output }))
-        });
-    }
-    let mut started = Vec::with_capacity(count);
-    while let Some(result) = starting.join_next().await {
-        let result = result.map_err(|error| PluginError::StartFailed {
-            name: version.plugin.source().to_string(),
-            reason: error.to_string(),
-        })?;
-        started.push(result?);
-    }
-    started.sort_by_key(|(index, _)| *index);
-    Ok(started.into_iter().map(|(_, started)| started).collect())
-}
-
 /// A client stays with its instance. Multiplied so that neighbours among connection numbers, whose
 /// low bits are the shard, spread evenly.
 fn seat_of(client: ClientId, seats: usize) -> usize {
@@ -342,28 +305,6 @@ fn seat_of(client: ClientId, seats: usize) -> usize {
     // The high half, scaled down to the number of seats.
     let scaled = (u128::from(hash) * seats as u128) >> 64;
     usize::try_from(scaled).unwrap_or(0)
-}
-
-impl Version {
-    fn new(plugin: Plugin, settings: &DeploymentSettings) -> Arc<Self> {
-        let identity = Identity {
-            tenant: settings.tenant.clone(),
-            version: plugin.version().clone(),
-            plugin: plugin.name().clone(),
-            worker_name: settings.worker_name.clone(),
-            tags: settings.tags.clone(),
-            limits: settings.limits,
-            config: ConfigValues::new(&settings.config),
-        };
-        Arc::new(Self {
-            plugin,
-            identity: Arc::new(identity),
-        })
-    }
-
-    fn output(&self, number: u32) -> Arc<OutputLog> {
-        Arc::new(OutputLog::new(Arc::clone(&self.identity), number))
-    }
 }
 
 #[cfg(test)]

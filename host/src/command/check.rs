@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::config::{Config, Plugin};
+use crate::tenants;
 
 /// What is looked at of one plugin file; the problem is for people.
 pub type CheckPlugin = dyn Fn(&Path) -> Result<String, String>;
@@ -49,7 +50,7 @@ pub fn run(
             Err(_) if plugin.is_some() && !file.is_file() => {}
             Err(problem) => {
                 problems += 1;
-                writeln!(out, "error: plugin {}: {problem}", file.display())?;
+                writeln!(out, "error: {problem}")?;
             }
         }
     }
@@ -67,34 +68,46 @@ fn tenant_of(plugin: &Plugin) -> String {
 fn readable(file: &Path) -> Result<(), String> {
     match std::fs::File::open(file) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("cannot be read: {error}")),
+        Err(error) => Err(format!(
+            "cannot read the plugin {}: {error}",
+            file.display()
+        )),
     }
 }
 
-/// Looks only at how the file begins, until the runtime is asked instead.
+/// Checks plugins as a worker would load them: container, contract, imports, compiled code.
 ///
 /// # Errors
-/// When it is no component.
-pub fn preamble(file: &Path) -> Result<String, String> {
-    use std::io::Read;
-    let mut begin = [0; 8];
-    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut begin));
-    match (read, &begin) {
-        (Ok(()), b"\0asm\x0d\0\x01\0") => Ok("a component".to_owned()),
-        (Ok(()), b"\0asm\x01\0\0\0") => Err(
-            "a core module, but a component is needed: build for wasm32-wasip2, or make one with \
-             `wasm-tools component new`"
-                .to_owned(),
-        ),
-        (Ok(()), _) => Err("not WebAssembly: it does not begin with `\\0asm`".to_owned()),
-        (Err(_), _) => Err("not WebAssembly: it is shorter than 8 bytes".to_owned()),
-    }
+/// When the engine cannot be built.
+pub fn by_loading(config: &Config) -> anyhow::Result<Box<CheckPlugin>> {
+    let runtime = tenants::runtime(config)?;
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(Box::new(move |file| {
+        let plugin = executor
+            .block_on(runtime.load(file))
+            .map_err(|error| error.to_string())?;
+        Ok(format!(
+            "version {}, exports {}",
+            plugin.version(),
+            plugin.exports().join(", ")
+        ))
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Overrides, Purpose};
+
+    /// Stands for the runtime: a component begins like this.
+    fn preamble(file: &Path) -> Result<String, String> {
+        match std::fs::read(file) {
+            Ok(bytes) if bytes.starts_with(b"\0asm\x0d") => Ok("a component".to_owned()),
+            _ => Err(format!("{} is no component", file.display())),
+        }
+    }
 
     fn checked(text: &str, files: &[(&str, &[u8])], given: &[&str]) -> (String, bool) {
         let folder = tempfile::tempdir().unwrap();
@@ -140,10 +153,9 @@ mod tests {
             out,
             "error: t.toml:3:8: the plugin `gone.wasm` cannot be read: No such file or directory \
              (os error 2)\n\
-             error: plugin core.wasm: a core module, but a component is needed: build for \
-             wasm32-wasip2, or make one with `wasm-tools component new`\n\
-             error: plugin t.txt: not WebAssembly: it is shorter than 8 bytes\n\
-             error: plugin none.wasm: cannot be read: No such file or directory (os error 2)\n"
+             error: core.wasm is no component\n\
+             error: t.txt is no component\n\
+             error: cannot read the plugin none.wasm: No such file or directory (os error 2)\n"
         );
         assert!(!fine);
     }

@@ -43,6 +43,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "no worker is linked",
         gateway.workers(),
     );
+    readiness.set("start", true, "done");
 
     let ending = stop.child_token();
     let serve = gateway.run(

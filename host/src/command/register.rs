@@ -23,6 +23,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let identity = settings::identity(&config, Role::Register, name.into(), &[], None);
     tracing::info!(%address, "register listens");
     readiness.set("listening", true, address.to_string());
+    readiness.set("start", true, "done");
     Register::run(listener, identity, settings::register(&config), stop).await;
     Ok(())
 }

@@ -64,6 +64,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "no worker is linked",
         gateway.workers(),
     );
+    readiness.set("start", true, "done");
     let (to_worker, to_gateway) = pair(
         gateway_identity.node,
         worker_identity.node,

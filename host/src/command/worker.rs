@@ -43,6 +43,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "no gateway is linked",
         worker.links(),
     );
+    readiness.set("start", true, "done");
 
     let mut refused = membership.refused.clone();
     let serve = worker.run(membership.members.clone(), stop);

@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Replaces the client's whole session by the fields of `value`. For the client whose event
-    /// is being handled, [`session`](crate::session) is the better way: it changes key by key.
+    /// is being handled, [`session`] is the better way: it changes key by key.
     pub fn set_session<T: Serialize + ?Sized>(&self, value: &T) -> Result {
         let entries = session::to_entries(value)?;
         gateway::set_session(self, &session::borrow(&entries))

@@ -79,3 +79,8 @@ pub mod prelude {
         Refused, Result, Transport, bail, config, gateway, log, session, worker,
     };
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,6 +52,8 @@ use crate::session;
 pub(crate) mod effect;
 pub(crate) mod event;
 mod hub;
+#[cfg(test)]
+mod tests;
 
 use event::Event;
 use hub::Hub;

@@ -25,6 +25,7 @@ pub struct Builder {
     secret: String,
     settings: String,
     listener_settings: String,
+    web_socket_settings: String,
     plugin_settings: String,
     gateway_flags: Vec<OsString>,
     worker_flags: Vec<OsString>,
@@ -42,6 +43,7 @@ impl Builder {
             secret: "the secret of a test cluster, long enough".to_owned(),
             settings: String::new(),
             listener_settings: String::new(),
+            web_socket_settings: String::new(),
             plugin_settings: String::new(),
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
@@ -78,6 +80,14 @@ impl Builder {
     pub fn listener(mut self, toml: &str) -> Self {
         self.listener_settings.push_str(toml);
         self.listener_settings.push('\n');
+        self
+    }
+
+    /// Lines of the `[[gateway.listener]]` of WebSockets only.
+    #[must_use]
+    pub fn web_socket_listener(mut self, toml: &str) -> Self {
+        self.web_socket_settings.push_str(toml);
+        self.web_socket_settings.push('\n');
         self
     }
 
@@ -226,10 +236,15 @@ impl Builder {
         for transport in Transport::ALL {
             let address = ports::free()?;
             let url = format!("{}://{address}", transport.scheme());
-            if self.listener_settings.is_empty() {
+            let own = match transport {
+                Transport::Ws => self.web_socket_settings.as_str(),
+                Transport::Tcp | Transport::Text | Transport::Frame => "",
+            };
+            let lines = format!("{}{own}", self.listener_settings);
+            // Flags replace the listeners of the file: all stand in one or the other.
+            if self.listener_settings.is_empty() && self.web_socket_settings.is_empty() {
                 node.args.extend(words(&["--listen", &url]));
             } else {
-                let lines = &self.listener_settings;
                 writeln!(config, "[[gateway.listener]]\nlisten = \"{url}\"\n{lines}")?;
             }
             node.listeners.push((transport, address));

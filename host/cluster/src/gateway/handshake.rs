@@ -110,18 +110,35 @@ async fn upgrade(
     let served = timeout(
         HTTP_LIFE,
         poll_fn(|cx| connection.poll_without_shutdown(cx)),
-    )
-    .await;
-    if let Err(error) = served
-        .map_err(|_| None)
-        .and_then(|served| served.map_err(Some))
-    {
-        tracing::debug!(listener = %listener.name, ?error, "no HTTP request was completed");
-        return None;
+    );
+    match served.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(listener = %listener.name, %error, "no HTTP request was completed");
+            if error.is_timeout() {
+                too_slow(listener, &connection.into_parts().io.into_inner());
+            }
+            return None;
+        }
+        Err(_elapsed) => return None,
     }
     let request = upgraded.take()?;
     let parts = connection.into_parts();
     Some((parts.io.into_inner(), request, parts.read_buf))
+}
+
+/// hyper closes a connection whose request does not end without a word; a person with a slow tool
+/// is told why.
+fn too_slow(listener: &ListenerSettings, socket: &TcpStream) {
+    let limit_ms = listener.handshake.as_millis();
+    let reason = format!("The request head did not arrive within {limit_ms} ms.\n");
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+         content-length: {}\r\n\r\n{reason}",
+        reason.len()
+    );
+    // Whoever does not take so few bytes at once goes without them.
+    let _ = socket.try_write(answer.as_bytes());
 }
 
 async fn answer(

@@ -17,18 +17,27 @@ use super::shard::Shard;
 use super::workers::WorkerLink;
 use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
 
-/// Authenticates a node that has connected, and serves its link.
+/// Authenticates a node that has connected, and serves its link. Strangers are bounded: beyond it
+/// they are dropped without a word.
 pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
+    let context = shard.context.clone();
+    let max = context.settings.handshakes_max;
+    if context.handshakes.fetch_add(1, Ordering::AcqRel) >= max {
+        context.handshakes.fetch_sub(1, Ordering::AcqRel);
+        return tracing::warn!(handshakes_max = max, "too many nodes connect at once");
+    }
     tokio::task::spawn_local(async move {
-        let Ok(socket) = TcpStream::from_std(socket) else {
-            return;
+        let accepted = match TcpStream::from_std(socket) {
+            Ok(socket) => {
+                let accept = link::accept(socket, &context.identity, &context.settings.link);
+                Box::pin(accept).await
+            }
+            Err(error) => Err(error.into()),
         };
-        let address = socket.peer_addr().ok();
-        let context = shard.context.clone();
-        let accepted = link::accept(socket, &context.identity, &context.settings.link);
-        match Box::pin(accepted).await {
+        context.handshakes.fetch_sub(1, Ordering::AcqRel);
+        match accepted {
             Ok(link) => run(shard, link).await,
-            Err(error) => tracing::warn!(?address, %error, "a node was refused"),
+            Err(error) => tracing::warn!(%error, "a node was not let in"),
         }
     });
 }
@@ -44,6 +53,9 @@ async fn run(shard: Rc<Shard>, link: Link) {
         sender,
         receiver,
     } = link;
+    if shard.is_lost(peer.incarnation) {
+        return sender.refuse(Refusal::Lost);
+    }
     let end = match peer.role {
         Role::Worker => {
             WorkerTask::new(shard, peer.clone(), sender)

@@ -50,6 +50,9 @@ pub struct Lane {
     last_session: Option<Box<SessionSnapshot>>,
     /// The lane is in the caller's queue of lanes that wait for a worker.
     queued: bool,
+    /// The custodian was told something while events were under way there: their commits may
+    /// have crossed it, so it must be told again.
+    retell: bool,
 }
 
 /// An event to be sent.
@@ -296,14 +299,10 @@ impl Lanes {
         sequence: u64,
         attempt: u8,
     ) -> Result<Committed, Stale> {
-        let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
-        let current = |event: &Waiting| event.sequence == sequence && event.attempt == attempt;
-        if lane.under_way == 0
-            || lane.worker != Some(worker)
-            || !lane.events.front().is_some_and(current)
-        {
+        if !self.is_current(connection, worker, sequence, attempt) {
             return Err(Stale);
         }
+        let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
         let event = lane.events.pop_front().ok_or(Stale)?;
         lane.under_way -= 1;
         let bytes = event.bytes as usize;
@@ -314,6 +313,43 @@ impl Lanes {
             bytes,
             kind: event.kind.name(),
         })
+    }
+
+    /// Whether this is the lane's oldest event, at its current attempt, at this worker.
+    #[must_use]
+    pub fn is_current(
+        &self,
+        connection: u32,
+        worker: WorkerKey,
+        sequence: u64,
+        attempt: u8,
+    ) -> bool {
+        self.lanes.get(&connection).is_some_and(|lane| {
+            lane.under_way > 0
+                && lane.worker == Some(worker)
+                && lane
+                    .events
+                    .front()
+                    .is_some_and(|event| event.sequence == sequence && event.attempt == attempt)
+        })
+    }
+
+    /// Notes that the custodian was told of a change.
+    pub fn custody_told(&mut self, connection: u32) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.retell = lane.under_way > 0;
+        }
+    }
+
+    /// Whether the custodian must be told again, now that nothing is under way; asked once.
+    pub fn must_retell(&mut self, connection: u32) -> bool {
+        match self.lanes.get_mut(&connection) {
+            Some(lane) if lane.retell && lane.under_way == 0 => {
+                lane.retell = false;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes back the events that `worker` has of a lane: it returned one, or it is lost. They

@@ -37,6 +37,7 @@ use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use super::timers::Wheel;
 use super::workers::{self, Workers};
 use crate::link::{Identity, LinkSender};
+use crate::membership::Members;
 
 pub(super) use run::run;
 
@@ -50,6 +51,8 @@ pub(super) struct Context {
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
     pub(super) next_worker: AtomicU32,
+    /// Nodes that have connected and are not yet authenticated.
+    pub(super) handshakes: AtomicUsize,
     /// Connections of each listener, over all shards.
     pub(super) connections: Vec<AtomicUsize>,
     /// Tells the gateway that a worker came or went.
@@ -124,6 +127,7 @@ struct State {
     peers: FxHashMap<Incarnation, PeerStream>,
     /// Announced address → incarnation of the other gateways.
     addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
+    view: Arc<Members>,
     next_connection: u32,
     quiet: bool,
     rng: StdRng,
@@ -180,6 +184,11 @@ impl Shard {
         self.state.borrow_mut().message(connection, message);
     }
 
+    /// Whether this life of a node was declared lost.
+    pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
+        self.state.borrow().view.is_lost(incarnation)
+    }
+
     /// A client's task has ended.
     pub(super) fn client_ended(&self, connection: &Rc<Connection>, reason: CloseReason) {
         let mut state = self.state.borrow_mut();
@@ -222,6 +231,7 @@ impl State {
             addresses: FxHashMap::default(),
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
+            view: Arc::default(),
             quiet: false,
             rng: rand::make_rng(),
             metrics: Metrics::new(),
@@ -439,9 +449,22 @@ impl State {
             )
         });
         let client = self.client_id(number);
-        let connects = matches!(sending.kind, EventKind::Connect { .. });
-        if sending.with_custody && !connects {
-            self.tell_custody(number, key);
+        match &sending.kind {
+            _ if !sending.with_custody => {}
+            // A first connect makes its worker the custodian by itself.
+            EventKind::Connect { .. } if sending.attempt == 0 => {}
+            EventKind::Connect { .. } | EventKind::Message(_) => self.tell_custody(number, key),
+            EventKind::Close(closed) => {
+                let custody = Custody {
+                    tenant: place,
+                    client,
+                    uid: closed.uid.clone(),
+                    groups: closed.groups.clone(),
+                    session: self.lanes.last_session(number).cloned().unwrap_or_default(),
+                };
+                // As below.
+                let _ = sender.send(Frame::Custody(vec![custody]));
+            }
         }
         let event = EventId {
             gateway: self.context.incarnation(),
@@ -463,7 +486,7 @@ impl State {
     }
 
     /// Tells a client's custodian what it would need to tell the close.
-    fn tell_custody(&self, number: u32, key: WorkerKey) {
+    fn tell_custody(&mut self, number: u32, key: WorkerKey) {
         let Some(tenant) = self.lanes.tenant(number) else {
             return;
         };
@@ -486,6 +509,7 @@ impl State {
         };
         // If the link has ended, another custodian is named when its loss arrives.
         let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+        self.lanes.custody_told(number);
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.

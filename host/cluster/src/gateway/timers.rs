@@ -90,6 +90,11 @@ pub(super) fn tick(connection: &Connection) -> bool {
     if settings.ping_interval.is_zero() {
         return true;
     }
+    // What it sends is not read: its silence is ours.
+    if connection.is_paused() {
+        connection.heard();
+        return true;
+    }
     let limit = i32::from(settings.ping_not_response_limit);
     let silent = connection.silent.get();
     if limit > 0 && silent >= 2 * limit {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use tidegate_wire::Name;
-use tidegate_wire::frame::{Announcement, Frame, Load};
+use tidegate_wire::frame::{Announcement, Frame, Load, Serving};
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
@@ -47,9 +47,9 @@ impl Worker {
     /// The place of a tenant in the worker's announcement.
     pub(super) fn place(&self, tenant: &Name) -> Option<u16> {
         let serving = &self.link.announcement.serving;
-        let place = serving
-            .iter()
-            .position(|serving| serving.tenant == *tenant)?;
+        // A tenant that was withdrawn keeps its place, without a version.
+        let serves = |it: &Serving| it.tenant == *tenant && !it.version.is_empty();
+        let place = serving.iter().position(serves)?;
         u16::try_from(place).ok()
     }
 }

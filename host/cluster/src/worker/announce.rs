@@ -20,8 +20,9 @@ pub(super) struct Places {
 
 impl Places {
     /// Takes over what is served now: known tenants in their places, new ones at the end. One that
-    /// is gone keeps its place with an empty version; one that no index can name is not offered.
-    pub(super) fn update(&mut self, serving: &[Serving]) {
+    /// is gone keeps its place with an empty version; one that no index can name is not offered. True if anything is new.
+    pub(super) fn update(&mut self, serving: &[Serving]) -> bool {
+        let before = self.announced.clone();
         for place in &mut self.announced {
             if !serving.iter().any(|now| now.tenant == place.tenant) {
                 place.version = WITHDRAWN.into();
@@ -38,6 +39,7 @@ impl Places {
                 self.announced.push(now.clone());
             }
         }
+        self.announced != before
     }
 
     /// What stands at an index, unless it was withdrawn.
@@ -97,8 +99,9 @@ mod tests {
     #[test]
     fn a_tenant_keeps_its_place_and_new_ones_come_last() {
         let mut places = Places::default();
-        places.update(&[serving("a", "1"), serving("b", "1")]);
-        places.update(&[serving("c", "1"), serving("b", "2")]);
+        assert!(places.update(&[serving("a", "1"), serving("b", "1")]));
+        assert!(!places.update(&[serving("b", "1"), serving("a", "1")]));
+        assert!(places.update(&[serving("c", "1"), serving("b", "2")]));
         let expected = [serving("a", ""), serving("b", "2"), serving("c", "1")];
         assert_eq!(places.all(), expected);
         assert_eq!(places.get(0), None);

@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tidegate_wire::event::Delivery;
-use tidegate_wire::frame::{Announcement, Custody, Frame, Load, Serving};
+use tidegate_wire::frame::{Announcement, Custody, Frame, Load};
 use tidegate_wire::id::ClientId;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::announce::{Pace, Places};
+use super::chores::{Chore, Chores, next_chore};
 use super::home::Home;
 use super::lane::{Lane, payload_bytes, returned};
 use super::{Inner, Phase};
 use crate::link::{LinkEnd, LinkReceiver};
 
-/// Load is looked at this many times an interval.
-const LOOKS_PER_INTERVAL: u32 = 4;
 /// How many times the window a gateway may send before its link is closed.
 const WINDOW_TOLERANCE: u32 = 2;
+/// A gateway of this many shards may be one message a shard beyond the window.
+const SHARDS_MAX: u64 = 64;
 /// After this many frames the other tasks of the thread get a turn.
 const FRAMES_PER_TURN: usize = 256;
 /// A batch buffer that grew beyond this is given back.
@@ -51,7 +50,6 @@ pub(super) struct Attendant {
     inner: Arc<Inner>,
     home: Arc<Home>,
     lanes: FxHashMap<u32, Arc<Lane>>,
-    serving: watch::Receiver<Arc<Vec<Serving>>>,
     places: Places,
     pace: Pace,
     /// One warning about bad deliveries a look is enough.
@@ -61,8 +59,8 @@ pub(super) struct Attendant {
 impl Attendant {
     /// Queues the announcement, which must be the first frame.
     pub(super) fn new(inner: Arc<Inner>, home: Arc<Home>) -> Self {
+        let serving = inner.handlers.serving().borrow().clone();
         let mut attendant = Self {
-            serving: inner.handlers.serving(),
             inner,
             home,
             lanes: FxHashMap::default(),
@@ -70,6 +68,7 @@ impl Attendant {
             pace: Pace::default(),
             warned: false,
         };
+        attendant.places.update(&serving);
         attendant.announce();
         attendant
     }
@@ -81,33 +80,20 @@ impl Attendant {
 
     /// Serves the link until it is over.
     pub(super) async fn run(&mut self, mut receiver: LinkReceiver) -> Over {
-        let inner = self.inner.clone();
-        let home = self.home.clone();
-        let mut phase = inner.phase.subscribe();
-        // A drain may have begun before this task.
-        phase.mark_changed();
-        let step =
-            (inner.settings.load_interval / LOOKS_PER_INTERVAL).max(Duration::from_millis(1));
-        let mut tick = interval(step);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Only an end that the receiver does not see, as in a link inside one process.
-        let closed = home.sender.closed();
-        tokio::pin!(closed);
+        let chore = next_chore(Chores::new(&self.inner));
+        tokio::pin!(chore);
         let mut frames = Vec::new();
         let mut frames_in_turn = 0;
-        let mut announcing = true;
         loop {
             // Frames come last, so that a busy link cannot starve the rest.
             tokio::select! {
                 biased;
-                () = phase_changes(&mut phase) => if let Some(over) = self.enter(*phase.borrow_and_update()) {
-                    return over;
-                },
-                changed = self.serving.changed(), if announcing => match changed {
-                    Ok(()) => self.announce(),
-                    Err(_) => announcing = false,
-                },
-                _ = tick.tick() => self.look(step),
+                (chores, what) = &mut chore => {
+                    if let Some(over) = self.do_chore(&what) {
+                        return over;
+                    }
+                    chore.set(next_chore(chores));
+                }
                 received = receiver.recv(&mut frames) => {
                     if let Err(end) = received {
                         return end.into();
@@ -117,7 +103,6 @@ impl Attendant {
                         return over;
                     }
                 }
-                () = &mut closed => return LinkEnd::ClosedHere.into(),
             }
             if frames_in_turn >= FRAMES_PER_TURN {
                 frames_in_turn = 0;
@@ -127,25 +112,28 @@ impl Attendant {
         }
     }
 
-    fn announce(&mut self) {
-        self.places.update(&self.serving.borrow_and_update());
+    fn do_chore(&mut self, what: &Chore) -> Option<Over> {
+        match what {
+            Chore::Phase(Phase::Serving) => {}
+            Chore::Phase(Phase::Draining) => self.send(Frame::Drain),
+            Chore::Phase(Phase::Closing) => return Some(LinkEnd::ClosedHere.into()),
+            Chore::Serving(serving) => {
+                if self.places.update(serving) {
+                    self.announce();
+                }
+            }
+            Chore::Look(passed) => self.look(*passed),
+        }
+        None
+    }
+
+    fn announce(&self) {
         let settings = &self.inner.settings;
         self.send(Frame::Announce(Announcement {
             serving: self.places.all(),
             window_events: settings.window_events,
             window_bytes: settings.window_bytes,
         }));
-    }
-
-    fn enter(&self, phase: Phase) -> Option<Over> {
-        match phase {
-            Phase::Serving => None,
-            Phase::Draining => {
-                self.send(Frame::Drain);
-                None
-            }
-            Phase::Closing => Some(LinkEnd::ClosedHere.into()),
-        }
     }
 
     fn look(&mut self, passed: Duration) {
@@ -220,33 +208,38 @@ impl Attendant {
                 return Ok(());
             }
         };
-        let bytes = payload_bytes(&delivery);
-        self.enter_window(bytes)?;
-        lane.accept(&mut delivery, bytes);
+        let bytes = self.enter_window(payload_bytes(&delivery))?;
+        if !lane.accept(&mut delivery, bytes) {
+            self.home.leave(bytes);
+            debug!(event = %delivery.event, "sent before an event of its lane came back: dropped");
+            return Ok(());
+        }
         self.inner
             .handlers
             .dispatch(&serving.tenant, delivery, lane);
         Ok(())
     }
 
-    /// The gateway may be a little late in counting, and one event of any size is fine.
-    fn enter_window(&self, own_bytes: u64) -> Result<(), Over> {
-        let (events, bytes) = self.home.enter(own_bytes);
+    /// The gateway may be a little late in counting. Each of its shards may send one message of
+    /// any size beyond its share, so that no single message counts much. Says what it counts.
+    fn enter_window(&self, bytes: u64) -> Result<u64, Over> {
         let settings = &self.inner.settings;
+        let own = bytes.min(settings.window_bytes / SHARDS_MAX);
+        let (events, total) = self.home.enter(own);
         let events_max = settings.window_events.saturating_mul(WINDOW_TOLERANCE);
         let bytes_max = settings
             .window_bytes
             .saturating_mul(WINDOW_TOLERANCE.into());
-        if events > events_max || (events > 1 && bytes > bytes_max) {
-            self.home.leave(own_bytes);
+        if events > events_max || total > bytes_max {
+            self.home.leave(own);
             return Err(Over::BeyondWindow {
                 events,
-                bytes,
+                bytes: total,
                 window_events: settings.window_events,
                 window_bytes: settings.window_bytes,
             });
         }
-        Ok(())
+        Ok(own)
     }
 
     fn give_back(&mut self, delivery: &Delivery, reason: &'static str) {
@@ -308,12 +301,5 @@ impl Attendant {
     /// A link that has ended is noticed by the loop.
     fn send(&self, frame: Frame) {
         let _ = self.home.sender.send(frame);
-    }
-}
-
-/// Waits for a change; the sender lives as long as the worker, which this task holds.
-async fn phase_changes(phase: &mut watch::Receiver<Phase>) {
-    if phase.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

@@ -2,11 +2,13 @@
 //! would need.
 //!
 //! Guarantees: an event is committed at most once, and only while the link that it came over
-//! lives; a commit that is done changes the mirror before the next event can start; once one event
-//! is given back, all that were under way behind it are given back too, so that their order holds.
-//! Nothing here waits: the lock is held for a few lines and a commit only queues a frame.
+//! lives; a commit that is done changes the mirror before the next event can start; giving one
+//! event back gives back all that the home has sent behind it, so that their order holds: what
+//! they do is void until the home sends again, with a snapshot. Nothing here waits: the lock is
+//! held for a few lines and a commit only queues a frame.
 
-use std::collections::{BTreeSet, VecDeque};
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_wire::Name;
@@ -20,9 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::home::Home;
-
-/// Groups of one client that are remembered for its close.
-const GROUPS_MAX: usize = 16_384;
+use state::{State, UnderWay};
 
 /// The events of one client, in order.
 #[derive(Debug)]
@@ -33,40 +33,6 @@ pub struct Lane {
     place: u16,
     home: Arc<Home>,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    session: Arc<Session>,
-    /// The session as others changed it since the last snapshot. The mirror itself must wait for
-    /// the next one, but a close told by this worker needs the newest.
-    changed: Option<Arc<Session>>,
-    /// Events came over this link, so that the mirror may be ahead of what the home sends.
-    worked: bool,
-    uid: Option<Name>,
-    groups: BTreeSet<Name>,
-    under_way: VecDeque<UnderWay>,
-    /// An event was given back, so those behind it must be too.
-    returning: bool,
-    /// The home gave the lane to another worker.
-    released: bool,
-    /// The close was committed: nothing follows.
-    closed: bool,
-    /// The home is lost: the effects of the close are adopted by another gateway.
-    lost: bool,
-    /// Effects of a close that could not be sent home, in case the home turns out to be lost.
-    unsent: Option<Vec<Effect>>,
-    /// Held while this worker tells the close of a client of a lost gateway.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    event: EventId,
-    bytes: u64,
-    close: bool,
-    /// Made here, not delivered by the home.
-    told_here: bool,
 }
 
 /// What remains to be done for a client of a lost gateway.
@@ -140,60 +106,91 @@ impl Lane {
     /// task should forget the lane.
     fn settle(&self, commit: &mut Commit) -> Option<(Way, bool)> {
         let mut state = self.state();
+        let committed = (commit.event, commit.attempt);
         let index = state
             .under_way
             .iter()
-            .position(|under_way| under_way.event == commit.event)?;
+            .position(|under_way| (under_way.event, under_way.attempt) == committed)?;
         let event = state.under_way.remove(index)?;
-        let returned = commit.outcome == Outcome::Returned || (state.returning && !state.lost);
-        if returned {
-            commit.outcome = Outcome::Returned;
-            state.returning = !state.under_way.is_empty();
+        // A close is rare, so it may ask the link's queue, which knows of an end first.
+        let ended = self.home.has_ended() || (event.close && self.home.is_closed());
+        let way = if event.void {
+            Way::Drop
+        } else {
+            self.end(&mut state, &event, commit, ended)
+        };
+        Some((way, !ended && state.is_forgettable()))
+    }
+
+    fn end(&self, state: &mut State, event: &UnderWay, commit: &mut Commit, ended: bool) -> Way {
+        if !event.told_here {
+            self.home.leave(event.bytes);
+        }
+        let returned = commit.outcome == Outcome::Returned;
+        if returned && !event.told_here {
+            state.returning = true;
+            self.void(state);
         }
         if commit.outcome != Outcome::Done {
             commit.effects.clear();
         }
-        // A close is rare, so it may ask the link's queue, which knows of an end first.
-        let ended = self.home.has_ended() || (event.close && self.home.is_closed());
-        if !event.told_here {
-            self.home.leave(event.bytes);
-        }
-        if event.close && !returned {
-            state.closed = true;
-        }
-        let way = if !ended {
+        state.closed |= event.close && !returned;
+        if !ended {
             state.apply(self.client, &commit.effects);
-            Way::Send
-        } else if event.close && state.lost {
+            return Way::Send;
+        }
+        if event.close && state.lost {
             state.permit = None;
-            Way::Adopt
-        } else {
-            if state.closed {
-                state.unsent = Some(std::mem::take(&mut commit.effects));
-            }
-            Way::Drop
-        };
-        let forget = state.is_forgettable();
-        Some((way, forget && !ended))
+            return Way::Adopt;
+        }
+        if event.close && !returned && state.custodian {
+            state.unsent = Some(std::mem::take(&mut commit.effects));
+        }
+        Way::Drop
     }
 
-    /// Takes the mirror out of the delivery and counts it as under way.
-    pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) {
+    /// What is under way went back to the home.
+    fn void(&self, state: &mut State) {
+        for event in &mut state.under_way {
+            if !event.void && !event.told_here {
+                event.void = true;
+                self.home.leave(event.bytes);
+            }
+        }
+    }
+
+    /// Takes the mirror out of the delivery and counts it as under way. False if it crossed an
+    /// event that was given back: the home has it back too and waits for nothing.
+    pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) -> bool {
         let snapshot = delivery.session.take();
         let mut state = self.state();
         if let Some(snapshot) = snapshot {
+            // The home sends one only when nothing it sent before counts any more.
+            self.void(&mut state);
             state.session = mirror(*snapshot);
             state.changed = None;
             state.returning = false;
+        }
+        if state.returning {
+            return false;
+        }
+        // The first to see a client connect is its custodian without being told. An attempt that
+        // followed a return may be one of many that saw it.
+        if matches!(delivery.kind, EventKind::Connect { .. }) && delivery.attempt == delivery.losses
+        {
+            state.custodian = true;
         }
         state.released = false;
         state.worked = true;
         state.under_way.push_back(UnderWay {
             event: delivery.event,
+            attempt: delivery.attempt,
             bytes,
             close: matches!(delivery.kind, EventKind::Close(_)),
             told_here: false,
+            void: false,
         });
+        true
     }
 
     /// Learns what others changed.
@@ -201,6 +198,7 @@ impl Lane {
         let mut state = self.state();
         state.uid = custody.uid;
         state.groups = custody.groups.into_iter().collect();
+        state.custodian = true;
         state.released = false;
         let session = mirror(custody.session);
         // A commit that is on its way home may be missing in it, and the home need not send a
@@ -216,6 +214,7 @@ impl Lane {
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.released = true;
+        state.custodian = false;
         state.is_forgettable()
     }
 
@@ -223,15 +222,22 @@ impl Lane {
     /// that is to be told; `permit` is held until its commit.
     pub(super) fn lose(&self, event: EventId, permit: OwnedSemaphorePermit) -> Farewell {
         let mut state = self.state();
+        if !state.custodian {
+            return Farewell::Settled;
+        }
         state.lost = true;
         if let Some(effects) = state.unsent.take() {
             return Farewell::Adopt(effects);
         }
-        if state.closed || state.released {
+        if state.closed {
             return Farewell::Settled;
         }
         state.permit = Some(permit);
-        if state.under_way.iter().any(|under_way| under_way.close) {
+        if state
+            .under_way
+            .iter()
+            .any(|under_way| under_way.close && !under_way.void)
+        {
             return Farewell::Settled;
         }
         if let Some(changed) = state.changed.take() {
@@ -239,9 +245,11 @@ impl Lane {
         }
         state.under_way.push_back(UnderWay {
             event,
+            attempt: 0,
             bytes: 0,
             close: true,
             told_here: true,
+            void: false,
         });
         Farewell::Tell(Delivery {
             event,
@@ -261,7 +269,7 @@ impl Lane {
     /// Whether nothing of this client must be told if its home is lost.
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state();
-        (state.closed && state.unsent.is_none()) || state.released
+        (state.closed && state.unsent.is_none()) || !state.custodian
     }
 
     /// Whether the close was committed.
@@ -283,50 +291,6 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.home.lane_dropped();
-    }
-}
-
-impl State {
-    fn is_forgettable(&self) -> bool {
-        self.under_way.is_empty() && (self.closed || self.released)
-    }
-
-    /// Applies what concerns this client, as its home will.
-    fn apply(&mut self, own: ClientId, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Session { client, change } if *client == own => {
-                    Arc::make_mut(&mut self.session).apply(change);
-                    if let Some(changed) = &mut self.changed {
-                        Arc::make_mut(changed).apply(change);
-                    }
-                }
-                Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
-                Effect::UnbindUid { client } if *client == own => self.uid = None,
-                Effect::JoinGroup { client, group } if *client == own => {
-                    // The home has a limit of its own and does not say when it refuses.
-                    if self.groups.len() < GROUPS_MAX {
-                        self.groups.insert(group.clone());
-                    }
-                }
-                Effect::LeaveGroup { client, group } if *client == own => {
-                    self.groups.remove(group);
-                }
-                Effect::Ungroup { group } => {
-                    self.groups.remove(group);
-                }
-                Effect::Session { .. }
-                | Effect::BindUid { .. }
-                | Effect::UnbindUid { .. }
-                | Effect::JoinGroup { .. }
-                | Effect::LeaveGroup { .. }
-                | Effect::Send { .. }
-                | Effect::SendRaw { .. }
-                | Effect::Close { .. }
-                | Effect::CloseUid { .. }
-                | Effect::Destroy { .. } => {}
-            }
-        }
     }
 }
 

@@ -8,4 +8,5 @@
 mod custody;
 mod delivery;
 mod drain;
+mod rig;
 mod script;

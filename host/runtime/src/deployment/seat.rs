@@ -14,15 +14,15 @@ use tidegate_wire::effect::Outcome;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use super::Job;
 use super::breaker::Breaker;
 use super::meters::Meters;
 use super::ticket::{Ticket, payload_bytes};
-use super::{Job, Started};
+use super::version::{Started, Version};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
-use crate::host_api::{Identity, OutputLog};
+use crate::host_api::OutputLog;
 use crate::instance::{Failure, Instance, Ran};
-use crate::plugin::Plugin;
 
 /// Events taken from the mailbox at once.
 const BATCH_EVENTS_MAX: usize = 64;
@@ -30,12 +30,6 @@ const BATCH_EVENTS_MAX: usize = 64;
 const TURN_MAX: Duration = Duration::from_millis(1);
 /// How often an event is tried.
 const TRIES_MAX: usize = 2;
-
-/// A plugin with what all its instances share.
-pub(super) struct Version {
-    pub(super) plugin: Plugin,
-    pub(super) identity: Arc<Identity>,
-}
 
 /// What a seat is told.
 pub(super) enum Order {

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{Deployment, Limits};
-use tidegate_wire::effect::Outcome;
+use tidegate_runtime::{Deployment, Limits, Runtime, RuntimeSettings};
+use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::id::ClientId;
 
-use crate::harness::{Home, client, deploy, eventually, logged, message, said, settings};
+use crate::harness::{
+    Home, client, deploy, eventually, guest, logged, message, runtime, said, settings,
+};
 
 #[tokio::test]
 async fn an_event_that_breaks_a_used_instance_is_tried_again_on_a_fresh_one() {
@@ -75,24 +77,19 @@ async fn neighbours(home: &std::sync::Arc<Home>, deployment: &Deployment) -> (Cl
 async fn a_spinning_handler_is_stopped_while_another_instance_goes_on() {
     let mut settings = settings("spinning");
     settings.instances = 2;
-    settings.limits.cpu_ms = 100;
+    settings.limits.cpu_ms = 1_000;
     let deployment = deploy(settings).await;
     let home = Home::new();
     let (one, other) = neighbours(&home, &deployment).await;
     let spin = home.script(&deployment, one, "spin");
-    let mut between = 0;
-    while !home
-        .commits()
-        .iter()
-        .any(|commit| commit.event.sequence == spin)
-    {
+    for _ in 0..3 {
         home.run(&deployment, other, "echo hi").await;
-        between += 1;
     }
-    assert!(between > 3, "{between} events ran beside it");
+    let spun = |commit: &Commit| commit.event.sequence == spin;
+    assert!(!home.commits().iter().any(spun), "they ran beside it");
     assert_eq!(home.commit_of(spin).await.outcome, Outcome::DeadLettered);
     assert_eq!(
-        logged(&["spinning", "CPU limit of 100 ms reached"]).len(),
+        logged(&["spinning", "CPU limit of 1000 ms reached"]).len(),
         3
     );
     assert_eq!(
@@ -208,4 +205,27 @@ async fn a_full_mailbox_gives_events_back_at_once() {
         assert_eq!(home.commit_of(event).await.outcome, expected);
     }
     eventually("nothing is queued", || deployment.queued_bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn without_address_space_for_a_pool_instances_allocate_their_own() {
+    let shared = runtime();
+    let no_room = || logged(&["WARN", "no room for a pool of instances"]).len();
+    assert_eq!(no_room(), 0, "the pool of the other tests");
+    let alone = Runtime::new(RuntimeSettings {
+        instances_max: 20_000,
+        ..RuntimeSettings::default()
+    })
+    .unwrap();
+    assert_eq!(no_room(), 1);
+    drop(shared);
+    let plugin = alone.load_bytes("scripted.wasm", guest()).await.unwrap();
+    let deployment = Deployment::start(&alone, plugin, settings("poolless"))
+        .await
+        .unwrap();
+    let home = Home::new();
+    assert_eq!(
+        said(&home.run(&deployment, client(1), "echo hi").await),
+        ["hi"]
+    );
 }

@@ -118,3 +118,30 @@ async fn a_stop_gives_back_what_is_not_done_by_its_deadline() {
     }
     assert_eq!(deployment.queued_events(), 0);
 }
+
+#[tokio::test]
+async fn a_plugin_without_worker_events_serves() {
+    // The same guest whose second export has a name that the host does not know.
+    let (known, unknown) = (b"plugin/worker-events@", b"plugin/worker-mishap@");
+    let mut bytes = guest();
+    let mut at = 0;
+    while let Some(found) = bytes[at..]
+        .windows(known.len())
+        .position(|own| own == known)
+    {
+        bytes[at + found..][..known.len()].copy_from_slice(unknown);
+        at += found;
+    }
+    let mut settings = settings("smallest");
+    settings.config = config(r#"{"at-start":"refuse"}"#);
+    let deployment = Deployment::start(&runtime(), plugin(bytes).await, settings)
+        .await
+        .unwrap();
+    let home = Home::new();
+    assert_eq!(
+        said(&home.run(&deployment, client(1), "echo hi").await),
+        ["hi"]
+    );
+    deployment.stop(Duration::from_secs(20)).await;
+    assert!(logged(&["smallest", "stopped after"]).is_empty());
+}

@@ -141,6 +141,7 @@ pub(crate) fn session_set(key: &str, json: &str) -> Result {
 }
 
 pub(crate) fn session_remove(key: &str) -> Result {
+    check_name("session key", key)?;
     event::change_session(Change::Remove(key.to_owned()))
 }
 

@@ -87,7 +87,8 @@ impl Codec {
         match self {
             Self::WebSocket(web_socket) => {
                 let read = read_web_socket(web_socket, connection, shard);
-                connection.flush();
+                // The task itself asks: it need not be woken, and would spin if it were.
+                connection.write_some();
                 read
             }
             Self::Tcp => read_socket(connection, |bytes| {

@@ -24,7 +24,7 @@ impl State {
     pub(super) fn commit(&mut self, worker: WorkerKey, commit: Commit) {
         let number = commit.client.connection;
         if commit.outcome == Outcome::Returned {
-            return self.returned(worker, number);
+            return self.returned(worker, &commit);
         }
         let committed = self
             .lanes
@@ -51,6 +51,9 @@ impl State {
         if committed.kind == "close" {
             self.forget(number, worker);
         }
+        if self.lanes.must_retell(number) {
+            self.custody.push(number);
+        }
         self.workers.returned(worker, 1, committed.bytes);
         self.unhold(number);
         self.pump(number);
@@ -73,9 +76,17 @@ impl State {
         }
     }
 
-    /// A worker gave an event back. It is sent again at the next turn of the clock, not at once,
-    /// so that a worker that gives everything back does not spin.
-    fn returned(&mut self, worker: WorkerKey, number: u32) {
+    /// A worker gave an event back, and with it those of its lane behind it. They are sent again
+    /// at the next turn of the clock, not at once, so that a worker that gives everything back
+    /// does not spin.
+    fn returned(&mut self, worker: WorkerKey, commit: &Commit) {
+        let number = commit.client.connection;
+        if !self
+            .lanes
+            .is_current(number, worker, commit.event.sequence, commit.attempt)
+        {
+            return self.metrics.stale();
+        }
         let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else {
             return;
         };
@@ -241,7 +252,7 @@ impl State {
     }
 
     /// The view has changed: streams to gateways that are gone end.
-    pub(super) fn members(&mut self, members: &Members) {
+    pub(super) fn members(&mut self, members: Arc<Members>) {
         let own = self.context.incarnation();
         let others: Vec<(Incarnation, SocketAddrV4)> = members
             .gateways()
@@ -255,6 +266,7 @@ impl State {
             self.addresses.insert(address, incarnation);
             self.peers.entry(incarnation).or_default();
         }
+        self.view = members;
     }
 
     /// A worker is there, or serves other tenants than before.

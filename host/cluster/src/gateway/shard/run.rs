@@ -123,7 +123,7 @@ impl State {
                 incarnation,
                 sequence,
             } => self.peer_ack(incarnation, sequence),
-            Parcel::Members(members) => self.members(&members),
+            Parcel::Members(members) => self.members(members),
             Parcel::Quiesce => {
                 self.quiet = true;
                 for connection in self.connections.values() {

@@ -2,10 +2,11 @@
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Outcome, Recipients};
-use tidegate_wire::event::{CloseReason, Closed};
+use tidegate_wire::event::{CloseReason, Closed, Delivery};
 use tidegate_wire::frame::Frame;
 
-use super::script::{Gateway, GatewayLink, LEASE, Rig, nobody, set, soon, text, with_session};
+use super::rig::Rig;
+use super::script::{Gateway, GatewayLink, LEASE, nobody, set, soon, text, with_session};
 
 fn farewell() -> Effect {
     Effect::Send {
@@ -56,7 +57,7 @@ fn lost_with(uid: Option<&str>, groups: &[&str]) -> Closed {
 async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
     let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
     let client = lost.client(7);
-    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    lost_link.deliver(lost.connect(7, 1));
     let (uid, group): (Name, Name) = ("anna".into(), "room".into());
     rig.script.next().await.done(vec![
         Effect::BindUid { client, uid },
@@ -111,9 +112,35 @@ async fn custody_of_a_client_whose_lane_is_elsewhere_is_told_too() {
 }
 
 #[tokio::test]
+async fn a_worker_that_only_ran_events_of_a_client_tells_nothing() {
+    let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
+    // Another worker saw the connect and is the custodian of 7; 8 was given back by another.
+    lost_link.deliver(with_session(lost.message(7, 1), &[]));
+    let again = Delivery {
+        attempt: 1,
+        ..lost.connect(8, 2)
+    };
+    lost_link.deliver(again);
+    let (seven, eight) = (rig.script.next().await, rig.script.next().await);
+    seven.done(Vec::new());
+    lost_link.commit().await;
+    eight.done(Vec::new());
+    lost_link.commit().await;
+    lost_link.deliver(lost.close(7, 3));
+    let close = rig.script.next().await;
+    drop((seven, eight));
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    close.done(vec![farewell()]);
+    drop(close);
+    other_link.load_with(0).await;
+    assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
 async fn what_others_changed_during_an_event_is_told_with_the_close() {
     let (lost, other, rig, lost_link, _other_link) = linked_twice().await;
-    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    lost_link.deliver(lost.connect(7, 1));
     let running = rig.script.next().await;
     lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
     lost_link.deliver(with_session(lost.message(8, 2), &[]));
@@ -141,7 +168,7 @@ async fn what_others_changed_during_an_event_is_told_with_the_close() {
 #[tokio::test]
 async fn custody_of_a_lane_that_is_worked_here_leaves_its_mirror_alone() {
     let (lost, _other, rig, mut lost_link, _other_link) = linked_twice().await;
-    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    lost_link.deliver(lost.connect(7, 1));
     let running = rig.script.next().await;
     running.done(vec![set(lost.client(7), "a", "2")]);
     // The gateway sends this before it has the commit.
@@ -155,7 +182,7 @@ async fn custody_of_a_lane_that_is_worked_here_leaves_its_mirror_alone() {
 #[tokio::test]
 async fn a_close_follows_the_events_that_still_run_whose_commits_are_dropped() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.deliver(with_session(lost.message(7, 1), &[("a", "1")]));
+    lost_link.deliver(lost.connect(7, 1));
     let running = rig.script.next().await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -171,7 +198,7 @@ async fn a_close_follows_the_events_that_still_run_whose_commits_are_dropped() {
 async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again() {
     let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
     for connection in [7, 8] {
-        lost_link.deliver(with_session(lost.message(connection, 1), &[]));
+        lost_link.deliver(lost.connect(connection, 1));
         rig.script.next().await.done(Vec::new());
         lost_link.commit().await;
     }

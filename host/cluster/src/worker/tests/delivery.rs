@@ -1,15 +1,16 @@
 //! Announcements, events, commits and mirrors.
 
 use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
-use tidegate_wire::event::Delivery;
+use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Role;
 
+use super::rig::{Rig, serving};
 use super::script::{
-    Gateway, GatewayLink, Rig, identity, nobody, serving, set, settings, snapshot, soon, text,
-    with_session,
+    Gateway, GatewayLink, identity, nobody, set, settings, soon, text, with_session,
 };
 use crate::link;
+use crate::worker::WorkerSettings;
 
 async fn linked() -> (Gateway, Rig, GatewayLink) {
     let gateway = Gateway::bind(1).await;
@@ -118,28 +119,39 @@ async fn an_event_that_failed_leaves_the_mirror_alone_and_sends_no_effects() {
 }
 
 #[tokio::test]
-async fn events_behind_one_that_is_given_back_are_given_back_too() {
+async fn giving_an_event_back_gives_back_what_was_sent_behind_it() {
     let (gateway, rig, mut link) = linked().await;
+    let client = gateway.client(7);
     link.deliver(with_session(gateway.message(7, 1), &[("a", "1")]));
     link.deliver(gateway.message(7, 2));
-    let (first, second) = (rig.script.next().await, rig.script.next().await);
-    first.end(Outcome::Returned, Vec::new());
-    second.done(vec![set(gateway.client(7), "a", "2")]);
-    assert_eq!(link.commit().await.outcome, Outcome::Returned);
-    let commit = link.commit().await;
-    assert_eq!(
-        (commit.outcome, commit.effects.len()),
-        (Outcome::Returned, 0)
+    link.deliver(gateway.message(7, 3));
+    let (first, second, third) = (
+        rig.script.next().await,
+        rig.script.next().await,
+        rig.script.next().await,
     );
-    let again = Delivery {
+    first.end(Outcome::Returned, Vec::new());
+    second.done(vec![set(client, "a", "2")]);
+    assert_eq!(link.commit().await.outcome, Outcome::Returned);
+    // Sent before the gateway knew.
+    link.deliver(gateway.message(7, 4));
+    let again = |sequence| Delivery {
         attempt: 1,
-        ..gateway.message(7, 1)
+        ..gateway.message(7, sequence)
     };
-    link.deliver(again);
-    let again = rig.script.next().await;
-    assert_eq!(again.session("a").as_deref(), Some("1"));
-    again.done(Vec::new());
-    assert_eq!(link.commit().await.outcome, Outcome::Done);
+    link.deliver(with_session(again(1), &[("a", "1")]));
+    link.deliver(again(2));
+    third.done(vec![set(client, "a", "3")]);
+    for sequence in 1..=2 {
+        let again = rig.script.next().await;
+        assert_eq!(again.delivery.event, gateway.event(sequence));
+        assert_eq!(again.delivery.attempt, 1);
+        assert_eq!(again.session("a").as_deref(), Some("1"));
+        again.done(Vec::new());
+        let commit = link.commit().await;
+        assert_eq!((commit.attempt, commit.outcome), (1, Outcome::Done));
+    }
+    assert!(rig.script.is_idle());
 }
 
 #[tokio::test]
@@ -214,8 +226,9 @@ async fn a_released_lane_ends_what_is_under_way_first() {
 async fn a_gateway_far_beyond_its_window_loses_its_link() {
     let (gateway, rig, mut link) = linked().await;
     let window = u64::from(settings().window_events);
-    for sequence in 0..window * 2 {
-        link.deliver(with_session(gateway.message(7, sequence), &[]));
+    link.deliver(with_session(gateway.message(7, 0), &[]));
+    for sequence in 1..window * 2 {
+        link.deliver(gateway.message(7, sequence));
     }
     for _ in 0..window * 2 {
         rig.script.next().await;
@@ -229,20 +242,28 @@ async fn a_gateway_far_beyond_its_window_loses_its_link() {
 }
 
 #[tokio::test]
-async fn one_message_of_any_size_is_within_the_window() {
-    let (gateway, rig, mut link) = linked().await;
-    let bytes = settings().window_bytes as usize;
-    let large = |sequence| Delivery {
-        session: Some(Box::new(snapshot(&[]))),
-        kind: tidegate_wire::event::EventKind::Message(text(&"x".repeat(bytes * 3))),
+async fn a_large_message_from_each_shard_of_a_gateway_is_within_the_window() {
+    let gateway = Gateway::bind(1).await;
+    let settings = WorkerSettings {
+        window_events: 1000,
+        ..settings()
+    };
+    let rig = Rig::start_with(settings, &[&gateway]);
+    let link = gateway.accept().await;
+    let large = "x".repeat(settings.window_bytes as usize);
+    let message = |sequence| Delivery {
+        kind: EventKind::Message(text(&large)),
         ..gateway.message(7, sequence)
     };
-    link.deliver(large(1));
-    rig.script.next().await.done(Vec::new());
-    link.commit().await;
-    link.deliver(large(2));
-    link.deliver(large(3));
+    link.deliver(with_session(message(0), &[]));
+    rig.script.next().await;
+    for sequence in 1..128 {
+        link.deliver(message(sequence));
+        rig.script.next().await;
+    }
+    link.deliver(message(128));
     assert!(link.rest().await.is_empty());
+    assert!(rig.script.is_idle());
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::frame::Frame;
 
-use super::script::{Gateway, Rig, eventually, set, settings, soon, with_session};
+use super::rig::Rig;
+use super::script::{Gateway, eventually, set, settings, soon, with_session};
 use crate::worker::WorkerSettings;
 
 #[tokio::test]

@@ -1,24 +1,22 @@
-//! A gateway and handlers that do what a test says.
+//! A gateway that does what a test says.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
-use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, Message, SessionSnapshot};
-use tidegate_wire::frame::{Announcement, Custody, Frame, Serving};
+use tidegate_wire::effect::{Commit, Effect, SessionChange};
+use tidegate_wire::event::{
+    CloseReason, Closed, Delivery, EventKind, Message, Peer, SessionSnapshot, Transport,
+};
+use tidegate_wire::frame::{Announcement, Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::link::{self, Identity, Link, LinkEnd, LinkSettings, Secret};
-use crate::membership::Members;
-use crate::worker::{Handlers, Lane, Worker, WorkerSettings};
+use crate::worker::WorkerSettings;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const LEASE: Duration = Duration::from_millis(400);
@@ -129,6 +127,25 @@ impl Gateway {
             session: None,
             kind: EventKind::Message(text(&sequence.to_string())),
         }
+    }
+
+    /// Makes the worker the client's custodian.
+    pub(super) fn connect(&self, connection: u32, sequence: u64) -> Delivery {
+        let peer = Peer {
+            address: "127.0.0.1:9".parse().unwrap(),
+            transport: Transport::Tcp,
+            listener: "main".into(),
+            secure: false,
+        };
+        let kind = EventKind::Connect {
+            peer: Box::new(peer),
+            request: None,
+        };
+        let connect = Delivery {
+            kind,
+            ..self.message(connection, sequence)
+        };
+        with_session(connect, &[("a", "1")])
     }
 
     pub(super) fn close(&self, connection: u32, sequence: u64) -> Delivery {
@@ -275,146 +292,6 @@ impl GatewayLink {
         })
         .await
     }
-}
-
-/// An event that the worker has dispatched and the test has to commit.
-pub(super) struct Running {
-    pub(super) tenant: Name,
-    pub(super) delivery: Delivery,
-    pub(super) lane: Arc<Lane>,
-}
-
-impl Running {
-    pub(super) fn end(&self, outcome: Outcome, effects: Vec<Effect>) {
-        self.lane.commit(Commit {
-            event: self.delivery.event,
-            attempt: self.delivery.attempt,
-            client: self.delivery.client,
-            outcome,
-            effects,
-        });
-    }
-
-    pub(super) fn done(&self, effects: Vec<Effect>) {
-        self.end(Outcome::Done, effects);
-    }
-
-    pub(super) fn session(&self, key: &str) -> Option<String> {
-        self.lane.session().get(key).map(str::to_owned)
-    }
-
-    pub(super) fn closed(&self) -> &Closed {
-        match &self.delivery.kind {
-            EventKind::Close(closed) => closed,
-            other => panic!("not a close: {}", other.name()),
-        }
-    }
-}
-
-pub(super) struct Script {
-    serving: watch::Sender<Arc<Vec<Serving>>>,
-    running: Mutex<VecDeque<Running>>,
-    arrived: Notify,
-}
-
-impl Script {
-    pub(super) fn serve(&self, tenants: &[(&str, &str)]) {
-        self.serving.send_replace(Arc::new(serving(tenants)));
-    }
-
-    pub(super) async fn next(&self) -> Running {
-        soon("a dispatched event", async {
-            loop {
-                let arrived = self.arrived.notified();
-                if let Some(running) = self.running.lock().unwrap().pop_front() {
-                    return running;
-                }
-                arrived.await;
-            }
-        })
-        .await
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.running.lock().unwrap().is_empty()
-    }
-}
-
-pub(super) fn serving(tenants: &[(&str, &str)]) -> Vec<Serving> {
-    let one = |(tenant, version): &(&str, &str)| Serving {
-        tenant: (*tenant).into(),
-        version: (*version).into(),
-    };
-    tenants.iter().map(one).collect()
-}
-
-impl Handlers for Script {
-    fn serving(&self) -> watch::Receiver<Arc<Vec<Serving>>> {
-        self.serving.subscribe()
-    }
-
-    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
-        self.running.lock().unwrap().push_back(Running {
-            tenant: tenant.clone(),
-            delivery,
-            lane,
-        });
-        self.arrived.notify_one();
-    }
-
-    fn queued_bytes(&self) -> u64 {
-        0
-    }
-}
-
-/// A worker that runs, and the view that it is given.
-pub(super) struct Rig {
-    pub(super) worker: Worker,
-    pub(super) script: Arc<Script>,
-    members: watch::Sender<Arc<Members>>,
-    pub(super) stop: CancellationToken,
-    pub(super) task: tokio::task::JoinHandle<()>,
-}
-
-impl Rig {
-    pub(super) fn start(gateways: &[&Gateway]) -> Self {
-        Self::start_with(settings(), gateways)
-    }
-
-    pub(super) fn start_with(settings: WorkerSettings, gateways: &[&Gateway]) -> Self {
-        let script = Arc::new(Script {
-            serving: watch::Sender::new(Arc::new(serving(&[("default", "v1")]))),
-            running: Mutex::default(),
-            arrived: Notify::new(),
-        });
-        let worker = Worker::new(identity(Role::Worker, 99, None), settings, script.clone());
-        let members = watch::Sender::new(view(gateways, &[]));
-        let stop = CancellationToken::new();
-        let (running, receiver, token) = (worker.clone(), members.subscribe(), stop.clone());
-        let task = tokio::spawn(async move { running.run(receiver, token).await });
-        Self {
-            worker,
-            script,
-            members,
-            stop,
-            task,
-        }
-    }
-
-    pub(super) fn see(&self, gateways: &[&Gateway], lost: &[&Gateway]) {
-        self.members.send_replace(view(gateways, lost));
-    }
-}
-
-fn view(gateways: &[&Gateway], lost: &[&Gateway]) -> Arc<Members> {
-    Arc::new(Members {
-        nodes: gateways
-            .iter()
-            .map(|gateway| (gateway.incarnation(), gateway.identity.node.clone()))
-            .collect(),
-        lost: lost.iter().map(|gateway| gateway.incarnation()).collect(),
-        connected: 1,
-    })
 }
 
 /// An address that nobody listens on, for clients that no gateway owns.

@@ -1,0 +1,99 @@
+//! What a lane knows of its client: the mirror, what its close would need, what is under way. Pure.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::session::Session;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Groups of one client that are remembered for its close.
+const GROUPS_MAX: usize = 16_384;
+
+/// What a lane knows.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) session: Arc<Session>,
+    /// The session as others changed it since the last snapshot. The mirror itself must wait for
+    /// the next one, but a close told by this worker needs the newest.
+    pub(super) changed: Option<Arc<Session>>,
+    /// Events came over this link, so that the mirror may be ahead of what the home sends.
+    pub(super) worked: bool,
+    pub(super) uid: Option<Name>,
+    pub(super) groups: BTreeSet<Name>,
+    pub(super) under_way: VecDeque<UnderWay>,
+    /// An event was given back: what the home sent before it knew is void.
+    pub(super) returning: bool,
+    /// This worker tells the close if the home is lost.
+    pub(super) custodian: bool,
+    /// The home gave the lane to another worker.
+    pub(super) released: bool,
+    /// The close was committed: nothing follows.
+    pub(super) closed: bool,
+    /// The home is lost: the effects of the close are adopted by another gateway.
+    pub(super) lost: bool,
+    /// Effects of a close that could not be sent home, in case the home turns out to be lost.
+    pub(super) unsent: Option<Vec<Effect>>,
+    /// Held while this worker tells the close of a client of a lost gateway.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// An event that was handed to the handlers and is not committed.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) event: EventId,
+    pub(super) attempt: u8,
+    pub(super) bytes: u64,
+    pub(super) close: bool,
+    /// Made here, not delivered by the home.
+    pub(super) told_here: bool,
+    /// The home has it back, or will have.
+    pub(super) void: bool,
+}
+
+impl State {
+    /// Whether nothing needs the lane any more.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.under_way.is_empty() && (self.closed || self.released)
+    }
+
+    /// Applies what concerns this client, as its home will.
+    pub(super) fn apply(&mut self, own: ClientId, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Session { client, change } if *client == own => {
+                    Arc::make_mut(&mut self.session).apply(change);
+                    if let Some(changed) = &mut self.changed {
+                        Arc::make_mut(changed).apply(change);
+                    }
+                }
+                Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
+                Effect::UnbindUid { client } if *client == own => self.uid = None,
+                Effect::JoinGroup { client, group } if *client == own => {
+                    // The home has a limit of its own and does not say when it refuses.
+                    if self.groups.len() < GROUPS_MAX {
+                        self.groups.insert(group.clone());
+                    }
+                }
+                Effect::LeaveGroup { client, group } if *client == own => {
+                    self.groups.remove(group);
+                }
+                Effect::Ungroup { group } => {
+                    self.groups.remove(group);
+                }
+                Effect::Session { .. }
+                | Effect::BindUid { .. }
+                | Effect::UnbindUid { .. }
+                | Effect::JoinGroup { .. }
+                | Effect::LeaveGroup { .. }
+                | Effect::Send { .. }
+                | Effect::SendRaw { .. }
+                | Effect::Close { .. }
+                | Effect::CloseUid { .. }
+                | Effect::Destroy { .. } => {}
+            }
+        }
+    }
+}
