@@ -8,6 +8,7 @@ mod check;
 mod closing;
 mod contract;
 mod deploy;
+mod docs;
 mod handshake;
 mod heartbeats;
 mod links;
