@@ -16,9 +16,6 @@ use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// It failed while it ran.
 const FAILED: u8 = 1;
 /// Wrong usage or configuration; clap exits with the same.

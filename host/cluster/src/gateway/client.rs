@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::handshake::Place;
 use super::outbound::{Outbound, Outgoing, Queued, close_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
@@ -195,12 +194,7 @@ impl Connection {
 }
 
 /// Owns the connection until it is closed.
-pub(super) async fn run(
-    connection: Rc<Connection>,
-    mut codec: Codec,
-    shard: Rc<Shard>,
-    _place: Place,
-) {
+pub(super) async fn run(connection: Rc<Connection>, mut codec: Codec, shard: Rc<Shard>) {
     let reason = serve(&connection, &mut codec, &shard).await;
     drop(codec);
     shard.client_ended(&connection, reason);

@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
+use super::client;
 use super::settings::ListenerSettings;
 use super::shard::{Context, Shard};
 
@@ -75,20 +76,19 @@ pub(super) async fn welcome(
         listener: listener.name.clone(),
         secure: false,
     };
-    if listener.transport != Transport::WebSocket {
-        return shard.client_connected(socket, &listener, peer, None, &Bytes::new(), place);
-    }
-    // Boxed, so that the long life of the client does not carry the handshake's state.
-    if let Some((socket, request, early)) = Box::pin(upgrade(&listener, socket)).await {
-        shard.client_connected(
-            socket,
-            &listener,
-            peer,
-            Some(Box::new(request)),
-            &early,
-            place,
-        );
-    }
+    let (socket, request, early) = if listener.transport == Transport::WebSocket {
+        // Boxed, so that the long life of the client does not carry the handshake's state.
+        match Box::pin(upgrade(&listener, socket)).await {
+            Some((socket, request, early)) => (socket, Some(Box::new(request)), early),
+            None => return,
+        }
+    } else {
+        (socket, None, Bytes::new())
+    };
+    let (connection, codec) = shard.client_connected(socket, &listener, peer, request, &early);
+    drop((early, listener));
+    client::run(connection, codec, shard).await;
+    drop(place);
 }
 
 /// Serves HTTP until the connection is upgraded or over.

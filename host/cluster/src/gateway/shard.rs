@@ -25,10 +25,9 @@ use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tokio::net::TcpStream;
 
+use super::client::Connection;
 use super::client::codec::Codec;
-use super::client::{self, Connection};
 use super::forward::{Received, Stream};
-use super::handshake::Place;
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
 use super::metrics::Metrics;
@@ -156,16 +155,16 @@ impl Shard {
         self.listeners.get(index)
     }
 
-    /// A client has connected and, for a WebSocket, its upgrade is done.
+    /// A client has connected and, for a WebSocket, its upgrade is done; `early` is what it sent
+    /// behind the request.
     pub(super) fn client_connected(
-        self: &Rc<Self>,
+        &self,
         socket: TcpStream,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,
         early: &bytes::Bytes,
-        place: Place,
-    ) {
+    ) -> (Rc<Connection>, Codec) {
         let connection = self
             .state
             .borrow_mut()
@@ -176,7 +175,7 @@ impl Shard {
                 Codec::plain(listener)
             }
         };
-        tokio::task::spawn_local(client::run(connection, codec, self.clone(), place));
+        (connection, codec)
     }
 
     /// A client sent a message.
