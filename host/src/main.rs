@@ -82,6 +82,8 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
+        // Guests that spin yield every few milliseconds: sockets must not wait for 61 of them.
+        .event_interval(11)
         .build()
         .context("the runtime's threads cannot be started")?;
     let result = runtime.block_on(async {

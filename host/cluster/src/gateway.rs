@@ -23,8 +23,8 @@ mod timers;
 mod workers;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A gateway that runs.
 pub struct Gateway {
     context: Arc<Context>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     turn: AtomicUsize,
 }
 
@@ -89,7 +89,7 @@ impl Gateway {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             context,
-            threads,
+            threads: Mutex::new(threads),
             turn: AtomicUsize::new(0),
         })
     }
@@ -112,7 +112,7 @@ impl Gateway {
     /// Accepts clients on `listeners`, in the order of the settings, and nodes on `lan`, until
     /// `stop`; then ends in order, within the time of the settings.
     pub async fn run(
-        self,
+        &self,
         listeners: Vec<TcpListener>,
         lan: Option<TcpListener>,
         members: watch::Receiver<Arc<Members>>,
@@ -135,7 +135,8 @@ impl Gateway {
         peers.abort();
         nodes.cancel();
         self.context.all(|| Parcel::Stop);
-        let threads = self.threads;
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().for_each(|thread| {
                 if thread.join().is_err() {

@@ -1,6 +1,6 @@
 //! This node among the others: joins every register, keeps its leases and merges what they say.
 //!
-//! Guarantees: the view shrinks only as [`merge`] says; reconnects with jittered backoff for as long
+//! Guarantees: the view shrinks only as `merge` says; reconnects with jittered backoff for as long
 //! as the process runs; says in the log why it is not joined, once per reason. Does not connect to
 //! other nodes and does not decide what a loss means.
 

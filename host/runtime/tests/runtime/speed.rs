@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::harness::{Home, client, deploy, eventually, message, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a check: cargo test --release -p tidegate-runtime -- --ignored --nocapture speed"]
 async fn an_event_costs_microseconds() {
     const EVENTS: u32 = 100_000;
     let mut settings = settings("speed");

@@ -1,0 +1,151 @@
+//! Lanes under any order of sends, commits, losses and returns.
+
+use proptest::prelude::*;
+use tidegate_wire::event::{CloseReason, Closed, Message};
+
+use super::*;
+
+fn message(n: u64) -> EventKind {
+    EventKind::Message(Message::Binary(n.to_le_bytes().to_vec().into()))
+}
+
+fn close() -> EventKind {
+    let reason = CloseReason::Client;
+    EventKind::Close(Box::new(Closed {
+        reason,
+        uid: None,
+        groups: vec![],
+    }))
+}
+
+fn lanes() -> Lanes {
+    let mut lanes = Lanes::default();
+    lanes.open(1, 0);
+    lanes
+}
+
+#[test]
+fn only_the_current_attempt_commits() {
+    let mut lanes = lanes();
+    lanes.push(1, message(0));
+    let first = lanes.send(1, 7).unwrap();
+    assert_eq!(lanes.take_back(1, 7, true), Some((1, first.bytes)));
+    assert_eq!(
+        lanes.commit(1, 7, first.sequence, first.attempt),
+        Err(Stale)
+    );
+    let second = lanes.send(1, 8).unwrap();
+    assert_eq!(
+        (second.sequence, second.attempt, second.losses),
+        (first.sequence, 1, 1)
+    );
+    assert!(second.with_session && second.with_custody);
+    assert_eq!(
+        lanes.commit(1, 7, first.sequence, first.attempt),
+        Err(Stale)
+    );
+    assert!(lanes.commit(1, 8, second.sequence, second.attempt).is_ok());
+    assert_eq!(
+        lanes.commit(1, 8, second.sequence, second.attempt),
+        Err(Stale)
+    );
+    assert_eq!((lanes.events(), lanes.bytes()), (0, 0));
+}
+
+#[test]
+fn the_close_waits_until_everything_before_it_is_committed() {
+    let mut lanes = lanes();
+    lanes.push(1, message(0));
+    lanes.push(1, close());
+    let first = lanes.send(1, 7).unwrap();
+    assert!(!lanes.is_ready(1, true));
+    lanes.commit(1, 7, first.sequence, 0).unwrap();
+    assert!(lanes.is_ready(1, true) && lanes.closes_next(1));
+}
+
+#[test]
+fn without_binding_one_event_is_under_way_at_a_time() {
+    let mut lanes = lanes();
+    lanes.push(1, message(0));
+    lanes.push(1, message(1));
+    lanes.send(1, 7).unwrap();
+    assert!(!lanes.is_ready(1, false));
+    assert!(lanes.is_ready(1, true));
+}
+
+#[test]
+fn a_stale_mirror_holds_the_lane_until_it_is_idle() {
+    let mut lanes = lanes();
+    lanes.push(1, message(0));
+    let first = lanes.send(1, 7).unwrap();
+    lanes.push(1, message(1));
+    lanes.session_changed(1);
+    assert!(!lanes.is_ready(1, true));
+    lanes.commit(1, 7, first.sequence, 0).unwrap();
+    assert!(lanes.is_ready(1, true));
+    assert!(lanes.send(1, 7).unwrap().with_session);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push,
+    Send(u32),
+    Commit,
+    CommitOld,
+    Lose(u32),
+    SessionChanged,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Push),
+        4 => (0..3u32).prop_map(Step::Send),
+        4 => Just(Step::Commit),
+        1 => Just(Step::CommitOld),
+        1 => (0..3u32).prop_map(Step::Lose),
+        1 => Just(Step::SessionChanged),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, the committed events are 1, 2, 3 … without a gap or a repetition.
+    #[test]
+    fn every_event_is_committed_once_and_in_order(
+        steps in proptest::collection::vec(step(), 0..300), binds: bool
+    ) {
+        let mut lanes = lanes();
+        let mut under_way: VecDeque<(u32, u64, u8)> = VecDeque::new();
+        let mut old: Vec<(u32, u64, u8)> = Vec::new();
+        let (mut pushed, mut committed) = (0u64, 0u64);
+        for step in steps {
+            match step {
+                Step::Push => { pushed += 1; lanes.push(1, message(pushed)); }
+                Step::Send(choice) if lanes.is_ready(1, binds) => {
+                    let bound = lanes.worker(1).filter(|_| binds || !under_way.is_empty());
+                    let worker = bound.unwrap_or(choice);
+                    let sending = lanes.send(1, worker).unwrap();
+                    under_way.push_back((worker, sending.sequence, sending.attempt));
+                }
+                Step::Send(_) => {}
+                Step::Commit => if let Some((worker, sequence, attempt)) = under_way.pop_front() {
+                    prop_assert!(lanes.commit(1, worker, sequence, attempt).is_ok());
+                    committed += 1;
+                    prop_assert_eq!(sequence, committed);
+                    old.push((worker, sequence, attempt));
+                },
+                Step::CommitOld => for (worker, sequence, attempt) in &old {
+                    prop_assert_eq!(lanes.commit(1, *worker, *sequence, *attempt), Err(Stale));
+                },
+                Step::Lose(worker) => {
+                    let back = lanes.take_back(1, worker, true).unwrap().0;
+                    if lanes.worker(1).is_none() {
+                        prop_assert_eq!(back, under_way.len());
+                        old.extend(under_way.drain(..));
+                    }
+                }
+                Step::SessionChanged => lanes.session_changed(1),
+            }
+            prop_assert_eq!(lanes.events() as u64, pushed - committed);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
+
+use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
+use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::id::EventId;
+
+use super::State;
+use crate::gateway::pending::WorkerKey;
+use crate::gateway::workers::Place;
+
+impl State {
+    /// Sends what may be sent of a lane.
+    pub(super) fn pump(&mut self, number: u32) {
+        let router = self.context.settings.router;
+        while self.lanes.is_ready(number, router.binds()) {
+            let Some(tenant) = self.lanes.tenant(number) else {
+                return;
+            };
+            let mut bound = self.lanes.worker(number);
+            if let Some(worker) = bound
+                && (self.workers.is_draining(worker) || !router.binds())
+            {
+                if !self.lanes.is_idle(number) {
+                    return;
+                }
+                self.lanes.unbind(number, worker);
+                bound = None;
+            }
+            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+                return;
+            };
+            match self.workers.place(bound, name, router, &mut self.rng) {
+                Place::Worker(worker) => self.send_event(number, tenant, worker),
+                Place::Later(worker) => {
+                    if self.lanes.set_queued(number, true)
+                        && let Some(worker) = self.workers.get_mut(worker)
+                    {
+                        worker.waiting.push_back(number);
+                    }
+                    return;
+                }
+                Place::Nowhere => {
+                    if self.lanes.set_queued(number, true) {
+                        self.unrouted.push_back(number);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send_event(&mut self, number: u32, tenant: u16, key: WorkerKey) {
+        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+            return;
+        };
+        if self.lanes.closes_next(number) {
+            self.lanes
+                .complete_close(number, |closed| match hub.remove(number) {
+                    Some(client) => {
+                        closed.uid = client.uid().cloned();
+                        closed.groups = client.groups().to_vec();
+                        client.snapshot()
+                    }
+                    None => SessionSnapshot::default(),
+                });
+        }
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = worker.place(name) else {
+            return;
+        };
+        let sender = worker.link.sender.clone();
+        let Some(sending) = self.lanes.send(number, key) else {
+            return;
+        };
+        let session = sending.with_session.then(|| {
+            let last = self.lanes.last_session(number).cloned();
+            Box::new(
+                last.or_else(|| Some(hub.client(number)?.snapshot()))
+                    .unwrap_or_default(),
+            )
+        });
+        let client = self.client_id(number);
+        match &sending.kind {
+            _ if !sending.with_custody => {}
+            // A first connect makes its worker the custodian by itself.
+            EventKind::Connect { .. } if sending.attempt == 0 => {}
+            EventKind::Connect { .. } | EventKind::Message(_) => self.tell_custody(number, key),
+            EventKind::Close(closed) => {
+                let custody = Custody {
+                    tenant: place,
+                    client,
+                    uid: closed.uid.clone(),
+                    groups: closed.groups.clone(),
+                    session: self.lanes.last_session(number).cloned().unwrap_or_default(),
+                };
+                // As below.
+                let _ = sender.send(Frame::Custody(vec![custody]));
+            }
+        }
+        let event = EventId {
+            gateway: self.context.incarnation(),
+            shard: self.index,
+            sequence: sending.sequence,
+        };
+        let delivery = Delivery {
+            event,
+            attempt: sending.attempt,
+            losses: sending.losses,
+            tenant: place,
+            client,
+            session,
+            kind: sending.kind,
+        };
+        self.workers.sent(key, sending.bytes);
+        // If the link has ended, its loss is on the way and takes the event back.
+        let _ = sender.send(Frame::Deliver(Box::new(delivery)));
+    }
+
+    /// Tells a client's custodian what it would need to tell the close.
+    pub(super) fn tell_custody(&mut self, number: u32, key: WorkerKey) {
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
+            return;
+        };
+        let hub = self.hubs.get(usize::from(tenant));
+        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
+            return;
+        };
+        let custody = Custody {
+            tenant: place,
+            client: self.client_id(number),
+            uid: client.uid().cloned(),
+            groups: client.groups().to_vec(),
+            session: client.snapshot(),
+        };
+        // If the link has ended, another custodian is named when its loss arrives.
+        let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+        self.lanes.custody_told(number);
+    }
+}
