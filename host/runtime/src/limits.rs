@@ -40,7 +40,7 @@ impl Default for Limits {
             wall_ms: 5_000,
             memory_bytes: 128 << 20,
             effects_max: 10_000,
-            effect_bytes_max: 4 << 20,
+            effect_bytes_max: 8 << 20,
             session_bytes_max: 64 << 10,
             log_bytes_per_second: 64 << 10,
         }

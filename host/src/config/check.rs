@@ -42,7 +42,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "the secret has {length} bytes and can be guessed, {SECRET_BYTES_MIN} or more are right"
         ));
     }
-    if length == 0 && config.purpose == Purpose::Check {
+    // A plugin can be checked alone.
+    if length == 0 && config.purpose == Purpose::Check && !config.listeners.is_empty() {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));
     }
     warnings

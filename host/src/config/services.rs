@@ -73,8 +73,9 @@ section! {
         queue_bytes_max: usize = 64 << 20 => 1_048_576..=1 << 40;
         /// The first pause before dialing again; it doubles, with jitter.
         reconnect_ms_min: u64 = 50 => TIME;
-        /// The longest pause before dialing again.
-        reconnect_ms_max: u64 = 5_000 => TIME;
+        /// The longest pause before dialing again; with the handshake shorter than
+        /// `register.grace-ms`, so that a node is back before a restarted register misses it.
+        reconnect_ms_max: u64 = 2_000 => TIME;
     }
 }
 
