@@ -133,6 +133,7 @@ pub fn join(
             stop: stop.clone(),
             leave: leave.clone(),
             said: said.clone(),
+            members: membership.members.clone(),
         };
         tasks.spawn(follower.run());
     }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_wire::frame::Frame;
+use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::TcpListener;
@@ -65,6 +66,8 @@ enum Mail {
         link: LinkId,
         incarnation: Incarnation,
     },
+    /// Somebody knows that these gateways were declared lost.
+    Lost(Vec<Incarnation>),
     End {
         link: LinkId,
         incarnation: Incarnation,
@@ -173,6 +176,11 @@ impl Desk {
                     sender.close();
                 }
             }
+            Mail::Lost(incarnations) => {
+                for incarnation in incarnations {
+                    self.lose(incarnation);
+                }
+            }
             Mail::End {
                 link,
                 incarnation,
@@ -213,6 +221,18 @@ impl Desk {
             }
         };
         metrics::counter!("tidegate_register_joins_total", "result" => result).increment(1);
+    }
+
+    /// This register did not know, mostly because it was started again.
+    fn lose(&mut self, incarnation: Incarnation) {
+        let Some(link) = self.table.lose(incarnation) else {
+            return;
+        };
+        tracing::warn!(%incarnation, "a gateway that others have declared lost is refused");
+        self.changed = true;
+        if let Some(sender) = link.and_then(|link| self.links.remove(&link)) {
+            sender.refuse(Refusal::Lost);
+        }
     }
 
     fn expire(&mut self, now: Instant) {

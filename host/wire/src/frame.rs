@@ -12,7 +12,7 @@ use crate::Name;
 use crate::effect::{Commit, Effect};
 use crate::event::{Delivery, SessionSnapshot};
 use crate::hello::{Hello, Proof, Refusal};
-use crate::id::ClientId;
+use crate::id::{ClientId, Incarnation};
 use crate::membership::{Node, View};
 use crate::payload::{Carry, Payload};
 
@@ -135,6 +135,9 @@ pub enum Frame {
     Leave,
     /// Register → gateway or worker.
     View(View),
+    /// Gateway or worker → register: these gateways of your view were declared lost; their closes
+    /// may have been told.
+    Lost(Vec<Incarnation>),
 }
 
 impl Carry for Frame {
@@ -156,7 +159,8 @@ impl Carry for Frame {
             | Self::Adopted { .. }
             | Self::Join { .. }
             | Self::Leave
-            | Self::View(_) => {}
+            | Self::View(_)
+            | Self::Lost(_) => {}
         }
     }
 
@@ -178,7 +182,8 @@ impl Carry for Frame {
             | Self::Adopted { .. }
             | Self::Join { .. }
             | Self::Leave
-            | Self::View(_) => {}
+            | Self::View(_)
+            | Self::Lost(_) => {}
         }
     }
 }

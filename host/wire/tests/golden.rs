@@ -220,6 +220,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 nodes: vec![node(Role::Worker, None), node(Role::Register, None)],
             }),
         ),
+        ("lost", Frame::Lost(vec![Incarnation(1), Incarnation(300)])),
     ]
 }
 
@@ -402,12 +403,13 @@ fn place(frame: &Frame) -> usize {
         Frame::Join { .. } => 14,
         Frame::Leave => 15,
         Frame::View(_) => 16,
+        Frame::Lost(_) => 17,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 17];
+    let mut seen = [false; 18];
     let all = frames().into_iter().map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();

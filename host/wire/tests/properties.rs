@@ -324,6 +324,7 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
         Just(Frame::Leave),
         (any::<bool>(), vec(node(), 0..4))
             .prop_map(|(settled, nodes)| Frame::View(View { settled, nodes })),
+        vec(any::<u64>().prop_map(Incarnation), 0..4).prop_map(Frame::Lost),
     ]
 }
 

@@ -188,7 +188,8 @@ impl WorkerTask {
             | Frame::Adopted { .. }
             | Frame::Join { .. }
             | Frame::Leave
-            | Frame::View(_) => unexpected(&self.node, &self.sender),
+            | Frame::View(_)
+            | Frame::Lost(_) => unexpected(&self.node, &self.sender),
         }
     }
 

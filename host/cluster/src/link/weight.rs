@@ -36,6 +36,7 @@ fn texts(frame: &Frame) -> usize {
         Frame::Release(clients) => clients.len() * PART_BYTES,
         Frame::Announce(announcement) => announcement.serving.len() * FRAME_BYTES,
         Frame::View(view) => view.nodes.iter().map(node).sum(),
+        Frame::Lost(incarnations) => std::mem::size_of_val(incarnations.as_slice()),
         Frame::Join { node: joining, .. } => node(joining),
         Frame::Heartbeat
         | Frame::Goodbye(_)

@@ -1,13 +1,16 @@
 //! One register: connect, join, pass its views on, connect again.
 
+use std::sync::Arc;
+
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::membership::Role;
-use tokio::sync::mpsc;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Role, View};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{LEAVE_MAX, MembershipSettings, Said};
+use super::{LEAVE_MAX, Members, MembershipSettings, Said};
 use crate::link::{self, Identity, Link, LinkEnd, LinkError};
 use crate::net::{Backoff, resolve};
 
@@ -20,6 +23,8 @@ pub(super) struct Follower {
     /// A child of `stop`.
     pub(super) leave: CancellationToken,
     pub(super) said: mpsc::Sender<(usize, Said)>,
+    /// What all registers together have said.
+    pub(super) members: watch::Receiver<Arc<Members>>,
 }
 
 /// Why this node is not joined.
@@ -133,8 +138,20 @@ impl Follower {
                     *told = None;
                     tracing::info!(register = %self.address, nodes = view.nodes.len(), "joined");
                 }
+                self.object(&view, &link);
                 self.say(Said::View(view)).await;
             }
+        }
+    }
+
+    /// A register that was started again does not know whom it once declared lost.
+    fn object(&self, view: &View, link: &Link) {
+        let members = self.members.borrow();
+        let known = view.nodes.iter().map(|node| node.incarnation);
+        let lost: Vec<Incarnation> = known.filter(|it| members.is_lost(*it)).collect();
+        if !lost.is_empty() {
+            // A link that has ended starts over with a whole view.
+            let _ = link.sender.send(Frame::Lost(lost));
         }
     }
 

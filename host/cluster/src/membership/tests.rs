@@ -270,6 +270,21 @@ async fn a_frozen_gateway_is_dropped_after_its_lease_and_refused_when_it_thaws()
 }
 
 #[tokio::test]
+async fn a_register_that_was_started_again_learns_who_was_declared_lost() {
+    let register = TestRegister::start().await;
+    let mut one = start(&[&register], worker(1));
+    let frozen_gateway = gateway(2, 2);
+    let socket = frozen(&register, &frozen_gateway).await;
+    one.sees_nodes(&[1, 2]).await;
+    one.sees_nodes(&[1]).await;
+    drop(socket);
+    let register = register.restart(GRACE).await;
+    let mut thawed = start(&[&register], frozen_gateway);
+    thawed.is_refused(&Refusal::Lost).await;
+    assert!(!ids(&one.membership.members.borrow()).contains(&2));
+}
+
+#[tokio::test]
 async fn an_address_is_refused_while_another_gateway_holds_it() {
     let register = TestRegister::start().await;
     let mut first = start(&[&register], gateway(1, 7));

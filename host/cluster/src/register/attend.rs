@@ -87,6 +87,9 @@ fn read(frame: Frame, link: &Link, id: LinkId, settings: &RegisterSettings) -> O
             incarnation,
         });
     }
+    if let Frame::Lost(incarnations) = frame {
+        return Some(Mail::Lost(incarnations));
+    }
     tracing::warn!(node = %link.peer.name, "a node sent a frame that is not for registers");
     link.sender.close();
     None

@@ -162,6 +162,22 @@ impl Table {
         true
     }
 
+    /// Drops a gateway that others have declared lost, for good. Some if it was here, with its link.
+    pub(super) fn lose(&mut self, incarnation: Incarnation) -> Option<Option<LinkId>> {
+        let entry = self.nodes.get(&incarnation)?;
+        if entry.node.role != Role::Gateway {
+            return None;
+        }
+        let link = match entry.place {
+            Place::Link(link) => Some(link),
+            Place::Lease(_) => None,
+        };
+        self.nodes.remove(&incarnation);
+        self.lost.insert(incarnation);
+        self.forget_settled_if_alone();
+        Some(link)
+    }
+
     /// Drops whose lease has run out. Returns them.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Node> {
         let settled = self.is_settled(now);

@@ -174,6 +174,7 @@ impl Attendant {
                 Frame::Join { .. } => return Err(Over::Unexpected("join")),
                 Frame::Leave => return Err(Over::Unexpected("leave")),
                 Frame::View(_) => return Err(Over::Unexpected("view")),
+                Frame::Lost(_) => return Err(Over::Unexpected("lost")),
             }
         }
         Ok(())
