@@ -57,6 +57,8 @@ pub(super) struct Connection {
     paused: Cell<bool>,
     /// Whether the connection stands in the shard's list of those to be flushed.
     dirty: Cell<bool>,
+    /// Whether the last read took all that the socket had.
+    emptied: Cell<bool>,
     /// Ticks of the ping timer since the client was heard; -1: heard since the last tick.
     pub(super) silent: Cell<i32>,
 }
@@ -79,6 +81,7 @@ impl Connection {
             told: Cell::new(false),
             paused: Cell::new(false),
             dirty: Cell::new(false),
+            emptied: Cell::new(false),
             silent: Cell::new(-1),
         }
     }
@@ -188,8 +191,18 @@ impl Connection {
         }
     }
 
+    /// Reads what is there. A read that did not fill the buffer has emptied the socket: the next
+    /// one waits for the poller without asking the kernel again, as tokio's own reads do.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_read(buffer)
+        if self.emptied.take() {
+            return self
+                .socket
+                .try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+        }
+        let read = self.socket.try_read(buffer);
+        self.emptied
+            .set(matches!(read, Ok(count) if 0 < count && count < buffer.len()));
+        read
     }
 }
 

@@ -1,4 +1,7 @@
-//! The gateway's counters. Handles are made once; shards share them.
+//! The gateway's counters. Handles are made once; shards share them. What is counted for every
+//! message is gathered in the shard and told once per turn.
+
+use std::cell::Cell;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tidegate_wire::effect::Outcome;
@@ -18,6 +21,20 @@ pub(super) struct Metrics {
     stale: Counter,
     refused: Counter,
     forward_dropped: Counter,
+    gathered: Gathered,
+}
+
+/// What has been counted since the last [`Metrics::tell`].
+#[derive(Default)]
+struct Gathered {
+    messages_in: Cell<u64>,
+    bytes_in: Cell<u64>,
+    messages_out: Cell<u64>,
+    commits_done: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>, more: u64) {
+    count.set(count.get() + more);
 }
 
 impl Metrics {
@@ -38,6 +55,7 @@ impl Metrics {
             stale: counter!("tidegate_gateway_stale_commits_total"),
             refused: counter!("tidegate_gateway_refused_effects_total"),
             forward_dropped: dropped("forward-full"),
+            gathered: Gathered::default(),
         }
     }
 
@@ -61,12 +79,12 @@ impl Metrics {
     }
 
     pub(super) fn message_in(&self, bytes: usize) {
-        self.messages_in.increment(1);
-        self.bytes_in.increment(bytes as u64);
+        add(&self.gathered.messages_in, 1);
+        add(&self.gathered.bytes_in, bytes as u64);
     }
 
     pub(super) fn message_out(&self) {
-        self.messages_out.increment(1);
+        add(&self.gathered.messages_out, 1);
     }
 
     pub(super) fn dropped_slow(&self, messages: u32) {
@@ -79,10 +97,26 @@ impl Metrics {
 
     pub(super) fn committed(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Done => self.commits_done.increment(1),
+            Outcome::Done => add(&self.gathered.commits_done, 1),
             Outcome::Failed => self.commits_failed.increment(1),
             Outcome::DeadLettered => self.commits_dead.increment(1),
             Outcome::Returned => {}
+        }
+    }
+
+    /// Tells what was gathered.
+    pub(super) fn tell(&self) {
+        let gathered = &self.gathered;
+        for (counter, count) in [
+            (&self.messages_in, &gathered.messages_in),
+            (&self.bytes_in, &gathered.bytes_in),
+            (&self.messages_out, &gathered.messages_out),
+            (&self.commits_done, &gathered.commits_done),
+        ] {
+            match count.take() {
+                0 => {}
+                more => counter.increment(more),
+            }
         }
     }
 

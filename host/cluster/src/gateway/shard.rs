@@ -388,6 +388,7 @@ impl State {
         for connection in self.dirty.drain(..) {
             connection.flush();
         }
+        self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
