@@ -2,7 +2,8 @@
 
 use anyhow::ensure;
 use tidegate_tests::load::{Lean, encode};
-use tidegate_tests::{Client, Cluster, Outcome, Transport, http};
+use tidegate_tests::plugins::Plugin;
+use tidegate_tests::{Client, Cluster, Outcome, Transport, http, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::watcher::Watcher;
@@ -23,6 +24,40 @@ async fn every_listener_kind_talks_to_the_same_handler() -> Outcome {
         client.expect("to you").await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn tenants_do_not_hear_each_other() -> Outcome {
+    let address = ports::free()?;
+    let other = format!(
+        "[[gateway.listener]]\nlisten = \"text://{address}\"\ntenant = \"other\"\n\
+         [[plugin]]\nfile = {:?}\ntenant = \"other\"\n",
+        Plugin::Bench.path()?
+    );
+    let cluster = Cluster::apart(1, 1)
+        .settings(&other)
+        .listener("tenant = \"default\"")
+        .start()
+        .await?;
+    let mut one = cluster.ws(0).await?;
+    let mut two = Client::connect(Transport::Text, address).await?;
+    for (client, tenant) in [(&mut one, "default"), (&mut two, "other")] {
+        let who = client.ask("W:").await?;
+        ensure!(who.contains(&format!("\"tenant\":\"{tenant}\"")), "{who}");
+        client.send("J:room").await?;
+        client.send("U:ann").await?;
+        client.nothing_else().await?;
+    }
+    // Neither all, nor a group, nor a uid, nor an id reaches over.
+    let id = two.id().await?;
+    for command in ["B:leak", "G:room:leak", "P:ann:leak"] {
+        one.send(command).await?;
+        one.expect("leak").await?;
+    }
+    one.send(&format!("C:{id}:leak")).await?;
+    one.send(&format!("K:{id}")).await?;
+    one.nothing_else().await?;
+    two.nothing_else().await
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ pub(super) struct Connection {
     paused: Cell<bool>,
     /// Whether the connection stands in the shard's list of those to be flushed.
     dirty: Cell<bool>,
-    /// Whether the last read took all that the socket had.
+    /// Whether the last read of this turn took all that the socket had.
     emptied: Cell<bool>,
     /// Ticks of the ping timer since the client was heard; -1: heard since the last tick.
     pub(super) silent: Cell<i32>,
@@ -191,8 +191,14 @@ impl Connection {
         }
     }
 
+    /// Begins a turn of reads: whatever was known of the socket is old.
+    pub(super) fn begin_reads(&self) {
+        self.emptied.set(false);
+    }
+
     /// Reads what is there. A read that did not fill the buffer has emptied the socket: the next
-    /// one waits for the poller without asking the kernel again, as tokio's own reads do.
+    /// one of the same turn, with no await between them, waits for the poller without asking the
+    /// kernel again, as tokio's own reads do.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.emptied.take() {
             return self

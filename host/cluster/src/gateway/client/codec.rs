@@ -84,6 +84,7 @@ impl Codec {
 
     /// Reads messages into the shard until the socket or the lane is exhausted.
     pub(in crate::gateway) fn read(&mut self, connection: &Rc<Connection>, shard: &Shard) -> Read {
+        connection.begin_reads();
         match self {
             Self::WebSocket(web_socket) => {
                 let read = read_web_socket(web_socket, connection, shard);
