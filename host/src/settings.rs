@@ -18,7 +18,7 @@ use tidegate_wire::membership::{Node, Role};
 use crate::config::{Choice, Config, Listener, NoWorker, QueuePolicy, Router};
 use crate::tenants::cores;
 
-/// How many nodes may be in their handshake at once, in one shard.
+/// How many nodes may be in their handshake at once.
 const HANDSHAKES_MAX: usize = 64;
 
 const fn ms(ms: u64) -> Duration {

@@ -86,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Queues a message. True if the connection must be flushed and is not yet listed for it.
+    /// Queues a message. Whoever does so flushes the connection before the end of its turn.
     pub(super) fn send(&self, message: &Outgoing<'_>) -> Queued {
         self.queue(message.encoded(self.listener.transport))
     }

@@ -47,12 +47,12 @@ pub(super) fn release(context: &Context, listener: usize) {
 }
 
 /// Holds a connection's place in its listener.
-pub(super) struct Place {
+pub(super) struct Admission {
     context: std::sync::Arc<Context>,
     listener: usize,
 }
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         release(&self.context, self.listener);
     }
@@ -66,7 +66,7 @@ pub(super) async fn welcome(
     socket: TcpStream,
     address: SocketAddr,
 ) {
-    let place = Place {
+    let admission = Admission {
         context: shard.context.clone(),
         listener: index,
     };
@@ -88,7 +88,7 @@ pub(super) async fn welcome(
     let (connection, codec) = shard.client_connected(socket, &listener, peer, request, &early);
     drop((early, listener));
     client::run(connection, codec, shard).await;
-    drop(place);
+    drop(admission);
 }
 
 /// Serves HTTP until the connection is upgraded or over.

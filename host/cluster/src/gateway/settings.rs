@@ -43,7 +43,7 @@ pub struct GatewaySettings {
     pub forward_bytes_max: usize,
     /// Client connections.
     pub connections_max: usize,
-    /// Links that may be in their handshake at once, in one shard.
+    /// Links that may be in their handshake at once.
     pub handshakes_max: usize,
     /// How long the end may take.
     pub shutdown: Duration,
