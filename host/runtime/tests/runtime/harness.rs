@@ -34,7 +34,12 @@ pub(crate) fn guest() -> Vec<u8> {
         .get_or_init(|| {
             // A folder of its own: the one of this build is locked by whoever runs the tests.
             let target = target_dir().join("guests");
-            let status = Command::new(env!("CARGO"))
+            let mut build = Command::new(env!("CARGO"));
+            // Where the compiler of the host cannot be given the target.
+            if let Some(rustc) = std::env::var_os("GUEST_RUSTC") {
+                build.env("RUSTC", rustc);
+            }
+            let status = build
                 .args(["build", "--quiet", "--profile", "guest"])
                 .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
                 .arg("--target-dir")
