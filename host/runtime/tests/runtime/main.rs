@@ -15,5 +15,4 @@ mod effects;
 mod harness;
 mod limits;
 mod reload;
-mod speed;
 mod swap;
