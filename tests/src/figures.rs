@@ -161,8 +161,8 @@ async fn reloads(
     let running = subject.start(Some(&file), plan.pin).await?;
     let mut client = Client::web_socket(running.address()?, "/").await?;
     for number in 0..RELOADS {
-        // The process id makes each run's builds new to the compile cache.
-        let label = format!("{}-{number}-{}", std::process::id(), subject.name());
+        // New to the compile cache in each repetition of each run.
+        let label = format!("{:016x}-{number}-{}", rand::random::<u64>(), subject.name());
         let seconds = reload(&mut client, &file, &another_build(&component, &label)?).await?;
         tell(&table.add(Figure::ReloadSeconds, subject, seconds));
     }
