@@ -97,7 +97,8 @@ fn join(
     ended: &CancellationToken,
 ) -> anyhow::Result<Membership> {
     let Some(register) = register else {
-        return Ok(membership::fixed(vec![gateway.node.clone()]));
+        // Nobody is to be dialled: worker and gateway have their link.
+        return Ok(membership::fixed(Vec::new()));
     };
     let address = register.local_addr()?;
     let identity = settings::identity(config, Role::Register, "register".into(), &[], None);
