@@ -94,7 +94,7 @@ impl Connection {
     /// Queues one whole frame.
     pub(super) fn queue(&self, frame: Bytes) -> Queued {
         if self.phase.get() != Phase::Open {
-            return Queued::Waits { first: false };
+            return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
         self.outbound.borrow_mut().push(frame, max, policy)

@@ -135,11 +135,8 @@ fn prefixed(payload: &Bytes) -> Bytes {
 /// What became of a message that was to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queued {
-    /// It waits; `first` says that nothing waited before.
-    Waits {
-        /// Whether the queue was empty.
-        first: bool,
-    },
+    /// It waits.
+    Waits,
     /// This many messages were dropped, the new one or older ones.
     Dropped {
         /// How many.
@@ -161,9 +158,8 @@ pub struct Outbound {
 impl Outbound {
     /// Queues one whole frame. A queue below its bound takes a frame of any size.
     pub fn push(&mut self, part: Bytes, bytes_max: usize, policy: QueuePolicy) -> Queued {
-        let first = self.parts.is_empty();
         if part.is_empty() {
-            return Queued::Waits { first: false };
+            return Queued::Waits;
         }
         let mut dropped = 0;
         if self.bytes >= bytes_max {
@@ -178,7 +174,7 @@ impl Outbound {
         if dropped > 0 {
             Queued::Dropped { messages: dropped }
         } else {
-            Queued::Waits { first }
+            Queued::Waits
         }
     }
 

@@ -128,7 +128,7 @@ impl io::Read for Stream {
 impl io::Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.queue(Bytes::copy_from_slice(bytes)) {
-            Queued::Waits { .. } | Queued::Dropped { .. } => Ok(bytes.len()),
+            Queued::Waits | Queued::Dropped { .. } => Ok(bytes.len()),
             Queued::Full => Err(ErrorKind::ConnectionAborted.into()),
         }
     }

@@ -103,14 +103,31 @@ impl State {
         effects: Vec<Effect>,
         author: Option<(u32, WorkerKey)>,
     ) {
-        if self.context.inboxes.len() == 1 && self.peers.is_empty() {
-            return self.apply(tenant, &effects, author);
-        }
         self.apply(tenant, &effects, author);
+        // Most commits concern this shard alone.
+        if effects
+            .iter()
+            .all(|effect| self.is_only_here(effect.scope()))
+        {
+            return;
+        }
         let Some(name) = self.tenant_name(tenant).cloned() else {
             return;
         };
         self.pass_on(&name, effects);
+    }
+
+    /// Whether a scope concerns no other shard and no other gateway.
+    fn is_only_here(&self, scope: Scope<'_>) -> bool {
+        let is_own = |client: &ClientId| {
+            client.gateway() == self.context.settings.announced
+                && self.context.shard_of(client.connection) == usize::from(self.index)
+        };
+        match scope {
+            Scope::Client(client) => is_own(&client),
+            Scope::Clients(clients) => clients.iter().all(is_own),
+            Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
+        }
     }
 
     /// Applies effects to the clients of this shard.

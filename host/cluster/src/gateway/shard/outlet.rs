@@ -33,7 +33,7 @@ impl Outlet for Deliveries<'_> {
         };
         self.metrics.message_out();
         match connection.send(message) {
-            Queued::Waits { .. } => {}
+            Queued::Waits => {}
             Queued::Dropped { messages } => self.metrics.dropped_slow(messages),
             Queued::Full => {
                 self.closing.push((connection.number, CloseReason::Slow));
