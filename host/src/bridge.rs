@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_cluster::worker::{Handlers, Lane};
-use tidegate_runtime::{Deployment, EventContext, Job};
+use tidegate_runtime::{Asking, Boxed, Deployment, EventContext, Job};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
+use tidegate_wire::query::{Answered, AskError};
 use tidegate_wire::session::Session;
 use tokio::sync::watch;
 
@@ -88,6 +89,7 @@ impl Handlers for Bridge {
                 client: delivery.client,
                 outcome: Outcome::Returned,
                 effects: Vec::new(),
+                reply: None,
             }),
         }
     }
@@ -110,5 +112,16 @@ impl EventContext for Context {
 
     fn commit(&self, commit: Commit) {
         self.0.commit(commit);
+    }
+
+    fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>> {
+        let lane = Arc::clone(&self.0);
+        Box::pin(lane.ask(
+            asking.event,
+            asking.attempt,
+            asking.effects,
+            asking.query,
+            asking.within,
+        ))
     }
 }

@@ -4,8 +4,10 @@
 //! until it is told to stop and then ends in order: it stops accepting and reading, lets handlers
 //! finish, tells the clients, and waits until their closes are committed.
 
+pub mod access;
 pub mod apply;
 mod client;
+pub mod commands;
 pub mod forward;
 mod handshake;
 pub mod hub;
@@ -92,6 +94,12 @@ impl Gateway {
             threads: Mutex::new(threads),
             turn: AtomicUsize::new(0),
         })
+    }
+
+    /// The way in for whoever serves the Client API.
+    #[must_use]
+    pub fn access(&self) -> access::Access {
+        access::Access::new(self.context.clone())
     }
 
     /// How many workers have a link and have said what they serve.

@@ -241,6 +241,7 @@ impl Scripted {
             client,
             outcome,
             effects,
+            reply: None,
         };
         self.link.sender.send(Frame::Commit(commit)).unwrap();
     }

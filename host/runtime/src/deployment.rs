@@ -11,13 +11,15 @@ mod seat;
 mod ticket;
 mod version;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::Commit;
+use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::event::Delivery;
-use tidegate_wire::id::ClientId;
+use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::query::{Answered, AskError, Query};
 use tidegate_wire::session::Session;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -71,6 +73,27 @@ pub trait EventContext: Send + Sync + 'static {
     fn session(&self) -> Arc<Session>;
     /// Takes the event's commit: exactly once per job. Must not block.
     fn commit(&self, commit: Commit);
+    /// Asks the event's home; resolves within `asking.within`. A compare-and-set of the event's
+    /// own client that succeeded is in [`EventContext::session`] of its later events.
+    fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>>;
+}
+
+/// A future that can be sent to another thread.
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One question during an event.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// During which event.
+    pub event: EventId,
+    /// Which attempt at it.
+    pub attempt: u8,
+    /// The event's effects so far.
+    pub effects: Vec<Effect>,
+    /// What is asked.
+    pub query: Query,
+    /// How long the answer may take.
+    pub within: Duration,
 }
 
 /// A running deployment. Clones are handles to the same; when the last one goes without

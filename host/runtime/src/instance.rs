@@ -145,6 +145,7 @@ impl Instance {
                 let call = guest.call_on_connect(store, id.as_str(), peer, request);
                 timeout(wall, call).await
             }
+            EventKind::Request { .. } => return Ran::Refused("not there yet".to_owned()),
             EventKind::Close(closed) => {
                 let groups: Vec<&str> = closed.groups.iter().map(|group| &**group).collect();
                 let closed = convert::closed(closed, &groups);

@@ -17,7 +17,7 @@ mod plugin;
 mod watch;
 
 pub use dead_letter::DeadLetter;
-pub use deployment::{Deployment, DeploymentSettings, EventContext, Job};
+pub use deployment::{Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job};
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
 pub use plugin::{Plugin, PluginError, version_of};

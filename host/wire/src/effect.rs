@@ -1,5 +1,7 @@
 //! What a handler asked for during one event.
 
+use std::net::SocketAddrV4;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
@@ -128,6 +130,15 @@ pub enum Effect {
         /// How.
         change: SessionChange,
     },
+    /// Starts a custom command beside the hub of these gateways; nobody waits for it.
+    Command {
+        /// Announced addresses; none: all gateways.
+        gateways: Option<Vec<SocketAddrV4>>,
+        /// Which command.
+        name: Name,
+        /// Its argument.
+        payload: Payload,
+    },
 }
 
 /// Where an effect must be applied.
@@ -139,6 +150,8 @@ pub enum Scope<'a> {
     Clients(&'a [ClientId]),
     /// At every shard of every gateway.
     Everywhere,
+    /// Once at each of these gateways; none: at all of them.
+    Gateways(Option<&'a [SocketAddrV4]>),
 }
 
 impl Effect {
@@ -161,6 +174,7 @@ impl Effect {
             | Self::LeaveGroup { client, .. }
             | Self::Session { client, .. } => Scope::Client(*client),
             Self::CloseUid { .. } | Self::Ungroup { .. } => Scope::Everywhere,
+            Self::Command { gateways, .. } => Scope::Gateways(gateways.as_deref()),
         }
     }
 }
@@ -170,6 +184,7 @@ impl Carry for Effect {
         match self {
             Self::Send { message, .. } => message.carry(visit),
             Self::SendRaw { bytes, .. } => visit(bytes),
+            Self::Command { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
             Self::Destroy { .. }
             | Self::BindUid { .. }
@@ -185,6 +200,7 @@ impl Carry for Effect {
         match self {
             Self::Send { message, .. } => message.carry_mut(visit),
             Self::SendRaw { bytes, .. } => visit(bytes),
+            Self::Command { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {
                 farewell.carry_mut(visit);
             }
@@ -212,6 +228,33 @@ pub enum Outcome {
     Returned,
 }
 
+/// What a request's handler gave back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It returned ok with these bytes.
+    Ok(Payload),
+    /// It returned an error.
+    Failed(String),
+    /// The plugin takes no requests.
+    Unhandled,
+}
+
+impl Carry for Reply {
+    fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
+        match self {
+            Self::Ok(payload) => visit(payload),
+            Self::Failed(_) | Self::Unhandled => {}
+        }
+    }
+
+    fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        match self {
+            Self::Ok(payload) => visit(payload),
+            Self::Failed(_) | Self::Unhandled => {}
+        }
+    }
+}
+
 /// The effects of one event, on their way home in one frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
@@ -225,14 +268,22 @@ pub struct Commit {
     pub outcome: Outcome,
     /// What the handler asked for, in order; empty unless `outcome` is done.
     pub effects: Vec<Effect>,
+    /// The answer to a request; none for other events.
+    pub reply: Option<Box<Reply>>,
 }
 
 impl Carry for Commit {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         self.effects.carry(visit);
+        if let Some(reply) = self.reply.as_deref() {
+            reply.carry(visit);
+        }
     }
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         self.effects.carry_mut(visit);
+        if let Some(reply) = self.reply.as_deref_mut() {
+            reply.carry_mut(visit);
+        }
     }
 }

@@ -122,6 +122,14 @@ pub enum EventKind {
     Message(Message),
     /// The client is gone.
     Close(Box<Closed>),
+    /// A call from outside, which waits for the reply. It has a lane of its own; the client id of
+    /// its delivery names no client.
+    Request {
+        /// What is called.
+        name: Name,
+        /// The argument.
+        payload: Payload,
+    },
 }
 
 impl EventKind {
@@ -132,6 +140,7 @@ impl EventKind {
             Self::Connect { .. } => "connect",
             Self::Message(_) => "message",
             Self::Close(_) => "close",
+            Self::Request { .. } => "request",
         }
     }
 }
@@ -140,6 +149,7 @@ impl Carry for EventKind {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
             Self::Message(message) => message.carry(visit),
+            Self::Request { payload, .. } => visit(payload),
             Self::Connect { .. } | Self::Close(_) => {}
         }
     }
@@ -147,6 +157,7 @@ impl Carry for EventKind {
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
             Self::Message(message) => message.carry_mut(visit),
+            Self::Request { payload, .. } => visit(payload),
             Self::Connect { .. } | Self::Close(_) => {}
         }
     }

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 use crate::effect::{Commit, Effect};
 use crate::event::{Delivery, SessionSnapshot};
+use crate::feed::{Filter, Happening};
 use crate::hello::{Hello, Proof, Refusal};
 use crate::id::{ClientId, Incarnation};
 use crate::membership::{Node, View};
 use crate::payload::{Carry, Payload};
+use crate::query::{Answer, Answered, Ask, AskError, Question};
 
 /// The largest frame on an authenticated link, in bytes.
 pub const FRAME_BYTES_MAX: usize = 32 << 20;
@@ -138,6 +140,49 @@ pub enum Frame {
     /// Gateway or worker → register: these gateways of your view were declared lost; their closes
     /// may have been told.
     Lost(Vec<Incarnation>),
+    /// Worker → gateway: a handler asks, during an event of this gateway.
+    Question(Box<Question>),
+    /// Gateway → worker: the answer to the question of this number.
+    Answered {
+        /// The worker's number.
+        number: u64,
+        /// What was found.
+        answer: Box<Result<Answered, AskError>>,
+    },
+    /// Gateway → gateway: a shard's question about the clients there.
+    Ask(Box<Ask>),
+    /// Gateway → gateway: its part of the answer.
+    Answer {
+        /// The shard that asked.
+        shard: u16,
+        /// Its number.
+        number: u64,
+        /// What was found here.
+        answer: Box<Result<Answer, AskError>>,
+    },
+    /// Gateway → gateway: tell me what happens to this tenant's clients from now on.
+    Watch {
+        /// The watcher's number on this link.
+        watch: u64,
+        /// Whose clients.
+        tenant: Name,
+        /// What of it.
+        filter: Box<Filter>,
+    },
+    /// Gateway → gateway: no more of this.
+    Unwatch {
+        /// The watcher's number.
+        watch: u64,
+    },
+    /// Gateway → gateway: what happened.
+    Happened {
+        /// The watcher's number.
+        watch: u64,
+        /// What, in order.
+        happenings: Vec<Happening>,
+        /// How many were dropped before these because the watcher fell behind.
+        missed: u64,
+    },
 }
 
 impl Carry for Frame {
@@ -147,6 +192,18 @@ impl Carry for Frame {
             Self::Commit(commit) => commit.carry(visit),
             Self::Forward(forward) => forward.effects.carry(visit),
             Self::Adopt { effects, .. } => effects.carry(visit),
+            Self::Question(question) => question.carry(visit),
+            Self::Answered { answer, .. } => {
+                if let Ok(answered) = &**answer {
+                    answered.answer.carry(visit);
+                }
+            }
+            Self::Ask(ask) => ask.carry(visit),
+            Self::Answer { answer, .. } => {
+                if let Ok(answer) = &**answer {
+                    answer.carry(visit);
+                }
+            }
             Self::Heartbeat
             | Self::Goodbye(_)
             | Self::Announce(_)
@@ -160,7 +217,10 @@ impl Carry for Frame {
             | Self::Join { .. }
             | Self::Leave
             | Self::View(_)
-            | Self::Lost(_) => {}
+            | Self::Lost(_)
+            | Self::Watch { .. }
+            | Self::Unwatch { .. }
+            | Self::Happened { .. } => {}
         }
     }
 
@@ -170,6 +230,18 @@ impl Carry for Frame {
             Self::Commit(commit) => commit.carry_mut(visit),
             Self::Forward(forward) => forward.effects.carry_mut(visit),
             Self::Adopt { effects, .. } => effects.carry_mut(visit),
+            Self::Question(question) => question.carry_mut(visit),
+            Self::Answered { answer, .. } => {
+                if let Ok(answered) = &mut **answer {
+                    answered.answer.carry_mut(visit);
+                }
+            }
+            Self::Ask(ask) => ask.carry_mut(visit),
+            Self::Answer { answer, .. } => {
+                if let Ok(answer) = &mut **answer {
+                    answer.carry_mut(visit);
+                }
+            }
             Self::Heartbeat
             | Self::Goodbye(_)
             | Self::Announce(_)
@@ -183,7 +255,10 @@ impl Carry for Frame {
             | Self::Join { .. }
             | Self::Leave
             | Self::View(_)
-            | Self::Lost(_) => {}
+            | Self::Lost(_)
+            | Self::Watch { .. }
+            | Self::Unwatch { .. }
+            | Self::Happened { .. } => {}
         }
     }
 }

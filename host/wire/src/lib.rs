@@ -3,13 +3,16 @@
 //! Pure: a value goes in and bytes come out, or the other way round. No sockets, no clocks,
 //! no logging. `PROTOCOL.md` beside this crate has the byte layout and the versioning rule.
 
+pub mod cursor;
 pub mod effect;
 pub mod event;
+pub mod feed;
 pub mod frame;
 pub mod hello;
 pub mod id;
 pub mod membership;
 pub mod payload;
+pub mod query;
 pub mod session;
 
 use std::sync::Arc;

@@ -113,6 +113,7 @@ fn commit(outcome: Outcome, effects: Vec<Effect>) -> Frame {
         client: CLIENT,
         outcome,
         effects,
+        reply: None,
     })
 }
 
@@ -404,6 +405,13 @@ fn place(frame: &Frame) -> usize {
         Frame::Leave => 15,
         Frame::View(_) => 16,
         Frame::Lost(_) => 17,
+        Frame::Question(_) => 18,
+        Frame::Answered { .. } => 19,
+        Frame::Ask(_) => 20,
+        Frame::Answer { .. } => 21,
+        Frame::Watch { .. } => 22,
+        Frame::Unwatch { .. } => 23,
+        Frame::Happened { .. } => 24,
     }
 }
 

@@ -247,6 +247,7 @@ fn commit() -> impl Strategy<Value = Frame> {
                 client,
                 outcome,
                 effects,
+                reply: None,
             })
         },
     )
@@ -587,6 +588,7 @@ fn payloads_are_slices_of_the_frame_not_copies() {
             bytes: Payload::from(vec![7; 1 << 20]),
             except: vec![],
         }],
+        reply: None,
     });
     let mut bytes = encoded(&[frame]);
     let asked = asked_by(|| decode::<Frame>(&mut bytes, FRAME_BYTES_MAX).unwrap());

@@ -93,6 +93,8 @@ pub fn apply(
                 outlet.changed(connection, Changed::Names);
             }
         }
+        // Run beside the hub, not in it.
+        Effect::Command { .. } => {}
         Effect::BindUid { client, .. }
         | Effect::UnbindUid { client }
         | Effect::JoinGroup { client, .. }
@@ -125,7 +127,8 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Ou
         | Effect::Close { .. }
         | Effect::CloseUid { .. }
         | Effect::Destroy { .. }
-        | Effect::Ungroup { .. } => Ok(false),
+        | Effect::Ungroup { .. }
+        | Effect::Command { .. } => Ok(false),
     };
     match result {
         Ok(true) => outlet.changed(connection, Changed::Names),

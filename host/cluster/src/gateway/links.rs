@@ -189,7 +189,14 @@ impl WorkerTask {
             | Frame::Join { .. }
             | Frame::Leave
             | Frame::View(_)
-            | Frame::Lost(_) => unexpected(&self.node, &self.sender),
+            | Frame::Lost(_)
+            | Frame::Question(_)
+            | Frame::Answered { .. }
+            | Frame::Ask(_)
+            | Frame::Answer { .. }
+            | Frame::Watch { .. }
+            | Frame::Unwatch { .. }
+            | Frame::Happened { .. } => unexpected(&self.node, &self.sender),
         }
     }
 

@@ -220,7 +220,9 @@ impl Lanes {
         }
         let alone = match next.kind {
             EventKind::Close(_) => true,
-            EventKind::Connect { .. } | EventKind::Message(_) => next.losses > 0,
+            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Request { .. } => {
+                next.losses > 0
+            }
         };
         binds && !alone && lane.mirror == lane.worker && lane.under_way < PIPELINE_MAX
     }

@@ -109,6 +109,7 @@ fn numbered(number: u64, payload: &Bytes) -> Frame {
             message: Message::Binary(payload.clone().into()),
             except: Vec::new(),
         }],
+        reply: None,
     })
 }
 

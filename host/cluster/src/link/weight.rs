@@ -26,7 +26,7 @@ fn texts(frame: &Frame) -> usize {
                 + match &delivery.kind {
                     EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
                     EventKind::Close(closed) => names(&closed.groups),
-                    EventKind::Message(_) => 0,
+                    EventKind::Message(_) | EventKind::Request { .. } => 0,
                 }
         }
         Frame::Commit(commit) => commit.effects.iter().map(effect).sum(),
@@ -45,7 +45,14 @@ fn texts(frame: &Frame) -> usize {
         | Frame::Drained
         | Frame::ForwardAck { .. }
         | Frame::Adopted { .. }
-        | Frame::Leave => 0,
+        | Frame::Leave
+        | Frame::Question(_)
+        | Frame::Answered { .. }
+        | Frame::Ask(_)
+        | Frame::Answer { .. }
+        | Frame::Watch { .. }
+        | Frame::Unwatch { .. }
+        | Frame::Happened { .. } => 0,
     }
 }
 
@@ -97,7 +104,8 @@ fn effect(effect: &Effect) -> usize {
             | Effect::UnbindUid { .. }
             | Effect::JoinGroup { .. }
             | Effect::LeaveGroup { .. }
-            | Effect::Ungroup { .. } => 0,
+            | Effect::Ungroup { .. }
+            | Effect::Command { .. } => 0,
         }
 }
 
@@ -146,6 +154,7 @@ mod tests {
                 client,
                 outcome: Outcome::Done,
                 effects: vec![effect],
+                reply: None,
             };
             assert!(weight(&Frame::Commit(commit)) >= 10_000);
         }

@@ -175,6 +175,13 @@ impl Attendant {
                 Frame::Leave => return Err(Over::Unexpected("leave")),
                 Frame::View(_) => return Err(Over::Unexpected("view")),
                 Frame::Lost(_) => return Err(Over::Unexpected("lost")),
+                Frame::Answered { .. } => {}
+                Frame::Question(_) => return Err(Over::Unexpected("question")),
+                Frame::Ask(_) => return Err(Over::Unexpected("ask")),
+                Frame::Answer { .. } => return Err(Over::Unexpected("answer")),
+                Frame::Watch { .. } => return Err(Over::Unexpected("watch")),
+                Frame::Unwatch { .. } => return Err(Over::Unexpected("unwatch")),
+                Frame::Happened { .. } => return Err(Over::Unexpected("happened")),
             }
         }
         Ok(())

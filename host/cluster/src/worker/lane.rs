@@ -10,6 +10,7 @@
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome};
@@ -17,6 +18,7 @@ use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnap
 use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::payload::Carry;
+use tidegate_wire::query::{Answered, AskError, Query};
 use tidegate_wire::session::Session;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
@@ -81,6 +83,23 @@ impl Lane {
     #[must_use]
     pub fn session(&self) -> Arc<Session> {
         self.state().session.clone()
+    }
+
+    /// Asks the home during one of the lane's events. The effects are the event's changes so far;
+    /// sends among them are left out on the way. Waits at most for `within`.
+    ///
+    /// # Errors
+    /// See [`AskError`]; [`AskError::Gone`] also when the link has ended.
+    #[allow(clippy::unused_async, reason = "not there yet")]
+    pub async fn ask(
+        self: Arc<Self>,
+        _event: EventId,
+        _attempt: u8,
+        _effects: Vec<Effect>,
+        _query: Query,
+        _within: Duration,
+    ) -> Result<Answered, AskError> {
+        Err(AskError::Gone)
     }
 
     /// Ends an event: its effects go home in one frame. Cheap; never waits. To be called exactly
@@ -313,5 +332,6 @@ pub(super) fn returned(delivery: &Delivery) -> Frame {
         client: delivery.client,
         outcome: Outcome::Returned,
         effects: Vec::new(),
+        reply: None,
     })
 }

@@ -117,6 +117,7 @@ impl Ticket {
             client: delivery.client,
             outcome,
             effects,
+            reply: None,
         });
     }
 }
@@ -138,6 +139,7 @@ impl Drop for Ticket {
 pub(super) fn payload_bytes(kind: &EventKind) -> usize {
     match kind {
         EventKind::Message(message) => message.payload().len(),
+        EventKind::Request { payload, .. } => payload.len(),
         EventKind::Connect { .. } | EventKind::Close(_) => 0,
     }
 }

@@ -1,5 +1,6 @@
 //! `tidegate:plugin/gateway`: doing. Each call checks its arguments and collects one effect.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -122,6 +123,21 @@ impl wit::Host for HostState {
         self.push(Effect::Ungroup { group }, size)
     }
 
+    fn command(&mut self, gateways: Option<Vec<String>>, name: String, payload: Vec<u8>) -> Answer {
+        let gateways = gateways.map(|list| parse_gateways(&list)).transpose()?;
+        let name = parse_name("command", &name)?;
+        let size = EFFECT_BYTES + name.len() + payload.len();
+        let payload = Payload::from(payload);
+        self.push(
+            Effect::Command {
+                gateways,
+                name,
+                payload,
+            },
+            size,
+        )
+    }
+
     fn set_session(&mut self, client: String, entries: Vec<(String, String)>) -> Answer {
         let client = parse_client(&client)?;
         let entries = parse_entries(entries)?;
@@ -217,6 +233,16 @@ pub(super) fn parse_name(what: &str, text: &str) -> Result<Name, Error> {
 
 fn parse_names(what: &str, texts: Vec<String>) -> Result<Vec<Name>, Error> {
     texts.iter().map(|text| parse_name(what, text)).collect()
+}
+
+fn parse_gateways(texts: &[String]) -> Result<Vec<SocketAddrV4>, Error> {
+    let parse = |text: &String| {
+        let shown: String = text.chars().take(40).collect();
+        let expected = "the announced address of a gateway, IPv4 and port, is expected";
+        text.parse()
+            .map_err(|_| invalid(format!("{shown:?}: {expected}")))
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn parse_entries(entries: Vec<(String, String)>) -> Result<Vec<(Name, String)>, Error> {

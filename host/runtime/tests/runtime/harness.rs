@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tidegate_runtime::{
-    Deployment, DeploymentSettings, EventContext, Job, Limits, Plugin, Runtime, RuntimeSettings,
+    Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job, Limits, Plugin, Runtime,
+    RuntimeSettings,
 };
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
 use tidegate_wire::event::{Closed, Delivery, EventKind, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::query::{Answered, AskError};
 use tidegate_wire::session::Session;
 use tokio::sync::Notify;
 
@@ -134,6 +136,10 @@ impl EventContext for Context {
         }
         self.home.commits.lock().unwrap().push(commit);
         self.home.committed.notify_waiters();
+    }
+
+    fn ask(&self, _asking: Asking) -> Boxed<Result<Answered, AskError>> {
+        Box::pin(std::future::ready(Err(AskError::Gone)))
     }
 }
 

@@ -127,6 +127,7 @@ impl State {
             Scope::Client(client) => is_own(&client),
             Scope::Clients(clients) => clients.iter().all(is_own),
             Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
+            Scope::Gateways(_) => self.peers.is_empty(),
         }
     }
 
@@ -206,6 +207,7 @@ impl State {
                 targets.shards.fill(true);
                 targets.peers.extend(self.peers.keys());
             }
+            Scope::Gateways(_) => {}
         }
         if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
             *own = false;

@@ -104,5 +104,6 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::LeaveGroup { .. } => "leave-group",
         Effect::Ungroup { .. } => "ungroup",
         Effect::Session { .. } => "session",
+        Effect::Command { .. } => "command",
     }
 }

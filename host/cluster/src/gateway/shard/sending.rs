@@ -90,6 +90,7 @@ impl State {
             // A first connect makes its worker the custodian by itself.
             EventKind::Connect { .. } if sending.attempt == 0 => {}
             EventKind::Connect { .. } | EventKind::Message(_) => self.tell_custody(number, key),
+            EventKind::Request { .. } => {}
             EventKind::Close(closed) => {
                 let custody = Custody {
                     tenant: place,

@@ -92,7 +92,8 @@ impl State {
                 | Effect::SendRaw { .. }
                 | Effect::Close { .. }
                 | Effect::CloseUid { .. }
-                | Effect::Destroy { .. } => {}
+                | Effect::Destroy { .. }
+                | Effect::Command { .. } => {}
             }
         }
     }

@@ -30,6 +30,7 @@ impl Running {
             client: self.delivery.client,
             outcome,
             effects,
+            reply: None,
         });
     }
 

@@ -1,0 +1,127 @@
+//! The gateway as seen from outside the clients' connections: whoever serves the Client API asks
+//! and acts for a tenant through this gateway, about the whole cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::feed::{Filter, Happening};
+use tidegate_wire::query::{Answered, AskError, Once, Query};
+use tokio::sync::mpsc;
+
+use super::shard::Context;
+
+/// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
+/// take effect in the order in which they are made, and a query sees the calls before it.
+#[derive(Clone)]
+pub struct Access {
+    #[expect(dead_code, reason = "the calls below are not there yet")]
+    context: Arc<Context>,
+}
+
+/// What happened, or what the watcher has to know about the feed itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A change of a client.
+    Happened(Happening),
+    /// So many changes were dropped because the watcher fell behind.
+    Missed(u64),
+    /// The gateways whose changes are not told at the moment, ordered; told first and at every
+    /// change of it.
+    Missing(Vec<std::net::SocketAddrV4>),
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The handler returned an error.
+    #[error("{0}")]
+    Failed(String),
+    /// The tenant's plugin takes no requests.
+    #[error("the tenant's plugin does not export `request-events`")]
+    Unhandled,
+    /// The handler trapped or ran into a limit twice.
+    #[error("the handler broke twice: the request was set aside")]
+    DeadLettered,
+    /// Not done in time; it may still be.
+    #[error("no answer within the deadline; the request may still be handled")]
+    Timeout,
+    /// Too many requests wait.
+    #[error("{0}")]
+    Overloaded(String),
+    /// The gateway is ending.
+    #[error("the gateway is ending")]
+    Ending,
+}
+
+impl Access {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// Asks about the clients of a tenant, cluster-wide. Returns within `within`, with what was
+    /// found by then.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(
+        &self,
+        _tenant: &Name,
+        _query: Query,
+        _within: Duration,
+    ) -> Result<Answered, AskError> {
+        Err(AskError::Gone)
+    }
+
+    /// Applies effects as one commit. Returns when they are applied to the clients of this
+    /// gateway and are on their way to the others.
+    ///
+    /// # Errors
+    /// [`AskError::Gone`] when the gateway is ending, [`AskError::Overloaded`] when it is full.
+    pub async fn act(&self, _tenant: &Name, _effects: Vec<Effect>) -> Result<(), AskError> {
+        Err(AskError::Gone)
+    }
+
+    /// The same, but not again for a key that was seen before, whichever gateway is asked. `key`
+    /// and `request` are hashes of the caller's idempotency key and of the whole request.
+    ///
+    /// # Errors
+    /// As above, and [`AskError::Timeout`] when the gateway that remembers the key did not answer:
+    /// the effects may or may not be applied, and the call may be repeated.
+    pub async fn act_once(
+        &self,
+        _tenant: &Name,
+        _key: [u8; 32],
+        _request: [u8; 32],
+        _effects: Vec<Effect>,
+        _within: Duration,
+    ) -> Result<Once, AskError> {
+        Err(AskError::Gone)
+    }
+
+    /// Calls the tenant's handler and waits for its reply.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request(
+        &self,
+        _tenant: &Name,
+        _name: Name,
+        _payload: Bytes,
+        _within: Duration,
+    ) -> Result<Bytes, RequestError> {
+        Err(RequestError::Ending)
+    }
+
+    /// Watches what happens to the clients of a tenant, cluster-wide, until the receiver is
+    /// dropped. Bounded: a watcher that does not take what it is told misses some of it and is
+    /// told how much.
+    ///
+    /// # Errors
+    /// [`AskError::Overloaded`] when there are too many watchers.
+    pub fn watch(&self, _tenant: &Name, _filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        Err(AskError::Gone)
+    }
+}
