@@ -17,8 +17,8 @@ pub use action::{
 pub use command::{Command, CommandAnswer, CommandAnswers, CommandRun, Request};
 pub use feed::{Happening, Kind};
 pub use info::{
-    ClientCount, ClientInfo, ClientRef, CloseReason, Count, Field, Gateways, GroupClient,
-    GroupInfo, GroupState, GroupUid, Page, Peer, Status, Transport, UidState,
+    ClientInfo, ClientRef, CloseReason, Count, Field, Gateways, GroupClient, GroupInfo, GroupState,
+    GroupUid, Page, Peer, Status, Transport, UidState,
 };
 pub use message::Message;
 pub use problem::{ErrorName, Problem};

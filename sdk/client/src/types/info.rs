@@ -158,9 +158,6 @@ pub struct Count {
     pub missing: Vec<String>,
 }
 
-/// Clients of a group, or of anything that is counted.
-pub type ClientCount = std::collections::BTreeMap<String, u64>;
-
 /// A uid and its clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{ClientCount, Field, Selector};
+use super::{Field, Selector};
 
 /// Which clients, and what of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ pub struct Groups {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GroupCounts {
     /// Each group that was asked for.
-    pub clients: ClientCount,
+    pub clients: BTreeMap<String, u64>,
     /// Gateways that gave nothing in time.
     pub missing: Vec<String>,
 }
