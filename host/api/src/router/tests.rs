@@ -23,13 +23,14 @@ use super::*;
 
 const TOKEN: &str = "token-of-tenant-t";
 
+type Done = (Name, Option<OnceKey>, Vec<Effect>);
 type Asked = dyn Fn(&Query) -> Result<Answered, AskError> + Send + Sync;
 
 /// A cluster that answers as it is told and keeps what it was asked to do.
 struct Scripted {
     asked: Box<Asked>,
     once: Once,
-    done: Mutex<Vec<(Name, Option<OnceKey>, Vec<Effect>)>>,
+    done: Mutex<Vec<Done>>,
     reply: Result<Bytes, RequestError>,
 }
 

@@ -55,12 +55,12 @@ async fn a_send_to_several_kinds_of_selectors_is_one_effect_for_their_union() {
         );
         let (tenant, once, effects) = cluster.done.lock().unwrap().pop().unwrap();
         assert_eq!((&*tenant, once), ("t", None));
-        let sent = effects.into_iter().map(|effect| match effect {
-            Effect::Send { to, except, .. } => {
-                assert_eq!(except, [id()]);
-                to
-            }
-            other => panic!("{other:?}"),
+        let sent = effects.into_iter().map(|effect| {
+            let Effect::Send { to, except, .. } = effect else {
+                panic!("{effect:?}")
+            };
+            assert_eq!(except, [id()]);
+            to
         });
         assert_eq!(sent.collect::<Vec<_>>(), Vec::from_iter(wanted), "{to}");
     }

@@ -4,176 +4,136 @@ use super::*;
 
 const ID: &str = "7f00000107d000000001";
 
-/// (call, body, status, what the detail says)
+/// Call, body, status, what the detail says.
+type Case = (&'static str, &'static str, u16, &'static str);
+
+const BODIES: [Case; 12] = [
+    ("POST /v1/messages", "{", 400, "EOF"),
+    ("POST /v1/messages", r#"{"to":7,"text":"x"}"#, 400, "to: "),
+    (
+        "POST /v1/messages",
+        r#"{"to":{"group":[]},"text":"x"}"#,
+        400,
+        "unknown field `group`",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":{},"text":"x"}"#,
+        400,
+        "at least one of",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":{"clients":["x"]},"text":"x"}"#,
+        400,
+        "20 lower-case hex",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":{"all_of_groups":[]},"text":"x"}"#,
+        400,
+        "cannot be sent to",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":[]}"#,
+        400,
+        "`text` or `binary`",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":[],"text":"","binary":""}"#,
+        400,
+        "not both",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":[],"binary":"A"}"#,
+        400,
+        "base64",
+    ),
+    (
+        "POST /v1/messages",
+        r#"{"to":[],"text":"","execpt":[]}"#,
+        400,
+        "execpt",
+    ),
+    (
+        "POST /v1/batch",
+        r#"{"actions":[{"ungroup":{"group":"a"}},{"ungroup":{"group":""}}]}"#,
+        400,
+        "actions[1]: a group has 1 to 255 bytes",
+    ),
+    (
+        "POST /v1/requests",
+        r#"{"name":"n","text":"","timeout_ms":60001}"#,
+        400,
+        "60000",
+    ),
+];
+
+const PATHS: [Case; 17] = [
+    ("PUT /v1/clients/x/groups/g", "", 400, "is not a client id"),
+    ("PUT /v1/clients/%ff/groups/g", "", 400, "UTF-8"),
+    (
+        "PUT /v1/clients/7f00000107d000000001/session",
+        r#"{"":1}"#,
+        400,
+        "session key",
+    ),
+    ("GET /v1/clients?limit=0", "", 400, "`limit` is 0"),
+    ("GET /v1/clients?limit=x", "", 400, "the query: "),
+    ("GET /v1/clients?lmit=1", "", 400, "lmit"),
+    ("GET /v1/clients?after=n61", "", 400, "`after`"),
+    ("GET /v1/clients?fields=uid,ip", "", 400, "\"ip\""),
+    ("GET /v1/groups?after=c", "", 400, "is not a cursor"),
+    ("GET /v1/uids/count?estimate=true&group=g", "", 400, "exact"),
+    ("GET /v1/feed?kind=gone", "", 400, "\"gone\""),
+    (
+        "GET /v1/gateways/x:1/clients/1",
+        "",
+        400,
+        "address of a gateway",
+    ),
+    (
+        "GET /v1/gateways/127.0.0.1:1/clients/-1",
+        "",
+        400,
+        "the path: ",
+    ),
+    ("GET /v1/nothing", "", 404, "there is no /v1/nothing"),
+    ("GET /", "", 404, "/docs"),
+    ("GET /v1/messages", "", 405, "has no GET"),
+    ("POST /v1/messages", "", 415, "Content-Type"),
+];
+
+async fn refused(cluster: &Arc<Scripted>, call: &str, body: &str, status: u16, says: &str) {
+    let got = ask(cluster, call, body).await;
+    assert_eq!(got.status, status, "{call} {body}: {got:?}");
+    let (name, detail) = got.problem();
+    assert_eq!(name, "invalid-argument", "{call} {body}");
+    assert!(detail.contains(says), "{call} {body}: {detail}");
+    assert!(cluster.done.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn what_breaks_a_rule_is_refused_with_the_place_and_nothing_is_done() {
-    let long = "x".repeat(256);
-    let many = format!("{{\"uids\":{}}}", serde_json::json!(vec!["u"; 1001]));
-    let deep = format!("{{\"k\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    let to = |to: &str| format!("{{\"to\":{to},\"text\":\"x\"}}");
-    let client = |rest: &str| format!("/v1/clients/{ID}{rest}");
-    let cases: Vec<(String, String, u16, &str)> = vec![
-        ("POST /v1/messages".into(), "{".into(), 400, "EOF"),
-        ("POST /v1/messages".into(), to("7"), 400, "to: "),
-        (
-            "POST /v1/messages".into(),
-            to("{\"group\":[]}"),
-            400,
-            "unknown field `group`",
-        ),
-        ("POST /v1/messages".into(), to("{}"), 400, "at least one of"),
-        (
-            "POST /v1/messages".into(),
-            to("{\"clients\":[\"x\"]}"),
-            400,
-            "20 lower-case hex",
-        ),
-        (
-            "POST /v1/messages".into(),
-            to("{\"all_of_groups\":[]}"),
-            400,
-            "cannot be sent to",
-        ),
-        (
-            "POST /v1/messages".into(),
-            "{\"to\":[]}".into(),
-            400,
-            "`text` or `binary`",
-        ),
-        (
-            "POST /v1/messages".into(),
-            "{\"to\":[],\"text\":\"\",\"binary\":\"\"}".into(),
-            400,
-            "not both",
-        ),
-        (
-            "POST /v1/messages".into(),
-            "{\"to\":[],\"binary\":\"A\"}".into(),
-            400,
-            "base64",
-        ),
-        (
-            "POST /v1/messages".into(),
-            "{\"to\":[],\"text\":\"\",\"execpt\":[]}".into(),
-            400,
-            "execpt",
-        ),
-        (
-            "POST /v1/batch".into(),
-            "{\"actions\":[{\"ungroup\":{\"group\":\"a\"}},{\"ungroup\":{\"group\":\"\"}}]}".into(),
-            400,
-            "actions[1]: a group has 1 to 255 bytes",
-        ),
-        ("POST /v1/uids/online".into(), many, 400, "at most 1000"),
-        (
-            format!("PUT {}", client("/session")),
-            deep,
-            400,
-            "recursion",
-        ),
-        (
-            format!("PUT {}", client("/session")),
-            "{\"\":1}".into(),
-            400,
-            "session key",
-        ),
-        (
-            format!("PUT {}", client(&format!("/groups/{long}"))),
-            String::new(),
-            400,
-            "has 256",
-        ),
-        (
-            "PUT /v1/clients/x/groups/g".into(),
-            String::new(),
-            400,
-            "is not a client id",
-        ),
-        (
-            "PUT /v1/clients/%ff/groups/g".into(),
-            String::new(),
-            400,
-            "UTF-8",
-        ),
-        (
-            "GET /v1/clients?limit=0".into(),
-            String::new(),
-            400,
-            "`limit` is 0",
-        ),
-        (
-            "GET /v1/clients?limit=x".into(),
-            String::new(),
-            400,
-            "the query: ",
-        ),
-        ("GET /v1/clients?lmit=1".into(), String::new(), 400, "lmit"),
-        (
-            "GET /v1/clients?after=n61".into(),
-            String::new(),
-            400,
-            "`after`",
-        ),
-        (
-            "GET /v1/clients?fields=uid,ip".into(),
-            String::new(),
-            400,
-            "\"ip\"",
-        ),
-        (
-            "GET /v1/groups?after=c".into(),
-            String::new(),
-            400,
-            "is not a cursor",
-        ),
-        (
-            "GET /v1/uids/count?estimate=true&group=g".into(),
-            String::new(),
-            400,
-            "exact",
-        ),
-        (
-            "GET /v1/feed?kind=gone".into(),
-            String::new(),
-            400,
-            "\"gone\"",
-        ),
-        (
-            "GET /v1/gateways/x:1/clients/1".into(),
-            String::new(),
-            400,
-            "address of a gateway",
-        ),
-        (
-            "POST /v1/requests".into(),
-            "{\"name\":\"n\",\"text\":\"\",\"timeout_ms\":60001}".into(),
-            400,
-            "60000",
-        ),
-        (
-            "GET /v1/nothing".into(),
-            String::new(),
-            404,
-            "there is no /v1/nothing",
-        ),
-        ("GET /".into(), String::new(), 404, "/docs"),
-        ("GET /v1/messages".into(), String::new(), 405, "has no GET"),
-        (
-            "POST /v1/messages".into(),
-            String::new(),
-            415,
-            "Content-Type",
-        ),
-    ];
     let cluster = Arc::new(Scripted::gone());
-    for (what, body, status, says) in cases {
-        let got = ask(&cluster, &what, &body).await;
-        assert_eq!(got.status, status, "{what} {body}: {got:?}");
-        let (name, detail) = got.problem();
-        assert_eq!(name, "invalid-argument", "{what} {body}");
-        assert!(detail.contains(says), "{what} {body}: {detail}");
+    for (call, body, status, says) in BODIES.into_iter().chain(PATHS) {
+        refused(&cluster, call, body, status, says).await;
     }
-    assert!(cluster.done.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn long_names_long_lists_and_deep_values_are_refused() {
+    let cluster = Arc::new(Scripted::gone());
+    let call = format!("PUT /v1/clients/{ID}/groups/{}", "x".repeat(256));
+    refused(&cluster, &call, "", 400, "has 256").await;
+    let many = format!("{{\"uids\":{}}}", serde_json::json!(vec!["u"; 1001]));
+    refused(&cluster, "POST /v1/uids/online", &many, 400, "at most 1000").await;
+    let deep = format!("{{\"k\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    let call = format!("PUT /v1/clients/{ID}/session");
+    refused(&cluster, &call, &deep, 400, "recursion").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,266 @@
+//! Over a real socket: the client crate against the server, with a scripted cluster behind it, and
+//! what a socket can do wrong.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::{StreamExt, TryStreamExt};
+use tidegate_api::{Cluster, OnceKey, Settings, Tokens, serve};
+use tidegate_client::{
+    Client, ClientsQuery, ErrorName, FeedFilter, Kind, Message, Selector, Send, Told as Heard,
+};
+use tidegate_cluster::gateway::access::{RequestError, Told};
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::feed::{Change, Filter, Happening};
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Answered, AskError, ClientInfo, Once, Query};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const TOKEN: &str = "token-of-tenant-t";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// 2,500 clients; the first three actions find the gateway full; requests never end.
+#[derive(Default)]
+struct Scripted {
+    acts: AtomicU32,
+    watches: AtomicU32,
+}
+
+fn id(connection: u32) -> ClientId {
+    ClientId::new("127.0.0.1:2000".parse().unwrap(), connection)
+}
+
+impl Cluster for Scripted {
+    fn ask<'a>(
+        &'a self,
+        _: &'a Name,
+        query: Query,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Answered, AskError>> {
+        let Query::Clients { after, limit, .. } = query else {
+            panic!("{query:?}")
+        };
+        let first = after.map_or(1, |after| after.connection + 1);
+        let last = (first + limit - 1).min(2500);
+        let answer = Answer::Clients {
+            page: (first..=last).map(|it| ClientInfo::new(id(it))).collect(),
+            more: last < 2500,
+        };
+        let missing = Vec::new();
+        ready(Ok(Answered { answer, missing })).boxed()
+    }
+
+    fn act<'a>(&'a self, _: &'a Name, _: Vec<Effect>) -> BoxFuture<'a, Result<(), AskError>> {
+        panic!("the client always has a key")
+    }
+
+    fn act_once<'a>(
+        &'a self,
+        _: &'a Name,
+        _: OnceKey,
+        _: Vec<Effect>,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Once, AskError>> {
+        let done = match self.acts.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(AskError::Overloaded("full".into())),
+            1 => Err(AskError::Timeout),
+            2 => Err(AskError::Gone),
+            _ => Ok(Once::Again),
+        };
+        ready(done).boxed()
+    }
+
+    fn request<'a>(
+        &'a self,
+        _: &'a Name,
+        _: Name,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        std::future::pending().boxed()
+    }
+
+    fn watch(&self, _: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        assert_eq!(filter.groups, [Name::from("a & b")]);
+        let (told, receiver) = mpsc::channel(8);
+        told.try_send(Told::Missing(Vec::new())).unwrap();
+        // The first feed breaks after its first change, the second goes on.
+        let happening = Happening {
+            at_ms: 7,
+            client: id(1),
+            uid: Some("0".into()),
+            what: Change::Joined("a & b".into()),
+        };
+        told.try_send(Told::Happened(happening)).unwrap();
+        if self.watches.fetch_add(1, Ordering::Relaxed) > 0 {
+            tokio::spawn(async move { told.closed().await });
+        }
+        Ok(receiver)
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let mut tokens = Tokens::new();
+        tokens.add(TOKEN, "t".into());
+        let settings = Settings {
+            answering: "127.0.0.1:2000".parse().unwrap(),
+            query: Duration::from_secs(2),
+            tokens,
+        };
+        let cluster = Arc::new(Scripted::default());
+        let task = tokio::spawn(serve(listener, settings, cluster, stop.clone()));
+        Self {
+            address,
+            stop,
+            task,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::builder(format!("http://{}/", self.address))
+            .token(TOKEN)
+            .deadline(DEADLINE)
+            .build()
+            .unwrap()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(DEADLINE, self.task).await;
+        ended.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_to_the_end_of_the_list() {
+    let api = Running::start().await;
+    let query = ClientsQuery::new([Selector::everyone()], []);
+    let pages = api.client().client_pages(query);
+    let pages: Vec<_> = pages.try_collect().await.unwrap();
+    let lengths: Vec<usize> = pages.iter().map(|page| page.items.len()).collect();
+    assert_eq!(lengths, [1000, 1000, 500]);
+    assert_eq!(pages[2].items[499].connection, 2500);
+    api.end().await;
+}
+
+#[tokio::test]
+async fn an_action_is_repeated_under_its_key_until_it_is_done() {
+    let api = Running::start().await;
+    let send = Send::new(Selector::everyone(), "hi");
+    let done = api.client().send(&send).await.unwrap();
+    assert_eq!(done.status, tidegate_client::DoneStatus::Repeated);
+    api.end().await;
+}
+
+#[tokio::test]
+async fn refusals_carry_their_names_and_are_not_repeated() {
+    let api = Running::start().await;
+    let other = Client::new(api.client().base(), "token-of-nobody-at-all").unwrap();
+    let error = other.status().await.unwrap_err();
+    assert_eq!(error.name(), Some(ErrorName::NotPermitted));
+    let error = api.client().client("x", &[]).await.unwrap_err();
+    assert_eq!(error.name(), Some(ErrorName::InvalidArgument));
+    assert!(error.to_string().contains("is not a client id"), "{error}");
+    let error = api.client().group("..").await.unwrap_err();
+    assert!(
+        error.to_string().contains("cannot stand in a URL"),
+        "{error}"
+    );
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline_and_an_absent_gateway_is_named() {
+    let api = Running::start().await;
+    let client = Client::builder(api.client().base())
+        .token(TOKEN)
+        .deadline(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let request = client.request("n", Message::from("x"), Duration::from_millis(50));
+    let error = request.await.unwrap_err();
+    assert_eq!(error.name(), Some(ErrorName::Timeout));
+    let url = client.base().to_owned();
+    api.end().await;
+    let error = client.status().await.unwrap_err().to_string();
+    assert!(error.contains(&url) || error.contains("50 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn the_feed_says_that_it_broke_and_goes_on_and_ends_with_the_gateway() {
+    let api = Running::start().await;
+    let filter = FeedFilter {
+        groups: vec!["a & b".into()],
+        kinds: vec![Kind::Joined, Kind::Left],
+        ..FeedFilter::default()
+    };
+    let mut feed = Box::pin(api.client().feed(&filter));
+    let mut next = async || {
+        let next = tokio::time::timeout(DEADLINE, feed.next()).await;
+        next.unwrap().unwrap().unwrap()
+    };
+    for round in 0..2 {
+        assert_eq!(next().await, Heard::Coverage(Vec::new()));
+        let Heard::Happened(Kind::Joined, happening) = next().await else {
+            panic!("joined")
+        };
+        assert_eq!(happening.group.as_deref(), Some("a & b"));
+        if round == 0 {
+            assert!(matches!(next().await, Heard::Broken(_)));
+        }
+    }
+    let broken = tokio::spawn(async move { feed.next().await });
+    api.end().await;
+    let broken = tokio::time::timeout(DEADLINE, broken).await.unwrap();
+    assert!(matches!(broken.unwrap(), Some(Ok(Heard::Broken(_)))));
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused_and_silent_connections_do_not_keep_it_from_stopping() {
+    let api = Running::start().await;
+    let silent = TcpStream::connect(api.address).await.unwrap();
+    let mut long = TcpStream::connect(api.address).await.unwrap();
+    let head = format!(
+        "GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n",
+        "x".repeat(1 << 18)
+    );
+    // The refusal may come, and the connection end, before all is written.
+    let _ = long.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(DEADLINE, long.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
+        "{answer}"
+    );
+    api.end().await;
+    drop(silent);
+}
