@@ -18,6 +18,7 @@ mod metrics;
 pub mod outbound;
 mod peers;
 pub mod pending;
+mod requests;
 pub mod router;
 pub mod settings;
 mod shard;
@@ -73,6 +74,7 @@ impl Gateway {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
+            requests: requests::Requests::default(),
             next_worker: AtomicU32::new(0),
             handshakes: AtomicUsize::new(0),
             connections: settings
@@ -163,6 +165,7 @@ impl Gateway {
         self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
         self.context.all(|| Parcel::GoAway);
+        self.context.requests.ended.cancel();
         self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0)
             .await;
         let left: usize = self

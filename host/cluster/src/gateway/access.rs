@@ -11,13 +11,13 @@ use tidegate_wire::feed::{Filter, Happening};
 use tidegate_wire::query::{Answered, AskError, Once, Query};
 use tokio::sync::mpsc;
 
+use super::requests;
 use super::shard::Context;
 
 /// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
 /// take effect in the order in which they are made, and a query sees the calls before it.
 #[derive(Clone)]
 pub struct Access {
-    #[expect(dead_code, reason = "the calls below are not there yet")]
     context: Arc<Context>,
 }
 
@@ -107,12 +107,12 @@ impl Access {
     /// See [`RequestError`].
     pub async fn request(
         &self,
-        _tenant: &Name,
-        _name: Name,
-        _payload: Bytes,
-        _within: Duration,
+        tenant: &Name,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
     ) -> Result<Bytes, RequestError> {
-        Err(RequestError::Ending)
+        requests::call(&self.context, tenant, name, payload, within).await
     }
 
     /// Watches what happens to the clients of a tenant, cluster-wide, until the receiver is

@@ -13,6 +13,7 @@ use tidegate_wire::id::Incarnation;
 use tokio::sync::Notify;
 
 use super::pending::WorkerKey;
+use super::requests::Request;
 use super::workers::WorkerLink;
 use crate::link::{Link, LinkSender};
 use crate::membership::Members;
@@ -53,6 +54,8 @@ pub(super) enum Parcel {
     },
     /// Effects of an event whose home is lost: this shard applies and forwards them.
     Adopt { tenant: Name, effects: Vec<Effect> },
+    /// A call from outside: this shard is its home.
+    Request(Box<Request>),
     /// There is a link to another gateway.
     PeerUp {
         incarnation: Incarnation,

@@ -6,6 +6,7 @@
 
 mod commits;
 mod outlet;
+mod requests;
 mod run;
 mod sending;
 
@@ -46,6 +47,7 @@ pub(super) struct Context {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
+    pub(super) requests: super::requests::Requests,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) handshakes: AtomicUsize,
@@ -122,6 +124,7 @@ struct State {
     dirty: Vec<Rc<Connection>>,
     peers: FxHashMap<Incarnation, PeerStream>,
     /// Announced address → incarnation of the other gateways.
+    requests: requests::Requests,
     addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
     view: Arc<Members>,
     next_connection: u32,
@@ -228,6 +231,7 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
+            requests: requests::Requests::default(),
             quiet: false,
             rng: rand::make_rng(),
             metrics: Metrics::new(),

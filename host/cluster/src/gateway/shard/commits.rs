@@ -34,9 +34,10 @@ impl State {
         };
         self.metrics.committed(commit.outcome);
         match commit.outcome {
+        let author = (!committed.is_request()).then_some((number, worker));
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
-                    self.effects(tenant, commit.effects, Some((number, worker)));
+                    self.effects(tenant, commit.effects, author);
                 }
             }
             // Without its connect a handler does not know the client.
@@ -52,6 +53,9 @@ impl State {
             self.forget(number, worker);
         }
         if self.lanes.must_retell(number) {
+        if committed.is_request() {
+            self.request_ended(number, commit.outcome, commit.reply);
+        }
             self.custody.push(number);
         }
         self.workers.returned(worker, 1, committed.bytes);

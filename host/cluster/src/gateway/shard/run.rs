@@ -31,6 +31,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
             () = inbox.take(&mut parcels) => {}
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
+                state.expire_requests();
                 state.route_unrouted();
                 state.finish_turn();
             }
@@ -115,6 +116,7 @@ impl State {
                 Some(tenant) => self.effects(tenant, effects, None),
                 None => self.pass_on(&tenant, effects),
             },
+            Parcel::Request(request) => self.request(*request),
             Parcel::PeerUp {
                 incarnation,
                 sender,
@@ -126,6 +128,7 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Quiesce => {
                 self.quiet = true;
+                self.end_requests();
                 for connection in self.connections.values() {
                     connection.set_paused(true);
                 }
@@ -142,7 +145,7 @@ impl State {
         }
     }
 
-    fn tenant_index(&self, tenant: &Name) -> Option<u16> {
+    pub(super) fn tenant_index(&self, tenant: &Name) -> Option<u16> {
         let place = self
             .context
             .tenants
