@@ -19,6 +19,8 @@ pub mod outbound;
 mod peers;
 pub mod pending;
 mod requests;
+#[cfg(test)]
+mod rig;
 pub mod router;
 pub mod settings;
 mod shard;
@@ -33,6 +35,7 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -55,11 +58,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the shards.
+    /// Starts the shards of a gateway without commands. To be called on the runtime that serves
+    /// the gateway.
     ///
     /// # Errors
     /// When a thread or its event loop cannot be had.
     pub fn start(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
+        Self::start_with(identity, settings, Arc::new(commands::NoCommands))
+    }
+
+    /// The same, with what runs custom commands, on the runtime of the caller.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_with(
+        identity: Identity,
+        settings: GatewaySettings,
+        commands: Arc<dyn commands::Commands>,
+    ) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let mut tenants: Vec<Name> = settings
             .listeners
             .iter()
@@ -75,6 +92,7 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             requests: requests::Requests::default(),
+            commands: commands::Runner::new(commands, runtime),
             next_worker: AtomicU32::new(0),
             handshakes: AtomicUsize::new(0),
             connections: settings
@@ -145,6 +163,7 @@ impl Gateway {
         peers.abort();
         nodes.cancel();
         self.context.all(|| Parcel::Stop);
+        self.context.requests.ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {
@@ -165,7 +184,6 @@ impl Gateway {
         self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
         self.context.all(|| Parcel::GoAway);
-        self.context.requests.ended.cancel();
         self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0)
             .await;
         let left: usize = self

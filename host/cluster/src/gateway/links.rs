@@ -11,6 +11,7 @@ use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::TcpStream;
 
+use super::commands;
 use super::inbox::Parcel;
 use super::pending::WorkerKey;
 use super::shard::Shard;
@@ -262,28 +263,42 @@ async fn forwards(
     }
 }
 
-/// Gives a forward to the shards that it concerns.
+/// Gives a forward to the shards that it concerns, then runs its commands, here and once.
 fn spread(shard: &Shard, forward: Forward) {
+    let Forward {
+        tenant, effects, ..
+    } = forward;
     let context = &shard.context;
-    let only = only_shard(shard, &forward.effects);
-    let effects = Arc::new(forward.effects);
-    for (index, inbox) in context.inboxes.iter().enumerate() {
-        if only.is_none_or(|only| only == index) {
-            let tenant = forward.tenant.clone();
-            inbox.push(Parcel::Effects {
-                tenant,
-                effects: effects.clone(),
-            });
+    let is_command = |effect: &Effect| matches!(effect.scope(), Scope::Gateways(_));
+    let commands: Vec<Effect> = effects
+        .iter()
+        .filter(|it| is_command(it))
+        .cloned()
+        .collect();
+    if commands.len() < effects.len() {
+        let only = only_shard(shard, &effects);
+        let effects = Arc::new(effects);
+        for (index, inbox) in context.inboxes.iter().enumerate() {
+            if only.is_none_or(|only| only == index) {
+                let tenant = tenant.clone();
+                inbox.push(Parcel::Effects {
+                    tenant,
+                    effects: effects.clone(),
+                });
+            }
         }
     }
+    commands::start(context, &tenant, commands);
 }
 
-/// The one shard that all these effects concern, if there is one.
+/// The one shard that all these effects concern, if there is one; commands concern none.
 fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
     let mut only = None;
     for effect in effects {
-        let Scope::Client(client) = effect.scope() else {
-            return None;
+        let client = match effect.scope() {
+            Scope::Client(client) => client,
+            Scope::Gateways(_) => continue,
+            Scope::Clients(_) | Scope::Everywhere => return None,
         };
         let owner = shard.context.shard_of(client.connection);
         if only.is_some_and(|only| only != owner) {

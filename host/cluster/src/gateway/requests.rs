@@ -132,3 +132,6 @@ pub(super) async fn call(
         .await
         .unwrap_or(Err(RequestError::Timeout))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,13 @@ mod sending;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, Incarnation};
@@ -48,6 +49,7 @@ pub(super) struct Context {
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
     pub(super) requests: super::requests::Requests,
+    pub(super) commands: super::commands::Runner,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) handshakes: AtomicUsize,
@@ -65,6 +67,12 @@ impl Context {
     /// The shard of a connection number.
     pub(super) fn shard_of(&self, connection: u32) -> usize {
         (connection & self.shard_mask()) as usize
+    }
+
+    /// The shard that acts for a tenant where no client says which.
+    pub(super) fn shard_of_tenant(&self, tenant: &str) -> usize {
+        let hash = FxBuildHasher.hash_one(tenant) as usize;
+        hash % self.inboxes.len().max(1)
     }
 
     /// The low bits of a connection number that hold the shard.
@@ -115,6 +123,7 @@ struct State {
     workers: Workers,
     /// Lanes whose tenant nobody serves.
     unrouted: VecDeque<u32>,
+    requests: requests::Requests,
     /// Clients whose socket is not read because the whole gateway holds too much.
     held: Vec<u32>,
     /// Clients whose custodian must be told of a change.
@@ -124,7 +133,6 @@ struct State {
     dirty: Vec<Rc<Connection>>,
     peers: FxHashMap<Incarnation, PeerStream>,
     /// Announced address → incarnation of the other gateways.
-    requests: requests::Requests,
     addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
     view: Arc<Members>,
     next_connection: u32,
@@ -222,6 +230,7 @@ impl State {
             lanes: Lanes::default(),
             workers: Workers::default(),
             unrouted: VecDeque::new(),
+            requests: requests::Requests::default(),
             held: Vec::new(),
             custody: Vec::new(),
             closing: Vec::new(),
@@ -231,7 +240,6 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
-            requests: requests::Requests::default(),
             quiet: false,
             rng: rand::make_rng(),
             metrics: Metrics::new(),

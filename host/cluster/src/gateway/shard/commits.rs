@@ -14,6 +14,7 @@ use tidegate_wire::id::{ClientId, Incarnation};
 use super::State;
 use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
+use crate::gateway::commands;
 use crate::gateway::inbox::Parcel;
 use crate::gateway::pending::WorkerKey;
 use crate::gateway::workers::WorkerLink;
@@ -33,8 +34,8 @@ impl State {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
-        match commit.outcome {
         let author = (!committed.is_request()).then_some((number, worker));
+        match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
                     self.effects(tenant, commit.effects, author);
@@ -52,10 +53,10 @@ impl State {
         if committed.kind == "close" {
             self.forget(number, worker);
         }
-        if self.lanes.must_retell(number) {
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
         }
+        if self.lanes.must_retell(number) {
             self.custody.push(number);
         }
         self.workers.returned(worker, 1, committed.bytes);
@@ -121,6 +122,20 @@ impl State {
         self.pass_on(&name, effects);
     }
 
+    /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
+    /// other gateways, and the commands of this one.
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+        let own = self.context.settings.announced;
+        let is_own = |effect: &&Effect| {
+            matches!(effect.scope(), Scope::Gateways(gateways)
+                if gateways.is_none_or(|gateways| gateways.contains(&own)))
+        };
+        let commands: Vec<Effect> = effects.iter().filter(is_own).cloned().collect();
+        self.distribute(tenant, effects);
+        // What was asked for before a command is there before it.
+        commands::start(&self.context, tenant, commands);
+    }
+
     /// Whether a scope concerns no other shard and no other gateway.
     fn is_only_here(&self, scope: Scope<'_>) -> bool {
         let is_own = |client: &ClientId| {
@@ -131,7 +146,8 @@ impl State {
             Scope::Client(client) => is_own(&client),
             Scope::Clients(clients) => clients.iter().all(is_own),
             Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
-            Scope::Gateways(_) => self.peers.is_empty(),
+            // A command is run by whoever spreads the effects.
+            Scope::Gateways(_) => false,
         }
     }
 
@@ -161,7 +177,7 @@ impl State {
     }
 
     /// Sends effects to the other shards and gateways that they concern, in order.
-    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>) {
         let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
         let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
         for effect in effects {
@@ -211,7 +227,12 @@ impl State {
                 targets.shards.fill(true);
                 targets.peers.extend(self.peers.keys());
             }
-            Scope::Gateways(_) => {}
+            Scope::Gateways(None) => targets.peers.extend(self.peers.keys()),
+            Scope::Gateways(Some(gateways)) => {
+                for gateway in gateways {
+                    self.target_gateway(*gateway, &mut targets);
+                }
+            }
         }
         if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
             *own = false;
@@ -230,6 +251,20 @@ impl State {
             && !targets.peers.contains(peer)
         {
             targets.peers.push(*peer);
+        }
+    }
+
+    fn target_gateway(&self, gateway: SocketAddrV4, targets: &mut Targets) {
+        if gateway == self.context.settings.announced {
+            return;
+        }
+        match self.addresses.get(&gateway) {
+            Some(peer) if targets.peers.contains(peer) => {}
+            Some(peer) => targets.peers.push(*peer),
+            None => {
+                self.metrics.unknown_gateway();
+                tracing::debug!(%gateway, "a command for a gateway that is not in the view: skipped");
+            }
         }
     }
 
