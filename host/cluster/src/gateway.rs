@@ -8,6 +8,7 @@ pub mod access;
 pub mod apply;
 mod client;
 pub mod commands;
+mod feed;
 pub mod forward;
 mod handshake;
 pub mod hub;
@@ -92,7 +93,10 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             requests: requests::Requests::default(),
-            commands: commands::Runner::new(commands, runtime),
+            commands: commands::Runner::new(commands),
+            feed: feed::Feed::default(),
+            runtime,
+            ended: CancellationToken::new(),
             next_worker: AtomicU32::new(0),
             handshakes: AtomicUsize::new(0),
             connections: settings
@@ -163,7 +167,7 @@ impl Gateway {
         peers.abort();
         nodes.cancel();
         self.context.all(|| Parcel::Stop);
-        self.context.requests.ended.cancel();
+        self.context.ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {

@@ -11,8 +11,8 @@ use tidegate_wire::feed::{Filter, Happening};
 use tidegate_wire::query::{Answered, AskError, Once, Query};
 use tokio::sync::mpsc;
 
-use super::requests;
 use super::shard::Context;
+use super::{feed, requests};
 
 /// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
 /// take effect in the order in which they are made, and a query sees the calls before it.
@@ -120,8 +120,9 @@ impl Access {
     /// told how much.
     ///
     /// # Errors
-    /// [`AskError::Overloaded`] when there are too many watchers.
-    pub fn watch(&self, _tenant: &Name, _filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
-        Err(AskError::Gone)
+    /// [`AskError::Overloaded`] when there are too many watchers, [`AskError::Invalid`] when the
+    /// filter has too many names, [`AskError::Gone`] when the gateway has ended.
+    pub fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        feed::watch(&self.context, tenant, filter)
     }
 }

@@ -12,6 +12,7 @@ use tidegate_wire::frame::Load;
 use tidegate_wire::id::Incarnation;
 use tokio::sync::Notify;
 
+use super::feed::Watcher;
 use super::pending::WorkerKey;
 use super::requests::Request;
 use super::workers::WorkerLink;
@@ -56,6 +57,10 @@ pub(super) enum Parcel {
     Adopt { tenant: Name, effects: Vec<Effect> },
     /// A call from outside: this shard is its home.
     Request(Box<Request>),
+    /// Somebody watches.
+    Watch(Arc<Watcher>),
+    /// The watcher of this number is gone.
+    Unwatch(u64),
     /// There is a link to another gateway.
     PeerUp {
         incarnation: Incarnation,

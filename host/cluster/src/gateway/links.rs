@@ -12,6 +12,7 @@ use tidegate_wire::membership::{Node, Role};
 use tokio::net::TcpStream;
 
 use super::commands;
+use super::feed::Remote;
 use super::inbox::Parcel;
 use super::pending::WorkerKey;
 use super::shard::Shard;
@@ -231,6 +232,7 @@ async fn forwards(
 ) -> LinkEnd {
     let context = &shard.context;
     tracing::info!(gateway = %peer.name, incarnation = %peer.incarnation, "gateway connected");
+    let mut watchers = Remote::new(context, sender);
     let mut frames = Vec::new();
     loop {
         for inbox in &context.inboxes {
@@ -241,9 +243,13 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
-            let Frame::Forward(forward) = frame else {
-                unexpected(peer, sender);
-                continue;
+            let forward = match watchers.take(frame) {
+                None => continue,
+                Some(Frame::Forward(forward)) => forward,
+                Some(_) => {
+                    unexpected(peer, sender);
+                    continue;
+                }
             };
             let ack = (forward.shard, forward.sequence);
             arrived.retain(|(stream, _)| *stream != ack.0);

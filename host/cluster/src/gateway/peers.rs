@@ -25,6 +25,7 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
         let view = members.borrow_and_update().clone();
         context.all(|| Parcel::Members(view.clone()));
         let own = context.incarnation();
+        context.feed.members(&view, own);
         tasks.retain(|incarnation, task| {
             let live = view.nodes.contains_key(incarnation);
             if !live {
@@ -92,20 +93,33 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
         incarnation,
         sender: sender.clone(),
     });
+    let _linked = context.feed.linked(incarnation, sender.clone());
     let mut frames = Vec::new();
     loop {
         if let Err(end) = receiver.recv(&mut frames).await {
             return end;
         }
         for frame in frames.drain(..) {
-            if let Frame::ForwardAck { shard, sequence } = frame
-                && let Some(inbox) = context.inboxes.get(usize::from(shard))
-            {
-                inbox.push(Parcel::PeerAck {
-                    incarnation,
-                    sequence,
-                });
-            }
+            answer(context, incarnation, frame);
         }
+    }
+}
+
+/// What comes back over a link that this gateway has dialled.
+fn answer(context: &Context, incarnation: Incarnation, frame: Frame) {
+    if let Frame::ForwardAck { shard, sequence } = frame {
+        if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
+            inbox.push(Parcel::PeerAck {
+                incarnation,
+                sequence,
+            });
+        }
+    } else if let Frame::Happened {
+        watch,
+        happenings,
+        missed,
+    } = frame
+    {
+        context.feed.told(incarnation, watch, happenings, missed);
     }
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::access::RequestError;
 use super::inbox::Parcel;
@@ -41,8 +40,6 @@ pub(super) struct Request {
 pub(super) struct Requests {
     count: Arc<Count>,
     turn: AtomicUsize,
-    /// From now on nobody is waited for.
-    pub(super) ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +122,7 @@ pub(super) async fn call(
         tokio::select! {
             biased;
             replied = replied => replied.unwrap_or(Err(RequestError::Ending)),
-            () = requests.ended.cancelled() => Err(RequestError::Ending),
+            () = context.ended.cancelled() => Err(RequestError::Ending),
         }
     };
     timeout_at(deadline, waiting)

@@ -5,6 +5,7 @@
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
 mod commits;
+mod feed;
 mod outlet;
 mod requests;
 mod run;
@@ -23,6 +24,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::client::Connection;
 use super::client::codec::Codec;
@@ -50,6 +52,11 @@ pub(super) struct Context {
     pub(super) received: std::sync::Mutex<Received>,
     pub(super) requests: super::requests::Requests,
     pub(super) commands: super::commands::Runner,
+    pub(super) feed: super::feed::Feed,
+    /// Of whoever started the gateway: what is not a shard's own work runs there.
+    pub(super) runtime: tokio::runtime::Handle,
+    /// The shards have ended: nobody is waited for.
+    pub(super) ended: CancellationToken,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) handshakes: AtomicUsize,
@@ -94,6 +101,8 @@ pub(super) struct Status {
     pub(super) lanes: AtomicUsize,
     /// Events that wait or are under way.
     pub(super) events: AtomicUsize,
+    /// Watchers that are told.
+    pub(super) watchers: AtomicUsize,
 }
 
 /// Another gateway, as this shard sees it.
@@ -124,6 +133,7 @@ struct State {
     /// Lanes whose tenant nobody serves.
     unrouted: VecDeque<u32>,
     requests: requests::Requests,
+    watchers: feed::Watchers,
     /// Clients whose socket is not read because the whole gateway holds too much.
     held: Vec<u32>,
     /// Clients whose custodian must be told of a change.
@@ -231,6 +241,7 @@ impl State {
             workers: Workers::default(),
             unrouted: VecDeque::new(),
             requests: requests::Requests::default(),
+            watchers: feed::Watchers::default(),
             held: Vec::new(),
             custody: Vec::new(),
             closing: Vec::new(),
@@ -289,6 +300,7 @@ impl State {
         }
         self.wheel_in(listener, number);
         self.metrics.connected();
+        self.tell_connected(number, tenant, &peer);
         self.lanes.open(number, tenant);
         self.lanes.push(
             number,
@@ -370,6 +382,7 @@ impl State {
             return;
         }
         let number = connection.number;
+        self.tell_closed(number, connection.tenant, reason);
         self.connections.remove(&number);
         self.metrics.closed(reason);
         let closed = Closed {

@@ -13,7 +13,6 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{CommandError, CommandOutcome};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,7 +33,6 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 /// What runs the commands of a gateway.
 pub(in crate::gateway) struct Runner {
     commands: Arc<dyn Commands>,
-    runtime: Handle,
     under_way: Arc<Mutex<UnderWay>>,
 }
 
@@ -71,10 +69,9 @@ impl Drop for Slot {
 }
 
 impl Runner {
-    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>, runtime: Handle) -> Self {
+    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>) -> Self {
         Self {
             commands,
-            runtime,
             under_way: Arc::default(),
         }
     }
@@ -122,7 +119,7 @@ pub(in crate::gateway) fn run(
     let deadline = Instant::now() + call.within;
     let (tell, outcome) = oneshot::channel();
     let running = execute(context.clone(), call, deadline);
-    context.commands.runtime.spawn(async move {
+    context.runtime.spawn(async move {
         let outcome = running.await;
         drop(slot);
         told(&outcome);

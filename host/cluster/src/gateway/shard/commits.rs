@@ -161,6 +161,7 @@ impl State {
         let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
+        let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
             connections: &self.connections,
             lanes: &mut self.lanes,
@@ -168,9 +169,12 @@ impl State {
             closing: &mut self.closing,
             custody: &mut self.custody,
             metrics: &self.metrics,
+            watchers: &self.watchers,
+            watched: self.watchers.watch(tenant),
+            tenant,
+            gateway,
             author,
         };
-        let gateway = self.context.settings.announced;
         for effect in effects {
             apply(hub, gateway, effect, &mut deliveries);
         }

@@ -117,6 +117,8 @@ impl State {
                 None => self.pass_on(&tenant, effects),
             },
             Parcel::Request(request) => self.request(*request),
+            Parcel::Watch(watcher) => self.watch(watcher),
+            Parcel::Unwatch(number) => self.unwatch(number),
             Parcel::PeerUp {
                 incarnation,
                 sender,
