@@ -134,10 +134,11 @@ impl Access {
             request,
             effects,
         };
-        match self.ask(tenant, query, within).await?.answer {
-            Answer::Applied(once) => Ok(once),
-            // No part of the answer has come.
-            _ => Err(AskError::Timeout),
+        let answered = self.ask(tenant, query, within).await?;
+        if let Answer::Applied(once) = answered.answer {
+            Ok(once)
+        } else {
+            Err(AskError::Timeout)
         }
     }
 

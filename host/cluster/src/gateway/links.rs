@@ -263,16 +263,13 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
-            let forward = match frame {
-                Frame::Forward(forward) => forward,
-                Frame::Ask(ask) => {
-                    answer(context, *ask, sender);
-                    continue;
-                }
-                _ => {
-                    unexpected(peer, sender);
-                    continue;
-                }
+            if let Frame::Ask(ask) = frame {
+                answer(context, *ask, sender);
+                continue;
+            }
+            let Frame::Forward(forward) = frame else {
+                unexpected(peer, sender);
+                continue;
             };
             let ack = (forward.shard, forward.sequence);
             arrived.retain(|(stream, _)| *stream != ack.0);

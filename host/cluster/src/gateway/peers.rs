@@ -145,27 +145,26 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
 
 /// Brings one frame to the shard that waits for it. Others are not sent on this link.
 fn take(context: &Context, incarnation: Incarnation, frame: Frame) {
-    let (shard, parcel) = match frame {
-        Frame::ForwardAck { shard, sequence } => {
-            let ack = Parcel::PeerAck {
-                incarnation,
-                sequence,
-            };
-            (shard, ack)
-        }
-        Frame::Answer {
-            shard,
+    let (shard, parcel) = if let Frame::ForwardAck { shard, sequence } = frame {
+        let ack = Parcel::PeerAck {
+            incarnation,
+            sequence,
+        };
+        (shard, ack)
+    } else if let Frame::Answer {
+        shard,
+        number,
+        answer,
+    } = frame
+    {
+        let part = Parcel::PeerPart {
+            incarnation,
             number,
             answer,
-        } => {
-            let part = Parcel::PeerPart {
-                incarnation,
-                number,
-                answer,
-            };
-            (shard, part)
-        }
-        _ => return,
+        };
+        (shard, part)
+    } else {
+        return;
     };
     if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
         inbox.push(parcel);

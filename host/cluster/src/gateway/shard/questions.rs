@@ -288,10 +288,10 @@ impl Inquiry {
     /// Counts distinct uids by paging through them: those of several shards may be the same.
     async fn uid_count(&mut self, of: &[Selector]) -> Result<u64, AskError> {
         if self.shard.state.borrow().is_alone(&self.asked) {
-            return match self.plain().await? {
-                Answer::Count(count) => Ok(count),
-                other => Err(unexpected(&other)),
+            let Answer::Count(count) = self.plain().await? else {
+                return Err(unexpected());
             };
+            return Ok(count);
         }
         let (mut count, mut after) = (0, None);
         loop {
@@ -300,9 +300,8 @@ impl Inquiry {
                 after: after.take(),
                 limit: PART_MAX,
             };
-            let (page, more) = match self.with(query).await? {
-                Answer::Names { page, more } => (page, more),
-                other => return Err(unexpected(&other)),
+            let Answer::Names { page, more } = self.with(query).await? else {
+                return Err(unexpected());
             };
             count += page.len() as u64;
             match page.into_iter().next_back() {
@@ -313,13 +312,11 @@ impl Inquiry {
     }
 
     async fn uid_estimate(&mut self) -> Result<Answer, AskError> {
-        match self.plain().await? {
-            Answer::Sketch(bytes) => {
-                let sketch = Sketch::from_bytes(bytes).unwrap_or_default();
-                Ok(Answer::Count(sketch.estimate()))
-            }
-            other => Err(unexpected(&other)),
-        }
+        let Answer::Sketch(bytes) = self.plain().await? else {
+            return Err(unexpected());
+        };
+        let sketch = Sketch::from_bytes(bytes).unwrap_or_default();
+        Ok(Answer::Count(sketch.estimate()))
     }
 
     /// Whether the deadline has passed. Who is not asked any more is missing.
@@ -335,9 +332,8 @@ impl Inquiry {
     /// Counts again what the parts could not: distinct uids of groups with members in several.
     async fn group_infos(&mut self) -> Result<Answer, AskError> {
         let first = self.asked.query.clone();
-        let (mut page, more) = match self.with(first).await? {
-            Answer::Groups { page, more } => (page, more),
-            other => return Err(unexpected(&other)),
+        let Answer::Groups { mut page, more } = self.with(first).await? else {
+            return Err(unexpected());
         };
         let mut after = next_repeating(&mut page, None);
         while let Some(from) = after.take() {
@@ -345,9 +341,8 @@ impl Inquiry {
                 after: Some(from),
                 limit: PART_MAX,
             };
-            let (pairs, more) = match self.with(query).await? {
-                Answer::GroupUids { page, more } => (page, more),
-                other => return Err(unexpected(&other)),
+            let Answer::GroupUids { page: pairs, more } = self.with(query).await? else {
+                return Err(unexpected());
             };
             for (group, _) in &pairs {
                 if let Ok(place) = page.binary_search_by(|info| info.group.cmp(group))
@@ -426,8 +421,8 @@ fn next_repeating(page: &mut [GroupInfo], last: Option<(Name, Name)>) -> Option<
     }
 }
 
-fn unexpected(answer: &Answer) -> AskError {
-    tracing::error!(?answer, "an answer of another kind than the question");
+fn unexpected() -> AskError {
+    tracing::error!("an answer of another kind than the question");
     AskError::Invalid("an answer of another kind than the question".to_owned())
 }
 

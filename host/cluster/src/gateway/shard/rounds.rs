@@ -64,10 +64,12 @@ impl Found {
         self.missing.sort_unstable();
         self.missing.dedup();
         let alone = self.parts.is_empty() && self.missing.is_empty();
-        let answer = match query {
-            // Nobody can have it.
-            Query::CompareAndSet { .. } if alone => Answer::Swapped(Err(SwapRefusal::Offline)),
-            _ => merge(query, self.parts).ok_or(AskError::Timeout)?,
+        // A client that nobody can have.
+        let offline = alone && matches!(query, Query::CompareAndSet { .. });
+        let answer = if offline {
+            Answer::Swapped(Err(SwapRefusal::Offline))
+        } else {
+            merge(query, self.parts).ok_or(AskError::Timeout)?
         };
         Ok(Answered {
             answer,

@@ -47,15 +47,18 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
 
 impl Shard {
     fn take(self: &Rc<Self>, parcel: Parcel) {
-        match parcel {
-            Parcel::Arrival(arrival) => match arrival {
+        if let Parcel::Arrival(arrival) = parcel {
+            match arrival {
                 Arrival::Client { socket, listener } => self.accepted(socket, listener),
                 Arrival::Node(socket) => links::authenticate(self.clone(), socket),
                 Arrival::Link(link) => links::serve(self.clone(), *link),
-            },
-            Parcel::Question(worker, link, question) => self.handler_asks(worker, link, *question),
-            Parcel::Call { asked, caller } => self.caller_asks(*asked, caller),
-            other => self.state.borrow_mut().take(other),
+            }
+        } else if let Parcel::Question(worker, link, question) = parcel {
+            self.handler_asks(worker, link, *question);
+        } else if let Parcel::Call { asked, caller } = parcel {
+            self.caller_asks(*asked, caller);
+        } else {
+            self.state.borrow_mut().take(parcel);
         }
     }
 
