@@ -5,17 +5,20 @@
 //! finish, tells the clients, and waits until their closes are committed.
 
 pub mod access;
+pub mod answer;
 pub mod apply;
 mod client;
 pub mod commands;
 mod feed;
 pub mod forward;
+mod gather;
 mod handshake;
 pub mod hub;
 mod inbox;
 mod links;
 mod listener;
 mod metrics;
+pub mod once;
 pub mod outbound;
 mod peers;
 pub mod pending;
@@ -23,6 +26,7 @@ mod requests;
 #[cfg(test)]
 mod rig;
 pub mod router;
+pub mod select;
 pub mod settings;
 mod shard;
 mod timers;

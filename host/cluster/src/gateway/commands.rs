@@ -13,12 +13,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::query::{Answer, AskError, CommandError, Query};
 
-#[expect(
-    unused_imports,
-    reason = "for questions of kind `Command`, which are not there yet"
-)]
-pub(super) use run::run;
-pub(super) use run::{Runner, start};
+pub(super) use run::{Runner, run, start};
 
 /// A future that can be sent to another thread.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

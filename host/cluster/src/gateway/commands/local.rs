@@ -7,6 +7,7 @@ use tidegate_wire::Name;
 use tidegate_wire::query::{Answer, AskError, Query};
 
 use super::{Boxed, LocalHub};
+use crate::gateway::gather::ask_local;
 use crate::gateway::shard::Context;
 
 /// For one call of a command.
@@ -23,13 +24,4 @@ impl LocalHub for Local {
     fn ask(&self, query: Query) -> Boxed<Result<Answer, AskError>> {
         ask_local(self.context.clone(), self.tenant.clone(), query)
     }
-}
-
-/// Asks the shards of this gateway and nobody else.
-fn ask_local(
-    _context: Arc<Context>,
-    _tenant: Name,
-    _query: Query,
-) -> Boxed<Result<Answer, AskError>> {
-    Box::pin(std::future::ready(Err(AskError::Gone)))
 }

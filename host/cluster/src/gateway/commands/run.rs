@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
 use super::{Boxed, CommandCall, Commands};
+use crate::gateway::gather::shard_of_tenant;
 use crate::gateway::inbox::Parcel;
 use crate::gateway::shard::Context;
 
@@ -177,7 +178,7 @@ async fn adopt(context: &Context, tenant: Name, name: &str, mut effects: Vec<Eff
     if effects.is_empty() {
         return;
     }
-    if let Some(inbox) = context.inboxes.get(context.shard_of_tenant(&tenant)) {
+    if let Some(inbox) = context.inboxes.get(shard_of_tenant(context, &tenant)) {
         inbox.room().await;
         inbox.push(Parcel::Adopt { tenant, effects });
     }

@@ -16,6 +16,7 @@ use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
 use crate::gateway::commands;
 use crate::gateway::inbox::Parcel;
+use crate::gateway::peers::Life;
 use crate::gateway::pending::WorkerKey;
 use crate::gateway::workers::WorkerLink;
 use crate::membership::Members;
@@ -35,6 +36,7 @@ impl State {
         };
         self.metrics.committed(commit.outcome);
         let author = (!committed.is_request()).then_some((number, worker));
+        self.swaps.forget(commit.event.sequence);
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
@@ -296,7 +298,12 @@ impl State {
     }
 
     /// There is a link to another gateway: what it has not acknowledged is sent again.
-    pub(super) fn peer_up(&mut self, incarnation: Incarnation, sender: crate::link::LinkSender) {
+    pub(super) fn peer_up(
+        &mut self,
+        incarnation: Incarnation,
+        sender: crate::link::LinkSender,
+        life: Arc<Life>,
+    ) {
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
@@ -305,6 +312,7 @@ impl State {
             let _ = sender.send(Frame::Forward(forward.clone()));
         }
         peer.link = Some(sender);
+        peer.life = Some(life);
     }
 
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
@@ -321,8 +329,16 @@ impl State {
             .filter(|node| node.incarnation != own)
             .filter_map(|node| Some((node.incarnation, node.address?)))
             .collect();
-        self.peers
-            .retain(|incarnation, _| others.iter().any(|(live, _)| live == incarnation));
+        let gone: Vec<Incarnation> = self
+            .peers
+            .keys()
+            .filter(|incarnation| others.iter().all(|(live, _)| live != *incarnation))
+            .copied()
+            .collect();
+        for incarnation in gone {
+            self.peer_down(incarnation);
+            self.peers.remove(&incarnation);
+        }
         self.addresses.clear();
         for (incarnation, address) in others {
             self.addresses.insert(address, incarnation);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients};
 use tidegate_wire::event::Message;
-use tidegate_wire::query::CommandError;
+use tidegate_wire::query::{Answer, CommandError, CommandOutcome, Query, Selector};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::Notify;
 
@@ -46,6 +46,11 @@ impl Commands for Shared {
         let let_go = self.0.let_go.clone();
         Box::pin(async move {
             match &*call.name {
+                "count" => {
+                    let of = vec![Selector::Everyone];
+                    let counted = hub.ask(Query::ClientCount { of }).await;
+                    return Ok((format!("{counted:?}").into(), Vec::new()));
+                }
                 "hang" => let_go.notified().await,
                 "fail" => return Err(CommandError::Failed("no".into())),
                 "panic" => panic!("a command of a test"),
@@ -197,4 +202,81 @@ async fn a_command_that_fails_or_panics_says_so_and_frees_its_place() {
     let broken = soon("broken", run("panic")).await;
     assert!(matches!(broken, Err(CommandError::Broken(_))), "{broken:?}");
     eventually("all places are free", || context.commands.under_way() == 0).await;
+}
+
+/// What the commands of the whole cluster gave to a caller from outside.
+async fn ask(
+    gateway: &Running,
+    name: &str,
+    within: Duration,
+) -> Vec<(SocketAddrV4, CommandOutcome)> {
+    let query = Query::Command {
+        gateways: None,
+        name: name.into(),
+        payload: b"hello".to_vec().into(),
+    };
+    let access = gateway.gateway.access();
+    let tenant = tenant();
+    let asked = access.ask(&tenant, query, within);
+    let answered = soon("the answers", asked).await.unwrap();
+    assert_eq!(answered.missing, []);
+    let Answer::Commands(outcomes) = answered.answer else {
+        panic!("not of commands: {:?}", answered.answer);
+    };
+    outcomes
+}
+
+/// Waits until either gateway can ask the other one.
+async fn linked(one: &Running, two: &Running) {
+    for gateway in [one, two] {
+        let access = gateway.gateway.access();
+        soon("both gateways to answer", async {
+            loop {
+                let of = vec![Selector::Everyone];
+                let query = Query::ClientCount { of };
+                let answered = access.ask(&tenant(), query, DEADLINE).await;
+                if answered.unwrap().missing.is_empty() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_sees_the_clients_of_all_shards_of_its_own_gateway_alone() {
+    let (_notes, one, two, mut worker) = cluster().await;
+    linked(&one, &two).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(one.client().await);
+        worker.welcome(|_| vec![]).await;
+    }
+    let counted = ask(&two, "count", DEADLINE).await;
+    let mut expected = [
+        (one.announced(), "Ok(Count(3))"),
+        (two.announced(), "Ok(Count(0))"),
+    ];
+    expected.sort_unstable();
+    for ((gateway, outcome), expected) in counted.into_iter().zip(expected) {
+        let outcome = outcome.unwrap();
+        let text = std::str::from_utf8(&outcome).unwrap();
+        assert_eq!((gateway, text), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_end_is_a_timeout_of_its_gateway_which_is_not_missing() {
+    let (notes, one, two, _worker) = cluster().await;
+    linked(&one, &two).await;
+    let outcomes = ask(&one, "hang", Duration::from_millis(400)).await;
+    assert_eq!(outcomes.len(), 2);
+    for (_, outcome) in outcomes {
+        assert_eq!(outcome, Err(CommandError::Timeout));
+    }
+    notes.let_go.notify_waiters();
+    // And it is asked again.
+    assert_eq!(ask(&one, "x", DEADLINE).await.len(), 2);
 }
