@@ -12,6 +12,7 @@ use tidegate_wire::event::{Delivery, EventKind, Transport};
 use tidegate_wire::frame::{Announcement, Frame, Serving};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
+use tidegate_wire::query::{Answer, Query};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -166,6 +167,22 @@ impl Running {
         self.members.send_replace(view(&nodes));
     }
 
+    /// Waits until this gateway has taken a view of so many gateways.
+    async fn knows(&self, gateways: usize) {
+        let access = self.gateway.access();
+        soon("the view to be taken", async {
+            loop {
+                let asked = access.ask(&tenant(), Query::Gateways, DEADLINE).await;
+                let known = asked.unwrap().answer;
+                if matches!(known, Answer::Gateways(known) if known.len() == gateways) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
     pub(super) fn announced(&self) -> SocketAddrV4 {
         self.node.address.unwrap()
     }
@@ -221,6 +238,8 @@ pub(super) async fn two(commands: impl Fn() -> Arc<dyn Commands>) -> (Running, R
     let two = Running::start_with(2, commands()).await;
     one.see(&[&one, &two]);
     two.see(&[&one, &two]);
+    one.knows(2).await;
+    two.knows(2).await;
     (one, two)
 }
 
