@@ -142,6 +142,7 @@ impl Deployment {
         plugin: Plugin,
         mut settings: DeploymentSettings,
     ) -> Result<Self, PluginError> {
+        plugin.handler()?;
         settings.instances = settings.instances.clamp(1, u16::MAX.into());
         settings.mailbox_events = settings.mailbox_events.max(1);
         // The pool admits no more; reports name the limit that holds.

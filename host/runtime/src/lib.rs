@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod command;
 mod dead_letter;
 mod deployment;
 mod engine;
@@ -16,9 +17,10 @@ mod limits;
 mod plugin;
 mod watch;
 
+pub use command::HubAccess;
 pub use dead_letter::DeadLetter;
 pub use deployment::{Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job};
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
-pub use plugin::{Plugin, PluginError, version_of};
+pub use plugin::{Plugin, PluginError, PluginKind, version_of};
 pub use watch::watch;

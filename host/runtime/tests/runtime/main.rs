@@ -11,8 +11,10 @@
 
 mod bad_plugins;
 mod cache;
+mod directory;
 mod effects;
 mod harness;
 mod limits;
 mod reload;
+mod requests;
 mod swap;
