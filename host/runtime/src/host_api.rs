@@ -69,13 +69,14 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Open host resources (streams, pollables) of one instance.
 const RESOURCES_MAX: usize = 1024;
 
-/// Who an instance is. Shared by all instances of a version on this worker.
+/// Who an instance is. Shared by all instances of a version on this node.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) tenant: Name,
     pub(crate) version: Name,
     pub(crate) plugin: Name,
-    pub(crate) worker_name: Name,
+    /// The name of the worker or gateway in its configuration.
+    pub(crate) node_name: Name,
     pub(crate) tags: Vec<Name>,
     pub(crate) limits: Limits,
     pub(crate) config: ConfigValues,

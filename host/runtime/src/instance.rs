@@ -5,6 +5,7 @@
 //! or runs into a limit leaves a broken Store: the instance must be dropped, and its effects go
 //! with it.
 
+mod command;
 mod convert;
 mod failure;
 mod store;
@@ -26,6 +27,7 @@ use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog, OwnCl
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
 
+pub(crate) use command::{CommandInstance, Executed};
 pub(crate) use failure::{Failure, FailureKind};
 use store::{begin_call, ended, start_failed, wrong_type};
 

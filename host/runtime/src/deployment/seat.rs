@@ -18,12 +18,13 @@ use tokio_util::task::TaskTracker;
 use super::Job;
 use super::breaker::Breaker;
 use super::meters::Meters;
+use super::starting::Started;
 use super::ticket::{Ticket, payload_bytes};
-use super::version::{Started, Version};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
 use crate::host_api::OutputLog;
 use crate::instance::{Failure, Instance, Ran};
+use crate::version::Version;
 
 /// Events taken from the mailbox at once.
 const BATCH_EVENTS_MAX: usize = 64;

@@ -73,6 +73,12 @@ impl CurrentCall {
         }
     }
 
+    /// The call ends no later than this.
+    pub(crate) fn ending_by(mut self, deadline: Instant) -> Self {
+        self.ends = self.ends.min(deadline);
+        self
+    }
+
     /// What it asked for, in order.
     pub(crate) fn into_effects(self) -> Vec<Effect> {
         self.effects

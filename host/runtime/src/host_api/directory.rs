@@ -226,15 +226,18 @@ impl wit::Host for HostState {
             expected,
             new: new.clone(),
         };
-        match self.ask(query, self.patience()).await?.answer {
-            Answer::Swapped(Ok(())) => {
+        let answer = self.ask(query, self.patience()).await?.answer;
+        let Answer::Swapped(swapped) = answer else {
+            return Err(convert::unexpected(&answer));
+        };
+        match swapped {
+            Ok(()) => {
                 self.current()?.swapped(client, key, new);
                 Ok(())
             }
-            Answer::Swapped(Err(SwapRefusal::Offline)) => Err(Error::Offline),
-            Answer::Swapped(Err(SwapRefusal::Conflict)) => Err(Error::Conflict),
-            Answer::Swapped(Err(SwapRefusal::TooLarge)) => Err(session_too_large(bytes_max)),
-            other => Err(convert::unexpected(&other)),
+            Err(SwapRefusal::Offline) => Err(Error::Offline),
+            Err(SwapRefusal::Conflict) => Err(Error::Conflict),
+            Err(SwapRefusal::TooLarge) => Err(session_too_large(bytes_max)),
         }
     }
 
@@ -268,10 +271,11 @@ impl wit::Host for HostState {
     }
 
     async fn gateways(&mut self) -> Result<Vec<String>, Error> {
-        match self.ask(Query::Gateways, self.patience()).await?.answer {
-            Answer::Gateways(list) => Ok(list.iter().map(SocketAddrV4::to_string).collect()),
-            other => Err(convert::unexpected(&other)),
-        }
+        let answer = self.ask(Query::Gateways, self.patience()).await?.answer;
+        let Answer::Gateways(list) = answer else {
+            return Err(convert::unexpected(&answer));
+        };
+        Ok(list.iter().map(SocketAddrV4::to_string).collect())
     }
 
     async fn address_of(&mut self, client: String) -> Result<wit::ClientAddress, Error> {

@@ -13,7 +13,7 @@ impl wit::Host for HostState {
     }
 
     fn worker_name(&mut self) -> String {
-        self.identity.worker_name.to_string()
+        self.identity.node_name.to_string()
     }
 
     fn instance(&mut self) -> u32 {

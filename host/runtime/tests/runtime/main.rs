@@ -11,6 +11,7 @@
 
 mod bad_plugins;
 mod cache;
+mod commands;
 mod directory;
 mod effects;
 mod harness;

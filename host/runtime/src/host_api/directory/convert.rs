@@ -135,36 +135,42 @@ pub(crate) fn info_page(answer: Answer, missing: &[SocketAddrV4]) -> Result<wit:
 }
 
 pub(super) fn clients(answer: Answer) -> Result<(Vec<ClientInfo>, bool), Error> {
-    match answer {
-        Answer::Clients { page, more } => Ok((page, more)),
-        other => Err(unexpected(&other)),
-    }
+    let Answer::Clients { page, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok((page, more))
 }
 
 pub(crate) fn count(answer: &Answer) -> Result<u64, Error> {
-    match answer {
-        Answer::Count(value) => Ok(*value),
-        other => Err(unexpected(other)),
-    }
+    let Answer::Count(value) = answer else {
+        return Err(unexpected(answer));
+    };
+    Ok(*value)
 }
 
 /// As many counts as names were asked for.
 pub(super) fn counts(answer: Answer, asked: usize) -> Result<Vec<u64>, Error> {
-    match answer {
-        Answer::Counts(counts) if counts.len() == asked => Ok(counts),
-        other => Err(unexpected(&other)),
+    let Answer::Counts(counts) = answer else {
+        return Err(unexpected(&answer));
+    };
+    if counts.len() != asked {
+        return Err(Error::Other(format!(
+            "the gateway answered with {} counts, {asked} were asked for",
+            counts.len()
+        )));
     }
+    Ok(counts)
 }
 
 pub(super) fn name_page(answer: Answer, missing: &[SocketAddrV4]) -> Result<wit::NamePage, Error> {
-    match answer {
-        Answer::Names { page, more } => Ok(wit::NamePage {
-            next: next(&page, more, |name| Cursor::Name(name.clone())),
-            names: texts(page),
-            coverage: coverage(missing),
-        }),
-        other => Err(unexpected(&other)),
-    }
+    let Answer::Names { page, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok(wit::NamePage {
+        next: next(&page, more, |name| Cursor::Name(name.clone())),
+        names: texts(page),
+        coverage: coverage(missing),
+    })
 }
 
 fn peer(peer: &event::Peer) -> wit::Peer {
@@ -185,14 +191,14 @@ pub(super) fn group_page(
     answer: Answer,
     missing: &[SocketAddrV4],
 ) -> Result<wit::GroupPage, Error> {
-    match answer {
-        Answer::Groups { page, more } => Ok(wit::GroupPage {
-            next: next(&page, more, |it| Cursor::Name(it.group.clone())),
-            groups: page.into_iter().map(group_info).collect(),
-            coverage: coverage(missing),
-        }),
-        other => Err(unexpected(&other)),
-    }
+    let Answer::Groups { page, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok(wit::GroupPage {
+        next: next(&page, more, |it| Cursor::Name(it.group.clone())),
+        groups: page.into_iter().map(group_info).collect(),
+        coverage: coverage(missing),
+    })
 }
 
 pub(super) fn group_client_page(
@@ -200,16 +206,16 @@ pub(super) fn group_client_page(
     missing: &[SocketAddrV4],
 ) -> Result<wit::GroupClientPage, Error> {
     let text = |(group, client): &(Name, ClientId)| (group.to_string(), client.to_string());
-    match answer {
-        Answer::GroupClients { page, more } => Ok(wit::GroupClientPage {
-            next: next(&page, more, |(group, client)| {
-                Cursor::GroupClient(group.clone(), *client)
-            }),
-            pairs: page.iter().map(text).collect(),
-            coverage: coverage(missing),
+    let Answer::GroupClients { page, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok(wit::GroupClientPage {
+        next: next(&page, more, |(group, client)| {
+            Cursor::GroupClient(group.clone(), *client)
         }),
-        other => Err(unexpected(&other)),
-    }
+        pairs: page.iter().map(text).collect(),
+        coverage: coverage(missing),
+    })
 }
 
 pub(super) fn group_uid_page(
@@ -217,16 +223,16 @@ pub(super) fn group_uid_page(
     missing: &[SocketAddrV4],
 ) -> Result<wit::GroupUidPage, Error> {
     let text = |(group, uid): &(Name, Name)| (group.to_string(), uid.to_string());
-    match answer {
-        Answer::GroupUids { page, more } => Ok(wit::GroupUidPage {
-            next: next(&page, more, |(group, uid)| {
-                Cursor::GroupUid(group.clone(), uid.clone())
-            }),
-            pairs: page.iter().map(text).collect(),
-            coverage: coverage(missing),
+    let Answer::GroupUids { page, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok(wit::GroupUidPage {
+        next: next(&page, more, |(group, uid)| {
+            Cursor::GroupUid(group.clone(), uid.clone())
         }),
-        other => Err(unexpected(&other)),
-    }
+        pairs: page.iter().map(text).collect(),
+        coverage: coverage(missing),
+    })
 }
 
 fn group_info(group: GroupInfo) -> wit::GroupInfo {
