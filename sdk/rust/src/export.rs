@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::thread::LocalKey;
 
 use crate::bindings::command::exports::tidegate::plugin::commands;
-use crate::bindings::handler::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::tidegate::plugin::types;
 use crate::client::Client;

@@ -24,7 +24,11 @@ pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
     match Impl::read(item, EXPECTED_COMMAND) {
         Ok(item) => {
-            let exported = export(&item.name, "CommandPlugin", &["command::export_command"]);
+            let exported = export(
+                &item.name,
+                "CommandPlugin",
+                &[("::command", "export_command")],
+            );
             item.expand(exported)
         }
         Err((span, text)) => refuse(span, text),
@@ -87,11 +91,11 @@ impl Impl {
     }
 
     fn expand_handler(mut self) -> TokenStream {
-        let mut exports = vec!["handler::export_handler"];
+        let mut exports = vec![("", "export_handler")];
         // Exported only if the author wrote it: the host can then tell a caller that this plugin
         // takes no requests.
         if self.has("on_request") {
-            exports.push("requests::export_requests");
+            exports.push(("::requests", "export_requests"));
         }
         if !self.has("on_start") {
             let mut body = self.body.stream();
@@ -119,16 +123,15 @@ impl Impl {
     }
 }
 
-/// The exports, and the place where the plugin's value lives. Only under wasm: natively the
-/// symbols would not link.
-fn export(name: &Ident, plugin: &str, exports: &[&str]) -> TokenStream {
+/// The exports, as modules of the bindings and their macros, and the place where the plugin's
+/// value lives. Only under wasm: natively the symbols would not link.
+fn export(name: &Ident, plugin: &str, exports: &[(&str, &str)]) -> TokenStream {
     let exports: String = exports
         .iter()
-        .map(|export| {
-            let (module, _) = export.split_once("::").unwrap_or_default();
+        .map(|(module, export)| {
             format!(
-                "::tidegate_sdk::bindings::{export}!(
-                     Exported with_types_in ::tidegate_sdk::bindings::{module}
+                "::tidegate_sdk::bindings{module}::{export}!(
+                     Exported with_types_in ::tidegate_sdk::bindings{module}
                  );"
             )
         })
