@@ -10,6 +10,13 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "gateway/cluster.rs"]
+mod cluster;
+#[path = "gateway/model.rs"]
+mod model;
+#[path = "gateway/queries.rs"]
+mod queries;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;

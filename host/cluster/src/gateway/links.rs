@@ -4,16 +4,21 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tidegate_wire::effect::{Commit, Effect, Scope};
 use tidegate_wire::frame::{Announcement, Forward, Frame};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::{Node, Role};
+use tidegate_wire::query::{Ask, AskError, Question};
 use tokio::net::TcpStream;
 
+use super::commands;
+use super::feed::Remote;
+use super::gather::{Asked, Done, ask_here};
 use super::inbox::Parcel;
 use super::pending::WorkerKey;
-use super::shard::Shard;
+use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
 use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
 
@@ -177,6 +182,7 @@ impl WorkerTask {
                 // A link that has ended asks again elsewhere.
                 let _ = self.sender.send(Frame::Adopted { sequence });
             }
+            Frame::Question(question) => self.question(question),
             Frame::Commit(_) | Frame::Heartbeat => {}
             Frame::Goodbye(_)
             | Frame::Deliver(_)
@@ -190,13 +196,31 @@ impl WorkerTask {
             | Frame::Leave
             | Frame::View(_)
             | Frame::Lost(_)
-            | Frame::Question(_)
             | Frame::Answered { .. }
             | Frame::Ask(_)
             | Frame::Answer { .. }
             | Frame::Watch { .. }
             | Frame::Unwatch { .. }
             | Frame::Happened { .. } => unexpected(&self.node, &self.sender),
+        }
+    }
+
+    /// Gives a question to the shard of its event, behind the commits that came before it.
+    fn question(&self, question: Box<Question>) {
+        let context = &self.shard.context;
+        let own = question.event.gateway == context.incarnation();
+        let shard = question.event.shard;
+        let link = self.sender.clone();
+        match context.inboxes.get(usize::from(shard)) {
+            Some(_) if own && shard == self.shard.index => {
+                self.shard.handler_asks_now(self.key, link, *question);
+            }
+            Some(inbox) if own => inbox.push(Parcel::Question(self.key, link, question)),
+            Some(_) | None => {
+                let (number, answer) = (question.number, Box::new(Err(AskError::Gone)));
+                // A link that has ended waits for nothing.
+                let _ = link.send(Frame::Answered { number, answer });
+            }
         }
     }
 
@@ -221,7 +245,8 @@ impl WorkerTask {
     }
 }
 
-/// Another gateway's link: its forwards are taken once each and acknowledged.
+/// Another gateway's link: its forwards are taken once each and acknowledged, its questions
+/// answered behind them.
 async fn forwards(
     shard: &Rc<Shard>,
     peer: &Node,
@@ -230,6 +255,7 @@ async fn forwards(
 ) -> LinkEnd {
     let context = &shard.context;
     tracing::info!(gateway = %peer.name, incarnation = %peer.incarnation, "gateway connected");
+    let mut watchers = Remote::new(context, sender);
     let mut frames = Vec::new();
     loop {
         for inbox in &context.inboxes {
@@ -240,9 +266,17 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
-            let Frame::Forward(forward) = frame else {
-                unexpected(peer, sender);
-                continue;
+            let forward = match watchers.take(frame) {
+                None => continue,
+                Some(Frame::Forward(forward)) => forward,
+                Some(Frame::Ask(ask)) => {
+                    answer(context, *ask, sender);
+                    continue;
+                }
+                Some(_) => {
+                    unexpected(peer, sender);
+                    continue;
+                }
             };
             let ack = (forward.shard, forward.sequence);
             arrived.retain(|(stream, _)| *stream != ack.0);
@@ -262,28 +296,58 @@ async fn forwards(
     }
 }
 
-/// Gives a forward to the shards that it concerns.
-fn spread(shard: &Shard, forward: Forward) {
-    let context = &shard.context;
-    let only = only_shard(shard, &forward.effects);
-    let effects = Arc::new(forward.effects);
-    for (index, inbox) in context.inboxes.iter().enumerate() {
-        if only.is_none_or(|only| only == index) {
-            let tenant = forward.tenant.clone();
-            inbox.push(Parcel::Effects {
-                tenant,
-                effects: effects.clone(),
-            });
-        }
-    }
+/// Asks the shards here for another gateway.
+fn answer(context: &Arc<Context>, ask: Ask, link: &LinkSender) {
+    let asked = Asked {
+        tenant: ask.tenant,
+        effects: ask.effects,
+        query: ask.query,
+        within: Duration::from_millis(ask.within_ms.into()),
+    };
+    let done = Done::Peer {
+        link: link.clone(),
+        shard: ask.shard,
+        number: ask.number,
+    };
+    ask_here(context, &Arc::new(asked), done);
 }
 
-/// The one shard that all these effects concern, if there is one.
+/// Gives a forward to the shards that it concerns, then runs its commands, here and once.
+fn spread(shard: &Shard, forward: Forward) {
+    let Forward {
+        tenant, effects, ..
+    } = forward;
+    let context = &shard.context;
+    let is_command = |effect: &Effect| matches!(effect.scope(), Scope::Gateways(_));
+    let commands: Vec<Effect> = effects
+        .iter()
+        .filter(|it| is_command(it))
+        .cloned()
+        .collect();
+    if commands.len() < effects.len() {
+        let only = only_shard(shard, &effects);
+        let effects = Arc::new(effects);
+        for (index, inbox) in context.inboxes.iter().enumerate() {
+            if only.is_none_or(|only| only == index) {
+                let tenant = tenant.clone();
+                inbox.push(Parcel::Effects {
+                    tenant,
+                    effects: effects.clone(),
+                });
+            }
+        }
+    }
+    commands::start(context, &tenant, commands);
+}
+
+/// The one shard that all these effects concern, if there is one; commands concern none.
 fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
     let mut only = None;
     for effect in effects {
-        let Scope::Client(client) = effect.scope() else {
-            return None;
+        let client = match effect.scope() {
+            Scope::Client(client) => client,
+            Scope::Gateways(_) => continue,
+            Scope::Clients(_) | Scope::Everywhere => return None,
         };
         let owner = shard.context.shard_of(client.connection);
         if only.is_some_and(|only| only != owner) {
