@@ -1,6 +1,8 @@
 //! The command line: what is typed, and how it is laid over the configuration. It decides nothing
 //! else.
 
+pub mod client;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,14 +20,26 @@ Examples:
   tidegate gateway --register 127.0.0.1:1236 --lan 127.0.0.1:2000 --listen ws://127.0.0.1:7272
   tidegate worker --register 127.0.0.1:1236 chat.wasm
 
+  # Ask and act from outside, with a token of `[[api-token]]` and `api.listen` in the configuration
+  export TIDEGATE_TOKEN=...
+  tidegate send --group lobby \"hello\"
+
   # Every setting, with its meaning and its default
   tidegate config --default > tidegate.toml";
+
+const SERVE_HELP: &str = "\
+Example: tidegate serve --listen ws://127.0.0.1:7272 chat.wasm
+
+With the Client API, which needs a token:
+  TIDEGATE_API_TOKEN__0__TOKEN=$(openssl rand -hex 32) \\
+    tidegate serve --listen ws://127.0.0.1:7272 --api 127.0.0.1:7280 chat.wasm";
 
 const ENVIRONMENT: &str = "\
 TIDEGATE_SECRET is the cluster's secret. Every setting of the file may also come from the
 environment, as TIDEGATE_<SECTION>__<KEY>, like TIDEGATE_GATEWAY__LAN.
 
-Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.";
+Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration; of the commands that ask
+a gateway also 3 the answer is partial, 4 no such client.";
 
 /// Realtime gateways whose business logic is sandboxed WebAssembly.
 #[derive(Debug, Parser)]
@@ -40,7 +54,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run register, gateway and worker in one process
-    #[command(after_help = "Example: tidegate serve --listen ws://127.0.0.1:7272 chat.wasm")]
+    #[command(after_help = SERVE_HELP)]
     Serve(Serve),
     /// Run a register, which tells nodes about each other
     #[command(after_help = "Example: tidegate register --listen 127.0.0.1:1236")]
@@ -60,6 +74,8 @@ pub enum Command {
     /// Print the configuration that is in force, or the default one with comments
     #[command(after_help = "Example: tidegate config --default > tidegate.toml")]
     Config(Print),
+    #[command(flatten)]
+    Client(client::Command),
 }
 
 /// Settings that every command takes.
@@ -87,6 +103,9 @@ pub struct Serve {
     /// Where health and metrics are served
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    /// Where the Client API is served; who may call says `[[api-token]]`
+    #[arg(long, value_name = "ADDR")]
+    api: Option<String>,
     /// Instances of the plugin; 0 is one per core
     #[arg(long, value_name = "N")]
     instances: Option<String>,
@@ -143,6 +162,9 @@ pub struct Gateway {
     /// Where health and metrics are served
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    /// Where the Client API is served; who may call says `[[api-token]]`
+    #[arg(long, value_name = "ADDR")]
+    api: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -202,16 +224,17 @@ pub struct Print {
 }
 
 impl Command {
-    /// The settings that every command takes.
+    /// The settings that every command with a configuration takes.
     #[must_use]
-    pub const fn common(&self) -> &Common {
+    pub const fn common(&self) -> Option<&Common> {
         match self {
-            Self::Serve(it) => &it.common,
-            Self::Register(it) => &it.common,
-            Self::Gateway(it) => &it.common,
-            Self::Worker(it) => &it.common,
-            Self::Check(it) => &it.common,
-            Self::Config(it) => &it.common,
+            Self::Serve(it) => Some(&it.common),
+            Self::Register(it) => Some(&it.common),
+            Self::Gateway(it) => Some(&it.common),
+            Self::Worker(it) => Some(&it.common),
+            Self::Check(it) => Some(&it.common),
+            Self::Config(it) => Some(&it.common),
+            Self::Client(_) => None,
         }
     }
 
@@ -223,6 +246,7 @@ impl Command {
             Self::Serve(it) => {
                 flags.listeners(&it.listen, it.static_dir.as_ref());
                 flags.value("--admin", "admin.listen", it.admin.as_ref());
+                flags.value("--api", "api.listen", it.api.as_ref());
                 flags.value("--instances", "worker.instances", it.instances.as_ref());
                 flags.plugin(it.plugin.as_ref(), it.no_watch);
                 Purpose::Serve
@@ -245,10 +269,10 @@ impl Command {
                 flags.plugin(it.plugin.as_ref(), it.no_watch);
                 Purpose::Worker
             }
-            Self::Check(_) | Self::Config(_) => Purpose::Check,
+            Self::Check(_) | Self::Config(_) | Self::Client(_) => Purpose::Check,
         };
-        let set = self.common().set.iter().cloned().map(Override::Set);
-        flags.0.extend(set);
+        let set = self.common().into_iter().flat_map(|common| &common.set);
+        flags.0.extend(set.cloned().map(Override::Set));
         Overrides {
             purpose,
             flags: flags.0,
@@ -302,6 +326,7 @@ impl Flags {
         self.value("--name", "gateway.name", it.name.as_ref());
         self.value("--shards", "gateway.shards", it.shards.as_ref());
         self.value("--admin", "admin.listen", it.admin.as_ref());
+        self.value("--api", "api.listen", it.api.as_ref());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod check;
+pub mod client;
 pub mod config;
 pub mod gateway;
 pub mod register;

@@ -12,6 +12,7 @@ mod reference;
 mod section;
 mod services;
 mod setting;
+mod tokens;
 mod types;
 mod value;
 
@@ -22,7 +23,8 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
 pub use listener::{Listener, Plugin};
 pub use reference::{default_file, effective_file};
-pub use services::{Admin, Gateway, Link, Log, Register, Worker};
+pub use services::{Admin, Api, ApiToken, Gateway, Link, Log, Register, Worker};
+pub use tokens::read as read_tokens;
 pub use types::{CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret};
 
 use section::{Places, Reading, Section};
@@ -66,6 +68,10 @@ pub struct Config {
     pub log: Log,
     /// `[admin]`
     pub admin: Admin,
+    /// `[api]`
+    pub api: Api,
+    /// `[[api-token]]`
+    pub api_tokens: Vec<ApiToken>,
     /// `[register]`
     pub register: Register,
     /// `[link]`
@@ -143,6 +149,8 @@ impl Config {
             secret: top.take("secret", Secret::default(), None),
             log: top.table("log", Log::read),
             admin: top.table("admin", Admin::read),
+            api: top.table("api", Api::read),
+            api_tokens: top.tables("api-token", ApiToken::read),
             register: top.table("register", Register::read),
             link: top.table("link", Link::read),
             gateway: top.table("gateway", |section| {
@@ -172,6 +180,12 @@ impl Config {
                 .any(|key| self.places.of(key).is_given()),
             Purpose::Check => false,
         }
+    }
+
+    /// Whether this process serves the Client API.
+    #[must_use]
+    pub fn serves_api(&self) -> bool {
+        matches!(self.purpose, Purpose::Serve | Purpose::Gateway) && self.api.listen.is_some()
     }
 
     /// What is allowed but hardly meant, for the log.

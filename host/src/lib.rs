@@ -2,6 +2,7 @@
 //! bridge between cluster and runtime.
 
 pub mod admin;
+pub mod api;
 pub mod bridge;
 pub mod cli;
 pub mod command;

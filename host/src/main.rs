@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tidegate::cli::{Arguments, Command};
-use tidegate::command::{check, config as print, gateway, register, serve, worker};
+use tidegate::command::{check, client, config as print, gateway, register, serve, worker};
 use tidegate::config::Config;
 use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +30,10 @@ fn main() -> ExitCode {
     {
         return ended(print::print_default());
     }
-    let file = command.common().config.as_deref();
+    if let Command::Client(it) = &command {
+        return ExitCode::from(client::run(it));
+    }
+    let file = command.common().and_then(|common| common.config.as_deref());
     let config = match Config::load(file, environment(), &command.overrides()) {
         Ok(config) => config,
         Err(errors) => return refused(errors),
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
                 .and_then(|load| check::run(&config, &it.plugins, &*load, &mut std::io::stdout()));
             ended(checked)
         }
-        Command::Config(_) => ended(print::print_effective(&config)),
+        Command::Config(_) | Command::Client(_) => ended(print::print_effective(&config)),
     }
 }
 

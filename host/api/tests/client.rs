@@ -127,7 +127,7 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut tokens = Tokens::new();
-        tokens.add(TOKEN, "t".into());
+        tokens.add(TOKEN.as_bytes(), "t".into());
         let settings = Settings {
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),

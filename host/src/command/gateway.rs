@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
+use crate::api::{self, Api};
 use crate::config::{Authority, Config};
 use crate::{operations, settings};
 
@@ -22,6 +23,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let readiness = operations::start(&config, &stop).await?;
     let (lan, announced) = bind_lan(&config).await?;
     let listeners = bind_listeners(&config, &readiness).await?;
+    let api = Api::bind(&config, &readiness).await?;
 
     let it = &config.gateway;
     let (name, tags) = (it.name.clone(), &it.tags);
@@ -46,6 +48,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("start", true, "done");
 
     let ending = stop.child_token();
+    let api = api.map(|api| api.serve(gateway.access(), announced, &readiness, ending.clone()));
     let serve = gateway.run(
         listeners,
         Some(lan),
@@ -67,6 +70,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             serve.await;
         }
     }
+    api::ended(api).await;
     membership.leave().await;
     ended.cancel();
     failure.map_or(Ok(()), |refusal| Err(refusal.into()))

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::gateway::{bind_lan, bind_listeners};
+use crate::api::{self, Api};
 use crate::config::Config;
 use crate::{operations, settings, tenants};
 
@@ -38,6 +39,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         (None, None, config.gateway.lan)
     };
     let listeners = bind_listeners(&config, &readiness).await?;
+    let api = Api::bind(&config, &readiness).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
     let bridge = tenants::start(&config, &stop).await?;
     readiness.set("plugins", true, "loaded");
@@ -78,9 +80,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let (worker, members, done) = (worker.clone(), members.clone(), done.clone());
         async move { worker.run(members, done).await }
     });
+    let api = api.map(|api| api.serve(gateway.access(), announced, &readiness, stop.clone()));
     announce(&config, &listeners)?;
 
     gateway.run(listeners, lan, members, stop).await;
+    api::ended(api).await;
     done.cancel();
     working.await.context("the worker's task")?;
     membership.leave().await;

@@ -30,6 +30,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     check.listeners();
     check.plugins();
     check.needs();
+    check.errors.extend(super::tokens::errors(config));
     check.errors
 }
 
@@ -42,6 +43,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "the secret has {length} bytes and can be guessed, {SECRET_BYTES_MIN} or more are right"
         ));
     }
+    warnings.extend(super::tokens::warning(config));
     // A plugin can be checked alone.
     if length == 0 && config.purpose == Purpose::Check && !config.listeners.is_empty() {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));

@@ -27,6 +27,10 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
             }
         }
     }
+    if config.serves_api() || config.purpose == Purpose::Check {
+        let found = super::tokens::read(config).err();
+        errors.extend(found.iter().flat_map(|errors| errors.iter().cloned()));
+    }
     errors
 }
 

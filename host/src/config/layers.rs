@@ -123,6 +123,12 @@ fn set(table: &mut Table, text: &str, errors: &mut Vec<ConfigError>) {
                            machine can read it: set TIDEGATE_SECRET";
             errors.push(ConfigError::new(&place, message));
         }
+        Some((path, _)) if path.starts_with("api-token.") && path.ends_with(".token") => {
+            let message = "a token is not given on the command line, where every user of the \
+                           machine can read it: give `token-file`, or set \
+                           TIDEGATE_API_TOKEN__0__TOKEN";
+            errors.push(ConfigError::new(&place, message));
+        }
         Some((path, words)) => {
             let place = Place::Flag(format!("--set {path}"));
             let value = Value::Words(words.to_owned());

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::section::Key;
 use super::setting::{Setting, grouped};
-use super::{Admin, Config, Gateway, Link, Listener, Log, Plugin, Register, Worker};
+use super::{Admin, Api, ApiToken, Config, Gateway, Link, Listener, Log, Plugin, Register, Worker};
 
 /// One table, for people.
 struct Table {
@@ -52,6 +52,8 @@ fn defaults() -> Vec<Table> {
         table("", &[], vec![secret(None)]),
         table("[log]", Log::ABOUT, Log::default().keys()),
         table("[admin]", Admin::ABOUT, Admin::default().keys()),
+        table("[api]", Api::ABOUT, Api::default().keys()),
+        table("[[api-token]]", ApiToken::ABOUT, ApiToken::default().keys()),
         table("[register]", Register::ABOUT, Register::default().keys()),
         table("[link]", Link::ABOUT, Link::default().keys()),
         table("[gateway]", Gateway::ABOUT, Gateway::default().keys()),
@@ -113,10 +115,15 @@ pub fn effective_file(config: &Config) -> String {
         table("", &[], vec![secret(config.secret.show())]),
         table("[log]", &[], config.log.keys()),
         table("[admin]", &[], config.admin.keys()),
+        table("[api]", &[], config.api.keys()),
+    ];
+    let tokens = config.api_tokens.iter().map(ApiToken::keys);
+    tables.extend(tokens.map(|keys| table("[[api-token]]", &[], keys)));
+    tables.extend([
         table("[register]", &[], config.register.keys()),
         table("[link]", &[], config.link.keys()),
         table("[gateway]", &[], config.gateway.keys()),
-    ];
+    ]);
     let listeners = config.listeners.iter().map(Listener::keys);
     tables.extend(listeners.map(|keys| table("[[gateway.listener]]", &[], keys)));
     tables.push(table("[worker]", &[], config.worker.keys()));

@@ -1,13 +1,14 @@
-//! The tables of the services: log, admin, register, link, gateway and worker.
+//! The tables of the services: log, admin, API, register, link, gateway and worker.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use tidegate_wire::Name;
 
 use super::address::Authority;
 use super::section::section;
-use super::types::{CacheDir, Choice, LogFormat, NoWorker, Router};
+use super::types::{CacheDir, Choice, LogFormat, NoWorker, Router, Secret};
 
 /// From one millisecond to one day.
 pub(crate) const TIME: RangeInclusive<u64> = 1..=86_400_000;
@@ -41,6 +42,30 @@ section! {
         /// Where `/healthz`, `/readyz` and `/metrics` are served. Not set: nowhere. They need no
         /// password, so keep the address inside.
         listen: Option<SocketAddr> = None;
+    }
+}
+
+section! {
+    /// The Client API of a gateway, for outside applications.
+    pub struct Api {
+        /// Where it is served over HTTP, with its document at `/v1/openapi.json` and a page to try
+        /// it at `/docs`. Not set: nowhere. Who may call says [[api-token]].
+        listen: Option<SocketAddr> = None;
+        /// How long a question may take before its answer is partial.
+        query_ms: u64 = 2_000 => 1..=60_000;
+    }
+}
+
+section! {
+    /// Who may call the Client API: a token reaches its tenant only. A tenant may have several.
+    pub struct ApiToken {
+        /// Whom it reaches.
+        tenant: Name = "default".into();
+        /// The token: 16 or more printable ASCII characters without spaces. Better not in this
+        /// file: give `token-file`, or set TIDEGATE_API_TOKEN__0__TOKEN.
+        token: Option<Secret> = None;
+        /// A file that holds the token and nothing else, instead of `token`.
+        token_file: Option<PathBuf> = None;
     }
 }
 

@@ -374,6 +374,10 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
     assert_eq!(values(&read), values(&defaults));
     let (before, after) = file.split_once("#[[gateway.listener]]").unwrap();
     let on = format!("{before}[[gateway.listener]]{after}").replace("#[[plugin]]", "[[plugin]]");
+    // An example that could be used as it stands would be.
+    let on = on
+        .replace("#token = \"…\"", &format!("#token = \"{SECRET}\""))
+        .replace("#token-file", "# token-file");
     let on: String = on
         .lines()
         .map(|line| match line.strip_prefix('#') {

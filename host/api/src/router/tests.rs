@@ -129,7 +129,7 @@ impl Got {
 
 fn service(cluster: Arc<Scripted>) -> Router {
     let mut tokens = Tokens::new();
-    tokens.add(TOKEN, "t".into());
+    tokens.add(TOKEN.as_bytes(), "t".into());
     let settings = Settings {
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),

@@ -1,0 +1,78 @@
+//! The Client API of this process's gateway: its listener, its tokens, its task.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidegate_api::{Settings, Tokens};
+use tidegate_cluster::gateway::access::Access;
+use tidegate_cluster::net;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Readiness;
+use crate::config::{Config, read_tokens};
+
+/// A listener that is bound, and who may call.
+pub struct Api {
+    listener: TcpListener,
+    tokens: Tokens,
+    query: Duration,
+}
+
+impl Api {
+    /// Reads the tokens and binds the address, if one is configured.
+    ///
+    /// # Errors
+    /// When a token cannot be read or the address cannot be bound.
+    pub async fn bind(config: &Config, readiness: &Readiness) -> anyhow::Result<Option<Self>> {
+        let Some(address) = config.api.listen else {
+            return Ok(None);
+        };
+        let mut tokens = Tokens::new();
+        for (token, tenant) in read_tokens(config)? {
+            tokens.add(token.expose(), tenant);
+        }
+        let listener = net::bind(address).await.context("`api.listen`")?;
+        tracing::info!(address = %listener.local_addr()?, ?tokens, "client API listens");
+        readiness.set("api", false, "the Client API is not served yet");
+        Ok(Some(Self {
+            listener,
+            tokens,
+            query: Duration::from_millis(config.api.query_ms),
+        }))
+    }
+
+    /// Serves until `stop` on a task of its own.
+    pub fn serve(
+        self,
+        access: Access,
+        announced: SocketAddrV4,
+        readiness: &Readiness,
+        stop: CancellationToken,
+    ) -> JoinHandle<()> {
+        readiness.set("api", true, "served");
+        let settings = Settings {
+            answering: announced,
+            query: self.query,
+            tokens: self.tokens,
+        };
+        tokio::spawn(async move {
+            let served = tidegate_api::serve(self.listener, settings, Arc::new(access), stop);
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the Client API ended");
+            }
+        })
+    }
+}
+
+/// Waits for the end of what was started, if anything was.
+pub async fn ended(task: Option<JoinHandle<()>>) {
+    if let Some(task) = task
+        && let Err(error) = task.await
+    {
+        tracing::error!(%error, "the Client API's task");
+    }
+}

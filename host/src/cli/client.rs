@@ -1,0 +1,337 @@
+//! The commands that ask a running gateway through its Client API: what is typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+
+/// Where gateways of the examples serve the Client API.
+const API: &str = "http://127.0.0.1:7280";
+
+/// What to ask or do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send a message to clients
+    #[command(after_help = "\
+Examples:
+  tidegate send --group lobby --except 7f00000107d000000001 \"hello\"
+  tidegate send --everyone --binary < picture.png
+  tidegate send --uid alice --uid bob --key order-17 \"your order is on its way\"")]
+    Send(Send),
+    /// List or count clients
+    #[command(after_help = "\
+Examples:
+  tidegate clients --group lobby --fields uid,groups
+  tidegate clients --count
+  tidegate clients --all --json")]
+    Clients(Clients),
+    /// List groups with their counts
+    #[command(after_help = "Examples:\n  tidegate groups\n  tidegate groups lobby kitchen")]
+    Groups(Groups),
+    /// List or count uids, or show whose clients are online
+    #[command(
+        after_help = "Examples:\n  tidegate uids --group lobby\n  tidegate uids alice bob\n  tidegate uids --count"
+    )]
+    Uids(Uids),
+    /// Read or change a client's session
+    #[command(subcommand)]
+    Session(Session),
+    /// Close clients
+    #[command(
+        after_help = "Examples:\n  tidegate kick 7f00000107d000000001 --farewell bye\n  tidegate kick --uid mallory --now"
+    )]
+    Kick(Kick),
+    /// Call the tenant's handler and print its reply
+    #[command(after_help = "Example: tidegate request echo \"hello\"")]
+    Request(Request),
+    /// Show the cluster as the token's tenant sees it
+    #[command(after_help = "Example: tidegate status --json")]
+    Status(Status),
+    /// Follow connects, closes, joins, leaves and binds until interrupted
+    #[command(after_help = "Example: tidegate feed --kind joined,left --group lobby")]
+    Feed(Feed),
+}
+
+/// Which gateway, as whom, and how answers are printed.
+#[derive(Args, Clone, Debug)]
+pub struct Connect {
+    /// The Client API of any gateway
+    #[arg(long, value_name = "URL", env = "TIDEGATE_API", default_value = API)]
+    pub api: String,
+    /// The token; other users of this machine see it here, so rather set TIDEGATE_TOKEN
+    #[arg(
+        long,
+        env = "TIDEGATE_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// How long the call may take, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    pub timeout_ms: u64,
+    /// Prints JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which clients: the union of all that is given.
+#[derive(Args, Clone, Debug)]
+pub struct Which {
+    /// A client; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub client: Vec<String>,
+    /// All clients of a uid; may be repeated
+    #[arg(long)]
+    pub uid: Vec<String>,
+    /// All members of a group; may be repeated
+    #[arg(long)]
+    pub group: Vec<String>,
+}
+
+/// `tidegate send`
+#[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("to").required(true).multiple(true)
+    .args(["client", "uid", "group", "everyone"])))]
+pub struct Send {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// To whom.
+    #[command(flatten)]
+    pub which: Which,
+    /// All clients of the tenant
+    #[arg(long)]
+    pub everyone: bool,
+    /// A client that is left out; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub except: Vec<String>,
+    /// Sends standard input or the text's bytes as a binary message
+    #[arg(long)]
+    pub binary: bool,
+    /// Writes the bytes as they are, without the listener's framing
+    #[arg(long)]
+    pub raw: bool,
+    /// An idempotency key: with the same key the message is sent once
+    #[arg(long)]
+    pub key: Option<String>,
+    /// The message; standard input if it is not given
+    pub text: Option<String>,
+}
+
+/// `tidegate clients`
+#[derive(Args, Clone, Debug)]
+pub struct Clients {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Which clients; everyone if nothing is given.
+    #[command(flatten)]
+    pub which: Which,
+    /// Members of all of these groups; may be repeated
+    #[arg(long, value_name = "GROUP")]
+    pub in_all: Vec<String>,
+    /// What is shown of each, with commas: peer, uid, groups, session, times, traffic
+    #[arg(long, value_delimiter = ',', default_value = "uid,groups,peer")]
+    pub fields: Vec<String>,
+    /// Shows how many there are, and no list
+    #[arg(long)]
+    pub count: bool,
+    /// How the list is bounded.
+    #[command(flatten)]
+    pub bound: Bound,
+}
+
+/// How long a list may be.
+#[derive(Args, Clone, Debug)]
+pub struct Bound {
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+    /// All of them, however many
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+}
+
+/// `tidegate groups`
+#[derive(Args, Clone, Debug)]
+pub struct Groups {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// How the list is bounded.
+    #[command(flatten)]
+    pub bound: Bound,
+    /// Only these
+    #[arg(value_name = "GROUP")]
+    pub groups: Vec<String>,
+}
+
+/// `tidegate uids`
+#[derive(Args, Clone, Debug)]
+pub struct Uids {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Only uids of a group's members; may be repeated
+    #[arg(long)]
+    pub group: Vec<String>,
+    /// Shows how many there are, and no list
+    #[arg(long)]
+    pub count: bool,
+    /// With --count: about how many, in one round trip
+    #[arg(long, requires = "count", conflicts_with = "group")]
+    pub estimate: bool,
+    /// How the list is bounded.
+    #[command(flatten)]
+    pub bound: Bound,
+    /// Shows the clients of these uids
+    #[arg(value_name = "UID", conflicts_with_all = ["group", "count"])]
+    pub uids: Vec<String>,
+}
+
+/// `tidegate session`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Session {
+    /// Print a session, or one of its values
+    #[command(after_help = "Example: tidegate session get 7f00000107d000000001 cart")]
+    Get(SessionGet),
+    /// Replace a session
+    #[command(after_help = "Example: tidegate session set 7f00000107d000000001 '{\"cart\":[1,2]}'")]
+    Set(SessionChange),
+    /// Set some keys of a session; others stay
+    #[command(
+        after_help = "Example: tidegate session merge 7f00000107d000000001 '{\"seen\":true}'"
+    )]
+    Merge(SessionMerge),
+    /// Remove every key of a session
+    Delete(SessionDelete),
+}
+
+/// `tidegate session get`
+#[derive(Args, Clone, Debug)]
+pub struct SessionGet {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Whose
+    #[arg(value_name = "CLIENT")]
+    pub client: String,
+    /// Only this key
+    pub key: Option<String>,
+}
+
+/// `tidegate session set`
+#[derive(Args, Clone, Debug)]
+pub struct SessionChange {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Whose
+    #[arg(value_name = "CLIENT")]
+    pub client: String,
+    /// A JSON object: key and value of each entry
+    pub entries: String,
+}
+
+/// `tidegate session merge`
+#[derive(Args, Clone, Debug)]
+pub struct SessionMerge {
+    /// What `set` takes as well.
+    #[command(flatten)]
+    pub change: SessionChange,
+    /// Merges objects key by key instead of replacing them
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// `tidegate session delete`
+#[derive(Args, Clone, Debug)]
+pub struct SessionDelete {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Whose
+    #[arg(value_name = "CLIENT")]
+    pub client: String,
+}
+
+/// `tidegate kick`
+#[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("whom").required(true).multiple(true).args(["clients", "uid"])))]
+pub struct Kick {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// All clients of a uid; may be repeated
+    #[arg(long)]
+    pub uid: Vec<String>,
+    /// A last message
+    #[arg(long, conflicts_with = "now")]
+    pub farewell: Option<String>,
+    /// Drops what still waits to be sent; with --uid too
+    #[arg(long)]
+    pub now: bool,
+    /// The clients' ids
+    #[arg(value_name = "CLIENT")]
+    pub clients: Vec<String>,
+}
+
+/// `tidegate request`
+#[derive(Args, Clone, Debug)]
+pub struct Request {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// What is called
+    pub name: String,
+    /// The argument; standard input if it is not given
+    pub text: Option<String>,
+}
+
+/// `tidegate status`
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// `tidegate feed`
+#[derive(Args, Clone, Debug)]
+pub struct Feed {
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Only these kinds, with commas: connected, closed, joined, left, bound, unbound
+    #[arg(long, value_delimiter = ',')]
+    pub kind: Vec<String>,
+    /// Only joins and leaves of a group, and closes of its members; may be repeated
+    #[arg(long)]
+    pub group: Vec<String>,
+    /// Only changes of a uid's clients; may be repeated
+    #[arg(long)]
+    pub uid: Vec<String>,
+}
+
+impl Command {
+    /// Which gateway, and as whom.
+    #[must_use]
+    pub const fn connect(&self) -> &Connect {
+        match self {
+            Self::Send(it) => &it.connect,
+            Self::Clients(it) => &it.connect,
+            Self::Groups(it) => &it.connect,
+            Self::Uids(it) => &it.connect,
+            Self::Session(Session::Get(it)) => &it.connect,
+            Self::Session(Session::Set(it)) => &it.connect,
+            Self::Session(Session::Merge(it)) => &it.change.connect,
+            Self::Session(Session::Delete(it)) => &it.connect,
+            Self::Kick(it) => &it.connect,
+            Self::Request(it) => &it.connect,
+            Self::Status(it) => &it.connect,
+            Self::Feed(it) => &it.connect,
+        }
+    }
+}

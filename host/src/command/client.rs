@@ -1,0 +1,128 @@
+//! The commands that ask a running gateway through its Client API: connection, exit codes. One
+//! file for each command.
+
+mod clients;
+mod feed;
+mod groups;
+mod kick;
+mod output;
+mod request;
+mod send;
+mod session;
+mod status;
+mod uids;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use tidegate_client::{Client, Error, ErrorName};
+
+use crate::cli::client::{Command, Connect};
+use output::Output;
+
+/// It did what it was told.
+const DONE: u8 = 0;
+/// No answer, or a refusal.
+const FAILED: u8 = 1;
+/// Arguments that cannot be right.
+const WRONG: u8 = 2;
+/// The answer is printed but some gateways gave nothing to it.
+const PARTIAL: u8 = 3;
+/// No such client is connected.
+const OFFLINE: u8 = 4;
+
+/// Standard input and files are read up to this.
+const INPUT_BYTES_MAX: u64 = 8 << 20;
+
+/// Runs one command to its end; gives the exit code.
+#[must_use]
+pub fn run(command: &Command) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started");
+    let result = runtime.and_then(|runtime| runtime.block_on(go(command)));
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => DONE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+            code_of(&error)
+        }
+    }
+}
+
+async fn go(command: &Command) -> anyhow::Result<u8> {
+    let client = client(command.connect())?;
+    let mut out = Output::new(command.connect().json);
+    match command {
+        Command::Send(it) => send::run(&client, it, &mut out).await?,
+        Command::Clients(it) => clients::run(&client, it, &mut out).await?,
+        Command::Groups(it) => groups::run(&client, it, &mut out).await?,
+        Command::Uids(it) => uids::run(&client, it, &mut out).await?,
+        Command::Session(it) => session::run(&client, it, &mut out).await?,
+        Command::Kick(it) => kick::run(&client, it, &mut out).await?,
+        Command::Request(it) => request::run(&client, it, &mut out).await?,
+        Command::Status(it) => status::run(&client, it, &mut out).await?,
+        Command::Feed(it) => feed::run(&client, it, &mut out).await?,
+    }
+    Ok(if out.is_partial() { PARTIAL } else { DONE })
+}
+
+fn client(connect: &Connect) -> anyhow::Result<Client> {
+    let token = match (&connect.token, &connect.token_file) {
+        (Some(token), _) => token.trim().to_owned(),
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .with_context(|| format!("the token file `{}`", file.display()))?
+            .trim()
+            .to_owned(),
+        (None, None) => {
+            return Err(Error::Setting(
+                "no token: set TIDEGATE_TOKEN or give --token-file; the gateway knows it from \
+                 [[api-token]]"
+                    .to_owned(),
+            )
+            .into());
+        }
+    };
+    let client = Client::builder(&connect.api)
+        .token(token)
+        .deadline(Duration::from_millis(connect.timeout_ms))
+        .build()?;
+    Ok(client)
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Setting(_)) => WRONG,
+        Some(error) if error.name() == Some(ErrorName::Offline) => OFFLINE,
+        Some(error) if error.name() == Some(ErrorName::InvalidArgument) => WRONG,
+        Some(_) | None => FAILED,
+    }
+}
+
+/// Whoever reads the output has had enough, like `head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// An argument, or standard input if there is none.
+fn argument_or_input(argument: Option<&String>) -> anyhow::Result<Vec<u8>> {
+    if let Some(text) = argument {
+        return Ok(text.clone().into_bytes());
+    }
+    let mut bytes = Vec::new();
+    let mut input = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1);
+    input.read_to_end(&mut bytes).context("standard input")?;
+    let length = bytes.len() as u64;
+    anyhow::ensure!(
+        length <= INPUT_BYTES_MAX,
+        "standard input has more than {INPUT_BYTES_MAX} bytes"
+    );
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! `tidegate request`
+
+use std::time::Duration;
+
+use tidegate_client::{Client, Message};
+
+use super::argument_or_input;
+use super::output::Output;
+use crate::cli::client as cli;
+
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::Request,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let payload = Message::of_bytes(argument_or_input(it.text.as_ref())?);
+    let within = Duration::from_millis(it.connect.timeout_ms);
+    let reply = client.request(&it.name, payload, within).await?;
+    if out.is_json() {
+        return out.json(&reply);
+    }
+    // Programs get the bytes as they are; a person's terminal is not written to by a stranger.
+    match reply {
+        Message::Text(text) if std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
+            text.split('\n').try_for_each(|line| out.line(line))
+        }
+        reply @ (Message::Text(_) | Message::Binary(_)) => out.bytes(&reply.into_bytes()),
+    }
+}
