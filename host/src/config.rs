@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod layers;
 mod listener;
+mod plugin;
 mod reference;
 mod section;
 mod services;
@@ -21,7 +22,8 @@ use std::path::Path;
 pub use address::{Authority, ListenUrl};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
-pub use listener::{Listener, Plugin};
+pub use listener::Listener;
+pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use services::{Admin, Api, ApiToken, Gateway, Link, Log, Register, Worker};
 pub use tokens::read as read_tokens;
@@ -84,6 +86,8 @@ pub struct Config {
     pub worker: Worker,
     /// `[[plugin]]`
     pub plugins: Vec<Plugin>,
+    /// `[[command]]`
+    pub commands: Vec<Command>,
     /// Where each key was given.
     places: Places,
 }
@@ -161,6 +165,7 @@ impl Config {
             listeners: Vec::new(),
             worker: top.table("worker", Worker::read),
             plugins: top.tables("plugin", Plugin::read),
+            commands: top.tables("command", Command::read),
             places: Places::default(),
         };
         top.finish();

@@ -6,13 +6,11 @@ use super::*;
 use crate::cli::{Arguments, Command as Any};
 
 fn command(line: &str) -> Command {
-    match Arguments::try_parse_from(line.split(' '))
-        .expect(line)
-        .command
-    {
-        Any::Client(command) => command,
-        other => panic!("{other:?}"),
-    }
+    let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
+    let Any::Client(command) = arguments.command else {
+        panic!("{line}")
+    };
+    command
 }
 
 #[test]
