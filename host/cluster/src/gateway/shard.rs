@@ -5,6 +5,7 @@
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
 mod commits;
+mod inquiry;
 mod outlet;
 mod part;
 mod questions;
