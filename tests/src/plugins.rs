@@ -20,6 +20,10 @@ pub enum Plugin {
     BenchJs,
     /// The chat example.
     Chat,
+    /// Makes any call that it is told to make.
+    Probe,
+    /// The command component that goes with the probe.
+    ProbeCommand,
 }
 
 impl Plugin {
@@ -31,6 +35,8 @@ impl Plugin {
             Self::BenchC => "bench-c",
             Self::BenchJs => "bench-js",
             Self::Chat => "chat",
+            Self::Probe => "probe",
+            Self::ProbeCommand => "probe-command",
         }
     }
 
@@ -43,8 +49,9 @@ impl Plugin {
         if path.is_file() {
             return Ok(path);
         }
-        if matches!(self, Self::Bench | Self::Chat) {
-            build_rust()?;
+        match self {
+            Self::Bench | Self::Chat | Self::Probe | Self::ProbeCommand => build_rust()?,
+            Self::BenchC | Self::BenchJs => {}
         }
         ensure!(
             path.is_file(),
