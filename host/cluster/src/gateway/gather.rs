@@ -156,7 +156,7 @@ pub(super) fn shards_of(context: &Context, asked: &Asked) -> Vec<usize> {
     }
 }
 
-/// Asks these shards; `parts` are there already.
+/// Asks these shards. Without any, the answer is that of a cluster without clients.
 pub(super) fn ask_shards(context: &Context, asked: &Arc<Asked>, shards: &[usize], done: Done) {
     if shards.is_empty() {
         let nothing = merge(&asked.query, Vec::new()).ok_or(AskError::Timeout);

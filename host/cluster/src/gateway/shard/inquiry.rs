@@ -263,3 +263,37 @@ impl Drop for RoundGuard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Vec<GroupInfo> {
+        let info = |(group, uids_may_repeat): (&str, bool)| GroupInfo {
+            group: group.into(),
+            clients: 9,
+            uids: 7,
+            uids_may_repeat,
+        };
+        let groups = [("a", false), ("b", true), ("c", false), ("d", true)];
+        groups.into_iter().map(info).collect()
+    }
+
+    #[test]
+    fn only_groups_that_may_count_a_uid_twice_are_counted_again() {
+        let mut page = page();
+        let mut next = |last: Option<(&str, &str)>| {
+            let last = last.map(|(group, uid)| (group.into(), uid.into()));
+            let next: Option<(Name, Name)> = next_repeating(&mut page, last);
+            next.map(|(group, uid)| (group.to_string(), uid.to_string()))
+        };
+        let at = |group: &str, uid: &str| Some((group.to_owned(), uid.to_owned()));
+        assert_eq!(next(None), at("b", ""));
+        assert_eq!(next(Some(("b", "u"))), at("b", "u"));
+        assert_eq!(next(Some(("c", "u"))), at("d", ""));
+        assert_eq!(next(Some(("d", "u"))), at("d", "u"));
+        assert_eq!(next(Some(("e", "u"))), None);
+        let counts: Vec<u64> = page.iter().map(|info| info.uids).collect();
+        assert_eq!(counts, [7, 0, 7, 0]);
+    }
+}
