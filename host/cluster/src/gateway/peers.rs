@@ -90,24 +90,24 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
 #[derive(Debug)]
 pub(super) struct Life {
     since: Instant,
-    heard_ms: AtomicU64,
+    heard_ns: AtomicU64,
 }
 
 impl Life {
     fn new() -> Self {
         Self {
             since: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            heard_ns: AtomicU64::new(0),
         }
     }
 
     fn tell(&self, heard: Instant) {
-        let heard = heard.saturating_duration_since(self.since).as_millis();
-        self.heard_ms.store(heard as u64, Ordering::Relaxed);
+        let heard = heard.saturating_duration_since(self.since).as_nanos();
+        self.heard_ns.store(heard as u64, Ordering::Relaxed);
     }
 
     pub(super) fn heard(&self) -> Instant {
-        self.since + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+        self.since + Duration::from_nanos(self.heard_ns.load(Ordering::Relaxed))
     }
 }
 

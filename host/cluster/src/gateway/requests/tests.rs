@@ -221,6 +221,8 @@ async fn at_the_end_waiting_requests_are_refused_and_running_ones_finish() {
     let mut worker = gateway.worker().await;
     let running = call(&gateway, "", DEADLINE);
     let delivery = request(&mut worker).await;
+    let other = call(&gateway, "", DEADLINE);
+    let other_delivery = request(&mut worker).await;
     gateway.stop.cancel();
     // New ones are refused at once: the end has begun.
     soon("the end to begin", async {
@@ -231,6 +233,9 @@ async fn at_the_end_waiting_requests_are_refused_and_running_ones_finish() {
     .await;
     worker.end(&delivery, Outcome::Done, vec![], ok("finished"));
     assert_eq!(reply(running).await.unwrap(), "finished");
+    // This one comes back while the gateway is ending.
+    worker.end(&other_delivery, Outcome::Returned, vec![], None);
+    assert_eq!(reply(other).await, Err(RequestError::Ending));
     soon("the end", &mut gateway.task).await.unwrap();
 }
 

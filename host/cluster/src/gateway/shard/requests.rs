@@ -115,6 +115,10 @@ impl State {
 
     /// Takes off what no worker can have run by its deadline, and frees callers of the rest.
     pub(super) fn expire_requests(&mut self) {
+        if self.requests.ending {
+            // What a worker gave back meanwhile is refused too.
+            self.end_requests();
+        }
         let now = Instant::now();
         let mut taken_off = false;
         while let Some(&(deadline, number)) = self.requests.deadlines.first()
@@ -140,12 +144,15 @@ impl State {
     pub(super) fn end_requests(&mut self) {
         self.requests.ending = true;
         let waiting: Vec<u32> = self.requests.waiting.keys().copied().collect();
+        let mut taken_off = false;
         for number in waiting {
             if self.lanes.is_untouched(number) {
-                self.take_off(number, RequestError::Ending);
+                taken_off |= self.take_off(number, RequestError::Ending);
             }
         }
-        self.sweep_queues();
+        if taken_off {
+            self.sweep_queues();
+        }
     }
 
     fn take_off(&mut self, number: u32, why: RequestError) -> bool {
