@@ -137,8 +137,7 @@ impl Reply {
         let (status, body) = (self.status, &self.body);
         ensure!(status >= 400, "status {status} is no refusal: {body}");
         ensure!(
-            self.head
-                .contains("content-type: application/problem+json"),
+            self.head.contains("content-type: application/problem+json"),
             "status {status} without application/problem+json: {}",
             self.head
         );

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod client;
 pub mod cluster;
+pub mod feed;
 pub mod figures;
 pub mod http;
 pub mod load;
@@ -22,6 +23,7 @@ pub mod wait;
 pub use api::{Api, Reply};
 pub use client::{Client, Received, Transport};
 pub use cluster::{Builder, Cluster};
+pub use feed::{Feed, Told};
 pub use node::Node;
 pub use plugins::Plugin;
 pub use probe::{Answer, Probe};

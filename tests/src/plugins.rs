@@ -20,6 +20,10 @@ pub enum Plugin {
     BenchJs,
     /// The chat example.
     Chat,
+    /// Runs any call of the contract that a client asks for.
+    Probe,
+    /// The commands beside the hub that go with the probe.
+    ProbeCommand,
 }
 
 impl Plugin {
@@ -31,6 +35,8 @@ impl Plugin {
             Self::BenchC => "bench-c",
             Self::BenchJs => "bench-js",
             Self::Chat => "chat",
+            Self::Probe => "probe",
+            Self::ProbeCommand => "probe-command",
         }
     }
 
@@ -43,7 +49,10 @@ impl Plugin {
         if path.is_file() {
             return Ok(path);
         }
-        if matches!(self, Self::Bench | Self::Chat) {
+        if matches!(
+            self,
+            Self::Bench | Self::Chat | Self::Probe | Self::ProbeCommand
+        ) {
             build_rust()?;
         }
         ensure!(

@@ -130,10 +130,11 @@ impl Probe {
     pub async fn last_words(&mut self) -> Result<Value> {
         let mut words = Vec::new();
         loop {
-            match self.heard().await? {
-                Value::Object(end) if end.contains_key("closed") => return Ok(Value::Array(words)),
-                heard => words.push(heard),
+            let heard = self.heard().await?;
+            if heard.get("closed").is_some() {
+                return Ok(Value::Array(words));
             }
+            words.push(heard);
         }
     }
 
