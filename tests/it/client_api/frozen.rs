@@ -75,7 +75,7 @@ async fn a_frozen_gateway_is_named_and_not_waited_for_again() -> Outcome {
     // What was sent to it meanwhile has come, in order.
     for number in 0..100 {
         let heard = stuck.heard().await?;
-        ensure!(heard == number.to_string(), "{heard}, not {number}");
+        ensure!(heard == json!(number.to_string()), "{heard}, not {number}");
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ async fn sends_are_bounded(api: &Api, asker: &mut Probe, other: &mut Probe) -> O
         ensure!(took < QUESTION, "a send took {took:?}");
         for client in [&mut *asker, &mut *other] {
             let heard = client.heard().await?;
-            ensure!(heard == number.to_string(), "{heard}, not {number}");
+            ensure!(heard == json!(number.to_string()), "{heard}, not {number}");
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ async fn a_request_does_and_asks_like_any_event() -> Outcome {
             .await?
             .ok()?;
         let results: Value = serde_json::from_str(got["text"].as_str().unwrap_or_default())?;
-        let counted = &results[1];
+        let counted = &results["ok"][1];
         ensure!(*counted == json!({"count": 1, "missing": []}), "{results}");
         ensure!(client.heard().await? == "hello", "the effect is not there");
         let steps = json!([{"op": "ungroup", "group": "by request"}]);

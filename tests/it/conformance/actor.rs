@@ -54,7 +54,12 @@ impl Actor {
             Self::Inside(probe) => probe.ask(&json!({"do": steps})).await?,
             Self::Outside(api) => doing::batch(api, steps).await?,
         };
-        ensure!(answer.is_ok(), "{steps:?}: {answer:?}");
+        let Ok(results) = &answer else {
+            bail!("{steps:?} are refused: {answer:?}");
+        };
+        let results = results.as_array().into_iter().flatten();
+        let refused: Vec<_> = results.filter(|one| one.get("error").is_some()).collect();
+        ensure!(refused.is_empty(), "{steps:?}: {refused:?}");
         Ok(())
     }
 
