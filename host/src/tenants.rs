@@ -85,6 +85,7 @@ async fn start_one(
             effect_bytes_max: plugin.effect_bytes_max,
             session_bytes_max: plugin.session_bytes_max,
             log_bytes_per_second: LOG_BYTES_PER_SECOND,
+            ..Limits::default()
         },
         config: plugin.config.clone(),
         // Gateways keep to their windows; several may be served at once.

@@ -14,9 +14,13 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 6] = [
+const INTERFACES: [&str; 10] = [
     "client-events",
+    "commands",
+    "directory",
     "gateway",
+    "hub",
+    "request-events",
     "session",
     "types",
     "worker",
@@ -24,7 +28,8 @@ const INTERFACES: [&str; 6] = [
 ];
 
 /// What the smallest plugin may import and must export.
-const HANDLER_IMPORTS: [&str; 6] = [
+const HANDLER_IMPORTS: [&str; 7] = [
+    "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
     "tidegate:plugin/types@0.1.0",
@@ -32,8 +37,19 @@ const HANDLER_IMPORTS: [&str; 6] = [
     "wasi:config/store@0.2.0-rc.1",
     "wasi:logging/logging@0.1.0-draft",
 ];
+/// What a command component may import. Of `directory` it uses types only.
+const COMMAND_IMPORTS: [&str; 6] = [
+    "tidegate:plugin/directory@0.1.0",
+    "tidegate:plugin/gateway@0.1.0",
+    "tidegate:plugin/hub@0.1.0",
+    "tidegate:plugin/types@0.1.0",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+];
 const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
+const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 
 /// The parsed package.
 fn contract() -> (Resolve, PackageId) {
@@ -83,18 +99,18 @@ fn the_package_has_its_name_and_version() {
 }
 
 #[test]
-fn there_are_the_two_worlds_and_they_differ_by_worker_events() {
+fn there_are_handlers_with_all_events_or_the_least_and_commands() {
     let (resolve, package) = contract();
     let worlds = resolve.packages[package].worlds.keys().map(String::as_str);
-    assert_eq!(set(worlds), set(["handler", "full-handler"]));
+    assert_eq!(set(worlds), set(["handler", "full-handler", "command"]));
 
     let handler = sides(&resolve, world(&resolve, package, "handler"));
     assert_eq!(handler, (set(HANDLER_IMPORTS), set([CLIENT_EVENTS])));
     let full = sides(&resolve, world(&resolve, package, "full-handler"));
-    assert_eq!(
-        full,
-        (set(HANDLER_IMPORTS), set([CLIENT_EVENTS, WORKER_EVENTS]))
-    );
+    let events = set([CLIENT_EVENTS, REQUEST_EVENTS, WORKER_EVENTS]);
+    assert_eq!(full, (set(HANDLER_IMPORTS), events));
+    let command = sides(&resolve, world(&resolve, package, "command"));
+    assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));
 }
 
 #[test]

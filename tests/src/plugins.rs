@@ -20,9 +20,9 @@ pub enum Plugin {
     BenchJs,
     /// The chat example.
     Chat,
-    /// Runs any call of the contract that a client asks for.
+    /// Makes any call that it is told to make.
     Probe,
-    /// The commands beside the hub that go with the probe.
+    /// The command component that goes with the probe.
     ProbeCommand,
 }
 
@@ -49,11 +49,9 @@ impl Plugin {
         if path.is_file() {
             return Ok(path);
         }
-        if matches!(
-            self,
-            Self::Bench | Self::Chat | Self::Probe | Self::ProbeCommand
-        ) {
-            build_rust()?;
+        match self {
+            Self::Bench | Self::Chat | Self::Probe | Self::ProbeCommand => build_rust()?,
+            Self::BenchC | Self::BenchJs => {}
         }
         ensure!(
             path.is_file(),

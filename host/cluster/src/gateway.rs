@@ -5,20 +5,24 @@
 //! finish, tells the clients, and waits until their closes are committed.
 
 pub mod access;
+pub mod answer;
 pub mod apply;
 mod client;
 pub mod commands;
 pub mod forward;
+mod gather;
 mod handshake;
 pub mod hub;
 mod inbox;
 mod links;
 mod listener;
 mod metrics;
+pub mod once;
 pub mod outbound;
 mod peers;
 pub mod pending;
 pub mod router;
+pub mod select;
 pub mod settings;
 mod shard;
 mod timers;

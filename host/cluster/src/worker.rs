@@ -14,6 +14,7 @@ mod gateways;
 mod home;
 mod lane;
 mod meters;
+mod questions;
 #[cfg(test)]
 mod tests;
 

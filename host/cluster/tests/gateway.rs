@@ -10,6 +10,11 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "gateway/cluster.rs"]
+mod cluster;
+#[path = "gateway/queries.rs"]
+mod queries;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;

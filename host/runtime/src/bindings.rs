@@ -1,18 +1,25 @@
 //! The contract in `wit/` as Rust types, and nothing else.
 
-/// What a plugin may import, beside `wasi:cli` and its kin and `wasi:config`.
+/// What a plugin may import, beside `wasi:cli` and its kin and `wasi:config`. What asks may wait,
+/// everything else answers at once.
 pub(crate) mod imports {
     wasmtime::component::bindgen!({
         path: "../../wit",
         inline: "
             package tidegate:host-imports;
             world imports {
+                import tidegate:plugin/directory@0.1.0;
                 import tidegate:plugin/gateway@0.1.0;
+                import tidegate:plugin/hub@0.1.0;
                 import tidegate:plugin/session@0.1.0;
                 import tidegate:plugin/worker@0.1.0;
                 import wasi:logging/logging@0.1.0-draft;
             }
         ",
+        imports: {
+            "tidegate:plugin/directory": async,
+            "tidegate:plugin/hub": async,
+        },
     });
 }
 
@@ -33,6 +40,8 @@ pub(crate) mod exports {
             world exports {
                 export every-type;
                 export tidegate:plugin/client-events@0.1.0;
+                export tidegate:plugin/commands@0.1.0;
+                export tidegate:plugin/request-events@0.1.0;
                 export tidegate:plugin/worker-events@0.1.0;
             }
         ",

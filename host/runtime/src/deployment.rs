@@ -8,8 +8,8 @@
 mod breaker;
 mod meters;
 mod seat;
+mod starting;
 mod ticket;
-mod version;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,11 +29,12 @@ use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
+use crate::version::{Version, Whose};
 
 use meters::Meters;
 use seat::{Order, Seat};
+use starting::{Started, start_instances};
 use ticket::{Load, Ticket};
-use version::{Started, Version, start_instances};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
@@ -57,6 +58,18 @@ pub struct DeploymentSettings {
     pub config: serde_json::Map<String, serde_json::Value>,
     /// Events that wait for one instance at most. Over it they are given back.
     pub mailbox_events: usize,
+}
+
+impl DeploymentSettings {
+    fn whose(&self) -> Whose<'_> {
+        Whose {
+            tenant: &self.tenant,
+            node_name: &self.worker_name,
+            tags: &self.tags,
+            limits: self.limits,
+            config: &self.config,
+        }
+    }
 }
 
 /// One event to run.
@@ -142,12 +155,13 @@ impl Deployment {
         plugin: Plugin,
         mut settings: DeploymentSettings,
     ) -> Result<Self, PluginError> {
+        plugin.handler()?;
         settings.instances = settings.instances.clamp(1, u16::MAX.into());
         settings.mailbox_events = settings.mailbox_events.max(1);
         // The pool admits no more; reports name the limit that holds.
         let memory_bytes = &mut settings.limits.memory_bytes;
         *memory_bytes = (*memory_bytes).min(runtime.memory_bytes_max());
-        let version = Version::new(plugin, &settings);
+        let version = Version::new(plugin, &settings.whose());
         let instances = start_instances(runtime, &version, settings.instances).await?;
         let load = Arc::new(Load::default());
         let letters = Arc::new(DeadLetters::default());
@@ -292,7 +306,7 @@ impl Shared {
             name: plugin.source().to_string(),
         };
         let _turn = self.swaps.acquire().await.map_err(|_| stopped())?;
-        let version = Version::new(plugin.clone(), &self.settings);
+        let version = Version::new(plugin.clone(), &self.settings.whose());
         let started = start_instances(&self.runtime, &version, self.seats.len()).await?;
         let started = started.into_iter().map(Some).chain(std::iter::once(None));
         let mut taken = Vec::with_capacity(self.seats.len() + 1);

@@ -1,4 +1,4 @@
-//! The engine that all plugins of a process share: its settings, its clock, its linker and its
+//! The engine that all plugins of a process share: its settings, its clock, its linkers and its
 //! cache of compiled code.
 //!
 //! One engine per process, since its limits are part of the compiled code; limits of tenants
@@ -17,7 +17,7 @@ use wasmtime::{
 use crate::cache::CompileCache;
 use crate::host_api::{self, HostState};
 use crate::limits::{TABLE_ELEMENTS_MAX, TICK};
-use crate::plugin::{self, Plugin, PluginError};
+use crate::plugin::{self, Plugin, PluginError, PluginKind};
 
 /// Core instances inside one component: Rust has 3, Python some 14.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
@@ -80,7 +80,8 @@ pub struct Runtime {
 
 struct Shared {
     engine: Engine,
-    linker: Linker<HostState>,
+    handlers: Linker<HostState>,
+    commands: Linker<HostState>,
     cache: Option<CompileCache>,
     compilations: Arc<Semaphore>,
     memory_bytes_max: usize,
@@ -101,7 +102,8 @@ impl Runtime {
     pub fn new(settings: RuntimeSettings) -> Result<Self, RuntimeError> {
         let engine = build_engine(&settings)?;
         start_clock(&engine).map_err(RuntimeError::Clock)?;
-        let linker = host_api::linker(&engine).map_err(RuntimeError::Linker)?;
+        let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
+        let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
             CompileCache::open(dir, &engine)
                 .inspect_err(|error| {
@@ -116,7 +118,8 @@ impl Runtime {
         Ok(Self {
             shared: Arc::new(Shared {
                 engine,
-                linker,
+                handlers,
+                commands,
                 cache,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
                 memory_bytes_max: settings.memory_bytes_max,
@@ -175,8 +178,12 @@ impl Runtime {
         &self.shared.engine
     }
 
-    pub(crate) fn linker(&self) -> &Linker<HostState> {
-        &self.shared.linker
+    /// What this kind of component is offered.
+    pub(crate) fn linker(&self, kind: PluginKind) -> &Linker<HostState> {
+        match kind {
+            PluginKind::Handler => &self.shared.handlers,
+            PluginKind::Command => &self.shared.commands,
+        }
     }
 
     pub(crate) fn memory_bytes_max(&self) -> usize {

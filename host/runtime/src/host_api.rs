@@ -1,9 +1,14 @@
-//! What plugins may import: the state that a Store carries, and the linker that offers it.
+//! What plugins may import: the state that a Store carries, and the linkers that offer it.
 //!
-//! One file per interface. Every function is checked at once and never waits; effects are only
-//! collected here, and leave with the event's commit.
+//! One file per interface. Every function is checked at once, and those that do never wait: effects
+//! are only collected here, and leave with the call's commit. Those that ask wait, within a deadline
+//! that the guest survives.
 
+mod ask;
+mod call;
+mod directory;
 mod gateway;
+mod hub;
 mod logging;
 mod output;
 mod session;
@@ -12,9 +17,6 @@ mod worker;
 use std::sync::Arc;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Effect, SessionChange};
-use tidegate_wire::id::{ClientId, EventId};
-use tidegate_wire::session::Session;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -25,15 +27,33 @@ use crate::bindings::imports::{
 };
 use crate::limits::{CpuBudget, Limits, MemoryBudget};
 
+pub(crate) use call::{CurrentCall, Origin, OwnClient};
 pub(crate) use output::{OutputLog, Source};
 
-/// Interfaces that a plugin may import, as they are named in error messages. Of the `wasi:` ones
+/// Interfaces that a handler may import, as they are named in error messages. Of the `wasi:` ones
 /// without a version any 0.2 will do.
-pub(crate) const OFFERED: &[&str] = &[
+pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
+    "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
     "tidegate:plugin/types@0.1.0",
     "tidegate:plugin/worker@0.1.0",
+    "wasi:cli/*@0.2",
+    "wasi:clocks/*@0.2",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:filesystem/*@0.2 (no directories)",
+    "wasi:io/*@0.2",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:random/*@0.2",
+    "wasi:sockets/*@0.2 (denied)",
+];
+
+/// The same for a command component.
+pub(crate) const OFFERED_TO_COMMANDS: &[&str] = &[
+    "tidegate:plugin/directory@0.1.0 (its types)",
+    "tidegate:plugin/gateway@0.1.0",
+    "tidegate:plugin/hub@0.1.0",
+    "tidegate:plugin/types@0.1.0",
     "wasi:cli/*@0.2",
     "wasi:clocks/*@0.2",
     "wasi:config/store@0.2.0-rc.1",
@@ -49,13 +69,14 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Open host resources (streams, pollables) of one instance.
 const RESOURCES_MAX: usize = 1024;
 
-/// Who an instance is. Shared by all instances of a version on this worker.
+/// Who an instance is. Shared by all instances of a version on this node.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) tenant: Name,
     pub(crate) version: Name,
     pub(crate) plugin: Name,
-    pub(crate) worker_name: Name,
+    /// The name of the worker or gateway in its configuration.
+    pub(crate) node_name: Name,
     pub(crate) tags: Vec<Name>,
     pub(crate) limits: Limits,
     pub(crate) config: ConfigValues,
@@ -90,19 +111,6 @@ impl std::fmt::Debug for ConfigValues {
     }
 }
 
-/// The event that a guest is handling, with what it asked for so far.
-#[derive(Debug)]
-pub(crate) struct CurrentEvent {
-    pub(crate) id: EventId,
-    pub(crate) attempt: u8,
-    pub(crate) client: ClientId,
-    /// The client is gone: its session can be read but no longer changed.
-    pub(crate) closing: bool,
-    pub(crate) session: Arc<Session>,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) effect_bytes: usize,
-}
-
 /// What a Store carries.
 pub(crate) struct HostState {
     wasi: WasiCtx,
@@ -113,7 +121,7 @@ pub(crate) struct HostState {
     pub(crate) memory: MemoryBudget,
     pub(crate) cpu: CpuBudget,
     /// None in on-start and on-stop.
-    pub(crate) event: Option<CurrentEvent>,
+    pub(crate) call: Option<CurrentCall>,
 }
 
 impl HostState {
@@ -133,94 +141,8 @@ impl HostState {
             identity,
             instance,
             output,
-            event: None,
+            call: None,
         }
-    }
-
-    /// Collects one effect of `bytes` bytes.
-    fn push(&mut self, effect: Effect, bytes: usize) -> Result<(), offered::types::Error> {
-        let limits = &self.identity.limits;
-        let Some(event) = &mut self.event else {
-            return Err(outside_an_event());
-        };
-        if event.effects.len() >= limits.effects_max {
-            return Err(quota(format!(
-                "an event may have {} effects",
-                limits.effects_max
-            )));
-        }
-        let bytes = event.effect_bytes.saturating_add(bytes);
-        if bytes > limits.effect_bytes_max {
-            return Err(quota(format!(
-                "the effects of an event may have {} bytes",
-                limits.effect_bytes_max
-            )));
-        }
-        event.effect_bytes = bytes;
-        event.effects.push(effect);
-        Ok(())
-    }
-
-    /// Collects changes of one client's session, all or none. The handler reads changes of its own
-    /// client's session back at once.
-    fn push_session_changes(
-        &mut self,
-        client: ClientId,
-        changes: impl Iterator<Item = (SessionChange, usize)>,
-    ) -> Result<(), offered::types::Error> {
-        let Some(event) = &self.event else {
-            return Err(outside_an_event());
-        };
-        let own = event.client == client;
-        if own && event.closing {
-            return Err(offered::types::Error::NotPermitted(
-                "the client is closed: its session can be read but not changed".to_owned(),
-            ));
-        }
-        let (effects, bytes) = (event.effects.len(), event.effect_bytes);
-        // The first change of an event copies the session anyway; later ones pay for the undo.
-        let before = own.then(|| Arc::clone(&event.session));
-        let result = changes
-            .into_iter()
-            .try_for_each(|(change, bytes)| self.push_session_change(client, change, bytes));
-        if let (Err(_), Some(event)) = (&result, &mut self.event) {
-            event.effects.truncate(effects);
-            event.effect_bytes = bytes;
-            if let Some(before) = before {
-                event.session = before;
-            }
-        }
-        result
-    }
-
-    fn push_session_change(
-        &mut self,
-        client: ClientId,
-        change: SessionChange,
-        bytes: usize,
-    ) -> Result<(), offered::types::Error> {
-        let bytes_max = self.identity.limits.session_bytes_max;
-        let too_large = || {
-            quota(format!(
-                "a session may have {bytes_max} bytes of keys and values"
-            ))
-        };
-        if bytes > bytes_max {
-            return Err(too_large());
-        }
-        self.push(Effect::Session { client, change }, bytes)?;
-        if let Some(event) = &mut self.event
-            && event.client == client
-            && let Some(Effect::Session { change, .. }) = event.effects.last()
-        {
-            let session = Arc::make_mut(&mut event.session);
-            session.apply(change);
-            // What only removes may leave a session that others made too large.
-            if bytes > 0 && session.bytes() > bytes_max {
-                return Err(too_large());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -235,9 +157,25 @@ impl WasiView for HostState {
 
 impl offered::types::Host for HostState {}
 
-/// A linker that offers everything a plugin may import.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
-    type Own = HasSelf<HostState>;
+type Own = HasSelf<HostState>;
+
+/// A linker that offers everything a handler may import.
+pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = shared_linker(engine)?;
+    offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// A linker that offers everything a command may import.
+pub(crate) fn linker_of_commands(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = shared_linker(engine)?;
+    offered::hub::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+fn shared_linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut HostState| {
@@ -245,16 +183,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     })?;
     offered::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     wasi_logging::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)
-}
-
-fn outside_an_event() -> offered::types::Error {
-    offered::types::Error::NotPermitted(
-        "only a client's event may do this; on-start and on-stop may not".to_owned(),
-    )
 }
 
 fn quota(text: String) -> offered::types::Error {

@@ -5,42 +5,51 @@
 //! or runs into a limit leaves a broken Store: the instance must be dropped, and its effects go
 //! with it.
 
+mod command;
 mod convert;
 mod failure;
+mod store;
 
 use std::sync::Arc;
 
 use tidegate_wire::effect::Effect;
-use tidegate_wire::event::EventKind;
+use tidegate_wire::event::{Delivery, EventKind};
+use tidegate_wire::payload::Payload;
 use tokio::time::timeout;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::Store;
 
-use crate::bindings::exports::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::exports::exports::tidegate::plugin::{
+    client_events, request_events, worker_events,
+};
 use crate::deployment::Job;
 use crate::engine::Runtime;
-use crate::host_api::{CurrentEvent, HostState, Identity, OutputLog};
+use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog, OwnClient};
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
 
+pub(crate) use command::{CommandInstance, Executed};
 pub(crate) use failure::{Failure, FailureKind};
-
-/// Handles to host resources and own ones that an instance may hold at once.
-const HANDLES_MAX: usize = 1024;
+use store::{begin_call, ended, start_failed, wrong_type};
 
 /// How a handler ended.
 pub(crate) enum Ran {
     /// It returned ok.
     Done(Vec<Effect>),
+    /// A request was answered.
+    Answered(Vec<Effect>, Payload),
     /// It returned an error: no effects.
     Refused(String),
+    /// It does not take events of this kind.
+    Unhandled,
     /// It broke; drop the instance.
     Broken(Box<Failure>),
 }
 
-/// One Store with one instance in it.
+/// One Store with one instance of a handler in it.
 pub(crate) struct Instance {
     store: Store<HostState>,
     client_events: client_events::Guest,
+    request_events: Option<request_events::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
 }
@@ -54,40 +63,21 @@ impl Instance {
         number: u32,
         output: &Arc<OutputLog>,
     ) -> Result<Self, PluginError> {
-        let limits = identity.limits;
-        let mut store = new_store(runtime, identity, number, output);
-        let wall = limits.wall();
-        let started = timeout(wall, plugin.instance_pre().instantiate_async(&mut store)).await;
-        let instance = match started {
-            Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => {
-                return Err(start_error(
-                    plugin,
-                    &failure::of_error(&mut store, &error),
-                    &error,
-                ));
-            }
-            Err(_elapsed) => {
-                return Err(start_failed(plugin, &failure::of_timeout(&store)));
-            }
-        };
-        let wrong = |error: wasmtime::Error| PluginError::WrongType {
-            name: plugin.source().to_string(),
-            reason: format!("{error:#}"),
-        };
-        let client_events = plugin
-            .client_events()
-            .load(&mut store, &instance)
-            .map_err(wrong)?;
-        let worker_events = match plugin.worker_events() {
-            Some(indices) => Some(indices.load(&mut store, &instance).map_err(wrong)?),
-            None => None,
-        };
+        let exports = plugin.handler()?;
+        let (mut store, instance) =
+            store::instantiate(runtime, plugin, identity, number, output).await?;
+        let wrong = |error: wasmtime::Error| wrong_type(plugin, &error);
+        let client_events = exports.client_events.load(&mut store, &instance);
+        let request_events = exports.request_events.as_ref();
+        let request_events = request_events.map(|it| it.load(&mut store, &instance));
+        let worker_events = exports.worker_events.as_ref();
+        let worker_events = worker_events.map(|it| it.load(&mut store, &instance));
         let mut instance = Self {
+            client_events: client_events.map_err(wrong)?,
+            request_events: request_events.transpose().map_err(wrong)?,
+            worker_events: worker_events.transpose().map_err(wrong)?,
             store,
-            client_events,
-            worker_events,
-            limits,
+            limits: identity.limits,
         };
         instance.on_start(plugin, identity).await?;
         Ok(instance)
@@ -99,36 +89,53 @@ impl Instance {
         };
         begin_call(&mut self.store);
         let call = worker_events.call_on_start(&mut self.store, &identity.config.json);
-        match timeout(self.limits.wall(), call).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(text))) => Err(PluginError::StartRefused {
+        let result = timeout(self.limits.wall(), call).await;
+        match ended(&mut self.store, result) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(text)) => Err(PluginError::StartRefused {
                 name: plugin.source().to_string(),
                 text,
             }),
-            Ok(Err(error)) => {
-                let failure = failure::of_error(&mut self.store, &error);
-                Err(start_failed(plugin, &failure))
-            }
-            Err(_elapsed) => Err(start_failed(plugin, &failure::of_timeout(&self.store))),
+            Err(failure) => Err(start_failed(plugin, &failure)),
         }
     }
 
     /// Runs the handler of one event.
     pub(crate) async fn handle(&mut self, job: &Job) -> Ran {
         let delivery = &job.delivery;
+        let client = match &delivery.kind {
+            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
+                let closing = matches!(delivery.kind, EventKind::Close(_));
+                let session = job.context.session();
+                Some(OwnClient::new(delivery.client, closing, session))
+            }
+            EventKind::Request { .. } if self.request_events.is_none() => return Ran::Unhandled,
+            EventKind::Request { .. } => None,
+        };
         begin_call(&mut self.store);
-        self.store.data_mut().event = Some(CurrentEvent {
+        let origin = Origin::Event {
             id: delivery.event,
             attempt: delivery.attempt,
-            client: delivery.client,
-            closing: matches!(delivery.kind, EventKind::Close(_)),
-            session: job.context.session(),
-            effects: Vec::new(),
-            effect_bytes: 0,
-        });
+            context: Arc::clone(&job.context),
+        };
+        let call = CurrentCall::new(origin, client, &self.limits);
+        self.store.data_mut().call = Some(call);
+        let result = self.deliver(delivery).await;
+        let call = self.store.data_mut().call.take();
+        match result {
+            Ok(Ok(reply)) => self.done(call, reply),
+            Ok(Err(text)) => Ran::Refused(text),
+            Err(failure) => Ran::Broken(failure),
+        }
+    }
+
+    /// Calls the guest; what it gave back, or the words with which it refused.
+    async fn deliver(
+        &mut self,
+        delivery: &Delivery,
+    ) -> Result<Result<Option<Vec<u8>>, String>, Box<Failure>> {
         let id = convert::ClientIdText::new(delivery.client);
-        let (guest, store) = (&self.client_events, &mut self.store);
-        let wall = self.limits.wall();
+        let (guest, store, wall) = (&self.client_events, &mut self.store, self.limits.wall());
         let result = match &delivery.kind {
             EventKind::Message(message) => {
                 let message = convert::message(message);
@@ -145,25 +152,37 @@ impl Instance {
                 let call = guest.call_on_connect(store, id.as_str(), peer, request);
                 timeout(wall, call).await
             }
-            EventKind::Request { .. } => return Ran::Refused("not there yet".to_owned()),
             EventKind::Close(closed) => {
                 let groups: Vec<&str> = closed.groups.iter().map(|group| &**group).collect();
                 let closed = convert::closed(closed, &groups);
                 timeout(wall, guest.call_on_close(store, id.as_str(), closed)).await
             }
+            EventKind::Request { name, payload } => {
+                let Some(guest) = &self.request_events else {
+                    return Ok(Ok(None));
+                };
+                let result = timeout(wall, guest.call_on_request(store, name, payload)).await;
+                return Ok(ended(&mut self.store, result)?.map(Some));
+            }
         };
-        match result {
-            Ok(Ok(Ok(()))) => {
-                let event = self.store.data_mut().event.take();
-                Ran::Done(event.map(|event| event.effects).unwrap_or_default())
-            }
-            Ok(Ok(Err(text))) => {
-                self.store.data_mut().event = None;
-                Ran::Refused(text)
-            }
-            Ok(Err(error)) => Ran::Broken(failure::of_error(&mut self.store, &error)),
-            Err(_elapsed) => Ran::Broken(failure::of_timeout(&self.store)),
+        Ok(ended(&mut self.store, result)?.map(|()| None))
+    }
+
+    /// The effects and the reply are bounded together.
+    fn done(&self, call: Option<CurrentCall>, reply: Option<Vec<u8>>) -> Ran {
+        let effect_bytes = call.as_ref().map_or(0, CurrentCall::effect_bytes);
+        let effects = call.map(CurrentCall::into_effects).unwrap_or_default();
+        let Some(reply) = reply else {
+            return Ran::Done(effects);
+        };
+        let bytes_max = self.limits.effect_bytes_max;
+        if reply.len().saturating_add(effect_bytes) > bytes_max {
+            return Ran::Refused(format!(
+                "the reply has {} bytes; with the effects it may have {bytes_max}",
+                reply.len()
+            ));
         }
+        Ran::Answered(effects, reply.into())
     }
 
     /// Runs on-stop and drops the instance.
@@ -173,10 +192,9 @@ impl Instance {
         };
         begin_call(&mut self.store);
         let call = worker_events.call_on_stop(&mut self.store);
-        let failure = match timeout(self.limits.wall(), call).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => failure::of_error(&mut self.store, &error),
-            Err(_elapsed) => failure::of_timeout(&self.store),
+        let result = timeout(self.limits.wall(), call).await;
+        let Err(failure) = ended(&mut self.store, result) else {
+            return;
         };
         let state = self.store.data();
         tracing::warn!(
@@ -187,52 +205,5 @@ impl Instance {
             reason = failure.reason,
             "on-stop failed"
         );
-    }
-}
-
-fn new_store(
-    runtime: &Runtime,
-    identity: &Arc<Identity>,
-    number: u32,
-    output: &Arc<OutputLog>,
-) -> Store<HostState> {
-    let state = HostState::new(Arc::clone(identity), number, Arc::clone(output));
-    let mut store = Store::new(runtime.engine(), state);
-    store.limiter(|state| &mut state.memory);
-    store.set_hostcall_fuel(identity.limits.hostcall_bytes());
-    store.set_max_component_handles(HANDLES_MAX);
-    store.epoch_deadline_callback(|mut store| {
-        Ok(if store.data_mut().cpu.charge() {
-            UpdateDeadline::Yield(1)
-        } else {
-            UpdateDeadline::Interrupt
-        })
-    });
-    begin_call(&mut store);
-    store
-}
-
-/// A new call has a whole CPU budget, and the clock's next tick is its first.
-fn begin_call(store: &mut Store<HostState>) {
-    store.set_epoch_deadline(1);
-    let state = store.data_mut();
-    state.cpu.refill();
-    state.memory.forget_refusal();
-}
-
-fn start_error(plugin: &Plugin, failure: &Failure, error: &wasmtime::Error) -> PluginError {
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return PluginError::NoRoom {
-            name: plugin.source().to_string(),
-            reason: format!("{error:#}"),
-        };
-    }
-    start_failed(plugin, failure)
-}
-
-fn start_failed(plugin: &Plugin, failure: &Failure) -> PluginError {
-    PluginError::StartFailed {
-        name: plugin.source().to_string(),
-        reason: failure.to_string(),
     }
 }

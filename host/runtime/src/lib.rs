@@ -1,12 +1,14 @@
-//! Runs handler components on Wasmtime; knows no cluster socket.
+//! Runs handler and command components on Wasmtime; knows no cluster socket.
 //!
 //! A [`Runtime`] compiles a file into a [`Plugin`]; a [`Deployment`] runs it on a number of
 //! instances, gives each client's events to one of them in order, and swaps versions between two
-//! events. What a handler asked for comes back as a commit through [`EventContext`]. Whatever a
-//! plugin does (trap, spin, wait, grow) costs its own instance and nobody else.
+//! events. What a handler asked for comes back as a commit through [`EventContext`]. A
+//! [`CommandDeployment`] runs a tenant's custom commands beside a gateway's hub. Whatever a plugin
+//! does (trap, spin, wait, grow) costs its own instance and nobody else.
 
 mod bindings;
 mod cache;
+mod command;
 mod dead_letter;
 mod deployment;
 mod engine;
@@ -14,11 +16,13 @@ mod host_api;
 mod instance;
 mod limits;
 mod plugin;
+mod version;
 mod watch;
 
+pub use command::{CommandCall, CommandDeployment, CommandResult, CommandSettings, HubAccess};
 pub use dead_letter::DeadLetter;
 pub use deployment::{Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job};
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
-pub use plugin::{Plugin, PluginError, version_of};
-pub use watch::watch;
+pub use plugin::{Plugin, PluginError, PluginKind, version_of};
+pub use watch::{Swap, watch};

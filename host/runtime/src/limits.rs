@@ -14,6 +14,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Elements that all tables of an instance may have together; the pool is sized by it too.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
+/// The most that is kept of a call's time for what it does after an answer.
+const ANSWER_MARGIN_MAX: Duration = Duration::from_millis(100);
+
 /// Limits of one deployment; each holds per event or per instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -29,6 +32,11 @@ pub struct Limits {
     pub effect_bytes_max: usize,
     /// Bytes of one client's session, keys and values.
     pub session_bytes_max: usize,
+    /// Time on the clock of one question of `directory` or `hub`, in milliseconds. Never more than
+    /// what is left of `wall_ms`: the handler sees a time-out and goes on.
+    pub query_ms: u64,
+    /// Questions of one event.
+    pub queries_max: usize,
     /// Output of one instance (stdout, stderr, `wasi:logging`) that is logged per second, in bytes.
     pub log_bytes_per_second: usize,
 }
@@ -42,6 +50,8 @@ impl Default for Limits {
             effects_max: 10_000,
             effect_bytes_max: 8 << 20,
             session_bytes_max: 64 << 10,
+            query_ms: 1_000,
+            queries_max: 1_000,
             log_bytes_per_second: 64 << 10,
         }
     }
@@ -51,6 +61,17 @@ impl Limits {
     /// Time on the clock of one call.
     pub(crate) const fn wall(&self) -> Duration {
         Duration::from_millis(self.wall_ms)
+    }
+
+    /// Time on the clock of one question.
+    pub(crate) const fn query(&self) -> Duration {
+        Duration::from_millis(self.query_ms)
+    }
+
+    /// The last part of a call's time on the clock: no question waits into it, so that a handler
+    /// whose question was not answered can still end well.
+    pub(crate) fn answer_margin(&self) -> Duration {
+        (self.wall() / 10).min(ANSWER_MARGIN_MAX)
     }
 
     /// Bytes that one call of a host function may make the host copy out of the guest.
@@ -64,6 +85,8 @@ impl Limits {
 pub(crate) struct CpuBudget {
     per_call: u32,
     left: u32,
+    /// Time that the guest waited for the host and that no tick was taken off for yet.
+    waited: Duration,
 }
 
 impl CpuBudget {
@@ -76,16 +99,28 @@ impl CpuBudget {
         Self {
             per_call,
             left: per_call,
+            waited: Duration::ZERO,
         }
     }
 
     /// A new call starts.
     pub(crate) fn refill(&mut self) {
         self.left = self.per_call;
+        self.waited = Duration::ZERO;
     }
 
-    /// Charges one tick; false if the budget is used up.
+    /// The guest waited so long for the host. However many ticks that were, it is told one of them
+    /// when it goes on; short waits add up to one, as their share of all ticks does.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited = (self.waited + time.min(TICK)).min(TICK * 2);
+    }
+
+    /// Charges one tick, unless it passed while the guest waited; false if the budget is used up.
     pub(crate) fn charge(&mut self) -> bool {
+        if let Some(left) = self.waited.checked_sub(TICK) {
+            self.waited = left;
+            return true;
+        }
         self.left = self.left.saturating_sub(1);
         self.left > 0
     }
@@ -196,5 +231,20 @@ mod tests {
         assert!(budget.is_used_up());
         budget.refill();
         assert!(budget.charge());
+    }
+
+    #[test]
+    fn a_tick_that_passed_while_the_guest_waited_is_free() {
+        let mut budget = CpuBudget::new(10);
+        for _ in 0..1_000 {
+            budget.waited(Duration::from_secs(1));
+            assert!(budget.charge());
+        }
+        budget.waited(TICK / 2);
+        assert!(budget.charge(), "half a wait is not free");
+        budget.waited(TICK / 2);
+        assert!(budget.charge(), "two halves are");
+        assert!(budget.charge());
+        assert!(!budget.charge());
     }
 }

@@ -1,7 +1,8 @@
 //! A plugin: bytes that were checked, compiled and linked, ready to be instantiated.
 //!
-//! All checks of a version happen here, once: that it is a component, that every import is offered
-//! and every export has the type of the contract. Nothing of the plugin runs.
+//! All checks of a version happen here, once: that it is a component, of which kind, that every
+//! import is offered to that kind and every export has the type of the contract. Nothing of the
+//! plugin runs.
 
 mod check;
 mod error;
@@ -13,7 +14,9 @@ use tidegate_wire::Name;
 use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
-use crate::bindings::exports::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::exports::exports::tidegate::plugin::{
+    client_events, commands, request_events, worker_events,
+};
 use crate::engine::Runtime;
 use crate::host_api::HostState;
 
@@ -30,8 +33,38 @@ struct Shared {
     name: Name,
     source: Name,
     instance_pre: InstancePre<HostState>,
-    client_events: client_events::GuestIndices,
-    worker_events: Option<worker_events::GuestIndices>,
+    exports: Exports,
+}
+
+/// What a component is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginKind {
+    /// Handles events, at a worker.
+    Handler,
+    /// Runs custom commands, at a gateway.
+    Command,
+}
+
+impl std::fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "handler",
+            Self::Command => "command component",
+        })
+    }
+}
+
+/// The interfaces that the host calls.
+enum Exports {
+    Handler(Box<HandlerExports>),
+    Command(commands::GuestIndices),
+}
+
+/// Those of a handler.
+pub(crate) struct HandlerExports {
+    pub(crate) client_events: client_events::GuestIndices,
+    pub(crate) request_events: Option<request_events::GuestIndices>,
+    pub(crate) worker_events: Option<worker_events::GuestIndices>,
 }
 
 impl Plugin {
@@ -53,26 +86,58 @@ impl Plugin {
         &self.shared.source
     }
 
+    /// What it is for.
+    #[must_use]
+    pub fn kind(&self) -> PluginKind {
+        match &self.shared.exports {
+            Exports::Handler(_) => PluginKind::Handler,
+            Exports::Command(_) => PluginKind::Command,
+        }
+    }
+
     /// The interfaces that it exports and the host calls.
     #[must_use]
     pub fn exports(&self) -> Vec<&'static str> {
-        let mut exports = vec![check::CLIENT_EVENTS];
-        if self.shared.worker_events.is_some() {
-            exports.push(check::WORKER_EVENTS);
+        let exports = match &self.shared.exports {
+            Exports::Handler(exports) => exports,
+            Exports::Command(_) => return vec![check::COMMANDS],
+        };
+        let mut names = vec![check::CLIENT_EVENTS];
+        if exports.request_events.is_some() {
+            names.push(check::REQUEST_EVENTS);
         }
-        exports
+        if exports.worker_events.is_some() {
+            names.push(check::WORKER_EVENTS);
+        }
+        names
     }
 
     pub(crate) fn instance_pre(&self) -> &InstancePre<HostState> {
         &self.shared.instance_pre
     }
 
-    pub(crate) fn client_events(&self) -> &client_events::GuestIndices {
-        &self.shared.client_events
+    /// The exports of a handler, or an error if it is none.
+    pub(crate) fn handler(&self) -> Result<&HandlerExports, PluginError> {
+        match &self.shared.exports {
+            Exports::Handler(exports) => Ok(exports),
+            Exports::Command(_) => Err(self.wrong_kind(PluginKind::Handler)),
+        }
     }
 
-    pub(crate) fn worker_events(&self) -> Option<&worker_events::GuestIndices> {
-        self.shared.worker_events.as_ref()
+    /// The export of a command component, or an error if it is none.
+    pub(crate) fn commands(&self) -> Result<&commands::GuestIndices, PluginError> {
+        match &self.shared.exports {
+            Exports::Command(commands) => Ok(commands),
+            Exports::Handler(_) => Err(self.wrong_kind(PluginKind::Command)),
+        }
+    }
+
+    fn wrong_kind(&self, expected: PluginKind) -> PluginError {
+        PluginError::WrongKind {
+            name: self.source().to_string(),
+            kind: self.kind(),
+            expected,
+        }
     }
 }
 
@@ -108,19 +173,17 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
     component
         .initialize_copy_on_write_image()
         .map_err(|error| check::compile_error(source, &error))?;
+    let known = check::kind(source, &component)?;
+    let kind = known.unwrap_or(PluginKind::Handler);
     let instance_pre = runtime
-        .linker()
+        .linker(kind)
         .instantiate_pre(&component)
-        .map_err(|error| check::link_error(runtime.engine(), source, &component, &error))?;
-    check::exports(runtime.engine(), source, &instance_pre)?;
-    let wrong = |error: wasmtime::Error| PluginError::WrongType {
-        name: source.to_owned(),
-        reason: format!("{error:#}"),
+        .map_err(|error| check::link_error(runtime.engine(), source, kind, &component, &error))?;
+    let exports = match known {
+        Some(PluginKind::Handler) => handler_exports(source, &instance_pre)?,
+        Some(PluginKind::Command) => command_exports(source, &instance_pre)?,
+        None => return Err(check::of_no_kind(runtime.engine(), source, &component)),
     };
-    let client_events = client_events::GuestIndices::new(&instance_pre).map_err(wrong)?;
-    let worker_events = check::has_worker_events(&component)
-        .then(|| worker_events::GuestIndices::new(&instance_pre).map_err(wrong))
-        .transpose()?;
     let name = Path::new(source)
         .file_stem()
         .map_or(source.into(), |stem| stem.to_string_lossy());
@@ -130,8 +193,31 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
             name: Name::from(&*name),
             source: Name::from(source),
             instance_pre,
-            client_events,
-            worker_events,
+            exports,
         }),
     })
+}
+
+fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports, PluginError> {
+    check::handler(source, pre)?;
+    let wrong = |error| check::wrong_type(source, &error);
+    let client_events = client_events::GuestIndices::new(pre).map_err(wrong)?;
+    let request_events = check::has(pre.component(), check::REQUEST_EVENTS)
+        .then(|| request_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
+    let worker_events = check::has(pre.component(), check::WORKER_EVENTS)
+        .then(|| worker_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
+    Ok(Exports::Handler(Box::new(HandlerExports {
+        client_events,
+        request_events,
+        worker_events,
+    })))
+}
+
+fn command_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports, PluginError> {
+    check::command(source, pre)?;
+    let commands = commands::GuestIndices::new(pre);
+    let commands = commands.map_err(|error| check::wrong_type(source, &error))?;
+    Ok(Exports::Command(commands))
 }

@@ -18,20 +18,49 @@ use tidegate_wire::Name;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::CommandDeployment;
 use crate::deployment::Deployment;
 use crate::engine::{Runtime, read_file};
-use crate::plugin::{PluginError, version_of};
+use crate::plugin::{Plugin, PluginError, version_of};
 
 /// How long an unfinished file must stand still.
 const SETTLE: Duration = Duration::from_millis(120);
 /// How often the file is looked at without being told.
 const POLL: Duration = Duration::from_millis(1_000);
 
+/// What runs one version of a plugin and can go over to another.
+pub trait Swap: Send + Sync + 'static {
+    /// The version that serves.
+    fn serving(&self) -> Name;
+    /// Goes over to another version, or stays with the old one and says why.
+    fn swap_to(&self, plugin: Plugin) -> impl Future<Output = Result<(), PluginError>> + Send;
+}
+
+impl Swap for Deployment {
+    fn serving(&self) -> Name {
+        self.version().borrow().clone()
+    }
+
+    async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        self.swap(plugin).await
+    }
+}
+
+impl Swap for CommandDeployment {
+    fn serving(&self) -> Name {
+        self.version().borrow().clone()
+    }
+
+    async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        self.swap(plugin).await
+    }
+}
+
 /// Watches `path` until `stop` and swaps `deployment` to each new version of it.
 pub async fn watch(
     path: PathBuf,
     runtime: Runtime,
-    deployment: Deployment,
+    deployment: impl Swap,
     stop: CancellationToken,
 ) {
     let signal = Arc::new(Signal::default());
@@ -126,10 +155,10 @@ struct Stamp {
     modified: Option<SystemTime>,
 }
 
-struct Follower {
+struct Follower<D> {
     path: PathBuf,
     runtime: Runtime,
-    deployment: Deployment,
+    deployment: D,
     signal: Arc<Signal>,
     /// The state that was last looked into.
     seen: Option<Stamp>,
@@ -139,7 +168,7 @@ struct Follower {
     refused: Option<Name>,
 }
 
-impl Follower {
+impl<D: Swap> Follower<D> {
     async fn run(mut self) {
         loop {
             self.look().await;
@@ -197,7 +226,7 @@ impl Follower {
         let Ok((version, bytes)) = hash.await else {
             return Ok(());
         };
-        let old = self.deployment.version().borrow().clone();
+        let old = self.deployment.serving();
         if version == old || self.refused.as_ref() == Some(&version) {
             return Ok(());
         }
@@ -208,7 +237,7 @@ impl Follower {
             .load_bytes(&source, bytes)
             .await
             .map_err(failed)?;
-        self.deployment.swap(plugin).await.map_err(failed)?;
+        self.deployment.swap_to(plugin).await.map_err(failed)?;
         self.refused = None;
         tracing::info!(
             path = %self.path.display(),

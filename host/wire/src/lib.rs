@@ -14,6 +14,7 @@ pub mod membership;
 pub mod payload;
 pub mod query;
 pub mod session;
+pub mod sketch;
 
 use std::sync::Arc;
 

@@ -86,6 +86,21 @@ impl From<&Session> for SessionEntries {
     }
 }
 
+/// Whether two JSON texts have the same value. What does not parse is equal only to itself.
+#[must_use]
+pub fn same_json(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (
+        serde_json::from_str::<Value>(one),
+        serde_json::from_str::<Value>(other),
+    ) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
 fn merge_texts(old: &str, new: &str) -> String {
     match (serde_json::from_str(old), serde_json::from_str(new)) {
         (Ok(mut old), Ok(new)) => {
@@ -134,6 +149,13 @@ mod tests {
         );
         assert_eq!(merged(r#"{"a":[1]}"#, r#"{"a":[2]}"#), r#"{"a":[2]}"#);
         assert_eq!(merged("1", r#"{"a":1}"#), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn json_is_compared_by_value() {
+        assert!(same_json(r#"{"a":1,"b":[2]}"#, r#"{ "b": [2], "a": 1 }"#));
+        assert!(!same_json("[1,2]", "[2,1]"));
+        assert!(same_json("not json", "not json") && !same_json("{", "[1"));
     }
 
     #[test]

@@ -11,6 +11,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "golden/asked.rs"]
+mod asked;
+
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
@@ -264,6 +267,7 @@ fn variants() -> Vec<(String, Frame)> {
     for (at, refusal) in refusals().into_iter().enumerate() {
         add(format!("goodbye {at}"), Frame::Goodbye(refusal));
     }
+    out.extend(asked::frames());
     out
 }
 
@@ -310,6 +314,16 @@ fn effects() -> Vec<Effect> {
         session(SessionChange::Remove { key: "k".into() }),
         session(SessionChange::Replace(entries())),
         session(SessionChange::Clear),
+        Effect::Command {
+            gateways: None,
+            name: "c".into(),
+            payload: Payload::from(vec![1, 2, 3]),
+        },
+        Effect::Command {
+            gateways: Some(vec!["10.0.0.7:2000".parse().unwrap()]),
+            name: "c".into(),
+            payload: Payload::default(),
+        },
     ]
 }
 
@@ -417,7 +431,7 @@ fn place(frame: &Frame) -> usize {
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 18];
+    let mut seen = [false; 25];
     let all = frames().into_iter().map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();

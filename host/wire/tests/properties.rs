@@ -8,6 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "properties/asked.rs"]
+mod asked;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -147,6 +150,13 @@ fn effect() -> impl Strategy<Value = Effect> {
         (client(), name()).prop_map(|(client, group)| Effect::LeaveGroup { client, group }),
         name().prop_map(|group| Effect::Ungroup { group }),
         (client(), change()).prop_map(|(client, change)| Effect::Session { client, change }),
+        (option::of(asked::gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
+            Effect::Command {
+                gateways,
+                name,
+                payload,
+            }
+        }),
     ]
 }
 
@@ -205,6 +215,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
     prop_oneof![
         connect(),
         message().prop_map(EventKind::Message),
+        (name(), payload()).prop_map(|(name, payload)| EventKind::Request { name, payload }),
         closed.prop_map(|closed| EventKind::Close(Box::new(closed))),
     ]
 }
@@ -239,15 +250,16 @@ fn commit() -> impl Strategy<Value = Frame> {
         Just(Outcome::DeadLettered),
         Just(Outcome::Returned),
     ];
-    (event(), any::<u8>(), client(), outcome, effects()).prop_map(
-        |(event, attempt, client, outcome, effects)| {
+    let reply = option::of(asked::reply());
+    (event(), any::<u8>(), client(), outcome, effects(), reply).prop_map(
+        |(event, attempt, client, outcome, effects, reply)| {
             Frame::Commit(Commit {
                 event,
                 attempt,
                 client,
                 outcome,
                 effects,
-                reply: None,
+                reply: reply.map(Box::new),
             })
         },
     )
@@ -348,7 +360,13 @@ fn forwards() -> impl Strategy<Value = Frame> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    prop_oneof![delivery(), commit(), forwards(), bookkeeping()]
+    prop_oneof![
+        delivery(),
+        commit(),
+        forwards(),
+        bookkeeping(),
+        asked::frame()
+    ]
 }
 
 fn encoded(frames: &[Frame]) -> BytesMut {

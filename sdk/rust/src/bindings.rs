@@ -1,13 +1,59 @@
-//! `generate!` and nothing else. Public only for the expansion of the attribute.
+//! `generate!` and nothing else. Public only for the expansion of the attributes.
 //!
 //! What is sent is borrowed, what is received is owned: a message is not copied on its way out.
+//!
+//! The host delivers just what a component exports, so whatever a plugin may leave out is a world
+//! of its own. The first has every import of all of them, and the exports of each handler; what a
+//! component does not call vanishes from it.
 
 wit_bindgen::generate!({
+    inline: "
+        package tidegate:sdk;
+        world handler {
+            include tidegate:plugin/handler@0.1.0;
+            import tidegate:plugin/hub@0.1.0;
+            export tidegate:plugin/worker-events@0.1.0;
+        }
+    ",
     path: "../../wit",
-    world: "full-handler",
+    world: "tidegate:sdk/handler",
     ownership: Borrowing { duplicate_if_necessary: true },
     pub_export_macro: true,
-    export_macro_name: "export",
+    export_macro_name: "export_handler",
     default_bindings_module: "tidegate_sdk::bindings",
     generate_all,
 });
+
+/// Requests, beside a handler.
+pub mod requests {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-requests;
+            world requests {
+                export tidegate:plugin/request-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-requests/requests",
+        pub_export_macro: true,
+        export_macro_name: "export_requests",
+        default_bindings_module: "tidegate_sdk::bindings::requests",
+    });
+}
+
+/// A command component.
+pub mod command {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-command;
+            world command {
+                export tidegate:plugin/commands@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-command/command",
+        pub_export_macro: true,
+        export_macro_name: "export_command",
+        default_bindings_module: "tidegate_sdk::bindings::command",
+    });
+}

@@ -4,9 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::directory::{self, ClientAddress, ClientInfo, Fields};
 use crate::error::Result;
 use crate::gateway::{self, Sending};
 use crate::message::Outgoing;
@@ -17,8 +18,8 @@ const ID_BYTES: usize = 20;
 
 /// One client connection, cluster-wide. Prints as 20 lower-case hex digits.
 ///
-/// Everything here is an effect: it is checked at once, and takes effect when the callback
-/// returns ok, or not at all.
+/// What is done here is an effect: it is checked at once, and takes effect when the callback
+/// returns ok, or not at all. The questions at the end are those of [`directory`].
 ///
 /// ```
 /// use tidegate_sdk::prelude::*;
@@ -131,6 +132,51 @@ impl Client {
     /// Removes every key of the client's session.
     pub fn delete_session(&self) -> Result {
         gateway::delete_session(self)
+    }
+
+    /// Whether the client is connected.
+    pub fn is_online(&self) -> Result<bool> {
+        directory::is_online(self)
+    }
+
+    /// What is known of the client; none if it is not connected.
+    pub fn info(&self, fields: Fields) -> Result<Option<ClientInfo>> {
+        directory::info(self, fields)
+    }
+
+    /// The client's whole session as a type of yours; none if it is not connected. For the client
+    /// whose event is being handled, [`session::load`] asks nobody.
+    pub fn session<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        directory::typed_session(self)
+    }
+
+    /// Sets one session key of the client if its value is still the expected one; as `expected`
+    /// none means that it is absent, as `new` that it is removed. Unlike everything else that
+    /// changes a client it acts at once and stays if the callback fails, and it compares with what
+    /// is committed, without this event's own changes.
+    /// [`Conflict`](crate::Refused::Conflict): somebody else was first; read it again.
+    ///
+    /// ```
+    /// # use tidegate_sdk::prelude::*;
+    /// # fn take(client: Client, seats: u32) -> Result {
+    /// match client.compare_and_set("seats", Some(&seats), Some(&(seats - 1))) {
+    ///     Ok(()) => client.send("yours"),
+    ///     Err(error) if error.refused() == Some(&Refused::Conflict) => client.send("try again"),
+    ///     Err(error) => Err(error),
+    /// }
+    /// # }
+    /// ```
+    pub fn compare_and_set<T, U>(&self, key: &str, expected: Option<&T>, new: Option<&U>) -> Result
+    where
+        T: Serialize + ?Sized,
+        U: Serialize + ?Sized,
+    {
+        directory::compare_and_set(self, key, expected, new)
+    }
+
+    /// Where the client is connected.
+    pub fn address(&self) -> Result<ClientAddress> {
+        directory::address_of(self)
     }
 }
 

@@ -4,9 +4,12 @@
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
+use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::tidegate::plugin::types;
 use crate::client::Client;
+use crate::command::Command;
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
@@ -62,13 +65,38 @@ impl<H: Plugin> client_events::Guest for H {
     }
 }
 
+impl<H: Plugin> request_events::Guest for H {
+    fn on_request(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        with::<H, _>(|handler| handler.on_request(&name, payload))
+    }
+}
+
+/// A command component with a place to live in; implemented by the attribute.
+pub trait CommandPlugin: Command {
+    /// The place.
+    fn slot() -> &'static LocalKey<Slot<Self>>;
+}
+
+impl<C: CommandPlugin> commands::Guest for C {
+    fn execute(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        C::slot().with_borrow_mut(|slot| {
+            let command = slot.get_or_insert_default();
+            command.execute(&name, payload).map_err(text)
+        })
+    }
+}
+
 fn run<H: Plugin>(
     client: &str,
     callback: impl FnOnce(&mut H, Client) -> crate::Result,
 ) -> Result<(), String> {
     let client = client.parse().map_err(|error| text(Error::from(error)))?;
-    H::slot().with(|slot| match slot.borrow_mut().as_mut() {
-        Some(handler) => callback(handler, client).map_err(text),
+    with::<H, _>(|handler| callback(handler, client))
+}
+
+fn with<H: Plugin, T>(callback: impl FnOnce(&mut H) -> crate::Result<T>) -> Result<T, String> {
+    H::slot().with_borrow_mut(|slot| match slot {
+        Some(handler) => callback(handler).map_err(text),
         None => Err("an event came before on-start".to_owned()),
     })
 }

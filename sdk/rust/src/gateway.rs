@@ -185,6 +185,13 @@ pub fn delete_session(client: &Client) -> Result {
     done(backend::delete_session(client))
 }
 
+/// Starts a custom command beside the hub of these gateways (`None`: all), when the callback
+/// returns ok, and does not wait for an answer; [`directory::command`](fn@crate::directory::command)
+/// does.
+pub fn command(gateways: Option<&[&str]>, name: &str, payload: &[u8]) -> Result {
+    done(backend::command(gateways, name, payload))
+}
+
 fn done(result: Result<(), Refused>) -> Result {
     Ok(result?)
 }

@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Closed, HttpRequest, Peer};
 use crate::message::Message;
 
@@ -76,6 +76,49 @@ pub trait Handler: Sized + 'static {
     fn on_close(&mut self, client: Client, closed: Closed) -> Result {
         let _ = (client, closed);
         Ok(())
+    }
+
+    /// A call from outside through the Client API. `name` says what is called; what is returned,
+    /// or the error's text, goes to the caller. No client is asking: effects and
+    /// [`directory`](crate::directory) work, [`session`](crate::session) does not. An event like
+    /// any other: run again after a loss, its effects happen once.
+    ///
+    /// If you leave it out, the component does not export `request-events`, and callers are told
+    /// that the plugin takes no requests.
+    ///
+    /// ```
+    /// use tidegate_sdk::prelude::*;
+    /// use tidegate_sdk::testing::Gateway;
+    ///
+    /// #[derive(Default)]
+    /// struct Shop;
+    ///
+    /// #[tidegate_sdk::handler]
+    /// impl Handler for Shop {
+    ///     fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {
+    ///         match name {
+    ///             "announce" => {
+    ///                 gateway::to_group("customers").send(payload)?;
+    ///                 let reached = directory::in_group("customers").count()?;
+    ///                 Ok(reached.value.to_string().into_bytes())
+    ///             }
+    ///             other => bail!("unknown request {other:?}, `announce` is expected"),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result {
+    /// let mut gateway = Gateway::<Shop>::start()?;
+    /// assert_eq!(gateway.request("announce", b"sale")?, b"0");
+    /// assert!(gateway.request("close", b"").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {
+        let _ = payload;
+        Err(Error::msg(format_args!(
+            "this plugin takes no requests, so not {name:?} either"
+        )))
     }
 
     /// After the last event, before the instance is dropped. Not called after a trap. Effects are

@@ -45,7 +45,9 @@ mod backend;
 )]
 pub mod bindings;
 pub mod client;
+pub mod command;
 pub mod config;
+pub mod directory;
 pub mod error;
 pub mod event;
 #[cfg(target_family = "wasm")]
@@ -53,6 +55,7 @@ pub mod event;
 pub mod export;
 pub mod gateway;
 pub mod handler;
+pub mod hub;
 pub mod log;
 pub mod message;
 pub mod session;
@@ -61,7 +64,9 @@ pub mod testing;
 pub mod worker;
 
 pub use client::Client;
+pub use command::Command;
 pub use config::Config;
+pub use directory::{ClientInfo, Fields};
 pub use error::{Error, Refused, Result};
 pub use event::{CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
@@ -72,11 +77,16 @@ pub use message::{Message, Outgoing};
 /// that the same code runs in unit tests.
 pub use tidegate_sdk_macros::handler;
 
+/// Exports an `impl Command for …` as a command component; one per component, and not beside a
+/// handler. Natively nothing is exported, so that the same code runs in unit tests.
+pub use tidegate_sdk_macros::command;
+
 /// Everything that a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Client, CloseReason, Closed, Config, Error, Handler, HttpRequest, Message, Outgoing, Peer,
-        Refused, Result, Transport, bail, config, gateway, log, session, worker,
+        Client, ClientInfo, CloseReason, Closed, Command, Config, Error, Fields, Handler,
+        HttpRequest, Message, Outgoing, Peer, Refused, Result, Transport, bail, config, directory,
+        gateway, hub, log, session, worker,
     };
 }
 

@@ -47,7 +47,11 @@ use crate::error::{Error, Result};
 /// # }
 /// ```
 pub fn load<T: DeserializeOwned>() -> Result<T> {
-    let entries = backend::session_entries()?;
+    from_entries(&backend::session_entries()?)
+}
+
+/// Entries as one value.
+pub(crate) fn from_entries<T: DeserializeOwned>(entries: &[(String, String)]) -> Result<T> {
     T::deserialize(MapAccessDeserializer::new(Entries {
         rest: entries.iter(),
         value: "",

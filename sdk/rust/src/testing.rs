@@ -5,6 +5,10 @@
 //! checks them; a client that a handler closes is told to `on_close`, once. It has one instance
 //! and one thread, no limits of time, memory or output, and a panic simply fails the test.
 //!
+//! Questions of [`directory`](crate::directory) are answered from the fake's clients with what the
+//! event has asked for so far; [`Gateway::answer_commands`] answers custom commands, and
+//! [`Gateway::set_missing`] makes answers partial. Command components have a [`CommandGateway`].
+//!
 //! ```
 //! use tidegate_sdk::prelude::*;
 //! use tidegate_sdk::testing::Gateway;
@@ -36,7 +40,7 @@
 //! # }
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -49,20 +53,26 @@ use crate::handler::Handler;
 use crate::message::{Message, Outgoing};
 use crate::session;
 
+pub(crate) mod ask;
+mod command;
 pub(crate) mod effect;
 pub(crate) mod event;
-mod hub;
+pub(crate) mod hub;
 #[cfg(test)]
 mod tests;
+pub(crate) mod world;
 
-use event::Event;
-use hub::Hub;
+pub use command::CommandGateway;
+
+use event::{Event, Whose};
+use hub::Closes;
+use world::World;
 
 /// A gateway with one instance of a handler; see the [module](self).
 pub struct Gateway<H> {
     handler: H,
     config: String,
-    hub: Hub,
+    world: World,
     events: u64,
     failures: Vec<String>,
 }
@@ -78,7 +88,7 @@ impl<H: Handler> Gateway<H> {
         Ok(Self {
             handler: new_instance(config)?,
             config: config.to_owned(),
-            hub: Hub::default(),
+            world: World::default(),
             events: 0,
             failures: Vec::new(),
         })
@@ -104,18 +114,12 @@ impl<H: Handler> Gateway<H> {
             query: query.collect(),
             ..HttpRequest::default()
         };
-        let peer = Peer {
-            address: "127.0.0.1:50000".to_owned(),
-            transport: Transport::WebSocket,
-            listener: "testing".to_owned(),
-            secure: false,
-        };
-        self.connect_with(peer, Some(request))
+        self.connect_with(web_socket(), Some(request))
     }
 
     /// Connects a client of which you say everything.
     pub fn connect_with(&mut self, peer: Peer, request: Option<HttpRequest>) -> Result<Client> {
-        let client = self.hub.connect()?;
+        let client = self.world.hub.connect(peer.clone())?;
         self.run(client, false, |handler| {
             handler.on_connect(client, peer, request)
         })?;
@@ -124,11 +128,41 @@ impl<H: Handler> Gateway<H> {
 
     /// Lets a client send a message. The error is that of `on_message`.
     pub fn send<'a>(&mut self, client: Client, message: impl Into<Outgoing<'a>>) -> Result {
-        if !self.hub.is_open(client) {
+        if !self.world.hub.is_open(client) {
             return Err(Refused::Offline.into());
         }
         let message = Message::from(message.into());
+        self.world.hub.count_message(client, message.bytes().len());
         self.run(client, false, |handler| handler.on_message(client, message))
+    }
+
+    /// Calls the handler from outside, as the Client API does.
+    pub fn request(&mut self, name: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let payload = payload.as_ref().to_owned();
+        let (answer, closes) = self.run_one(Whose::Request, false, |handler| {
+            handler.on_request(name, payload)
+        })?;
+        self.tell_closes(closes);
+        Ok(answer)
+    }
+
+    /// Answers the custom commands of this gateway from now on. Without it the tenant has none.
+    pub fn answer_commands(
+        &mut self,
+        answering: impl FnMut(&str, &[u8]) -> Result<Vec<u8>> + 'static,
+    ) {
+        self.world.answering = Some(Box::new(answering));
+    }
+
+    /// Takes the commands that were started without waiting, with their payloads.
+    pub fn started_commands(&mut self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.world.started)
+    }
+
+    /// Makes every answer of [`directory`](crate::directory) partial from now on, as if these
+    /// gateways had not answered in time; whole again with none.
+    pub fn set_missing(&mut self, gateways: &[&str]) {
+        self.world.missing = gateways.iter().map(|&name| name.to_owned()).collect();
     }
 
     /// Lets a client go away. The error is that of `on_close`.
@@ -138,7 +172,11 @@ impl<H: Handler> Gateway<H> {
 
     /// Closes a client for a reason of your choice. The error is that of `on_close`.
     pub fn close_for(&mut self, client: Client, reason: CloseReason) -> Result {
-        let closed = self.hub.close(client, reason).ok_or(Refused::Offline)?;
+        let closed = self
+            .world
+            .hub
+            .close(client, reason)
+            .ok_or(Refused::Offline)?;
         self.tell_close(client, closed)
     }
 
@@ -152,54 +190,53 @@ impl<H: Handler> Gateway<H> {
     /// Stops the handler.
     pub fn stop(mut self) {
         let handler = &mut self.handler;
-        let event = Event::outside(config_values(&self.config));
-        let _ = event::during(event, || handler.on_stop());
+        let _ = event::during(outside(&self.config), || handler.on_stop());
     }
 
     /// Takes what a client has received since the last call, farewells included.
     pub fn received(&mut self, client: Client) -> Vec<Message> {
-        self.hub.take_received(client)
+        self.world.hub.take_received(client)
     }
 
     /// Takes what raw sends have brought a client since the last call.
     pub fn received_raw(&mut self, client: Client) -> Vec<Vec<u8>> {
-        self.hub.take_raw(client)
+        self.world.hub.take_raw(client)
     }
 
     /// Whether a client is connected.
     #[must_use]
     pub fn is_connected(&self, client: Client) -> bool {
-        self.hub.is_open(client)
+        self.world.hub.is_open(client)
     }
 
     /// The connected clients, in the order in which they came.
     #[must_use]
     pub fn connected(&self) -> Vec<Client> {
-        self.hub.open_clients()
+        self.world.hub.open_clients()
     }
 
     /// A client's uid.
     #[must_use]
     pub fn uid(&self, client: Client) -> Option<String> {
-        self.hub.uid(client)
+        self.world.hub.uid(client)
     }
 
     /// A client's groups, sorted.
     #[must_use]
     pub fn groups(&self, client: Client) -> Vec<String> {
-        self.hub.groups(client)
+        self.world.hub.groups(client)
     }
 
     /// The members of a group, in the order in which they connected.
     #[must_use]
     pub fn members(&self, group: &str) -> Vec<Client> {
-        self.hub.members(group)
+        self.world.hub.members(group)
     }
 
     /// A client's session; its last one after it closed.
     #[must_use]
     pub fn session(&self, client: Client) -> BTreeMap<String, Value> {
-        let entries = self.hub.session(client).into_iter();
+        let entries = self.world.hub.session(client).into_iter();
         // What is in a session was checked to be JSON.
         entries
             .map(|(key, json)| (key, serde_json::from_str(&json).unwrap_or_default()))
@@ -208,7 +245,9 @@ impl<H: Handler> Gateway<H> {
 
     /// Replaces a client's session by the fields of `value`, as somebody else would.
     pub fn set_session<T: Serialize + ?Sized>(&mut self, client: Client, value: &T) -> Result {
-        self.hub.set_session(client, session::to_entries(value)?);
+        self.world
+            .hub
+            .set_session(client, session::to_entries(value)?);
         Ok(())
     }
 
@@ -232,36 +271,46 @@ impl<H: Handler> Gateway<H> {
         closing: bool,
         callback: impl FnOnce(&mut H) -> Result,
     ) -> Result {
-        let mut closes = self.run_one(client, closing, callback)?;
-        while let Some((client, closed)) = closes.pop_front() {
-            let callback = |handler: &mut H| handler.on_close(client, closed);
-            match self.run_one(client, true, callback) {
-                Ok(more) => closes.extend(more),
-                Err(error) => self.failures.push(error.to_string()),
-            }
-        }
+        let ((), closes) = self.run_one(Whose::Client(client), closing, callback)?;
+        self.tell_closes(closes);
         Ok(())
     }
 
-    fn run_one(
+    fn tell_closes(&mut self, mut closes: Closes) {
+        while let Some((client, closed)) = closes.pop_front() {
+            let callback = |handler: &mut H| handler.on_close(client, closed);
+            match self.run_one(Whose::Client(client), true, callback) {
+                Ok(((), more)) => closes.extend(more),
+                Err(error) => self.failures.push(error.to_string()),
+            }
+        }
+    }
+
+    fn run_one<T>(
         &mut self,
-        client: Client,
+        whose: Whose,
         closing: bool,
-        callback: impl FnOnce(&mut H) -> Result,
-    ) -> Result<VecDeque<(Client, Closed)>> {
+        callback: impl FnOnce(&mut H) -> Result<T>,
+    ) -> Result<(T, Closes)> {
         self.events += 1;
+        let session = match whose {
+            Whose::Client(client) => self.world.hub.session(client),
+            Whose::Request | Whose::Command | Whose::Nobody => effect::Entries::new(),
+        };
         let event = Event {
-            client: Some(client),
+            whose,
             closing,
             id: format!("testing-0-{}", self.events),
-            session: self.hub.session(client),
+            session,
             effects: Vec::new(),
             config: config_values(&self.config),
+            world: std::mem::take(&mut self.world),
         };
         let handler = &mut self.handler;
-        let (result, effects) = event::during(event, || callback(handler));
-        result?;
-        Ok(self.hub.apply(effects))
+        let (result, event) = event::during(event, || callback(handler));
+        self.world = event.world;
+        let result = result?;
+        Ok((result, self.world.commit(event.effects)))
     }
 
     fn tell_close(&mut self, client: Client, closed: Closed) -> Result {
@@ -271,10 +320,26 @@ impl<H: Handler> Gateway<H> {
 
 fn new_instance<H: Handler>(config: &str) -> Result<H> {
     let parsed = Config::from_json(config)?;
-    let (handler, _) = event::during(Event::outside(config_values(config)), || {
-        H::on_start(&parsed)
-    });
+    let (handler, _) = event::during(outside(config), || H::on_start(&parsed));
     handler.map_err(|error| Error::msg(format_args!("on_start failed: {error}")))
+}
+
+/// No event: an instance starts or stops.
+fn outside(config: &str) -> Event {
+    Event {
+        config: config_values(config),
+        ..Event::default()
+    }
+}
+
+/// Who is at the other end unless a test says it.
+fn web_socket() -> Peer {
+    Peer {
+        address: "127.0.0.1:50000".to_owned(),
+        transport: Transport::WebSocket,
+        listener: "testing".to_owned(),
+        secure: false,
+    }
 }
 
 /// `wasi:config` has texts: a string as it is, any other value as JSON.

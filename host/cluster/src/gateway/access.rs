@@ -8,16 +8,18 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::{Filter, Happening};
-use tidegate_wire::query::{Answered, AskError, Once, Query};
-use tokio::sync::mpsc;
+use tidegate_wire::query::{Answer, Answered, AskError, Once, Query};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
+use super::gather::{Asked, shard_of_tenant};
+use super::inbox::{Inbox, Parcel};
 use super::shard::Context;
 
 /// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
 /// take effect in the order in which they are made, and a query sees the calls before it.
 #[derive(Clone)]
 pub struct Access {
-    #[expect(dead_code, reason = "the calls below are not there yet")]
     context: Arc<Context>,
 }
 
@@ -68,11 +70,33 @@ impl Access {
     /// See [`AskError`].
     pub async fn ask(
         &self,
-        _tenant: &Name,
-        _query: Query,
-        _within: Duration,
+        tenant: &Name,
+        query: Query,
+        within: Duration,
     ) -> Result<Answered, AskError> {
-        Err(AskError::Gone)
+        let (caller, answer) = oneshot::channel();
+        let asked = Box::new(Asked {
+            tenant: tenant.clone(),
+            effects: Vec::new(),
+            query,
+            within: share(within),
+        });
+        let asking = async {
+            let inbox = self.inbox(tenant).await?;
+            inbox.push(Parcel::Call { asked, caller });
+            answer.await.unwrap_or(Err(AskError::Gone))
+        };
+        timeout(within, asking)
+            .await
+            .unwrap_or(Err(AskError::Timeout))
+    }
+
+    /// The queue into the shard that serves the tenant's calls, once it has room.
+    async fn inbox(&self, tenant: &Name) -> Result<&Inbox, AskError> {
+        let shard = shard_of_tenant(&self.context, tenant);
+        let inbox = self.context.inboxes.get(shard).ok_or(AskError::Gone)?;
+        inbox.room().await;
+        Ok(inbox)
     }
 
     /// Applies effects as one commit. Returns when they are applied to the clients of this
@@ -80,8 +104,15 @@ impl Access {
     ///
     /// # Errors
     /// [`AskError::Gone`] when the gateway is ending, [`AskError::Overloaded`] when it is full.
-    pub async fn act(&self, _tenant: &Name, _effects: Vec<Effect>) -> Result<(), AskError> {
-        Err(AskError::Gone)
+    pub async fn act(&self, tenant: &Name, effects: Vec<Effect>) -> Result<(), AskError> {
+        let (done, applied) = oneshot::channel();
+        let inbox = self.inbox(tenant).await?;
+        inbox.push(Parcel::Act {
+            tenant: tenant.clone(),
+            effects,
+            done,
+        });
+        applied.await.map_err(|_| AskError::Gone)
     }
 
     /// The same, but not again for a key that was seen before, whichever gateway is asked. `key`
@@ -92,13 +123,23 @@ impl Access {
     /// the effects may or may not be applied, and the call may be repeated.
     pub async fn act_once(
         &self,
-        _tenant: &Name,
-        _key: [u8; 32],
-        _request: [u8; 32],
-        _effects: Vec<Effect>,
-        _within: Duration,
+        tenant: &Name,
+        key: [u8; 32],
+        request: [u8; 32],
+        effects: Vec<Effect>,
+        within: Duration,
     ) -> Result<Once, AskError> {
-        Err(AskError::Gone)
+        let query = Query::Once {
+            key,
+            request,
+            effects,
+        };
+        let answered = self.ask(tenant, query, within).await?;
+        if let Answer::Applied(once) = answered.answer {
+            Ok(once)
+        } else {
+            Err(AskError::Timeout)
+        }
     }
 
     /// Calls the tenant's handler and waits for its reply.
@@ -124,4 +165,10 @@ impl Access {
     pub fn watch(&self, _tenant: &Name, _filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
         Err(AskError::Gone)
     }
+}
+
+/// What of a caller's time the shard may use, so that its answer is back in time, also a partial
+/// one.
+fn share(within: Duration) -> Duration {
+    within - (within / 20).min(Duration::from_millis(50))
 }

@@ -70,7 +70,7 @@ pub fn apply(
             );
         }
         Effect::Close { client, farewell } => {
-            if let Some(connection) = own(client).filter(|c| hub.client(*c).is_some()) {
+            if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
                 close(&[connection], farewell.as_ref(), outlet);
             }
         }
@@ -84,7 +84,7 @@ pub fn apply(
             close(&members, farewell.as_ref(), outlet);
         }
         Effect::Destroy { client } => {
-            if let Some(connection) = own(client).filter(|c| hub.client(*c).is_some()) {
+            if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
                 outlet.destroy(connection);
             }
         }
@@ -164,12 +164,12 @@ fn send(
     match to {
         Recipients::Client(client) => {
             own(gateway, *client)
-                .filter(|c| hub.client(*c).is_some())
+                .filter(|c| hub.is_online(*c))
                 .map(deliver);
         }
         Recipients::Clients(clients) => {
             let known = clients.iter().filter_map(|client| own(gateway, *client));
-            let distinct: Members = known.filter(|c| hub.client(*c).is_some()).collect();
+            let distinct: Members = known.filter(|c| hub.is_online(*c)).collect();
             distinct.into_iter().for_each(deliver);
         }
         Recipients::Uids(uids) => union(uids, |uid| hub.uid_members(uid), &mut deliver),

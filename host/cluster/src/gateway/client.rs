@@ -7,17 +7,19 @@ pub(super) mod codec;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tidegate_wire::event::{CloseReason, Transport};
+use tidegate_wire::event::{CloseReason, Peer, Transport};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::outbound::{Outbound, Outgoing, Queued, close_frame};
+use super::answer::Live;
+use super::outbound::{Outbound, Outgoing, QueuePolicy, Queued, close_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
 use codec::{Codec, Read};
@@ -59,6 +61,13 @@ pub(super) struct Connection {
     dirty: Cell<bool>,
     /// Whether the last read of this turn took all that the socket had.
     emptied: Cell<bool>,
+    address: SocketAddr,
+    secure: bool,
+    connected_at_ms: u64,
+    /// Zero before the first message.
+    last_message_at_ms: Cell<u64>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
     /// Ticks of the ping timer since the client was heard; -1: heard since the last tick.
     pub(super) silent: Cell<i32>,
 }
@@ -69,8 +78,15 @@ impl Connection {
         tenant: u16,
         listener: Rc<ListenerSettings>,
         socket: TcpStream,
+        peer: &Peer,
     ) -> Self {
         Self {
+            address: peer.address,
+            secure: peer.secure,
+            connected_at_ms: now_ms(),
+            last_message_at_ms: Cell::new(0),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
             number,
             tenant,
             listener,
@@ -97,7 +113,17 @@ impl Connection {
             return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
-        self.outbound.borrow_mut().push(frame, max, policy)
+        let length = frame.len() as u64;
+        let queued = self.outbound.borrow_mut().push(frame, max, policy);
+        let taken = match queued {
+            Queued::Waits => true,
+            Queued::Dropped { .. } => policy == QueuePolicy::DropOld,
+            Queued::Full => false,
+        };
+        if taken {
+            self.bytes_out.set(self.bytes_out.get() + length);
+        }
+        queued
     }
 
     /// Lists the connection for the next flush. False if it was listed.
@@ -172,6 +198,30 @@ impl Connection {
         self.paused.get()
     }
 
+    /// The client sent a message of so many bytes.
+    pub(super) fn message_came(&self, bytes: usize) {
+        self.heard();
+        self.last_message_at_ms.set(now_ms());
+        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
+    }
+
+    /// What is known of the connection.
+    pub(super) fn live(&self) -> Live {
+        let last_message = self.last_message_at_ms.get();
+        Live {
+            peer: Peer {
+                address: self.address,
+                transport: self.listener.transport,
+                listener: self.listener.name.clone(),
+                secure: self.secure,
+            },
+            connected_at_ms: self.connected_at_ms,
+            last_message_at_ms: (last_message > 0).then_some(last_message),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+        }
+    }
+
     /// The client was heard.
     pub(super) fn heard(&self) {
         self.silent.set(-1);
@@ -210,6 +260,12 @@ impl Connection {
             .set(matches!(read, Ok(count) if 0 < count && count < buffer.len()));
         read
     }
+}
+
+/// Milliseconds since 1970. Reads a page that the kernel shares, without a call.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Owns the connection until it is closed.

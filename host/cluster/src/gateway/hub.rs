@@ -1,23 +1,27 @@
 //! The hub: clients, uids, groups and sessions of one tenant in one shard.
 //!
 //! Plain data without I/O. Whatever the sequence of calls, no uid and no group names a client that
-//! is not there, an empty uid or group does not exist, and both directions agree. It does not know
-//! sockets, and a client stays in it until its close is delivered.
+//! is not online, an empty uid or group does not exist, and both directions agree. It does not know
+//! sockets. A client that has gone offline is in no list, but its record stays until its close is
+//! delivered: what its last events change must reach the close.
 
-use std::collections::HashMap;
+mod trial;
 
-use indexmap::IndexSet;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::collections::{BTreeSet, HashMap};
+
+use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::SessionChange;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
 use tidegate_wire::session::Session;
 
-/// Connection numbers, in the order of joining.
-pub type Members = IndexSet<u32, FxBuildHasher>;
+pub use trial::Trial;
+
+/// Connection numbers, in order.
+pub type Members = BTreeSet<u32>;
 
 /// Bounds of what one client can make the hub hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubLimits {
     /// Groups of one client.
     pub groups_per_client_max: usize,
@@ -46,12 +50,13 @@ pub enum Refused {
 }
 
 /// One client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     uid: Option<Name>,
     groups: Vec<Name>,
     session: Option<Box<Session>>,
     session_version: u64,
+    offline: bool,
 }
 
 impl Client {
@@ -67,28 +72,85 @@ impl Client {
         &self.groups
     }
 
+    /// Its session; none if it is empty.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+
     /// Its session as it is now.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {
-        let entries = self
-            .session
-            .as_deref()
-            .map(SessionEntries::from)
-            .unwrap_or_default();
         SessionSnapshot {
             version: self.session_version,
-            entries,
+            entries: self.session().map(SessionEntries::from).unwrap_or_default(),
+        }
+    }
+}
+
+/// Names with the connections that have them. Names are found by hash and listed in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    members: HashMap<Name, Members>,
+    names: BTreeSet<Name>,
+}
+
+impl Table {
+    /// The connections that have this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Members> {
+        self.members.get(name)
+    }
+
+    /// Every name that a connection has, ordered.
+    #[must_use]
+    pub const fn names(&self) -> &BTreeSet<Name> {
+        &self.names
+    }
+
+    fn insert(&mut self, name: &Name, connection: u32) {
+        if let Some(members) = self.members.get_mut(name) {
+            members.insert(connection);
+            return;
+        }
+        self.members
+            .insert(name.clone(), Members::from([connection]));
+        self.names.insert(name.clone());
+    }
+
+    fn remove(&mut self, name: &Name, connection: u32) {
+        if let Some(members) = self.members.get_mut(name) {
+            members.remove(&connection);
+            if members.is_empty() {
+                self.take(name);
+            }
+        }
+    }
+
+    fn take(&mut self, name: &Name) -> Members {
+        self.names.remove(name);
+        self.members.remove(name).unwrap_or_default()
+    }
+
+    /// Gives a name that nobody has to these.
+    fn put(&mut self, name: &Name, members: Members) {
+        if !members.is_empty() {
+            self.names.insert(name.clone());
+            self.members.insert(name.clone(), members);
         }
     }
 }
 
 /// Clients, uids, groups and sessions of one tenant in one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hub {
     limits: HubLimits,
     clients: FxHashMap<u32, Client>,
-    uids: HashMap<Name, Members>,
-    groups: HashMap<Name, Members>,
+    online: Members,
+    uids: Table,
+    groups: Table,
+    /// Groups of clients that are offline, so that removing a group reaches them too.
+    offline_groups: Table,
 }
 
 impl Hub {
@@ -105,41 +167,101 @@ impl Hub {
     pub fn insert(&mut self, connection: u32) {
         self.remove(connection);
         self.clients.insert(connection, Client::default());
+        self.online.insert(connection);
     }
 
-    /// Removes a client from everything.
-    pub fn remove(&mut self, connection: u32) -> Option<Client> {
-        let client = self.clients.remove(&connection)?;
+    /// Takes a client off every list; its record stays. False if it was not online.
+    pub fn go_offline(&mut self, connection: u32) -> bool {
+        let Some(client) = self.clients.get_mut(&connection) else {
+            return false;
+        };
+        if std::mem::replace(&mut client.offline, true) {
+            return false;
+        }
+        self.online.remove(&connection);
         if let Some(uid) = &client.uid {
-            forget(&mut self.uids, uid, connection);
+            self.uids.remove(uid, connection);
         }
         for group in &client.groups {
-            forget(&mut self.groups, group, connection);
+            self.groups.remove(group, connection);
+            self.offline_groups.insert(group, connection);
+        }
+        true
+    }
+
+    /// Puts a client back on the lists; only a trial does so.
+    fn go_online(&mut self, connection: u32) {
+        let Some(client) = self.clients.get_mut(&connection) else {
+            return;
+        };
+        client.offline = false;
+        self.online.insert(connection);
+        if let Some(uid) = &client.uid {
+            self.uids.insert(uid, connection);
+        }
+        for group in &client.groups {
+            self.offline_groups.remove(group, connection);
+            self.groups.insert(group, connection);
+        }
+    }
+
+    /// Removes a client with its record.
+    pub fn remove(&mut self, connection: u32) -> Option<Client> {
+        self.go_offline(connection);
+        let client = self.clients.remove(&connection)?;
+        for group in &client.groups {
+            self.offline_groups.remove(group, connection);
         }
         Some(client)
     }
 
-    /// One client.
+    /// The record of a client, which may be offline.
     #[must_use]
     pub fn client(&self, connection: u32) -> Option<&Client> {
         self.clients.get(&connection)
     }
 
-    /// How many clients there are.
+    /// Whether a client is connected.
+    #[must_use]
+    pub fn is_online(&self, connection: u32) -> bool {
+        self.clients
+            .get(&connection)
+            .is_some_and(|client| !client.offline)
+    }
+
+    /// How many clients are online.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.clients.len()
+        self.online.len()
     }
 
-    /// Whether there is no client.
+    /// Whether no client is online.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.online.is_empty()
     }
 
-    /// All clients.
+    /// All clients that are online, ordered.
+    #[must_use]
+    pub const fn online(&self) -> &Members {
+        &self.online
+    }
+
+    /// All clients that are online, ordered.
     pub fn connections(&self) -> impl Iterator<Item = u32> {
-        self.clients.keys().copied()
+        self.online.iter().copied()
+    }
+
+    /// The uids and who has them.
+    #[must_use]
+    pub const fn uids(&self) -> &Table {
+        &self.uids
+    }
+
+    /// The groups and their members.
+    #[must_use]
+    pub const fn groups(&self) -> &Table {
+        &self.groups
     }
 
     /// The clients of a uid.
@@ -163,10 +285,13 @@ impl Hub {
         if client.uid.as_ref() == Some(uid) {
             return Ok(false);
         }
-        if let Some(old) = client.uid.replace(uid.clone()) {
-            forget(&mut self.uids, &old, connection);
+        let old = client.uid.replace(uid.clone());
+        if !client.offline {
+            if let Some(old) = old {
+                self.uids.remove(&old, connection);
+            }
+            self.uids.insert(uid, connection);
         }
-        self.uids.entry(uid.clone()).or_default().insert(connection);
         Ok(true)
     }
 
@@ -179,7 +304,9 @@ impl Hub {
         let Some(uid) = client.uid.take() else {
             return Ok(false);
         };
-        forget(&mut self.uids, &uid, connection);
+        if !client.offline {
+            self.uids.remove(&uid, connection);
+        }
         Ok(true)
     }
 
@@ -196,10 +323,11 @@ impl Hub {
             return Err(Refused::Groups);
         }
         client.groups.insert(place, group.clone());
-        self.groups
-            .entry(group.clone())
-            .or_default()
-            .insert(connection);
+        let table = match client.offline {
+            true => &mut self.offline_groups,
+            false => &mut self.groups,
+        };
+        table.insert(group, connection);
         Ok(true)
     }
 
@@ -213,13 +341,18 @@ impl Hub {
             return Ok(false);
         };
         client.groups.remove(place);
-        forget(&mut self.groups, group, connection);
+        let table = match client.offline {
+            true => &mut self.offline_groups,
+            false => &mut self.groups,
+        };
+        table.remove(group, connection);
         Ok(true)
     }
 
-    /// Removes every member of a group and says who they were.
+    /// Removes every member of a group and says who they were, those that are offline too.
     pub fn ungroup(&mut self, group: &Name) -> Members {
-        let members = self.groups.remove(group).unwrap_or_default();
+        let mut members = self.groups.take(group);
+        members.append(&mut self.offline_groups.take(group));
         for connection in &members {
             if let Some(client) = self.clients.get_mut(connection)
                 && let Ok(place) = client.groups.binary_search(group)
@@ -261,171 +394,5 @@ const fn grows(change: &SessionChange) -> bool {
     }
 }
 
-fn forget(table: &mut HashMap<Name, Members>, name: &Name, connection: u32) {
-    if let Some(members) = table.get_mut(name) {
-        members.swap_remove(&connection);
-        if members.is_empty() {
-            table.remove(name);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Clone, Debug)]
-    enum Command {
-        Insert(u32),
-        Remove(u32),
-        Bind(u32, u8),
-        Unbind(u32),
-        Join(u32, u8),
-        Leave(u32, u8),
-        Ungroup(u8),
-        Set(u32, u8, usize),
-        Clear(u32),
-    }
-
-    fn command() -> impl Strategy<Value = Command> {
-        let connection = 0..12u32;
-        let name = 0..5u8;
-        prop_oneof![
-            connection.clone().prop_map(Command::Insert),
-            connection.clone().prop_map(Command::Remove),
-            (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Bind(c, n)),
-            connection.clone().prop_map(Command::Unbind),
-            (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Join(c, n)),
-            (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Leave(c, n)),
-            name.clone().prop_map(Command::Ungroup),
-            (connection.clone(), name, 0..60usize).prop_map(|(c, n, l)| Command::Set(c, n, l)),
-            connection.prop_map(Command::Clear),
-        ]
-    }
-
-    fn name(n: u8) -> Name {
-        format!("n{n}").into()
-    }
-
-    fn run(hub: &mut Hub, command: &Command) {
-        match command {
-            Command::Insert(c) => hub.insert(*c),
-            Command::Remove(c) => drop(hub.remove(*c)),
-            Command::Bind(c, n) => drop(hub.bind_uid(*c, &name(*n))),
-            Command::Unbind(c) => drop(hub.unbind_uid(*c)),
-            Command::Join(c, n) => drop(hub.join(*c, &name(*n))),
-            Command::Leave(c, n) => drop(hub.leave(*c, &name(*n))),
-            Command::Ungroup(n) => drop(hub.ungroup(&name(*n))),
-            Command::Set(c, n, length) => {
-                let change = SessionChange::Set {
-                    key: name(*n),
-                    value: "1".repeat(*length),
-                };
-                let before = hub.client(*c).map(Client::snapshot);
-                if hub.change_session(*c, &change) == Err(Refused::Session) {
-                    assert_eq!(hub.client(*c).map(Client::snapshot), before);
-                }
-            }
-            Command::Clear(c) => drop(hub.change_session(*c, &SessionChange::Clear)),
-        }
-    }
-
-    fn check(hub: &Hub) {
-        for (table, of) in [(&hub.uids, 0), (&hub.groups, 1)] {
-            for (name, members) in table {
-                assert!(!members.is_empty(), "an empty entry {name}");
-                for member in members {
-                    let client = hub.client(*member).expect("a member without its client");
-                    let named = match of {
-                        0 => client.uid.as_ref() == Some(name),
-                        _ => client.groups.contains(name),
-                    };
-                    assert!(named, "{member} does not know that it has {name}");
-                }
-            }
-        }
-        let uids: usize = hub.uids.values().map(IndexSet::len).sum();
-        assert_eq!(
-            uids,
-            hub.clients.values().filter(|c| c.uid.is_some()).count()
-        );
-        let groups: usize = hub.groups.values().map(IndexSet::len).sum();
-        assert_eq!(
-            groups,
-            hub.clients.values().map(|c| c.groups.len()).sum::<usize>()
-        );
-        for client in hub.clients.values() {
-            assert!(client.groups.is_sorted());
-            assert!(client.groups.len() <= hub.limits.groups_per_client_max);
-            let bytes = client.session.as_ref().map_or(0, |session| session.bytes());
-            assert!(bytes <= hub.limits.session_bytes_max);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_sequence_of_commands_keeps_the_tables_consistent(
-            commands in proptest::collection::vec(command(), 0..200)
-        ) {
-            let limits = HubLimits { groups_per_client_max: 3, session_bytes_max: 100 };
-            let mut hub = Hub::new(limits);
-            for command in &commands {
-                run(&mut hub, command);
-                check(&hub);
-            }
-            let all: Vec<u32> = hub.connections().collect();
-            for connection in all {
-                hub.remove(connection);
-            }
-            prop_assert!(hub.uids.is_empty() && hub.groups.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_bind_replaces_the_earlier_uid() {
-        let mut hub = Hub::default();
-        hub.insert(1);
-        hub.bind_uid(1, &"a".into()).unwrap();
-        hub.bind_uid(1, &"b".into()).unwrap();
-        assert!(hub.uid_members("a").is_none());
-        assert_eq!(hub.uid_members("b").unwrap().len(), 1);
-    }
-
-    #[test]
-    fn ungroup_leaves_the_clients_there() {
-        let mut hub = Hub::default();
-        hub.insert(1);
-        hub.insert(2);
-        hub.join(1, &"g".into()).unwrap();
-        hub.join(2, &"g".into()).unwrap();
-        assert_eq!(hub.ungroup(&"g".into()).len(), 2);
-        assert_eq!(hub.len(), 2);
-        assert!(hub.group_members("g").is_none());
-        assert!(hub.client(1).unwrap().groups().is_empty());
-    }
-
-    #[test]
-    fn a_session_over_its_limit_stays_as_it_was() {
-        let mut hub = Hub::new(HubLimits {
-            groups_per_client_max: 1,
-            session_bytes_max: 8,
-        });
-        hub.insert(1);
-        let set = |value: &str| SessionChange::Set {
-            key: "k".into(),
-            value: value.to_owned(),
-        };
-        hub.change_session(1, &set("1")).unwrap();
-        assert_eq!(
-            hub.change_session(1, &set("12345678")),
-            Err(Refused::Session)
-        );
-        let snapshot = hub.client(1).unwrap().snapshot();
-        assert_eq!(
-            (snapshot.version, snapshot.entries),
-            (1, vec![("k".into(), "1".to_owned())])
-        );
-    }
-}
+mod tests;

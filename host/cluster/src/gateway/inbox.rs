@@ -4,14 +4,18 @@
 //! each other is bounded by the windows of the events that caused it.
 
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Load;
 use tidegate_wire::id::Incarnation;
-use tokio::sync::Notify;
+use tidegate_wire::query::{Answer, Answered, AskError, Question};
+use tokio::sync::{Notify, oneshot};
 
+use super::gather::{Asked, Gather};
+use super::peers::Life;
 use super::pending::WorkerKey;
 use super::workers::WorkerLink;
 use crate::link::{Link, LinkSender};
@@ -57,11 +61,40 @@ pub(super) enum Parcel {
     PeerUp {
         incarnation: Incarnation,
         sender: LinkSender,
+        life: Arc<Life>,
     },
     /// Another gateway has this shard's forwards up to this number.
     PeerAck {
         incarnation: Incarnation,
         sequence: u64,
+    },
+    /// The link to another gateway has ended.
+    PeerDown(Incarnation),
+    /// A handler asks during an event of this shard.
+    Question(WorkerKey, LinkSender, Box<Question>),
+    /// Somebody outside asks.
+    Call {
+        asked: Box<Asked>,
+        caller: oneshot::Sender<Result<Answered, AskError>>,
+    },
+    /// Somebody outside acts: this shard applies and forwards the effects, then says so.
+    Act {
+        tenant: Name,
+        effects: Vec<Effect>,
+        done: oneshot::Sender<()>,
+    },
+    /// A question to this shard about its clients.
+    Ask(Arc<Gather>),
+    /// What the other shards have answered to this one's round.
+    Part {
+        number: u64,
+        answer: Result<Answer, AskError>,
+    },
+    /// What another gateway has answered to it.
+    PeerPart {
+        incarnation: Incarnation,
+        number: u64,
+        answer: Box<Result<Answer, AskError>>,
     },
     /// The view has changed.
     Members(Arc<Members>),
@@ -77,19 +110,35 @@ pub(super) enum Parcel {
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     parcels: Mutex<Vec<Parcel>>,
+    closed: AtomicBool,
     filled: Notify,
     emptied: Notify,
 }
 
 impl Inbox {
+    /// A parcel for a shard that has ended is dropped, and with it whoever waits for its answer
+    /// learns that.
     pub(super) fn push(&self, parcel: Parcel) {
         let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let was_empty = parcels.is_empty();
         parcels.push(parcel);
         drop(parcels);
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// The shard has ended.
+    pub(super) fn close(&self) {
+        let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Relaxed);
+        let lost = std::mem::take(&mut *parcels);
+        drop(parcels);
+        drop(lost);
+        self.emptied.notify_waiters();
     }
 
     fn len(&self) -> usize {

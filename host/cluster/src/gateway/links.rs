@@ -4,16 +4,19 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tidegate_wire::effect::{Commit, Effect, Scope};
 use tidegate_wire::frame::{Announcement, Forward, Frame};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::{Node, Role};
+use tidegate_wire::query::{Ask, AskError, Question};
 use tokio::net::TcpStream;
 
+use super::gather::{Asked, Done, ask_here};
 use super::inbox::Parcel;
 use super::pending::WorkerKey;
-use super::shard::Shard;
+use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
 use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
 
@@ -177,6 +180,7 @@ impl WorkerTask {
                 // A link that has ended asks again elsewhere.
                 let _ = self.sender.send(Frame::Adopted { sequence });
             }
+            Frame::Question(question) => self.question(question),
             Frame::Commit(_) | Frame::Heartbeat => {}
             Frame::Goodbye(_)
             | Frame::Deliver(_)
@@ -190,13 +194,31 @@ impl WorkerTask {
             | Frame::Leave
             | Frame::View(_)
             | Frame::Lost(_)
-            | Frame::Question(_)
             | Frame::Answered { .. }
             | Frame::Ask(_)
             | Frame::Answer { .. }
             | Frame::Watch { .. }
             | Frame::Unwatch { .. }
             | Frame::Happened { .. } => unexpected(&self.node, &self.sender),
+        }
+    }
+
+    /// Gives a question to the shard of its event, behind the commits that came before it.
+    fn question(&self, question: Box<Question>) {
+        let context = &self.shard.context;
+        let own = question.event.gateway == context.incarnation();
+        let shard = question.event.shard;
+        let link = self.sender.clone();
+        match context.inboxes.get(usize::from(shard)) {
+            Some(_) if own && shard == self.shard.index => {
+                self.shard.handler_asks_now(self.key, link, *question);
+            }
+            Some(inbox) if own => inbox.push(Parcel::Question(self.key, link, question)),
+            Some(_) | None => {
+                let (number, answer) = (question.number, Box::new(Err(AskError::Gone)));
+                // A link that has ended waits for nothing.
+                let _ = link.send(Frame::Answered { number, answer });
+            }
         }
     }
 
@@ -221,7 +243,8 @@ impl WorkerTask {
     }
 }
 
-/// Another gateway's link: its forwards are taken once each and acknowledged.
+/// Another gateway's link: its forwards are taken once each and acknowledged, its questions
+/// answered behind them.
 async fn forwards(
     shard: &Rc<Shard>,
     peer: &Node,
@@ -240,6 +263,10 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
+            if let Frame::Ask(ask) = frame {
+                answer(context, *ask, sender);
+                continue;
+            }
             let Frame::Forward(forward) = frame else {
                 unexpected(peer, sender);
                 continue;
@@ -260,6 +287,22 @@ async fn forwards(
             let _ = sender.send(Frame::ForwardAck { shard, sequence });
         }
     }
+}
+
+/// Asks the shards here for another gateway.
+fn answer(context: &Arc<Context>, ask: Ask, link: &LinkSender) {
+    let asked = Asked {
+        tenant: ask.tenant,
+        effects: ask.effects,
+        query: ask.query,
+        within: Duration::from_millis(ask.within_ms.into()),
+    };
+    let done = Done::Peer {
+        link: link.clone(),
+        shard: ask.shard,
+        number: ask.number,
+    };
+    ask_here(context, &Arc::new(asked), done);
 }
 
 /// Gives a forward to the shards that it concerns.

@@ -4,19 +4,24 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::Node;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::inbox::Parcel;
 use super::shard::Context;
 use crate::link::{self, Link, LinkEnd};
 use crate::membership::Members;
 use crate::net::Backoff;
+
+/// How often it is looked when another gateway was last heard.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Follows the view until it ends: dials gateways that come, gives up those that go.
 pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<Arc<Members>>) {
@@ -80,7 +85,32 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
     }
 }
 
-/// Hands the link to all shards and brings them the acknowledgements.
+/// When another gateway last gave a sign of life.
+#[derive(Debug)]
+pub(super) struct Life {
+    since: Instant,
+    heard_ms: AtomicU64,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn tell(&self, heard: Instant) {
+        let heard = heard.saturating_duration_since(self.since).as_millis();
+        self.heard_ms.store(heard as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn heard(&self) -> Instant {
+        self.since + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// Hands the link to all shards and brings them acknowledgements and answers.
 async fn serve(context: &Context, link: Link) -> LinkEnd {
     let Link {
         peer,
@@ -88,24 +118,55 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
         mut receiver,
     } = link;
     let incarnation = peer.incarnation;
+    let life = Arc::new(Life::new());
     context.all(|| Parcel::PeerUp {
         incarnation,
         sender: sender.clone(),
+        life: life.clone(),
     });
+    // A heartbeat alone does not end a `recv`.
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut frames = Vec::new();
     loop {
-        if let Err(end) = receiver.recv(&mut frames).await {
-            return end;
+        tokio::select! {
+            received = receiver.recv(&mut frames) => if let Err(end) = received {
+                context.all(|| Parcel::PeerDown(incarnation));
+                return end;
+            },
+            _ = look.tick() => {}
         }
+        life.tell(receiver.heard());
         for frame in frames.drain(..) {
-            if let Frame::ForwardAck { shard, sequence } = frame
-                && let Some(inbox) = context.inboxes.get(usize::from(shard))
-            {
-                inbox.push(Parcel::PeerAck {
-                    incarnation,
-                    sequence,
-                });
-            }
+            take(context, incarnation, frame);
         }
+    }
+}
+
+/// Brings one frame to the shard that waits for it. Others are not sent on this link.
+fn take(context: &Context, incarnation: Incarnation, frame: Frame) {
+    let (shard, parcel) = if let Frame::ForwardAck { shard, sequence } = frame {
+        let ack = Parcel::PeerAck {
+            incarnation,
+            sequence,
+        };
+        (shard, ack)
+    } else if let Frame::Answer {
+        shard,
+        number,
+        answer,
+    } = frame
+    {
+        let part = Parcel::PeerPart {
+            incarnation,
+            number,
+            answer,
+        };
+        (shard, part)
+    } else {
+        return;
+    };
+    if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
+        inbox.push(parcel);
     }
 }

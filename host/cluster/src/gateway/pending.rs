@@ -336,6 +336,25 @@ impl Lanes {
         })
     }
 
+    /// Whether an event, the oldest or one behind it, is under way at this worker at this attempt.
+    #[must_use]
+    pub fn is_under_way(
+        &self,
+        connection: u32,
+        worker: WorkerKey,
+        sequence: u64,
+        attempt: u8,
+    ) -> bool {
+        self.lanes.get(&connection).is_some_and(|lane| {
+            lane.worker == Some(worker)
+                && lane
+                    .events
+                    .iter()
+                    .take(lane.under_way)
+                    .any(|event| event.sequence == sequence && event.attempt == attempt)
+        })
+    }
+
     /// Notes that the custodian was told of a change.
     pub fn custody_told(&mut self, connection: u32) {
         if let Some(lane) = self.lanes.get_mut(&connection) {

@@ -6,10 +6,14 @@
 
 mod commits;
 mod outlet;
+mod part;
+mod questions;
+mod rounds;
 mod run;
 mod sending;
+mod swaps;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::client::Connection;
 use super::client::codec::Codec;
@@ -28,12 +33,17 @@ use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
 use super::metrics::Metrics;
+use super::once::{KEYS_MAX, Keys};
+use super::peers::Life;
 use super::pending::Lanes;
 use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use super::timers::Wheel;
 use super::workers::Workers;
 use crate::link::{Identity, LinkSender};
 use crate::membership::Members;
+
+use rounds::Rounds;
+use swaps::Swaps;
 
 pub(super) use run::run;
 
@@ -92,6 +102,18 @@ struct PeerStream {
     stream: Stream,
     link: Option<LinkSender>,
     full: bool,
+    /// When it last missed a deadline, and what its link says of its life.
+    suspect: Option<Instant>,
+    life: Option<Arc<Life>>,
+}
+
+impl PeerStream {
+    /// Whether it missed a deadline and gave no sign of life since.
+    fn is_suspect(&self) -> bool {
+        let heard = self.life.as_ref().map(|life| life.heard());
+        self.suspect
+            .is_some_and(|missed| heard.is_none_or(|heard| heard <= missed))
+    }
 }
 
 /// One shard. Shared by the tasks of its thread.
@@ -100,6 +122,8 @@ pub(super) struct Shard {
     pub(super) index: u16,
     listeners: Vec<Rc<ListenerSettings>>,
     state: RefCell<State>,
+    /// Questions under way.
+    questions: Cell<usize>,
 }
 
 /// What a shard owns.
@@ -125,6 +149,9 @@ struct State {
     addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
     view: Arc<Members>,
     next_connection: u32,
+    rounds: Rounds,
+    swaps: Swaps,
+    keys: Keys,
     quiet: bool,
     rng: StdRng,
     metrics: Metrics,
@@ -145,6 +172,7 @@ impl Shard {
             index,
             listeners,
             state: RefCell::new(state),
+            questions: Cell::new(0),
         })
     }
 
@@ -228,6 +256,9 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
+            rounds: Rounds::default(),
+            swaps: Swaps::default(),
+            keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
             rng: rand::make_rng(),
             metrics: Metrics::new(),
@@ -270,7 +301,8 @@ impl State {
             .position(|tenant| *tenant == listener.tenant)
             .unwrap_or(0);
         let tenant = u16::try_from(tenant).unwrap_or(0);
-        let connection = Rc::new(Connection::new(number, tenant, listener.clone(), socket));
+        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
+        let connection = Rc::new(connection);
         self.connections.insert(number, connection.clone());
         if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
             hub.insert(number);
@@ -301,7 +333,7 @@ impl State {
     }
 
     fn message(&mut self, connection: &Rc<Connection>, message: Message) {
-        connection.heard();
+        connection.message_came(message.payload().len());
         let number = connection.number;
         self.metrics.message_in(message.payload().len());
         let served = || {
@@ -359,6 +391,9 @@ impl State {
         }
         let number = connection.number;
         self.connections.remove(&number);
+        if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
+            hub.go_offline(number);
+        }
         self.metrics.closed(reason);
         let closed = Closed {
             reason,
@@ -371,11 +406,7 @@ impl State {
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
     fn finish_turn(&mut self) {
-        while let Some((number, reason)) = self.closing.pop() {
-            if let Some(connection) = self.connections.get(&number).cloned() {
-                self.closed(&connection, reason);
-            }
-        }
+        self.end_closing();
         let mut changed = std::mem::take(&mut self.custody);
         changed.sort_unstable();
         changed.dedup();
@@ -392,6 +423,15 @@ impl State {
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
+        }
+    }
+
+    /// Whom effects have closed is closed.
+    fn end_closing(&mut self) {
+        while let Some((number, reason)) = self.closing.pop() {
+            if let Some(connection) = self.connections.get(&number).cloned() {
+                self.closed(&connection, reason);
+            }
         }
     }
 

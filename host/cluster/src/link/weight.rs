@@ -2,9 +2,11 @@
 
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries};
+use tidegate_wire::feed::{Change, Happening};
 use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::membership::Node;
 use tidegate_wire::payload::Carry;
+use tidegate_wire::query::{Answer, Query, Selector};
 
 /// What any frame counts, and each part of one that comes in a list.
 const FRAME_BYTES: usize = 128;
@@ -46,14 +48,85 @@ fn texts(frame: &Frame) -> usize {
         | Frame::ForwardAck { .. }
         | Frame::Adopted { .. }
         | Frame::Leave
-        | Frame::Question(_)
-        | Frame::Answered { .. }
-        | Frame::Ask(_)
-        | Frame::Answer { .. }
-        | Frame::Watch { .. }
-        | Frame::Unwatch { .. }
-        | Frame::Happened { .. } => 0,
+        | Frame::Unwatch { .. } => 0,
+        Frame::Question(question) => asked(&question.effects, &question.query),
+        Frame::Ask(ask) => asked(&ask.effects, &ask.query),
+        Frame::Answered { answer, .. } => match &**answer {
+            Ok(answered) => found(&answered.answer) + answered.missing.len() * PART_BYTES,
+            Err(_) => 0,
+        },
+        Frame::Answer { answer, .. } => answer.as_ref().as_ref().map_or(0, found),
+        Frame::Watch { filter, .. } => names(&filter.groups) + names(&filter.uids),
+        Frame::Happened { happenings, .. } => happenings.iter().map(happening).sum(),
     }
+}
+
+fn asked(effects: &[Effect], query: &Query) -> usize {
+    let effects: usize = effects.iter().map(effect).sum();
+    effects
+        + match query {
+            Query::Clients { of, .. }
+            | Query::ClientCount { of }
+            | Query::Uids { of, .. }
+            | Query::UidCount { of } => of.iter().map(selector).sum(),
+            Query::UidCounts(list) | Query::GroupCounts(list) => names(list),
+            Query::CompareAndSet { expected, new, .. } => {
+                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                length(expected) + length(new)
+            }
+            Query::Once { effects, .. } => effects.iter().map(effect).sum(),
+            Query::Command { gateways, .. } => gateways.as_ref().map_or(0, Vec::len) * PART_BYTES,
+            Query::UidEstimate
+            | Query::Groups { .. }
+            | Query::GroupInfos { .. }
+            | Query::GroupClients { .. }
+            | Query::GroupUids { .. }
+            | Query::Gateways => 0,
+        }
+}
+
+fn selector(selector: &Selector) -> usize {
+    match selector {
+        Selector::Everyone => 0,
+        Selector::Clients(clients) => clients.len() * PART_BYTES,
+        Selector::Uids(list) | Selector::Groups(list) | Selector::AllOfGroups(list) => names(list),
+    }
+}
+
+fn found(answer: &Answer) -> usize {
+    match answer {
+        Answer::Clients { page, .. } => page
+            .iter()
+            .map(|info| FRAME_BYTES + names(&info.groups) + entries(&info.session))
+            .sum(),
+        Answer::Counts(counts) => std::mem::size_of_val(counts.as_slice()),
+        Answer::Names { page, .. } => names(page),
+        Answer::Groups { page, .. } => page.iter().map(|it| PART_BYTES * 2 + it.group.len()).sum(),
+        Answer::GroupClients { page, .. } => page
+            .iter()
+            .map(|(group, _)| PART_BYTES * 2 + group.len())
+            .sum(),
+        Answer::GroupUids { page, .. } => page
+            .iter()
+            .map(|(group, uid)| PART_BYTES * 2 + group.len() + uid.len())
+            .sum(),
+        Answer::Sketch(bytes) => bytes.len(),
+        Answer::Gateways(list) => list.len() * PART_BYTES,
+        Answer::Commands(list) => list.len() * FRAME_BYTES,
+        Answer::Count(_) | Answer::Swapped(_) | Answer::Applied(_) => 0,
+    }
+}
+
+fn happening(happening: &Happening) -> usize {
+    FRAME_BYTES
+        + match &happening.what {
+            Change::Closed(_, groups) => names(groups),
+            Change::Connected(_)
+            | Change::Joined(_)
+            | Change::Left(_)
+            | Change::Bound(_)
+            | Change::Unbound(_) => 0,
+        }
 }
 
 fn names<T: AsRef<str>>(names: &[T]) -> usize {

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::{Announcement, Custody, Frame, Load};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Answered, AskError};
 use tracing::{debug, warn};
 
 use super::announce::{Pace, Places};
@@ -175,7 +176,7 @@ impl Attendant {
                 Frame::Leave => return Err(Over::Unexpected("leave")),
                 Frame::View(_) => return Err(Over::Unexpected("view")),
                 Frame::Lost(_) => return Err(Over::Unexpected("lost")),
-                Frame::Answered { .. } => {}
+                Frame::Answered { number, answer } => self.answered(number, *answer),
                 Frame::Question(_) => return Err(Over::Unexpected("question")),
                 Frame::Ask(_) => return Err(Over::Unexpected("ask")),
                 Frame::Answer { .. } => return Err(Over::Unexpected("answer")),
@@ -291,6 +292,21 @@ impl Attendant {
                 self.lanes.remove(&client.connection);
             }
         }
+    }
+
+    /// A lane's mirror has what its own compare-and-set did before whoever asked knows of it, and
+    /// before a snapshot that comes later.
+    fn answered(&self, number: u64, answer: Result<Answered, AskError>) {
+        let Some(waiting) = self.home.questions.take(number) else {
+            return debug!(number, "an answer that nobody waits for: dropped");
+        };
+        if let Some((connection, change)) = &waiting.swap
+            && matches!(&answer, Ok(found) if found.answer == Answer::Swapped(Ok(())))
+            && let Some(lane) = self.lanes.get(connection)
+        {
+            lane.swapped(change);
+        }
+        waiting.tell(answer);
     }
 
     fn forget_lanes(&mut self) {

@@ -13,6 +13,7 @@ use tidegate_wire::id::Incarnation;
 
 use super::adoption::Adoptions;
 use super::meters::Meters;
+use super::questions::Questions;
 use crate::link::LinkSender;
 
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Home {
     /// Lanes that ended since the link's task looked, and whether there are any.
     forgotten: Mutex<Vec<u32>>,
     any_forgotten: AtomicBool,
+    /// Questions that wait for their answers.
+    pub(super) questions: Questions,
     adoptions: Arc<Adoptions>,
     meters: Arc<Meters>,
 }
@@ -51,6 +54,7 @@ impl Home {
             uncommitted_bytes: AtomicU64::new(0),
             forgotten: Mutex::default(),
             any_forgotten: AtomicBool::new(false),
+            questions: Questions::default(),
             adoptions,
             meters,
         }
@@ -106,6 +110,7 @@ impl Home {
     /// From now on no lane of this link commits.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.questions.end();
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -13,14 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Commit, Effect, Outcome};
+use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
 use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnapshot};
 use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::payload::Carry;
-use tidegate_wire::query::{Answered, AskError, Query};
+use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tidegate_wire::session::Session;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::home::Home;
@@ -90,16 +91,43 @@ impl Lane {
     ///
     /// # Errors
     /// See [`AskError`]; [`AskError::Gone`] also when the link has ended.
-    #[allow(clippy::unused_async, reason = "not there yet")]
     pub async fn ask(
         self: Arc<Self>,
-        _event: EventId,
-        _attempt: u8,
-        _effects: Vec<Effect>,
-        _query: Query,
-        _within: Duration,
+        event: EventId,
+        attempt: u8,
+        mut effects: Vec<Effect>,
+        query: Query,
+        within: Duration,
     ) -> Result<Answered, AskError> {
-        Err(AskError::Gone)
+        if !self.state().is_under_way(event, attempt) {
+            return Err(AskError::Gone);
+        }
+        effects.retain(can_be_seen);
+        let question = Question {
+            number: 0,
+            event,
+            attempt,
+            client: self.client,
+            effects,
+            query,
+            within_ms: u32::try_from(share(within).as_millis()).unwrap_or(u32::MAX),
+        };
+        let asking = self.home.questions.ask(question, &self.home);
+        timeout(within, asking)
+            .await
+            .unwrap_or(Err(AskError::Timeout))
+    }
+
+    /// A compare-and-set by an event of this lane has changed the session at home.
+    pub(super) fn swapped(&self, change: &SessionChange) {
+        let mut state = self.state();
+        let State {
+            session, changed, ..
+        } = &mut *state;
+        Arc::make_mut(session).apply(change);
+        if let Some(changed) = changed {
+            Arc::make_mut(changed).apply(change);
+        }
     }
 
     /// Ends an event: its effects go home in one frame. Cheap; never waits. To be called exactly
@@ -310,6 +338,27 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.home.lane_dropped();
+    }
+}
+
+/// What of the caller's time the home may use: its answer, also a partial one, must be back in time.
+fn share(within: Duration) -> Duration {
+    within - (within / 10).min(Duration::from_millis(100))
+}
+
+/// Whether a query can see what an effect does.
+const fn can_be_seen(effect: &Effect) -> bool {
+    match effect {
+        Effect::Send { .. } | Effect::SendRaw { .. } | Effect::Command { .. } => false,
+        Effect::Close { .. }
+        | Effect::CloseUid { .. }
+        | Effect::Destroy { .. }
+        | Effect::BindUid { .. }
+        | Effect::UnbindUid { .. }
+        | Effect::JoinGroup { .. }
+        | Effect::LeaveGroup { .. }
+        | Effect::Ungroup { .. }
+        | Effect::Session { .. } => true,
     }
 }
 

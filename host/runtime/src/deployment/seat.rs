@@ -10,19 +10,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_wire::effect::Outcome;
+use tidegate_wire::effect::{Outcome, Reply};
+use tidegate_wire::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::Job;
 use super::breaker::Breaker;
 use super::meters::Meters;
+use super::starting::Started;
 use super::ticket::{Ticket, payload_bytes};
-use super::version::{Started, Version};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
 use crate::host_api::OutputLog;
 use crate::instance::{Failure, Instance, Ran};
+use crate::version::Version;
 
 /// Events taken from the mailbox at once.
 const BATCH_EVENTS_MAX: usize = 64;
@@ -177,9 +179,16 @@ impl Seat {
             }
             match ran {
                 Ran::Done(effects) => return ticket.commit(Outcome::Done, effects),
+                Ran::Answered(effects, reply) => {
+                    return ticket.reply(Outcome::Done, effects, Some(Reply::Ok(reply)));
+                }
                 Ran::Refused(text) => {
                     self.report_refusal(ticket.job(), &text);
-                    return ticket.commit(Outcome::Failed, Vec::new());
+                    let reply = self.failed(&ticket, text);
+                    return ticket.reply(Outcome::Failed, Vec::new(), reply);
+                }
+                Ran::Unhandled => {
+                    return ticket.reply(Outcome::Failed, Vec::new(), Some(Reply::Unhandled));
                 }
                 Ran::Broken(failure) => {
                     self.instance = None;
@@ -200,6 +209,14 @@ impl Seat {
         };
         self.letters.add(&self.version.identity.tenant, letter);
         ticket.commit(Outcome::DeadLettered, Vec::new());
+    }
+
+    /// The words for whoever waits for a request, bounded like its reply.
+    fn failed(&self, ticket: &Ticket, mut text: String) -> Option<Reply> {
+        let bytes_max = self.version.identity.limits.effect_bytes_max;
+        text.truncate(text.floor_char_boundary(bytes_max));
+        let is_request = matches!(ticket.job().delivery.kind, EventKind::Request { .. });
+        is_request.then_some(Reply::Failed(text))
     }
 
     /// The instance, built anew if there is none; None only when stopping.

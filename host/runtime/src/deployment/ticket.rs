@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidegate_wire::effect::{Commit, Effect, Outcome};
+use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::EventKind;
 use tidegate_wire::id::ClientId;
 
@@ -100,11 +100,16 @@ impl Ticket {
     }
 
     /// Ends the job.
-    pub(super) fn commit(mut self, outcome: Outcome, effects: Vec<Effect>) {
-        self.finish(outcome, effects);
+    pub(super) fn commit(self, outcome: Outcome, effects: Vec<Effect>) {
+        self.reply(outcome, effects, None);
     }
 
-    fn finish(&mut self, outcome: Outcome, effects: Vec<Effect>) {
+    /// Ends the job of a request.
+    pub(super) fn reply(mut self, outcome: Outcome, effects: Vec<Effect>, reply: Option<Reply>) {
+        self.finish(outcome, effects, reply);
+    }
+
+    fn finish(&mut self, outcome: Outcome, effects: Vec<Effect>, reply: Option<Reply>) {
         if self.committed {
             return;
         }
@@ -117,14 +122,14 @@ impl Ticket {
             client: delivery.client,
             outcome,
             effects,
-            reply: None,
+            reply: reply.map(Box::new),
         });
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.finish(Outcome::Returned, Vec::new());
+        self.finish(Outcome::Returned, Vec::new(), None);
         self.load.events.fetch_sub(1, Ordering::Relaxed);
         self.load
             .bytes

@@ -10,7 +10,7 @@ use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
 
-use super::{HostState, invalid, offered};
+use super::{HostState, Origin, invalid, offered};
 use offered::gateway as wit;
 use offered::types::Error;
 
@@ -124,6 +124,12 @@ impl wit::Host for HostState {
     }
 
     fn command(&mut self, gateways: Option<Vec<String>>, name: String, payload: Vec<u8>) -> Answer {
+        if matches!(self.current()?.origin, Origin::Command { .. }) {
+            // It could go round for ever, at all gateways.
+            return Err(Error::NotPermitted(
+                "a command may not start commands".to_owned(),
+            ));
+        }
         let gateways = gateways.map(|list| parse_gateways(&list)).transpose()?;
         let name = parse_name("command", &name)?;
         let size = EFFECT_BYTES + name.len() + payload.len();
@@ -211,12 +217,12 @@ fn recipient_bytes(to: &Recipients) -> usize {
     }
 }
 
-fn parse_client(text: &str) -> Result<ClientId, Error> {
+pub(super) fn parse_client(text: &str) -> Result<ClientId, Error> {
     text.parse()
         .map_err(|error: tidegate_wire::id::ClientIdError| invalid(error.to_string()))
 }
 
-fn parse_clients(texts: &[String]) -> Result<Vec<ClientId>, Error> {
+pub(super) fn parse_clients(texts: &[String]) -> Result<Vec<ClientId>, Error> {
     texts.iter().map(|text| parse_client(text)).collect()
 }
 
@@ -231,18 +237,20 @@ pub(super) fn parse_name(what: &str, text: &str) -> Result<Name, Error> {
     )))
 }
 
-fn parse_names(what: &str, texts: Vec<String>) -> Result<Vec<Name>, Error> {
+pub(super) fn parse_names(what: &str, texts: Vec<String>) -> Result<Vec<Name>, Error> {
     texts.iter().map(|text| parse_name(what, text)).collect()
 }
 
-fn parse_gateways(texts: &[String]) -> Result<Vec<SocketAddrV4>, Error> {
-    let parse = |text: &String| {
+pub(super) fn parse_gateway(text: &str) -> Result<SocketAddrV4, Error> {
+    text.parse().map_err(|_| {
         let shown: String = text.chars().take(40).collect();
         let expected = "the announced address of a gateway, IPv4 and port, is expected";
-        text.parse()
-            .map_err(|_| invalid(format!("{shown:?}: {expected}")))
-    };
-    texts.iter().map(parse).collect()
+        invalid(format!("{shown:?}: {expected}"))
+    })
+}
+
+pub(super) fn parse_gateways(texts: &[String]) -> Result<Vec<SocketAddrV4>, Error> {
+    texts.iter().map(|text| parse_gateway(text)).collect()
 }
 
 fn parse_entries(entries: Vec<(String, String)>) -> Result<Vec<(Name, String)>, Error> {

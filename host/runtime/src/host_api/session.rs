@@ -5,17 +5,17 @@ use tidegate_wire::effect::SessionChange;
 use tidegate_wire::id::ClientId;
 
 use super::gateway::{check_json, parse_name};
-use super::{CurrentEvent, HostState, offered, outside_an_event};
+use super::{HostState, OwnClient, offered};
 use offered::session as wit;
 use offered::types::Error;
 
 impl wit::Host for HostState {
     fn get(&mut self, key: String) -> Result<Option<String>, Error> {
-        Ok(self.current()?.session.get(&key).map(str::to_owned))
+        Ok(self.own_client()?.session.get(&key).map(str::to_owned))
     }
 
     fn set(&mut self, key: String, value: String) -> Result<(), Error> {
-        let client = self.current_client()?;
+        let client = self.own_client()?.id;
         let key = parse_name("session key", &key)?;
         check_json(&key, &value)?;
         let bytes = key.len() + value.len();
@@ -23,13 +23,13 @@ impl wit::Host for HostState {
     }
 
     fn remove(&mut self, key: String) -> Result<(), Error> {
-        let client = self.current_client()?;
+        let client = self.own_client()?.id;
         let key = parse_name("session key", &key)?;
         self.change(client, SessionChange::Remove { key }, 0)
     }
 
     fn entries(&mut self) -> Result<Vec<(String, String)>, Error> {
-        let session = &self.current()?.session;
+        let session = &self.own_client()?.session;
         Ok(session
             .iter()
             .map(|(key, value)| (key.to_string(), value.to_owned()))
@@ -37,18 +37,16 @@ impl wit::Host for HostState {
     }
 
     fn clear(&mut self) -> Result<(), Error> {
-        let client = self.current_client()?;
+        let client = self.own_client()?.id;
         self.change(client, SessionChange::Clear, 0)
     }
 }
 
 impl HostState {
-    fn current(&self) -> Result<&CurrentEvent, Error> {
-        self.event.as_ref().ok_or_else(outside_an_event)
-    }
-
-    fn current_client(&self) -> Result<ClientId, Error> {
-        self.current().map(|event| event.client)
+    fn own_client(&mut self) -> Result<&OwnClient, Error> {
+        self.current()?.client.as_ref().ok_or_else(|| {
+            Error::NotPermitted("a request has no client, and so no session".to_owned())
+        })
     }
 
     fn change(

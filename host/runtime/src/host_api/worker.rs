@@ -1,6 +1,6 @@
 //! `tidegate:plugin/worker`: who and where an instance is. Nothing here costs a limit.
 
-use super::{HostState, offered};
+use super::{HostState, Origin, offered};
 use offered::worker as wit;
 
 impl wit::Host for HostState {
@@ -13,7 +13,7 @@ impl wit::Host for HostState {
     }
 
     fn worker_name(&mut self) -> String {
-        self.identity.worker_name.to_string()
+        self.identity.node_name.to_string()
     }
 
     fn instance(&mut self) -> u32 {
@@ -25,15 +25,19 @@ impl wit::Host for HostState {
     }
 
     fn event_id(&mut self) -> String {
-        self.event
-            .as_ref()
-            .map(|event| event.id.to_string())
-            .unwrap_or_default()
+        self.event().map(|(id, _)| id).unwrap_or_default()
     }
 
     fn attempt(&mut self) -> u32 {
-        self.event
-            .as_ref()
-            .map_or(0, |event| u32::from(event.attempt))
+        self.event().map_or(0, |(_, attempt)| u32::from(attempt))
+    }
+}
+
+impl HostState {
+    fn event(&self) -> Option<(String, u8)> {
+        match &self.call.as_ref()?.origin {
+            Origin::Event { id, attempt, .. } => Some((id.to_string(), *attempt)),
+            Origin::Command { .. } => None,
+        }
     }
 }

@@ -4,18 +4,21 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
 
-use super::PluginError;
+use super::{PluginError, PluginKind};
 use crate::bindings::exports::exports::tidegate::plugin::client_events as client;
 use crate::engine::Runtime;
-use crate::host_api::{HostState, OFFERED};
+use crate::host_api::{HostState, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
+pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
+pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 
 const MAGIC: &[u8] = b"\0asm";
 const WASM_PAGE_BYTES: u64 = 65_536;
 
 type Answer = (Result<(), String>,);
+type BytesAnswer = (Result<Vec<u8>, String>,);
 
 /// Looks at the container alone: the preamble, and that no section ends behind the file.
 pub(super) fn container(name: &str, bytes: &[u8]) -> Result<(), PluginError> {
@@ -128,10 +131,27 @@ pub(super) fn resources(
     })
 }
 
+/// Which kind of component it is, by what it exports; none if it is neither.
+pub(super) fn kind(name: &str, component: &Component) -> Result<Option<PluginKind>, PluginError> {
+    match (has(component, CLIENT_EVENTS), has(component, COMMANDS)) {
+        (true, false) => Ok(Some(PluginKind::Handler)),
+        (false, true) => Ok(Some(PluginKind::Command)),
+        (false, false) => Ok(None),
+        (true, true) => Err(PluginError::BothKinds {
+            name: name.to_owned(),
+        }),
+    }
+}
+
+pub(super) fn has(component: &Component, interface: &str) -> bool {
+    component.get_export_index(None, interface).is_some()
+}
+
 /// Names the import that the linker did not find, else passes on what the linker says.
 pub(super) fn link_error(
     engine: &Engine,
     name: &str,
+    kind: PluginKind,
     component: &Component,
     error: &wasmtime::Error,
 ) -> PluginError {
@@ -139,21 +159,34 @@ pub(super) fn link_error(
     let unknown = ty
         .imports(engine)
         .map(|(import, _)| import)
-        .find(|import| !is_offered(import));
+        .find(|import| !is_offered(kind, import));
     match unknown {
         Some(import) => PluginError::UnknownImport {
             name: name.to_owned(),
             import: import.to_owned(),
+            kind,
         },
-        None => PluginError::WrongType {
-            name: name.to_owned(),
-            reason: format!("{error:#}"),
-        },
+        None => wrong_type(name, error),
     }
 }
 
-fn is_offered(import: &str) -> bool {
-    OFFERED.iter().any(|offered| {
+pub(super) fn wrong_type(name: &str, error: &wasmtime::Error) -> PluginError {
+    PluginError::WrongType {
+        name: name.to_owned(),
+        reason: format!("{error:#}"),
+    }
+}
+
+/// What this kind may import, for messages.
+pub(super) const fn offered(kind: PluginKind) -> &'static [&'static str] {
+    match kind {
+        PluginKind::Handler => OFFERED_TO_HANDLERS,
+        PluginKind::Command => OFFERED_TO_COMMANDS,
+    }
+}
+
+fn is_offered(kind: PluginKind, import: &str) -> bool {
+    offered(kind).iter().any(|offered| {
         let offered = offered.split(' ').next().unwrap_or_default();
         match offered.split_once('*') {
             Some((package, version)) => import.starts_with(package) && import.contains(version),
@@ -162,16 +195,9 @@ fn is_offered(import: &str) -> bool {
     })
 }
 
-/// That `client-events` is there, and that all functions the host calls have the right types.
-pub(super) fn exports(
-    engine: &Engine,
-    name: &str,
-    pre: &InstancePre<HostState>,
-) -> Result<(), PluginError> {
+/// That all functions of a handler that the host calls have the right types.
+pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), PluginError> {
     let component = pre.component();
-    if component.get_export_index(None, CLIENT_EVENTS).is_none() {
-        return Err(misses_client_events(engine, name, component));
-    }
     let wrong = |reason| PluginError::WrongType {
         name: name.to_owned(),
         reason,
@@ -187,15 +213,24 @@ pub(super) fn exports(
         .map_err(wrong)?;
     function::<(Id<'_>, client::Closed<'_>), Answer>(pre, CLIENT_EVENTS, "on-close")
         .map_err(wrong)?;
-    if has_worker_events(component) {
+    if has(component, REQUEST_EVENTS) {
+        function::<(&str, &[u8]), BytesAnswer>(pre, REQUEST_EVENTS, "on-request").map_err(wrong)?;
+    }
+    if has(component, WORKER_EVENTS) {
         function::<(&str,), Answer>(pre, WORKER_EVENTS, "on-start").map_err(wrong)?;
         function::<(), ()>(pre, WORKER_EVENTS, "on-stop").map_err(wrong)?;
     }
     Ok(())
 }
 
-pub(super) fn has_worker_events(component: &Component) -> bool {
-    component.get_export_index(None, WORKER_EVENTS).is_some()
+/// The same of a command component.
+pub(super) fn command(name: &str, pre: &InstancePre<HostState>) -> Result<(), PluginError> {
+    function::<(&str, &[u8]), BytesAnswer>(pre, COMMANDS, "execute").map_err(|reason| {
+        PluginError::WrongType {
+            name: name.to_owned(),
+            reason,
+        }
+    })
 }
 
 fn function<Params, Return>(
@@ -219,7 +254,7 @@ where
         .map_err(|error| format!("`{name}` of `{interface}` has another type: {error:#}"))
 }
 
-fn misses_client_events(engine: &Engine, name: &str, component: &Component) -> PluginError {
+pub(super) fn of_no_kind(engine: &Engine, name: &str, component: &Component) -> PluginError {
     let stem = |text: &str| {
         let text = text.split('@').next().unwrap_or_default();
         text.rsplit('/').next().unwrap_or_default().to_owned()
@@ -228,10 +263,11 @@ fn misses_client_events(engine: &Engine, name: &str, component: &Component) -> P
         .component_type()
         .exports(engine)
         .map(|(export, _)| export.to_owned())
-        .find(|export| stem(export) == stem(CLIENT_EVENTS));
-    PluginError::MissesClientEvents {
+        .find(|export| [stem(CLIENT_EVENTS), stem(COMMANDS)].contains(&stem(export)));
+    PluginError::OfNoKind {
         name: name.to_owned(),
-        required: CLIENT_EVENTS,
+        handler: CLIENT_EVENTS,
+        command: COMMANDS,
         similar,
     }
 }
@@ -242,10 +278,19 @@ mod tests {
 
     #[test]
     fn any_patch_of_wasi_0_2_is_offered_and_other_versions_are_not() {
-        assert!(is_offered("wasi:cli/environment@0.2.6"));
-        assert!(is_offered("wasi:logging/logging@0.1.0-draft"));
-        assert!(!is_offered("wasi:cli/environment@0.3.0"));
-        assert!(!is_offered("wasi:http/outgoing-handler@0.2.6"));
-        assert!(!is_offered("tidegate:plugin/directory@0.1.0"));
+        let offered = |import| is_offered(PluginKind::Handler, import);
+        assert!(offered("wasi:cli/environment@0.2.6"));
+        assert!(offered("wasi:logging/logging@0.1.0-draft"));
+        assert!(!offered("wasi:cli/environment@0.3.0"));
+        assert!(!offered("wasi:http/outgoing-handler@0.2.6"));
+    }
+
+    #[test]
+    fn each_kind_is_offered_its_own_interfaces() {
+        let both =
+            |import| [PluginKind::Handler, PluginKind::Command].map(|it| is_offered(it, import));
+        assert_eq!(both("tidegate:plugin/gateway@0.1.0"), [true, true]);
+        assert_eq!(both("tidegate:plugin/session@0.1.0"), [true, false]);
+        assert_eq!(both("tidegate:plugin/hub@0.1.0"), [false, true]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::host_api::OFFERED;
+use super::PluginKind;
+use super::check::offered;
 
 /// Why a plugin cannot be loaded, or a version not be started.
 #[derive(Debug, thiserror::Error)]
@@ -71,23 +72,46 @@ pub enum PluginError {
         /// What the compiler says.
         reason: String,
     },
-    /// The one required export is missing.
-    #[error("{name} does not export `{required}`, which every plugin must{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
-    MissesClientEvents {
+    /// The required export of either kind is missing.
+    #[error("{name} exports neither `{handler}`, which every handler must, nor `{command}`, which makes a command component{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
+    OfNoKind {
         /// The plugin.
         name: String,
-        /// The interface that is missing.
-        required: &'static str,
-        /// An export with nearly that name.
+        /// The interface that makes a handler.
+        handler: &'static str,
+        /// The interface that makes a command component.
+        command: &'static str,
+        /// An export with nearly one of these names.
         similar: Option<String>,
     },
+    /// It has the required exports of both kinds.
+    #[error(
+        "{name} exports both `client-events` and `commands`; a handler and a command component are \
+         two files"
+    )]
+    BothKinds {
+        /// The plugin.
+        name: String,
+    },
+    /// The other kind of component is wanted here.
+    #[error("{name} is a {kind}; a {expected} is wanted here")]
+    WrongKind {
+        /// The plugin.
+        name: String,
+        /// What it is.
+        kind: PluginKind,
+        /// What is wanted.
+        expected: PluginKind,
+    },
     /// It imports something that the host does not offer.
-    #[error("{name} imports `{import}`, which this host does not offer; it offers {}", OFFERED.join(", "))]
+    #[error("{name} imports `{import}`, which this host does not offer to a {kind}; it offers {}", offered(*kind).join(", "))]
     UnknownImport {
         /// The plugin.
         name: String,
         /// The import.
         import: String,
+        /// What it is, and so what it may import.
+        kind: PluginKind,
     },
     /// An import or export of the contract with another type.
     #[error("{name} was built against another version of the contract: {reason}")]

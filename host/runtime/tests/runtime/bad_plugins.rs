@@ -84,7 +84,10 @@ async fn missing_client_events_are_named_with_what_is_there_instead() {
     let error = error_of_text("(component)").await;
     has(
         &error,
-        &["does not export `tidegate:plugin/client-events@0.1.0`"],
+        &[
+            "exports neither `tidegate:plugin/client-events@0.1.0`",
+            "`tidegate:plugin/commands@0.1.0`",
+        ],
     );
     let error = error_of_text(
         r#"(component

@@ -1,6 +1,6 @@
 //! The scripted guest, a home that sends it events and takes its commits, and what was logged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tidegate_runtime::{
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
 use tidegate_wire::event::{Closed, Delivery, EventKind, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
-use tidegate_wire::query::{Answered, AskError};
+use tidegate_wire::query::{Answer, Answered, AskError};
 use tidegate_wire::session::Session;
 use tokio::sync::Notify;
 
@@ -29,35 +29,53 @@ fn target_dir() -> PathBuf {
         .to_owned()
 }
 
-/// The scripted guest, built once per run.
+/// The scripted guest.
 pub(crate) fn guest() -> Vec<u8> {
-    static GUEST: OnceLock<Vec<u8>> = OnceLock::new();
-    GUEST
-        .get_or_init(|| {
-            // A folder of its own: the one of this build is locked by whoever runs the tests.
-            let target = target_dir().join("guests");
-            let mut build = Command::new(env!("CARGO"));
-            // Where the compiler of the host cannot be given the target.
-            if let Some(rustc) = std::env::var_os("GUEST_RUSTC") {
-                build.env("RUSTC", rustc);
-            }
-            let status = build
-                .args(["build", "--quiet", "--profile", "guest"])
-                .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
-                .arg("--target-dir")
-                .arg(&target)
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .unwrap();
-            assert!(status.success(), "the scripted guest does not build");
-            std::fs::read(target.join("wasm32-wasip2/guest/tidegate_test_scripted.wasm")).unwrap()
-        })
-        .clone()
+    guests().0.clone()
+}
+
+/// The scripted command component.
+pub(crate) fn command_guest() -> Vec<u8> {
+    guests().1.clone()
+}
+
+/// Both guests, built once per run.
+fn guests() -> &'static (Vec<u8>, Vec<u8>) {
+    static GUESTS: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+    GUESTS.get_or_init(|| {
+        // A folder of its own: the one of this build is locked by whoever runs the tests.
+        let target = target_dir().join("guests");
+        let mut build = Command::new(env!("CARGO"));
+        // Where the compiler of the host cannot be given the target.
+        if let Some(rustc) = std::env::var_os("GUEST_RUSTC") {
+            build.env("RUSTC", rustc);
+        }
+        let status = build
+            .args(["build", "--quiet", "--profile", "guest"])
+            .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
+            .args(["-p", "tidegate-test-scripted-command"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "the scripted guests do not build");
+        let built = target.join("wasm32-wasip2/guest");
+        let read = |name: &str| std::fs::read(built.join(name)).unwrap();
+        (
+            read("tidegate_test_scripted.wasm"),
+            read("tidegate_test_scripted_command.wasm"),
+        )
+    })
 }
 
 /// The guest with a custom section: another version that does the same.
 pub(crate) fn guest_version(mark: u8) -> Vec<u8> {
-    let mut bytes = guest();
+    marked(guest(), mark)
+}
+
+/// A component with a custom section: another version that does the same.
+pub(crate) fn marked(mut bytes: Vec<u8>, mark: u8) -> Vec<u8> {
     bytes.extend([0, 3, 1, b'v', mark]);
     bytes
 }
@@ -108,13 +126,37 @@ pub(crate) fn client(connection: u32) -> ClientId {
     }
 }
 
-/// Sends events, keeps the commits, applies changes of sessions.
+/// What a home does with a question.
+#[derive(Clone)]
+pub(crate) enum Told {
+    /// Answers it.
+    Answer(Answered),
+    /// Refuses it.
+    Refuse(AskError),
+    /// Leaves it.
+    Nothing,
+    /// Answers that there are no gateways, after a while.
+    Late(Duration),
+}
+
+impl From<Answer> for Told {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(Answered {
+            answer,
+            missing: Vec::new(),
+        })
+    }
+}
+
+/// Sends events, keeps the commits and the questions, applies changes of sessions.
 #[derive(Default)]
 pub(crate) struct Home {
     sequence: AtomicU64,
     commits: Mutex<Vec<Commit>>,
     sessions: Mutex<HashMap<ClientId, Session>>,
     committed: Notify,
+    asked: Mutex<Vec<Asking>>,
+    told: Mutex<VecDeque<Told>>,
 }
 
 struct Context {
@@ -138,8 +180,23 @@ impl EventContext for Context {
         self.home.committed.notify_waiters();
     }
 
-    fn ask(&self, _asking: Asking) -> Boxed<Result<Answered, AskError>> {
-        Box::pin(std::future::ready(Err(AskError::Gone)))
+    fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>> {
+        self.home.asked.lock().unwrap().push(asking);
+        let told = self.home.told.lock().unwrap().pop_front();
+        Box::pin(async move {
+            match told.unwrap_or(Told::Refuse(AskError::Gone)) {
+                Told::Answer(answered) => Ok(answered),
+                Told::Refuse(error) => Err(error),
+                Told::Nothing => std::future::pending().await,
+                Told::Late(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(Answered {
+                        answer: Answer::Gateways(Vec::new()),
+                        missing: Vec::new(),
+                    })
+                }
+            }
+        })
     }
 }
 
@@ -225,6 +282,16 @@ impl Home {
             .unwrap_or_else(|_| panic!("event {sequence} was not committed in time"))
     }
 
+    /// The next question is answered so.
+    pub(crate) fn tell(&self, told: impl Into<Told>) {
+        self.told.lock().unwrap().push_back(told.into());
+    }
+
+    /// The questions since the last time.
+    pub(crate) fn asked(&self) -> Vec<Asking> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
     /// All commits in the order in which they came.
     pub(crate) fn commits(&self) -> Vec<Commit> {
         self.commits.lock().unwrap().clone()
@@ -233,6 +300,13 @@ impl Home {
 
 pub(crate) fn message(text: &str) -> EventKind {
     EventKind::Message(Message::Text(text.as_bytes().to_vec().into()))
+}
+
+pub(crate) fn request(name: &str, payload: &str) -> EventKind {
+    EventKind::Request {
+        name: name.into(),
+        payload: payload.as_bytes().to_vec().into(),
+    }
 }
 
 pub(crate) fn connect() -> EventKind {

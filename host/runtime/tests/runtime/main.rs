@@ -11,8 +11,11 @@
 
 mod bad_plugins;
 mod cache;
+mod commands;
+mod directory;
 mod effects;
 mod harness;
 mod limits;
 mod reload;
+mod requests;
 mod swap;

@@ -1,5 +1,5 @@
-//! The attribute `#[tidegate_sdk::handler]`. It reads just enough of the impl to export it: the
-//! name of the type and whether `on_start` is there. Written without syn: a plugin that only uses
+//! The attributes `#[tidegate_sdk::handler]` and `#[tidegate_sdk::command]`. They read just enough
+//! of the impl to export it: the name of the type and which optional functions are there. Written without syn: a plugin that only uses
 //! the SDK should not have to compile a parser for that.
 
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
@@ -10,13 +10,32 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(token) = arguments.into_iter().next() {
         return refuse(token.span(), "#[tidegate_sdk::handler] takes no arguments");
     }
-    match Impl::read(item) {
-        Ok(item) => item.expand(),
+    match Impl::read(item, EXPECTED_HANDLER) {
+        Ok(item) => item.expand_handler(),
         Err((span, text)) => refuse(span, text),
     }
 }
 
-/// An `impl … Handler for Type { … }`, cut in three.
+/// Exports an `impl Command for …`; documented where `tidegate_sdk` re-exports it.
+#[proc_macro_attribute]
+pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    if let Some(token) = arguments.into_iter().next() {
+        return refuse(token.span(), "#[tidegate_sdk::command] takes no arguments");
+    }
+    match Impl::read(item, EXPECTED_COMMAND) {
+        Ok(item) => {
+            let exported = export(
+                &item.name,
+                "CommandPlugin",
+                &[("::command", "export_command")],
+            );
+            item.expand(exported)
+        }
+        Err((span, text)) => refuse(span, text),
+    }
+}
+
+/// An `impl … Trait for Type { … }`, cut in three.
 struct Impl {
     /// Attributes, and everything up to `for`.
     head: Vec<TokenTree>,
@@ -26,24 +45,26 @@ struct Impl {
     body: Group,
 }
 
-const EXPECTED: &str = "#[tidegate_sdk::handler] stands on `impl Handler for YourType { … }`, \
-                        where YourType is a plain name without generics";
+const EXPECTED_HANDLER: &str = "#[tidegate_sdk::handler] stands on `impl Handler for YourType \
+                                { … }`, where YourType is a plain name without generics";
+const EXPECTED_COMMAND: &str = "#[tidegate_sdk::command] stands on `impl Command for YourType \
+                                { … }`, where YourType is a plain name without generics";
 
 impl Impl {
-    fn read(item: TokenStream) -> Result<Self, (Span, &'static str)> {
+    fn read(item: TokenStream, expected: &'static str) -> Result<Self, (Span, &'static str)> {
         let mut tokens: Vec<TokenTree> = item.into_iter().collect();
         let Some(TokenTree::Group(body)) = tokens.pop() else {
-            return Err((Span::call_site(), EXPECTED));
+            return Err((Span::call_site(), expected));
         };
         let Some(TokenTree::Ident(name)) = tokens.pop() else {
-            return Err((body.span(), EXPECTED));
+            return Err((body.span(), expected));
         };
         let is = |token: Option<&TokenTree>, word: &str| matches!(token, Some(TokenTree::Ident(ident)) if ident.to_string() == word);
         let exported = body.delimiter() == Delimiter::Brace
             && is(tokens.last(), "for")
             && tokens.iter().any(|token| is(Some(token), "impl"));
         if !exported {
-            return Err((name.span(), EXPECTED));
+            return Err((name.span(), expected));
         }
         Ok(Self {
             head: tokens,
@@ -69,9 +90,15 @@ impl Impl {
         })
     }
 
-    fn expand(self) -> TokenStream {
-        let mut body = self.body.stream();
+    fn expand_handler(mut self) -> TokenStream {
+        let mut exports = vec![("", "export_handler")];
+        // Exported only if the author wrote it: the host can then tell a caller that this plugin
+        // takes no requests.
+        if self.has("on_request") {
+            exports.push(("::requests", "export_requests"));
+        }
         if !self.has("on_start") {
+            let mut body = self.body.stream();
             // The span of the type: an error about a missing Default then points there.
             body.extend(at(
                 self.name.span(),
@@ -79,23 +106,36 @@ impl Impl {
                      ::core::result::Result::Ok(<Self as ::core::default::Default>::default())
                  }",
             ));
+            let span = self.body.span();
+            self.body = Group::new(Delimiter::Brace, body);
+            self.body.set_span(span);
         }
-        let mut braces = Group::new(Delimiter::Brace, body);
-        braces.set_span(self.body.span());
+        let exported = export(&self.name, "Plugin", &exports);
+        self.expand(exported)
+    }
 
+    /// The impl, and its exports behind it.
+    fn expand(self, exported: TokenStream) -> TokenStream {
         let mut output: TokenStream = self.head.into_iter().collect();
-        output.extend([
-            TokenTree::Ident(self.name.clone()),
-            TokenTree::Group(braces),
-        ]);
-        output.extend(export(&self.name));
+        output.extend([TokenTree::Ident(self.name), TokenTree::Group(self.body)]);
+        output.extend(exported);
         output
     }
 }
 
-/// The exports, and the place where the plugin's value lives. Only under wasm: natively the
-/// symbols would not link.
-fn export(name: &Ident) -> TokenStream {
+/// The exports, as modules of the bindings and their macros, and the place where the plugin's
+/// value lives. Only under wasm: natively the symbols would not link.
+fn export(name: &Ident, plugin: &str, exports: &[(&str, &str)]) -> TokenStream {
+    let exports: String = exports
+        .iter()
+        .map(|(module, export)| {
+            format!(
+                "::tidegate_sdk::bindings{module}::{export}!(
+                     Exported with_types_in ::tidegate_sdk::bindings{module}
+                 );"
+            )
+        })
+        .collect();
     let text = format!(
         "#[cfg(target_family = \"wasm\")]
          const _: () = {{
@@ -104,12 +144,12 @@ fn export(name: &Ident) -> TokenStream {
                  static SLOT: ::tidegate_sdk::export::Slot<Exported> =
                      const {{ ::tidegate_sdk::export::Slot::new(::core::option::Option::None) }};
              }}
-             impl ::tidegate_sdk::export::Plugin for Exported {{
+             impl ::tidegate_sdk::export::{plugin} for Exported {{
                  fn slot() -> &'static ::std::thread::LocalKey<::tidegate_sdk::export::Slot<Self>> {{
                      &SLOT
                  }}
              }}
-             ::tidegate_sdk::bindings::export!(Exported with_types_in ::tidegate_sdk::bindings);
+             {exports}
          }};"
     );
     at(Span::call_site(), &text)

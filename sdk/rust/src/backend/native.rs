@@ -10,6 +10,10 @@ use crate::log::Level;
 use crate::message::Outgoing;
 use crate::testing::effect::{Change, Effect, Parcel};
 use crate::testing::event;
+use crate::testing::hub::ADDRESS;
+
+pub(crate) mod directory;
+pub(crate) mod hub;
 
 type Result<T = ()> = std::result::Result<T, Refused>;
 
@@ -128,6 +132,15 @@ pub(crate) fn delete_session(client: &Client) -> Result {
     event::push(Effect::Session {
         client: *client,
         change: Change::Clear,
+    })
+}
+
+pub(crate) fn command(gateways: Option<&[&str]>, name: &str, payload: &[u8]) -> Result {
+    let wanted = directory::check_command(gateways, name)?;
+    event::push(Effect::Command {
+        name: name.to_owned(),
+        payload: payload.to_owned(),
+        here: wanted.iter().any(|gateway| gateway == ADDRESS),
     })
 }
 

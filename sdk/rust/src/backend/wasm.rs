@@ -10,6 +10,9 @@ use crate::gateway::To;
 use crate::log::Level;
 use crate::message::Outgoing;
 
+pub(crate) mod directory;
+pub(crate) mod hub;
+
 type Result<T = ()> = std::result::Result<T, Refused>;
 
 pub(crate) use worker::{attempt, event_id, instance, plugin_version, tags, tenant, worker_name};
@@ -89,6 +92,10 @@ pub(crate) fn update_session(client: &Client, entries: &[(&str, &str)], deep: bo
 
 pub(crate) fn delete_session(client: &Client) -> Result {
     lift(gateway::delete_session(client.as_str()))
+}
+
+pub(crate) fn command(gateways: Option<&[&str]>, name: &str, payload: &[u8]) -> Result {
+    lift(gateway::command(gateways, name, payload))
 }
 
 pub(crate) fn session_get(key: &str) -> Result<Option<String>> {

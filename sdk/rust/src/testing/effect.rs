@@ -83,6 +83,30 @@ pub(crate) enum Effect {
         client: Client,
         change: Change,
     },
+    Command {
+        name: String,
+        payload: Vec<u8>,
+        /// Whether it is for the fake gateway.
+        here: bool,
+    },
+}
+
+impl Effect {
+    /// Whether a question of the same event sees it.
+    pub(crate) const fn is_seen(&self) -> bool {
+        match self {
+            Self::Send { .. } | Self::Command { .. } => false,
+            Self::Close { .. }
+            | Self::CloseUid { .. }
+            | Self::Destroy { .. }
+            | Self::BindUid { .. }
+            | Self::UnbindUid { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Ungroup { .. }
+            | Self::Session { .. } => true,
+        }
+    }
 }
 
 /// A change of one client's session.

@@ -1,94 +1,142 @@
 //! The clients of the fake gateway, and how effects change them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::error::Result;
-use crate::event::{CloseReason, Closed};
+use crate::event::{CloseReason, Closed, Peer};
 use crate::message::Message;
 use crate::testing::effect::{Effect, Entries, Parcel, Recipients};
 
+/// The fake gateway's announced address; it stands in every client id.
+pub(crate) const ADDRESS: &str = "127.0.0.1:3000";
+
 /// One client. It stays after it closed, so that a test can look at what it got.
-#[derive(Default)]
-struct State {
+#[derive(Clone, Default)]
+pub(crate) struct State {
     open: bool,
-    uid: Option<String>,
-    groups: BTreeSet<String>,
-    session: Entries,
+    pub(super) peer: Peer,
+    pub(super) uid: Option<String>,
+    pub(super) groups: BTreeSet<String>,
+    pub(super) session: Entries,
+    pub(super) connected_at_ms: u64,
+    pub(super) last_message_at_ms: Option<u64>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
     received: Vec<Message>,
     raw: Vec<Vec<u8>>,
 }
 
+impl State {
+    fn receive(&mut self, message: &Message) {
+        self.bytes_out += message.bytes().len() as u64;
+        self.received.push(message.clone());
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 /// All clients; ids rise, so the order of the ids is that of connecting.
-#[derive(Default)]
-pub(super) struct Hub {
+#[derive(Clone, Default)]
+pub(crate) struct Hub {
     clients: BTreeMap<Client, State>,
 }
 
 /// Clients that closed, in order, with what `on_close` is told.
-pub(super) type Closes = VecDeque<(Client, Closed)>;
+pub(crate) type Closes = VecDeque<(Client, Closed)>;
 
 impl Hub {
-    pub(super) fn connect(&mut self) -> Result<Client> {
+    pub(crate) fn connect(&mut self, peer: Peer) -> Result<Client> {
         let number = self.clients.len() + 1;
-        // Gateway 127.0.0.1:3000.
+        // The gateway is `ADDRESS`.
         let client: Client = format!("7f0000010bb8{number:08x}").parse()?;
         self.clients.insert(
             client,
             State {
                 open: true,
+                peer,
+                connected_at_ms: now_ms(),
                 ..State::default()
             },
         );
         Ok(client)
     }
 
-    pub(super) fn is_open(&self, client: Client) -> bool {
+    /// The client sent so many bytes.
+    pub(crate) fn count_message(&mut self, client: Client, bytes: usize) {
+        self.change(client, |state| {
+            state.last_message_at_ms = Some(now_ms());
+            state.bytes_in += bytes as u64;
+        });
+    }
+
+    pub(crate) fn open_states(&self) -> impl Iterator<Item = (Client, &State)> {
+        let clients = self.clients.iter().filter(|(_, state)| state.open);
+        clients.map(|(client, state)| (*client, state))
+    }
+
+    pub(crate) fn is_open(&self, client: Client) -> bool {
         self.clients.get(&client).is_some_and(|state| state.open)
     }
 
-    pub(super) fn open_clients(&self) -> Vec<Client> {
+    pub(crate) fn open_clients(&self) -> Vec<Client> {
         self.select(|_| true)
     }
 
-    pub(super) fn members(&self, group: &str) -> Vec<Client> {
+    pub(crate) fn members(&self, group: &str) -> Vec<Client> {
         self.select(|state| state.groups.contains(group))
     }
 
-    pub(super) fn uid(&self, client: Client) -> Option<String> {
+    pub(crate) fn uid(&self, client: Client) -> Option<String> {
         self.clients
             .get(&client)
             .and_then(|state| state.uid.clone())
     }
 
-    pub(super) fn groups(&self, client: Client) -> Vec<String> {
+    pub(crate) fn groups(&self, client: Client) -> Vec<String> {
         let state = self.clients.get(&client);
         state
             .map(|state| state.groups.iter().cloned().collect())
             .unwrap_or_default()
     }
 
-    pub(super) fn session(&self, client: Client) -> Entries {
+    pub(crate) fn session(&self, client: Client) -> Entries {
         self.clients
             .get(&client)
             .map(|state| state.session.clone())
             .unwrap_or_default()
     }
 
-    pub(super) fn set_session(&mut self, client: Client, entries: Vec<(String, String)>) {
+    pub(crate) fn set_session(&mut self, client: Client, entries: Vec<(String, String)>) {
         if let Some(state) = self.clients.get_mut(&client) {
             state.session = entries.into_iter().collect();
         }
     }
 
-    pub(super) fn take_received(&mut self, client: Client) -> Vec<Message> {
+    pub(crate) fn set_session_key(&mut self, client: Client, key: &str, json: Option<&str>) {
+        self.change(client, |state| {
+            match json {
+                Some(json) => state.session.insert(key.to_owned(), json.to_owned()),
+                None => state.session.remove(key),
+            };
+        });
+    }
+
+    pub(crate) fn take_received(&mut self, client: Client) -> Vec<Message> {
         let state = self.clients.get_mut(&client);
         state
             .map(|state| std::mem::take(&mut state.received))
             .unwrap_or_default()
     }
 
-    pub(super) fn take_raw(&mut self, client: Client) -> Vec<Vec<u8>> {
+    pub(crate) fn take_raw(&mut self, client: Client) -> Vec<Vec<u8>> {
         let state = self.clients.get_mut(&client);
         state
             .map(|state| std::mem::take(&mut state.raw))
@@ -96,7 +144,7 @@ impl Hub {
     }
 
     /// Closes a client; none if it is not open.
-    pub(super) fn close(&mut self, client: Client, reason: CloseReason) -> Option<Closed> {
+    pub(crate) fn close(&mut self, client: Client, reason: CloseReason) -> Option<Closed> {
         let state = self.open(client)?;
         state.open = false;
         let groups = std::mem::take(&mut state.groups).into_iter().collect();
@@ -108,7 +156,7 @@ impl Hub {
     }
 
     /// Applies the effects of one event, in order.
-    pub(super) fn apply(&mut self, effects: Vec<Effect>) -> Closes {
+    pub(crate) fn apply<'a>(&mut self, effects: impl IntoIterator<Item = &'a Effect>) -> Closes {
         let mut closes = Closes::new();
         for effect in effects {
             self.apply_one(effect, &mut closes);
@@ -116,32 +164,37 @@ impl Hub {
         closes
     }
 
-    fn apply_one(&mut self, effect: Effect, closes: &mut Closes) {
+    fn apply_one(&mut self, effect: &Effect, closes: &mut Closes) {
         match effect {
-            Effect::Send { to, parcel, except } => self.deliver(&to, &parcel, &except),
-            Effect::Close { client, farewell } => self.farewell(client, farewell, closes),
+            Effect::Send { to, parcel, except } => self.deliver(to, parcel, except),
+            Effect::Close { client, farewell } => {
+                self.farewell(*client, farewell.as_ref(), closes);
+            }
             Effect::CloseUid { uid, farewell } => {
-                for client in self.select(|state| state.uid.as_ref() == Some(&uid)) {
-                    self.farewell(client, farewell.clone(), closes);
+                for client in self.select(|state| state.uid.as_ref() == Some(uid)) {
+                    self.farewell(client, farewell.as_ref(), closes);
                 }
             }
-            Effect::Destroy { client } => self.farewell(client, None, closes),
-            Effect::BindUid { client, uid } => self.change(client, |state| state.uid = Some(uid)),
-            Effect::UnbindUid { client } => self.change(client, |state| state.uid = None),
-            Effect::Join { client, group } => self.change(client, |state| {
-                state.groups.insert(group);
+            Effect::Destroy { client } => self.farewell(*client, None, closes),
+            Effect::BindUid { client, uid } => {
+                self.change(*client, |state| state.uid = Some(uid.clone()));
+            }
+            Effect::UnbindUid { client } => self.change(*client, |state| state.uid = None),
+            Effect::Join { client, group } => self.change(*client, |state| {
+                state.groups.insert(group.clone());
             }),
-            Effect::Leave { client, group } => self.change(client, |state| {
-                state.groups.remove(&group);
+            Effect::Leave { client, group } => self.change(*client, |state| {
+                state.groups.remove(group);
             }),
             Effect::Ungroup { group } => {
                 for state in self.clients.values_mut() {
-                    state.groups.remove(&group);
+                    state.groups.remove(group);
                 }
             }
             Effect::Session { client, change } => {
-                self.change(client, |state| change.apply(&mut state.session));
+                self.change(*client, |state| change.apply(&mut state.session));
             }
+            Effect::Command { .. } => {}
         }
     }
 
@@ -165,14 +218,19 @@ impl Hub {
                 continue;
             }
             self.change(client, |state| match parcel {
-                Parcel::Message(message) => state.received.push(message.clone()),
-                Parcel::Raw(bytes) => state.raw.push(bytes.clone()),
+                Parcel::Message(message) => state.receive(message),
+                Parcel::Raw(bytes) => {
+                    state.bytes_out += bytes.len() as u64;
+                    state.raw.push(bytes.clone());
+                }
             });
         }
     }
 
-    fn farewell(&mut self, client: Client, farewell: Option<Message>, closes: &mut Closes) {
-        self.change(client, |state| state.received.extend(farewell));
+    fn farewell(&mut self, client: Client, farewell: Option<&Message>, closes: &mut Closes) {
+        if let Some(farewell) = farewell {
+            self.change(client, |state| state.receive(farewell));
+        }
         closes.extend(
             self.close(client, CloseReason::Server)
                 .map(|closed| (client, closed)),

@@ -8,6 +8,8 @@ use serde_json::json;
 use crate::prelude::*;
 use crate::testing::{Gateway, event};
 
+mod asking;
+
 type Script = Box<dyn FnMut(Client) -> Result>;
 
 thread_local! {

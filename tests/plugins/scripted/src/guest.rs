@@ -7,6 +7,8 @@
     reason = "the export macro writes unsafe code; tests tell it to panic and to print"
 )]
 
+mod asking;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ mod bindings {
 use bindings::exports::tidegate::plugin::client_events::{
     Closed, Guest as ClientEvents, HttpRequest, Message, Peer,
 };
+use bindings::exports::tidegate::plugin::request_events::Guest as RequestEvents;
 use bindings::exports::tidegate::plugin::worker_events::Guest as WorkerEvents;
 use bindings::tidegate::plugin::types::Error;
 use bindings::tidegate::plugin::{gateway, session, worker};
@@ -61,6 +64,25 @@ impl ClientEvents for Scripted {
             &[],
         )
         .map_err(|error| text_of(&error))
+    }
+}
+
+impl RequestEvents for Scripted {
+    fn on_request(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        let text = || String::from_utf8_lossy(&payload).into_owned();
+        match name.as_str() {
+            "echo" => Ok(payload),
+            "fail" => Err(text()),
+            "trap" => panic!("told to trap"),
+            "large" => Ok(vec![b'x'; text().parse().unwrap_or(0)]),
+            "tell-all" => {
+                answer(gateway::send_to_all(&Message::Text(text()), &[]))?;
+                Ok(worker::event_id().into_bytes())
+            }
+            "session" => Ok(format!("{:?}", session::get("k")).into_bytes()),
+            "ask" => Ok(asking::ask(&text()).into_bytes()),
+            other => Err(format!("no such request: {other}")),
+        }
     }
 }
 
@@ -141,6 +163,11 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
             key,
             &[("k".to_owned(), value.to_owned())],
         )),
+        "ask" => say(client, &asking::ask(rest)),
+        "burn" => {
+            burn(Duration::from_millis(rest.parse().unwrap_or(0)));
+            Ok(())
+        }
         "join" => answer(gateway::join_group(client, rest)),
         "bind" => answer(gateway::bind_uid(client, rest)),
         "group" => answer(gateway::send_to_groups(
@@ -194,6 +221,13 @@ fn config(key: &str) -> Option<String> {
 
 fn spin() -> ! {
     loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn burn(time: Duration) {
+    let start = std::time::Instant::now();
+    while start.elapsed() < time {
         std::hint::spin_loop();
     }
 }

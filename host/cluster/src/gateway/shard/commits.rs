@@ -15,6 +15,7 @@ use super::State;
 use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
 use crate::gateway::inbox::Parcel;
+use crate::gateway::peers::Life;
 use crate::gateway::pending::WorkerKey;
 use crate::gateway::workers::WorkerLink;
 use crate::membership::Members;
@@ -33,6 +34,7 @@ impl State {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
+        self.swaps.forget(commit.event.sequence);
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
@@ -253,7 +255,12 @@ impl State {
     }
 
     /// There is a link to another gateway: what it has not acknowledged is sent again.
-    pub(super) fn peer_up(&mut self, incarnation: Incarnation, sender: crate::link::LinkSender) {
+    pub(super) fn peer_up(
+        &mut self,
+        incarnation: Incarnation,
+        sender: crate::link::LinkSender,
+        life: Arc<Life>,
+    ) {
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
@@ -262,6 +269,7 @@ impl State {
             let _ = sender.send(Frame::Forward(forward.clone()));
         }
         peer.link = Some(sender);
+        peer.life = Some(life);
     }
 
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
@@ -278,8 +286,16 @@ impl State {
             .filter(|node| node.incarnation != own)
             .filter_map(|node| Some((node.incarnation, node.address?)))
             .collect();
-        self.peers
-            .retain(|incarnation, _| others.iter().any(|(live, _)| live == incarnation));
+        let gone: Vec<Incarnation> = self
+            .peers
+            .keys()
+            .filter(|incarnation| others.iter().all(|(live, _)| live != *incarnation))
+            .copied()
+            .collect();
+        for incarnation in gone {
+            self.peer_down(incarnation);
+            self.peers.remove(&incarnation);
+        }
         self.addresses.clear();
         for (incarnation, address) in others {
             self.addresses.insert(address, incarnation);

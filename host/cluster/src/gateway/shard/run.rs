@@ -37,7 +37,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
-                return;
+                return inbox.close();
             }
             shard.take(parcel);
         }
@@ -53,6 +53,10 @@ impl Shard {
                 Arrival::Node(socket) => links::authenticate(self.clone(), socket),
                 Arrival::Link(link) => links::serve(self.clone(), *link),
             }
+        } else if let Parcel::Question(worker, link, question) = parcel {
+            self.handler_asks(worker, link, *question);
+        } else if let Parcel::Call { asked, caller } = parcel {
+            self.caller_asks(*asked, caller);
         } else {
             self.state.borrow_mut().take(parcel);
         }
@@ -111,14 +115,32 @@ impl State {
                     self.apply(tenant, &effects, None);
                 }
             }
-            Parcel::Adopt { tenant, effects } => match self.tenant_index(&tenant) {
-                Some(tenant) => self.effects(tenant, effects, None),
-                None => self.pass_on(&tenant, effects),
-            },
+            Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
             Parcel::PeerUp {
                 incarnation,
                 sender,
-            } => self.peer_up(incarnation, sender),
+                life,
+            } => self.peer_up(incarnation, sender, life),
+            Parcel::PeerDown(incarnation) => self.peer_down(incarnation),
+            Parcel::Act {
+                tenant,
+                effects,
+                done,
+            } => {
+                self.act(&tenant, effects);
+                // A caller that is gone needs no answer.
+                let _ = done.send(());
+            }
+            Parcel::Ask(gather) => {
+                let part = self.part(&gather.asked);
+                gather.give(&self.context, part);
+            }
+            Parcel::Part { number, answer } => self.part_of_shards(number, answer),
+            Parcel::PeerPart {
+                incarnation,
+                number,
+                answer,
+            } => self.part_of_peer(incarnation, number, *answer),
             Parcel::PeerAck {
                 incarnation,
                 sequence,
@@ -138,11 +160,11 @@ impl State {
                 }
             }
             // Taken by the shard itself.
-            Parcel::Arrival(_) | Parcel::Stop => {}
+            Parcel::Arrival(_) | Parcel::Question(..) | Parcel::Call { .. } | Parcel::Stop => {}
         }
     }
 
-    fn tenant_index(&self, tenant: &Name) -> Option<u16> {
+    pub(super) fn tenant_index(&self, tenant: &Name) -> Option<u16> {
         let place = self
             .context
             .tenants

@@ -59,6 +59,13 @@ impl State {
         self.under_way.is_empty() && (self.closed || self.released)
     }
 
+    /// Whether the home still waits for this attempt at an event.
+    pub(super) fn is_under_way(&self, event: EventId, attempt: u8) -> bool {
+        let asked = (event, attempt);
+        let live = |it: &UnderWay| (it.event, it.attempt) == asked && !it.void && !it.told_here;
+        self.under_way.iter().any(live)
+    }
+
     /// Applies what concerns this client, as its home will.
     pub(super) fn apply(&mut self, own: ClientId, effects: &[Effect]) {
         for effect in effects {

@@ -1,42 +1,14 @@
-//! A plugin as one tenant runs it, and the start of a whole set of its instances.
+//! The start of a whole set of instances.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::DeploymentSettings;
 use crate::engine::Runtime;
-use crate::host_api::{ConfigValues, Identity, OutputLog};
+use crate::host_api::OutputLog;
 use crate::instance::Instance;
-use crate::plugin::{Plugin, PluginError};
-
-/// A plugin with what all its instances share.
-pub(super) struct Version {
-    pub(super) plugin: Plugin,
-    pub(super) identity: Arc<Identity>,
-}
-
-impl Version {
-    pub(super) fn new(plugin: Plugin, settings: &DeploymentSettings) -> Arc<Self> {
-        let identity = Identity {
-            tenant: settings.tenant.clone(),
-            version: plugin.version().clone(),
-            plugin: plugin.name().clone(),
-            worker_name: settings.worker_name.clone(),
-            tags: settings.tags.clone(),
-            limits: settings.limits,
-            config: ConfigValues::new(&settings.config),
-        };
-        Arc::new(Self {
-            plugin,
-            identity: Arc::new(identity),
-        })
-    }
-
-    pub(super) fn output(&self, number: u32) -> Arc<OutputLog> {
-        Arc::new(OutputLog::new(Arc::clone(&self.identity), number))
-    }
-}
+use crate::plugin::PluginError;
+use crate::version::Version;
 
 /// An instance with the log of its output.
 pub(super) struct Started {

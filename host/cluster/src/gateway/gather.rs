@@ -1,0 +1,241 @@
+//! A question to the shards of this gateway: each that can matter answers in one step of its own,
+//! and the last one merges and passes the answer on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::frame::Frame;
+use tidegate_wire::query::{Answer, AskError, CommandError, CommandOutcome, Query};
+use tidegate_wire::sketch::stable_hash;
+use tokio::sync::oneshot;
+
+use super::commands::Boxed;
+use super::inbox::Parcel;
+use super::shard::Context;
+use crate::directory::{Reach, check, merge, reach};
+use crate::link::LinkSender;
+
+/// What is asked, about whose clients.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) tenant: Name,
+    /// Changes that the query sees, and nobody else.
+    pub(super) effects: Vec<Effect>,
+    pub(super) query: Query,
+    /// How long a command may take.
+    pub(super) within: Duration,
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// To the round of this number of a shard of this gateway.
+    Shard { index: u16, number: u64 },
+    /// To a shard of another gateway.
+    Peer {
+        link: LinkSender,
+        shard: u16,
+        number: u64,
+    },
+    /// To a caller beside the shards.
+    Caller(oneshot::Sender<Result<Answer, AskError>>),
+}
+
+impl Done {
+    fn give(self, context: &Context, answer: Result<Answer, AskError>) {
+        match self {
+            Self::Shard { index, number } => {
+                if let Some(inbox) = context.inboxes.get(usize::from(index)) {
+                    inbox.push(Parcel::Part { number, answer });
+                }
+            }
+            Self::Peer {
+                link,
+                shard,
+                number,
+            } => {
+                let answer = Box::new(answer);
+                // A gateway whose link has ended waits no longer.
+                let _ = link.send(Frame::Answer {
+                    shard,
+                    number,
+                    answer,
+                });
+            }
+            // A caller that is gone needs no answer.
+            Self::Caller(caller) => drop(caller.send(answer)),
+        }
+    }
+}
+
+/// The parts that have come.
+#[derive(Debug)]
+pub(super) struct Gather {
+    pub(super) asked: Arc<Asked>,
+    waiting: AtomicUsize,
+    found: Mutex<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    parts: Vec<Answer>,
+    error: Option<AskError>,
+    done: Option<Done>,
+}
+
+impl Gather {
+    /// Takes one shard's part.
+    pub(super) fn give(&self, context: &Context, part: Result<Answer, AskError>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match part {
+            Ok(part) => found.parts.push(part),
+            Err(error) => found.error = Some(error),
+        }
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let (parts, error, done) = (
+            std::mem::take(&mut found.parts),
+            found.error.take(),
+            found.done.take(),
+        );
+        drop(found);
+        let answer = match error {
+            Some(error) => Err(error),
+            None => merge(&self.asked.query, parts).ok_or(AskError::Timeout),
+        };
+        if let Some(done) = done {
+            done.give(context, answer);
+        }
+    }
+}
+
+/// The shard that serves calls of a tenant from outside.
+pub(super) fn shard_of_tenant(context: &Context, tenant: &Name) -> usize {
+    let shards = context.inboxes.len() as u64;
+    (stable_hash(tenant.as_bytes()) % shards.max(1)) as usize
+}
+
+/// The shards of this gateway that can matter.
+pub(super) fn shards_of(context: &Context, asked: &Asked) -> Vec<usize> {
+    let all = 0..context.inboxes.len();
+    match reach(&asked.query) {
+        Reach::Homes(clients) => {
+            let own = clients
+                .iter()
+                .filter(|client| client.gateway() == context.settings.announced);
+            let mut shards: Vec<usize> = own
+                .map(|client| context.shard_of(client.connection))
+                .filter(|shard| all.contains(shard))
+                .collect();
+            shards.sort_unstable();
+            shards.dedup();
+            shards
+        }
+        Reach::Owner(_) => vec![shard_of_tenant(context, &asked.tenant)],
+        Reach::Nobody => Vec::new(),
+        Reach::From(_) | Reach::Everywhere | Reach::Gateways(_) | Reach::EveryGateway => {
+            all.collect()
+        }
+    }
+}
+
+/// Asks these shards; `parts` are there already.
+pub(super) fn ask_shards(context: &Context, asked: &Arc<Asked>, shards: &[usize], done: Done) {
+    if shards.is_empty() {
+        let nothing = merge(&asked.query, Vec::new()).ok_or(AskError::Timeout);
+        return done.give(context, nothing);
+    }
+    let gather = Arc::new(Gather {
+        asked: asked.clone(),
+        waiting: AtomicUsize::new(shards.len()),
+        found: Mutex::new(Found {
+            parts: Vec::with_capacity(shards.len()),
+            error: None,
+            done: Some(done),
+        }),
+    });
+    for inbox in shards
+        .iter()
+        .filter_map(|shard| context.inboxes.get(*shard))
+    {
+        inbox.push(Parcel::Ask(gather.clone()));
+    }
+}
+
+/// Answers a question about this gateway alone: asks its shards, or runs its command. Call it on
+/// a shard's thread.
+pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
+    let Query::Command { name, payload, .. } = &asked.query else {
+        return ask_shards(context, asked, &shards_of(context, asked), done);
+    };
+    let payload = payload.bytes().clone();
+    let run = run_command(context, &asked.tenant, name.clone(), payload, asked.within);
+    let context = context.clone();
+    tokio::task::spawn_local(async move {
+        let outcome = (context.settings.announced, run.await);
+        done.give(&context, Ok(Answer::Commands(vec![outcome])));
+    });
+}
+
+/// Asks the shards of this gateway and nobody else, for a command that runs beside them. Call it
+/// from anywhere.
+#[expect(dead_code, reason = "the hub of commands is not there yet")]
+pub(super) fn ask_local(
+    context: Arc<Context>,
+    tenant: Name,
+    query: Query,
+) -> Boxed<Result<Answer, AskError>> {
+    Box::pin(async move {
+        check(&query)?;
+        if !is_local(&query) {
+            let text = "a command can only list and count the clients of its gateway";
+            return Err(AskError::Invalid(text.to_owned()));
+        }
+        let asked = Arc::new(Asked {
+            tenant,
+            effects: Vec::new(),
+            query,
+            within: Duration::ZERO,
+        });
+        let (done, answer) = oneshot::channel();
+        let shards = shards_of(&context, &asked);
+        ask_shards(&context, &asked, &shards, Done::Caller(done));
+        answer.await.unwrap_or(Err(AskError::Gone))
+    })
+}
+
+/// Whether one round of the shards answers it, and it acts on nothing.
+const fn is_local(query: &Query) -> bool {
+    match query {
+        Query::Clients { .. }
+        | Query::ClientCount { .. }
+        | Query::UidCounts(_)
+        | Query::GroupCounts(_)
+        | Query::Uids { .. }
+        | Query::Groups { .. }
+        | Query::GroupClients { .. }
+        | Query::GroupUids { .. } => true,
+        Query::UidCount { .. }
+        | Query::UidEstimate
+        | Query::GroupInfos { .. }
+        | Query::Gateways
+        | Query::CompareAndSet { .. }
+        | Query::Command { .. }
+        | Query::Once { .. } => false,
+    }
+}
+
+/// Runs a custom command beside the hub of this gateway.
+fn run_command(
+    _context: &Arc<Context>,
+    _tenant: &Name,
+    _name: Name,
+    _payload: bytes::Bytes,
+    _within: Duration,
+) -> Boxed<CommandOutcome> {
+    Box::pin(std::future::ready(Err(CommandError::Absent)))
+}

@@ -1,0 +1,176 @@
+//! The hub's own promises, and that a trial leaves nothing behind.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Command {
+    Insert(u32),
+    Remove(u32),
+    Offline(u32),
+    Bind(u32, u8),
+    Unbind(u32),
+    Join(u32, u8),
+    Leave(u32, u8),
+    Ungroup(u8),
+    Set(u32, u8, usize),
+    Clear(u32),
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let connection = 0..12u32;
+    let name = 0..5u8;
+    prop_oneof![
+        connection.clone().prop_map(Command::Insert),
+        connection.clone().prop_map(Command::Remove),
+        connection.clone().prop_map(Command::Offline),
+        (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Bind(c, n)),
+        connection.clone().prop_map(Command::Unbind),
+        (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Join(c, n)),
+        (connection.clone(), name.clone()).prop_map(|(c, n)| Command::Leave(c, n)),
+        name.clone().prop_map(Command::Ungroup),
+        (connection.clone(), name, 0..60usize).prop_map(|(c, n, l)| Command::Set(c, n, l)),
+        connection.prop_map(Command::Clear),
+    ]
+}
+
+fn name(n: u8) -> Name {
+    format!("n{n}").into()
+}
+
+fn run(hub: &mut Hub, command: &Command) {
+    match command {
+        Command::Insert(c) => hub.insert(*c),
+        Command::Remove(c) => drop(hub.remove(*c)),
+        Command::Offline(c) => drop(hub.go_offline(*c)),
+        Command::Bind(c, n) => drop(hub.bind_uid(*c, &name(*n))),
+        Command::Unbind(c) => drop(hub.unbind_uid(*c)),
+        Command::Join(c, n) => drop(hub.join(*c, &name(*n))),
+        Command::Leave(c, n) => drop(hub.leave(*c, &name(*n))),
+        Command::Ungroup(n) => drop(hub.ungroup(&name(*n))),
+        Command::Set(c, n, length) => {
+            let change = SessionChange::Set {
+                key: name(*n),
+                value: "1".repeat(*length),
+            };
+            let before = hub.client(*c).map(Client::snapshot);
+            if hub.change_session(*c, &change) == Err(Refused::Session) {
+                assert_eq!(hub.client(*c).map(Client::snapshot), before);
+            }
+        }
+        Command::Clear(c) => drop(hub.change_session(*c, &SessionChange::Clear)),
+    }
+}
+
+fn check_table(hub: &Hub, table: &Table, has: impl Fn(&Client, &Name) -> bool) -> usize {
+    let listed: Vec<&Name> = table.names.iter().collect();
+    let mut known: Vec<&Name> = table.members.keys().collect();
+    known.sort();
+    assert_eq!(listed, known);
+    for (name, members) in &table.members {
+        assert!(!members.is_empty(), "an empty entry {name}");
+        for member in members {
+            let client = hub.client(*member).expect("a member without its client");
+            assert!(
+                has(client, name),
+                "{member} does not know that it has {name}"
+            );
+        }
+    }
+    table.members.values().map(Members::len).sum()
+}
+
+fn check(hub: &Hub) {
+    let online = || hub.clients.values().filter(|client| !client.offline);
+    let uids = check_table(hub, &hub.uids, |client, name| {
+        !client.offline && client.uid.as_ref() == Some(name)
+    });
+    assert_eq!(uids, online().filter(|c| c.uid.is_some()).count());
+    let groups = check_table(hub, &hub.groups, |client, name| {
+        !client.offline && client.groups.contains(name)
+    });
+    assert_eq!(groups, online().map(|c| c.groups.len()).sum::<usize>());
+    let offline_groups = check_table(hub, &hub.offline_groups, |client, name| {
+        client.offline && client.groups.contains(name)
+    });
+    let all: usize = hub.clients.values().map(|c| c.groups.len()).sum();
+    assert_eq!(groups + offline_groups, all);
+    let listed: Members = hub
+        .clients
+        .iter()
+        .filter_map(|(number, client)| (!client.offline).then_some(*number))
+        .collect();
+    assert_eq!(listed, hub.online);
+    for client in hub.clients.values() {
+        assert!(client.groups.is_sorted());
+        assert!(client.groups.len() <= hub.limits.groups_per_client_max);
+        let bytes = client.session.as_ref().map_or(0, |session| session.bytes());
+        assert!(bytes <= hub.limits.session_bytes_max);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_commands_keeps_the_tables_consistent(
+        commands in proptest::collection::vec(command(), 0..200)
+    ) {
+        let limits = HubLimits { groups_per_client_max: 3, session_bytes_max: 100 };
+        let mut hub = Hub::new(limits);
+        for command in &commands {
+            run(&mut hub, command);
+            check(&hub);
+        }
+        let all: Vec<u32> = hub.clients.keys().copied().collect();
+        for connection in all {
+            hub.remove(connection);
+        }
+        prop_assert_eq!(hub, Hub::new(limits));
+    }
+}
+
+#[test]
+fn a_bind_replaces_the_earlier_uid() {
+    let mut hub = Hub::default();
+    hub.insert(1);
+    hub.bind_uid(1, &"a".into()).unwrap();
+    hub.bind_uid(1, &"b".into()).unwrap();
+    assert!(hub.uid_members("a").is_none());
+    assert_eq!(hub.uid_members("b").unwrap().len(), 1);
+}
+
+#[test]
+fn ungroup_leaves_the_clients_there() {
+    let mut hub = Hub::default();
+    hub.insert(1);
+    hub.insert(2);
+    hub.join(1, &"g".into()).unwrap();
+    hub.join(2, &"g".into()).unwrap();
+    assert_eq!(hub.ungroup(&"g".into()).len(), 2);
+    assert_eq!(hub.len(), 2);
+    assert!(hub.group_members("g").is_none());
+    assert!(hub.client(1).unwrap().groups().is_empty());
+}
+
+#[test]
+fn a_session_over_its_limit_stays_as_it_was() {
+    let mut hub = Hub::new(HubLimits {
+        groups_per_client_max: 1,
+        session_bytes_max: 8,
+    });
+    hub.insert(1);
+    let set = |value: &str| SessionChange::Set {
+        key: "k".into(),
+        value: value.to_owned(),
+    };
+    hub.change_session(1, &set("1")).unwrap();
+    assert_eq!(
+        hub.change_session(1, &set("12345678")),
+        Err(Refused::Session)
+    );
+    let snapshot = hub.client(1).unwrap().snapshot();
+    assert_eq!(
+        (snapshot.version, snapshot.entries),
+        (1, vec![("k".into(), "1".to_owned())])
+    );
+}

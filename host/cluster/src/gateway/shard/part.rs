@@ -1,0 +1,192 @@
+//! This shard's part of answers: one step, whatever is asked.
+
+use std::net::SocketAddrV4;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
+use tidegate_wire::session::same_json;
+
+use super::State;
+use crate::directory::{Reach, reach};
+use crate::gateway::answer::{Ground, answer};
+use crate::gateway::gather::{Asked, shards_of};
+use crate::gateway::hub::{Hub, Refused, Trial};
+
+impl State {
+    /// This shard's part.
+    pub(super) fn part(&mut self, asked: &Asked) -> Result<Answer, AskError> {
+        // Whom an effect has closed is offline, also before the end of the turn.
+        self.end_closing();
+        match &asked.query {
+            Query::CompareAndSet {
+                client,
+                key,
+                expected,
+                new,
+            } => {
+                let swapped = self.swap(
+                    &asked.tenant,
+                    *client,
+                    key,
+                    expected.as_deref(),
+                    new.as_ref(),
+                );
+                Ok(Answer::Swapped(swapped))
+            }
+            Query::Once {
+                key,
+                request,
+                effects,
+            } => Ok(Answer::Applied(self.act_once(
+                &asked.tenant,
+                *key,
+                *request,
+                effects,
+            ))),
+            Query::Clients { .. }
+            | Query::ClientCount { .. }
+            | Query::UidCounts(_)
+            | Query::GroupCounts(_)
+            | Query::Uids { .. }
+            | Query::UidCount { .. }
+            | Query::UidEstimate
+            | Query::Groups { .. }
+            | Query::GroupInfos { .. }
+            | Query::GroupClients { .. }
+            | Query::GroupUids { .. }
+            | Query::Gateways
+            | Query::Command { .. } => self.look_up(asked),
+        }
+    }
+
+    fn look_up(&mut self, asked: &Asked) -> Result<Answer, AskError> {
+        let gateway = self.context.settings.announced;
+        let tenant = self.tenant_index(&asked.tenant).map(usize::from);
+        // No listener is the tenant's: it has no clients here.
+        let mut nobody = Hub::default();
+        let hub = match tenant {
+            Some(tenant) => self.hubs.get_mut(tenant).unwrap_or(&mut nobody),
+            None => &mut nobody,
+        };
+        let trial = Trial::begin(hub, gateway, &asked.effects);
+        let connections = &self.connections;
+        let ground = Ground {
+            hub,
+            gateway,
+            live: &|number| Some(connections.get(&number)?.live()),
+        };
+        let found = answer(ground, &asked.query);
+        trial.undo(hub);
+        found.ok_or_else(|| AskError::Invalid("a shard does not answer this".to_owned()))
+    }
+
+    /// Compares with what is committed, and sets as any change by others does.
+    fn swap(
+        &mut self,
+        tenant: &Name,
+        client: ClientId,
+        key: &Name,
+        expected: Option<&str>,
+        new: Option<&String>,
+    ) -> Result<(), SwapRefusal> {
+        let (gateway, number) = (self.context.settings.announced, client.connection);
+        let hub = self
+            .tenant_index(tenant)
+            .and_then(|tenant| self.hubs.get_mut(usize::from(tenant)))
+            .filter(|hub| client.gateway() == gateway && hub.is_online(number))
+            .ok_or(SwapRefusal::Offline)?;
+        let session = hub.client(number).and_then(|client| client.session());
+        let same = match (session.and_then(|session| session.get(key)), expected) {
+            (Some(found), Some(expected)) => same_json(found, expected),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !same {
+            return Err(SwapRefusal::Conflict);
+        }
+        hub.change_session(number, &swapped(key, new))
+            .map_err(|refused| match refused {
+                Refused::Offline => SwapRefusal::Offline,
+                Refused::Groups | Refused::Session => SwapRefusal::TooLarge,
+            })?;
+        self.lanes.session_changed(number);
+        if self.lanes.custodian(number).is_some() {
+            self.custody.push(number);
+        }
+        Ok(())
+    }
+
+    /// Applies effects here and passes them on. A tenant without a listener here may have clients
+    /// elsewhere.
+    pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
+        match self.tenant_index(tenant) {
+            Some(index) => self.effects(index, effects, None),
+            None => self.pass_on(tenant, effects),
+        }
+    }
+
+    fn act_once(
+        &mut self,
+        tenant: &Name,
+        key: [u8; 32],
+        request: [u8; 32],
+        effects: &[Effect],
+    ) -> Once {
+        let now = std::time::Instant::now();
+        let once = self.keys.see(tenant, key, request, now);
+        if once == Once::First {
+            self.act(tenant, effects.to_vec());
+        }
+        once
+    }
+
+    /// Whether only one shard of the whole cluster can matter, so that its part is the answer.
+    pub(super) fn is_alone(&self, asked: &Asked) -> bool {
+        let here = |address: SocketAddrV4| address == self.context.settings.announced;
+        match reach(&asked.query) {
+            Reach::Homes(clients) => {
+                let mut homes: Vec<(SocketAddrV4, usize)> = clients
+                    .iter()
+                    .map(|client| {
+                        let shard = self.context.shard_of(client.connection);
+                        // How another gateway spreads its clients is not known here.
+                        let shard = if here(client.gateway()) {
+                            shard
+                        } else {
+                            usize::MAX
+                        };
+                        (client.gateway(), shard)
+                    })
+                    .collect();
+                homes.sort_unstable();
+                homes.dedup();
+                match homes.as_slice() {
+                    [(gateway, _)] => here(*gateway) || clients.len() == 1,
+                    _ => false,
+                }
+            }
+            Reach::Nobody => true,
+            Reach::From(_)
+            | Reach::Everywhere
+            | Reach::Gateways(_)
+            | Reach::EveryGateway
+            | Reach::Owner(_) => {
+                self.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
+            }
+        }
+    }
+}
+
+/// The change that a compare-and-set makes.
+pub(in crate::gateway) fn swapped(key: &Name, new: Option<&String>) -> SessionChange {
+    let key = key.clone();
+    match new {
+        Some(value) => SessionChange::Set {
+            key,
+            value: value.clone(),
+        },
+        None => SessionChange::Remove { key },
+    }
+}

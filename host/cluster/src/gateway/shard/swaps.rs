@@ -1,0 +1,93 @@
+//! The compare-and-sets of events under way, so that a further attempt at an event gets the
+//! results of the first. Pure.
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::query::{Answered, AskError, Query};
+use tokio::sync::watch;
+
+/// Compare-and-sets of one event.
+const PER_EVENT_MAX: usize = 1000;
+
+/// What became of one.
+pub(super) type Outcome = Result<Answered, AskError>;
+
+/// By the sequence of their event.
+#[derive(Debug, Default)]
+pub(super) struct Swaps {
+    events: FxHashMap<u64, Event>,
+}
+
+#[derive(Debug, Default)]
+struct Event {
+    attempt: u8,
+    /// How many this attempt has asked for.
+    asked: usize,
+    swaps: Vec<Swap>,
+}
+
+#[derive(Debug)]
+struct Swap {
+    query: Query,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Swap {
+    /// Whether it has a result or will have one. What failed on the way was not done, as far as
+    /// anybody knows: it is done again.
+    fn counts(&self) -> bool {
+        match &*self.outcome.borrow() {
+            Some(outcome) => outcome.is_ok(),
+            None => self.outcome.has_changed().is_ok(),
+        }
+    }
+}
+
+/// Whether the result is known, or on its way.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It is not: do it, and tell the result.
+    No(watch::Sender<Option<Outcome>>),
+    /// It is.
+    Yes(watch::Receiver<Option<Outcome>>),
+}
+
+impl Swaps {
+    /// The next compare-and-set of this attempt at an event.
+    pub(super) fn ask(
+        &mut self,
+        sequence: u64,
+        attempt: u8,
+        query: &Query,
+    ) -> Result<Known, AskError> {
+        let event = self.events.entry(sequence).or_default();
+        if event.attempt != attempt {
+            event.attempt = attempt;
+            event.asked = 0;
+        }
+        let place = event.asked;
+        if place >= PER_EVENT_MAX {
+            let text = format!("{PER_EVENT_MAX} compare-and-sets in one event");
+            return Err(AskError::Overloaded(text));
+        }
+        event.asked += 1;
+        let known = |swap: &&Swap| swap.query == *query && swap.counts();
+        if let Some(swap) = event.swaps.get(place).filter(known) {
+            return Ok(Known::Yes(swap.outcome.clone()));
+        }
+        // A handler that asks for something else now has left the path of the first attempt.
+        event.swaps.truncate(place);
+        let (tell, outcome) = watch::channel(None);
+        event.swaps.push(Swap {
+            query: query.clone(),
+            outcome,
+        });
+        Ok(Known::No(tell))
+    }
+
+    /// The event is committed.
+    pub(super) fn forget(&mut self, sequence: u64) {
+        if !self.events.is_empty() {
+            self.events.remove(&sequence);
+        }
+    }
+}

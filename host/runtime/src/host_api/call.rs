@@ -1,0 +1,206 @@
+//! The call that a guest is handling, an event or a command: whose it is, and the effects and
+//! questions that it had so far, against their limits.
+
+use std::sync::Arc;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::session::Session;
+use tokio::time::Instant;
+
+use super::offered::types::Error;
+use super::{HostState, quota};
+use crate::command::HubAccess;
+use crate::deployment::EventContext;
+use crate::limits::Limits;
+
+/// The call under way, with what it asked for so far.
+pub(crate) struct CurrentCall {
+    pub(super) origin: Origin,
+    /// The client whose event it is; a request and a command have none.
+    pub(super) client: Option<OwnClient>,
+    pub(super) effects: Vec<Effect>,
+    effect_bytes: usize,
+    pub(super) questions: usize,
+    /// When its limit on the clock ends it.
+    pub(super) ends: Instant,
+}
+
+/// Where a call came from, and so whom it may ask.
+pub(crate) enum Origin {
+    /// An event of a worker.
+    Event {
+        id: EventId,
+        attempt: u8,
+        context: Arc<dyn EventContext>,
+    },
+    /// A command at a gateway.
+    Command { hub: Arc<dyn HubAccess> },
+}
+
+/// The client whose event is handled.
+pub(crate) struct OwnClient {
+    pub(super) id: ClientId,
+    /// It is gone: its session can be read but no longer changed.
+    closing: bool,
+    /// The session with the event's own changes.
+    pub(super) session: Arc<Session>,
+    /// The session without them.
+    committed: Arc<Session>,
+}
+
+impl OwnClient {
+    pub(crate) fn new(id: ClientId, closing: bool, session: Arc<Session>) -> Self {
+        Self {
+            id,
+            closing,
+            committed: Arc::clone(&session),
+            session,
+        }
+    }
+}
+
+impl CurrentCall {
+    pub(crate) fn new(origin: Origin, client: Option<OwnClient>, limits: &Limits) -> Self {
+        Self {
+            origin,
+            client,
+            effects: Vec::new(),
+            effect_bytes: 0,
+            questions: 0,
+            ends: Instant::now() + limits.wall(),
+        }
+    }
+
+    /// The call ends no later than this.
+    pub(crate) fn ending_by(mut self, deadline: Instant) -> Self {
+        self.ends = self.ends.min(deadline);
+        self
+    }
+
+    /// What it asked for, in order.
+    pub(crate) fn into_effects(self) -> Vec<Effect> {
+        self.effects
+    }
+
+    /// Bytes of its effects.
+    pub(crate) const fn effect_bytes(&self) -> usize {
+        self.effect_bytes
+    }
+
+    /// A compare-and-set did this: the handler reads it in its session, under its own changes.
+    pub(super) fn swapped(&mut self, client: ClientId, key: Name, new: Option<String>) {
+        let Some(own) = self.client.as_mut().filter(|own| own.id == client) else {
+            return;
+        };
+        let change = match new {
+            Some(value) => SessionChange::Set { key, value },
+            None => SessionChange::Remove { key },
+        };
+        Arc::make_mut(&mut own.committed).apply(&change);
+        let mut session = Session::clone(&own.committed);
+        for effect in &self.effects {
+            if let Effect::Session { client, change } = effect
+                && *client == own.id
+            {
+                session.apply(change);
+            }
+        }
+        own.session = Arc::new(session);
+    }
+}
+
+impl HostState {
+    /// The call under way.
+    pub(super) fn current(&mut self) -> Result<&mut CurrentCall, Error> {
+        self.call.as_mut().ok_or_else(outside_an_event)
+    }
+
+    /// Collects one effect of `bytes` bytes.
+    pub(super) fn push(&mut self, effect: Effect, bytes: usize) -> Result<(), Error> {
+        let limits = &self.identity.limits;
+        let call = self.call.as_mut().ok_or_else(outside_an_event)?;
+        if call.effects.len() >= limits.effects_max {
+            return Err(quota(format!(
+                "an event may have {} effects",
+                limits.effects_max
+            )));
+        }
+        let bytes = call.effect_bytes.saturating_add(bytes);
+        if bytes > limits.effect_bytes_max {
+            return Err(quota(format!(
+                "the effects of an event may have {} bytes",
+                limits.effect_bytes_max
+            )));
+        }
+        call.effect_bytes = bytes;
+        call.effects.push(effect);
+        Ok(())
+    }
+
+    /// Collects changes of one client's session, all or none. The handler reads changes of its own
+    /// client's session back at once.
+    pub(super) fn push_session_changes(
+        &mut self,
+        client: ClientId,
+        changes: impl Iterator<Item = (SessionChange, usize)>,
+    ) -> Result<(), Error> {
+        let call = self.current()?;
+        let own = call.client.as_ref().filter(|own| own.id == client);
+        if own.is_some_and(|own| own.closing) {
+            return Err(Error::NotPermitted(
+                "the client is closed: its session can be read but not changed".to_owned(),
+            ));
+        }
+        let (effects, bytes) = (call.effects.len(), call.effect_bytes);
+        // The first change of an event copies the session anyway; later ones pay for the undo.
+        let before = own.map(|own| Arc::clone(&own.session));
+        let result = changes
+            .into_iter()
+            .try_for_each(|(change, bytes)| self.push_session_change(client, change, bytes));
+        if let (Err(_), Some(call)) = (&result, &mut self.call) {
+            call.effects.truncate(effects);
+            call.effect_bytes = bytes;
+            if let (Some(before), Some(own)) = (before, &mut call.client) {
+                own.session = before;
+            }
+        }
+        result
+    }
+
+    fn push_session_change(
+        &mut self,
+        client: ClientId,
+        change: SessionChange,
+        bytes: usize,
+    ) -> Result<(), Error> {
+        let bytes_max = self.identity.limits.session_bytes_max;
+        if bytes > bytes_max {
+            return Err(session_too_large(bytes_max));
+        }
+        self.push(Effect::Session { client, change }, bytes)?;
+        if let Some(call) = &mut self.call
+            && let Some(own) = call.client.as_mut().filter(|own| own.id == client)
+            && let Some(Effect::Session { change, .. }) = call.effects.last()
+        {
+            let session = Arc::make_mut(&mut own.session);
+            session.apply(change);
+            // What only removes may leave a session that others made too large.
+            if bytes > 0 && session.bytes() > bytes_max {
+                return Err(session_too_large(bytes_max));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn outside_an_event() -> Error {
+    Error::NotPermitted("only an event may do this; on-start and on-stop may not".to_owned())
+}
+
+pub(super) fn session_too_large(bytes_max: usize) -> Error {
+    quota(format!(
+        "a session may have {bytes_max} bytes of keys and values"
+    ))
+}

@@ -1,0 +1,313 @@
+//! Any question, answer, watch and happening.
+
+use std::net::SocketAddrV4;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use tidegate_wire::effect::Reply;
+use tidegate_wire::event::{CloseReason, EventKind, Peer};
+use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::query::{
+    Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
+    Query, Question, Selector, SwapRefusal,
+};
+
+use super::{client, clients, connect, effects, entries, event, name, names, payload};
+
+pub(crate) fn gateways() -> impl Strategy<Value = Vec<SocketAddrV4>> {
+    vec(any::<SocketAddrV4>(), 0..4)
+}
+
+pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        payload().prop_map(Reply::Ok),
+        "\\PC{0,20}".prop_map(Reply::Failed),
+        Just(Reply::Unhandled),
+    ]
+}
+
+fn selectors() -> impl Strategy<Value = Vec<Selector>> {
+    let selector = prop_oneof![
+        Just(Selector::Everyone),
+        clients().prop_map(Selector::Clients),
+        names().prop_map(Selector::Uids),
+        names().prop_map(Selector::Groups),
+        names().prop_map(Selector::AllOfGroups),
+    ];
+    vec(selector, 0..4)
+}
+
+fn fields() -> impl Strategy<Value = ClientFields> {
+    any::<[bool; 6]>().prop_map(
+        |[peer, uid, groups, session, times, traffic]| ClientFields {
+            peer,
+            uid,
+            groups,
+            session,
+            times,
+            traffic,
+        },
+    )
+}
+
+fn lists() -> impl Strategy<Value = Query> {
+    let limit = any::<u32>;
+    let after = || option::of(name());
+    prop_oneof![
+        (selectors(), fields(), option::of(client()), limit()).prop_map(
+            |(of, fields, after, limit)| Query::Clients {
+                of,
+                fields,
+                after,
+                limit
+            }
+        ),
+        (selectors(), after(), limit()).prop_map(|(of, after, limit)| Query::Uids {
+            of,
+            after,
+            limit
+        }),
+        (after(), limit()).prop_map(|(after, limit)| Query::Groups { after, limit }),
+        (after(), limit()).prop_map(|(after, limit)| Query::GroupInfos { after, limit }),
+        (option::of((name(), client())), limit())
+            .prop_map(|(after, limit)| Query::GroupClients { after, limit }),
+        (option::of((name(), name())), limit())
+            .prop_map(|(after, limit)| Query::GroupUids { after, limit }),
+    ]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let text = || option::of("\\PC{0,20}");
+    prop_oneof![
+        lists(),
+        selectors().prop_map(|of| Query::ClientCount { of }),
+        names().prop_map(Query::UidCounts),
+        names().prop_map(Query::GroupCounts),
+        selectors().prop_map(|of| Query::UidCount { of }),
+        Just(Query::UidEstimate),
+        Just(Query::Gateways),
+        (client(), name(), text(), text()).prop_map(|(client, key, expected, new)| {
+            Query::CompareAndSet {
+                client,
+                key,
+                expected,
+                new,
+            }
+        }),
+        (option::of(gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
+            Query::Command {
+                gateways,
+                name,
+                payload,
+            }
+        }),
+        (any::<([u8; 32], [u8; 32])>(), effects()).prop_map(|((key, request), effects)| {
+            Query::Once {
+                key,
+                request,
+                effects,
+            }
+        }),
+    ]
+}
+
+fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
+    connect().prop_map(|kind| match kind {
+        EventKind::Connect { peer, .. } => Some(peer),
+        EventKind::Message(_) | EventKind::Close(_) | EventKind::Request { .. } => None,
+    })
+}
+
+fn info() -> impl Strategy<Value = ClientInfo> {
+    let number = || option::of(any::<u64>());
+    (
+        client(),
+        peer(),
+        option::of(name()),
+        names(),
+        entries(),
+        (number(), number(), number(), number()),
+    )
+        .prop_map(|(client, peer, uid, groups, session, numbers)| ClientInfo {
+            client,
+            peer,
+            uid,
+            groups,
+            session,
+            connected_at_ms: numbers.0,
+            last_message_at_ms: numbers.1,
+            bytes_in: numbers.2,
+            bytes_out: numbers.3,
+        })
+}
+
+fn group() -> impl Strategy<Value = GroupInfo> {
+    (name(), any::<(u64, u64, bool)>()).prop_map(|(group, (clients, uids, uids_may_repeat))| {
+        GroupInfo {
+            group,
+            clients,
+            uids,
+            uids_may_repeat,
+        }
+    })
+}
+
+fn outcome() -> impl Strategy<Value = Result<tidegate_wire::payload::Payload, CommandError>> {
+    prop_oneof![
+        payload().prop_map(Ok),
+        Just(Err(CommandError::Absent)),
+        "\\PC{0,9}".prop_map(|text| Err(CommandError::Failed(text))),
+        "\\PC{0,9}".prop_map(|text| Err(CommandError::Broken(text))),
+        Just(Err(CommandError::Overloaded)),
+        Just(Err(CommandError::Timeout)),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let more = any::<bool>;
+    prop_oneof![
+        (vec(info(), 0..3), more()).prop_map(|(page, more)| Answer::Clients { page, more }),
+        (names(), more()).prop_map(|(page, more)| Answer::Names { page, more }),
+        (vec(group(), 0..3), more()).prop_map(|(page, more)| Answer::Groups { page, more }),
+        (vec((name(), client()), 0..3), more())
+            .prop_map(|(page, more)| Answer::GroupClients { page, more }),
+        (vec((name(), name()), 0..3), more())
+            .prop_map(|(page, more)| Answer::GroupUids { page, more }),
+        any::<u64>().prop_map(Answer::Count),
+        vec(any::<u64>(), 0..4).prop_map(Answer::Counts),
+        vec(any::<u8>(), 0..40).prop_map(Answer::Sketch),
+        gateways().prop_map(Answer::Gateways),
+        prop_oneof![
+            Just(Ok(())),
+            Just(Err(SwapRefusal::Offline)),
+            Just(Err(SwapRefusal::Conflict)),
+            Just(Err(SwapRefusal::TooLarge)),
+        ]
+        .prop_map(Answer::Swapped),
+        vec((any::<SocketAddrV4>(), outcome()), 0..3).prop_map(Answer::Commands),
+        prop_oneof![Just(Once::First), Just(Once::Again), Just(Once::Reused)]
+            .prop_map(Answer::Applied),
+    ]
+}
+
+fn error() -> impl Strategy<Value = AskError> {
+    prop_oneof![
+        Just(AskError::Gone),
+        Just(AskError::Timeout),
+        "\\PC{0,20}".prop_map(AskError::Invalid),
+        "\\PC{0,20}".prop_map(AskError::Overloaded),
+    ]
+}
+
+fn asked() -> impl Strategy<Value = Frame> {
+    let question = (
+        any::<(u64, u8, u32)>(),
+        event(),
+        client(),
+        effects(),
+        query(),
+    )
+        .prop_map(
+            |((number, attempt, within_ms), event, client, effects, query)| Question {
+                number,
+                event,
+                attempt,
+                client,
+                effects,
+                query,
+                within_ms,
+            },
+        );
+    let ask = (any::<(u16, u64, u32)>(), name(), effects(), query()).prop_map(
+        |((shard, number, within_ms), tenant, effects, query)| Ask {
+            shard,
+            number,
+            tenant,
+            effects,
+            query,
+            within_ms,
+        },
+    );
+    prop_oneof![
+        question.prop_map(|question| Frame::Question(Box::new(question))),
+        ask.prop_map(|ask| Frame::Ask(Box::new(ask))),
+    ]
+}
+
+fn answered() -> impl Strategy<Value = Frame> {
+    let found = (answer(), gateways()).prop_map(|(answer, missing)| Answered { answer, missing });
+    prop_oneof![
+        (any::<u64>(), found).prop_map(|(number, found)| Frame::Answered {
+            number,
+            answer: Box::new(Ok(found)),
+        }),
+        (any::<u64>(), error()).prop_map(|(number, error)| Frame::Answered {
+            number,
+            answer: Box::new(Err(error)),
+        }),
+        (any::<(u16, u64)>(), answer()).prop_map(|((shard, number), answer)| Frame::Answer {
+            shard,
+            number,
+            answer: Box::new(Ok(answer)),
+        }),
+        (any::<(u16, u64)>(), error()).prop_map(|((shard, number), error)| Frame::Answer {
+            shard,
+            number,
+            answer: Box::new(Err(error)),
+        }),
+    ]
+}
+
+fn watches() -> impl Strategy<Value = Frame> {
+    let kind = prop_oneof![
+        Just(ChangeKind::Connected),
+        Just(ChangeKind::Closed),
+        Just(ChangeKind::Joined),
+        Just(ChangeKind::Left),
+        Just(ChangeKind::Bound),
+        Just(ChangeKind::Unbound),
+    ];
+    let filter = (vec(kind, 0..6), names(), names()).prop_map(|(kinds, groups, uids)| Filter {
+        kinds,
+        groups,
+        uids,
+    });
+    let change = prop_oneof![
+        peer().prop_filter_map("a connect has a peer", |peer| peer.map(Change::Connected)),
+        names().prop_map(|groups| Change::Closed(CloseReason::Idle, groups)),
+        name().prop_map(Change::Joined),
+        name().prop_map(Change::Left),
+        name().prop_map(Change::Bound),
+        name().prop_map(Change::Unbound),
+    ];
+    let happening = (any::<u64>(), client(), option::of(name()), change).prop_map(
+        |(at_ms, client, uid, what)| Happening {
+            at_ms,
+            client,
+            uid,
+            what,
+        },
+    );
+    prop_oneof![
+        (any::<u64>(), name(), filter).prop_map(|(watch, tenant, filter)| Frame::Watch {
+            watch,
+            tenant,
+            filter: Box::new(filter),
+        }),
+        any::<u64>().prop_map(|watch| Frame::Unwatch { watch }),
+        (any::<(u64, u64)>(), vec(happening, 0..4)).prop_map(|((watch, missed), happenings)| {
+            Frame::Happened {
+                watch,
+                happenings,
+                missed,
+            }
+        }),
+    ]
+}
+
+/// Any of them.
+pub(crate) fn frame() -> impl Strategy<Value = Frame> {
+    prop_oneof![asked(), answered(), watches()]
+}

@@ -1,0 +1,85 @@
+//! A guest that makes any call of the contract: a client sends one JSON text, the probe makes the
+//! calls inside the event and answers with their results. Calls are named as in the contract, with
+//! underscores; `README.md` has the protocol.
+
+use tidegate_sdk::prelude::*;
+
+mod arguments;
+mod asking;
+mod doing;
+mod own;
+mod run;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use run::{Run, Then};
+
+/// The plugin.
+#[derive(Default)]
+pub struct Probe;
+
+#[tidegate_sdk::handler]
+impl Handler for Probe {
+    fn on_connect(&mut self, client: Client, _: Peer, request: Option<HttpRequest>) -> Result {
+        for (name, value) in request.iter().flat_map(|request| &request.query) {
+            match name.as_str() {
+                "uid" => client.bind_uid(value)?,
+                "group" => client.join(value)?,
+                _ => {}
+            }
+        }
+        client.send(client.as_str())
+    }
+
+    fn on_message(&mut self, client: Client, message: Message) -> Result {
+        let run = Run::read(message.bytes());
+        let answer = run.answer(Some(client));
+        if !run.quiet {
+            client.send_json(&answer)?;
+        }
+        finish(run.then)
+    }
+
+    fn on_close(&mut self, client: Client, closed: Closed) -> Result {
+        let uid = closed.uid.as_deref().unwrap_or("-");
+        let groups = closed.groups.join(",");
+        let reason = closed.reason.name();
+        gateway::to_group("watchers").send(format!("closed:{client}:{reason}:{uid}:{groups}"))
+    }
+
+    fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {
+        match name {
+            "echo" => Ok(payload),
+            "fail" => bail!("{}", String::from_utf8_lossy(&payload)),
+            "trap" => trap(),
+            "loop" => spin(),
+            "run" => {
+                let run = Run::read(&payload);
+                let answer = run.answer(None);
+                finish(run.then)?;
+                Ok(serde_json::to_vec(&answer)?)
+            }
+            other => bail!("unknown request {other:?}: echo, fail, trap, loop or run is expected"),
+        }
+    }
+}
+
+fn finish(then: Then) -> Result {
+    match then {
+        Then::Commit => Ok(()),
+        Then::Fail => bail!("told to fail"),
+        Then::Trap => trap(),
+    }
+}
+
+/// Under wasm an abort is the `unreachable` instruction.
+fn trap() -> ! {
+    std::process::abort()
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}

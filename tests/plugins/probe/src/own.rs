@@ -1,0 +1,35 @@
+//! The calls of `session` and `worker`.
+
+use serde_json::{Value, json};
+use tidegate_sdk::prelude::*;
+
+use crate::arguments::Arguments;
+use crate::shape;
+
+/// Makes a call, if it is one of these.
+pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
+    Some(match op {
+        "session_get" => get(it),
+        "session_set" => set(it),
+        "session_remove" => it
+            .text("key")
+            .and_then(session::remove)
+            .map(|()| Value::Null),
+        "session_entries" => session::entries().map(|entries| shape::session(&entries)),
+        "session_clear" => session::clear().map(|()| Value::Null),
+        "event_id" => Ok(json!(worker::event_id())),
+        "attempt" => Ok(json!(worker::attempt())),
+        _ => return None,
+    })
+}
+
+fn get(it: &Arguments<'_>) -> Result<Value> {
+    let json = session::get_json(it.text("key")?)?;
+    Ok(json.map_or(Value::Null, |json| shape::json(&json)))
+}
+
+fn set(it: &Arguments<'_>) -> Result<Value> {
+    let value = it.json("value").unwrap_or_else(|| "null".to_owned());
+    session::set_json(it.text("key")?, &value)?;
+    Ok(Value::Null)
+}
