@@ -59,19 +59,26 @@ impl Row {
             .get_or_init(|| CELLS.iter().map(|&cell| self.cell(cell)).collect())
     }
 
+    async fn checked(&self, side: Side, size: Size) -> Result<u32> {
+        let checked = tokio::time::timeout(PATIENCE, async {
+            let mut trial = Trial::begin(size, side, self.tenant()).await?;
+            (self.run)(&mut trial).await?;
+            ensure!(trial.checks > 0, "nothing was checked");
+            Ok(trial.checks)
+        });
+        checked
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("not done within {PATIENCE:?}")))
+    }
+
     fn cell(&self, (side, size, place): (Side, Size, &str)) -> Cell {
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
+            tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .build()?;
-            let ran = runtime.block_on(tokio::time::timeout(PATIENCE, async {
-                let mut trial = Trial::begin(size, side, self.tenant()).await?;
-                (self.run)(&mut trial).await?;
-                ensure!(trial.checks > 0, "nothing was checked");
-                Ok(trial.checks)
-            }));
-            ran.unwrap_or_else(|_| Err(anyhow!("not done within {PATIENCE:?}")))
+                .build()?
+                .block_on(self.checked(side, size))
         }));
+        // What it panicked with stands above, in the output of the test.
         let ran = ran.unwrap_or_else(|_| Err(anyhow!("it panicked")));
         ran.map_err(|error| format!("{}, {place}: {error:#}", self.name))
     }
