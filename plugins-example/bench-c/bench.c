@@ -50,7 +50,7 @@ static message_t message(uint8_t kind, string_t bytes) {
     if (kind == TIDEGATE_PLUGIN_TYPES_MESSAGE_TEXT) {
         message.val.text = bytes;
     } else {
-        message.val.binary = (full_handler_list_u8_t){bytes.ptr, bytes.len};
+        message.val.binary = (handler_list_u8_t){bytes.ptr, bytes.len};
     }
     return message;
 }
@@ -141,7 +141,7 @@ static bool write_session(command_t *c) {
 static void append_member(text_t *text, const char *name, string_t value) {
     append_c(text, name);
     append_json(text, value);
-    full_handler_string_free(&value);
+    handler_string_free(&value);
 }
 
 static bool whoami(command_t *c) {
@@ -162,6 +162,37 @@ static bool whoami(command_t *c) {
     append_c(&text, "}");
     bool ok = answer(c->client, as_string(&text), c->err);
     free(text.ptr);
+    return ok;
+}
+
+static bool is_online(command_t *c) {
+    bool online;
+    error_t error;
+    if (!tidegate_plugin_directory_is_online(&c->rest, &online, &error)) {
+        return done(false, &error, c->err);
+    }
+    return answer(c->client, borrow(online ? "true" : "false"), c->err);
+}
+
+// Members of a group, or all clients.
+static bool count(command_t *c) {
+    tidegate_plugin_directory_selector_t of = {.tag = TIDEGATE_PLUGIN_DIRECTORY_SELECTOR_EVERYONE};
+    if (c->rest.len > 0) {
+        of.tag = TIDEGATE_PLUGIN_DIRECTORY_SELECTOR_GROUPS;
+        of.val.groups = (tidegate_plugin_directory_list_group_t){&c->rest, 1};
+    }
+    tidegate_plugin_directory_list_selector_t selectors = {&of, 1};
+    tidegate_plugin_directory_count_t found;
+    error_t error;
+    if (!tidegate_plugin_directory_client_count(&selectors, &found, &error)) {
+        return done(false, &error, c->err);
+    }
+    text_t text = {0};
+    append_number(&text, found.value);
+    append_c(&text, found.coverage.missing.len > 0 ? "+" : "");
+    bool ok = answer(c->client, as_string(&text), c->err);
+    free(text.ptr);
+    tidegate_plugin_directory_count_free(&found);
     return ok;
 }
 
@@ -192,7 +223,7 @@ static bool misbehave(command_t *c) {
 static bool send_raw_to_itself(command_t *c) {
     tidegate_plugin_gateway_recipients_t to = {
         .tag = TIDEGATE_PLUGIN_GATEWAY_RECIPIENTS_CLIENTS, .val.clients = {&c->client, 1}};
-    full_handler_list_u8_t bytes = {c->rest.ptr, c->rest.len};
+    handler_list_u8_t bytes = {c->rest.ptr, c->rest.len};
     error_t error;
     return done(tidegate_plugin_gateway_send_raw(&to, &bytes, &nobody, &error), &error, c->err);
 }
@@ -209,6 +240,8 @@ static bool run_named(command_t *c) {
     case 'K': return done(tidegate_plugin_gateway_close_client(&c->rest, &bye, &e), &e, c->err);
     case 'D': return done(tidegate_plugin_gateway_destroy_client(&c->rest, &e), &e, c->err);
     case 'N': return done(tidegate_plugin_gateway_ungroup(&c->rest, &e), &e, c->err);
+    case 'O': return is_online(c);
+    case '#': return count(c);
     case '?': return read_key(c);
     case 'X': return misbehave(c);
     default: return write_session(c);
@@ -232,7 +265,7 @@ static bool run(command_t *c) {
     case 'F': return send_raw_to_itself(c);
     default: break;
     }
-    if (c->letter == 0 || strchr("JLURKDN?XSTM", c->letter) == NULL) {
+    if (c->letter == 0 || strchr("JLURKDNO#?XSTM", c->letter) == NULL) {
         return unknown(c);
     }
     if (!is_utf8(c->rest)) {
@@ -255,7 +288,7 @@ bool exports_tidegate_plugin_client_events_on_connect(
     if (request != NULL) {
         tidegate_plugin_types_http_request_free(request);
     }
-    full_handler_string_free(client);
+    handler_string_free(client);
     return ok;
 }
 
@@ -275,7 +308,7 @@ bool exports_tidegate_plugin_client_events_on_message(string_t *client, message_
         ok = run(&command);
     }
     tidegate_plugin_types_message_free(m);
-    full_handler_string_free(client);
+    handler_string_free(client);
     return ok;
 }
 
@@ -310,14 +343,6 @@ bool exports_tidegate_plugin_client_events_on_close(
         tidegate_plugin_session_option_json_free(&json);
     }
     exports_tidegate_plugin_client_events_closed_free(closed);
-    full_handler_string_free(client);
+    handler_string_free(client);
     return ok;
 }
-
-bool exports_tidegate_plugin_worker_events_on_start(string_t *config, string_t *err) {
-    (void)err;
-    full_handler_string_free(config);
-    return true;
-}
-
-void exports_tidegate_plugin_worker_events_on_stop(void) {}

@@ -66,9 +66,9 @@ void append_c(text_t *text, const char *bytes) {
     append(text, borrow(bytes));
 }
 
-void append_number(text_t *text, uint32_t number) {
-    char digits[11];
-    snprintf(digits, sizeof digits, "%u", (unsigned)number);
+void append_number(text_t *text, uint64_t number) {
+    char digits[21];
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)number);
     append_c(text, digits);
 }
 

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "full_handler.h"
+#include "handler.h"
 
-typedef full_handler_string_t string_t;
+typedef handler_string_t string_t;
 
 // A text that grows; freed by whoever made it.
 typedef struct {
@@ -31,7 +31,7 @@ bool equals(string_t bytes, const char *text);
 // Traps when memory ends.
 void append(text_t *text, string_t bytes);
 void append_c(text_t *text, const char *bytes);
-void append_number(text_t *text, uint32_t number);
+void append_number(text_t *text, uint64_t number);
 // As a JSON string with its quotes.
 void append_json(text_t *text, string_t bytes);
 

@@ -3,6 +3,7 @@
 // value: a refused call throws an Error with {tag, val} as its payload, a callback fails by
 // throwing a string.
 
+import directory from "tidegate:plugin/directory@0.1.0";
 import gateway from "tidegate:plugin/gateway@0.1.0";
 import session from "tidegate:plugin/session@0.1.0";
 import worker from "tidegate:plugin/worker@0.1.0";
@@ -129,6 +130,13 @@ const commands = {
     };
     gateway.sendToClient(client, text(JSON.stringify(who)));
   },
+  O: (client, rest) => gateway.sendToClient(client, text(String(directory.isOnline(rest.text())))),
+  "#": (client, rest) => {
+    const group = rest.text();
+    const of = group === "" ? { tag: "everyone" } : { tag: "groups", val: [group] };
+    const { value, coverage } = directory.clientCount([of]);
+    gateway.sendToClient(client, text(`${value}${coverage.missing.length > 0 ? "+" : ""}`));
+  },
   R: (_, rest) => gateway.closeUid(rest.text(), BYE),
   K: (_, rest) => gateway.closeClient(rest.text(), BYE),
   D: (_, rest) => gateway.destroyClient(rest.text()),
@@ -176,9 +184,4 @@ export const clientEvents = {
     const told = `closed:${client}:${reason}:${uid ?? "-"}:${groups.join(",")}:${k}`;
     gateway.sendToGroups(["watchers"], text(told), []);
   }),
-};
-
-export const workerEvents = {
-  onStart() {},
-  onStop() {},
 };

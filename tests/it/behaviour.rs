@@ -49,6 +49,7 @@ async fn behaviour(cluster: &Cluster, here: usize, there: usize) -> Outcome {
     other_session(cluster, here, there)
         .await
         .context("other session")?;
+    asking(cluster, here, there).await.context("asking")?;
     closing(cluster, here, there).await.context("closing")?;
     failing(cluster, here, there).await.context("failing")
 }
@@ -181,6 +182,28 @@ async fn other_session(cluster: &Cluster, here: usize, there: usize) -> Outcome 
     a.does(&format!(r#"T:{}:deep:{{"z":3}}"#, b.id)).await?;
     session_is(&mut b.client, "deep", r#"{"z":3}"#).await?;
     session_is(&mut b.client, "own", "true").await
+}
+
+/// A handler sees the clients of every gateway, and a refused question is an error of the event.
+async fn asking(cluster: &Cluster, here: usize, there: usize) -> Outcome {
+    let mut a = Named::connect(cluster, here).await?;
+    let mut b = Named::connect(cluster, there).await?;
+    b.does("J:asked").await?;
+    let everyone: u64 = a.client.ask("#:").await?.parse()?;
+    ensure!(everyone >= 2, "{everyone} clients instead of two at least");
+    let online = format!("O:{}", b.id);
+    for (question, answer) in [("#:asked", "1"), ("#:nobody", "0"), (&online, "true")] {
+        let said = a.client.ask(question).await?;
+        ensure!(said == answer, "{question}: {said:?} instead of {answer:?}");
+    }
+    a.does("O:nobody").await?;
+    b.client.close().await?;
+    eventually("the client is offline", async || {
+        let said = (a.client.ask(&online).await?, a.client.ask("#:asked").await?);
+        ensure!(said == ("false".into(), "0".into()), "{said:?}");
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// Waits until a key of the client's own session has this JSON value.

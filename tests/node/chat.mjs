@@ -48,6 +48,15 @@ const reads = (person, text) =>
     text,
   );
 
+const isHere = (person, nicks) =>
+  person.page.waitForFunction(
+    (wanted) => {
+      const items = [...document.querySelectorAll("#members li")];
+      return items.map((item) => item.dataset.nick).join() === wanted;
+    },
+    nicks.join(),
+  );
+
 const browsers = [];
 try {
   browsers.push(await context("ann"), await context("ben"));
@@ -55,15 +64,38 @@ try {
   const ben = await enter(browsers[1], "ben");
   // Ann sees that Ben came, so both are in the room.
   await reads(ann, "ben");
+  await isHere(ann, ["ann", "ben"]);
+  await isHere(ben, ["ann", "ben"]);
+  assert.equal(await ben.page.innerText("#count"), "2");
+  assert.ok(await ben.page.isHidden("#partial"), "one gateway is the whole cluster");
+  // Typing is seen by the other, and over when the message is there.
+  await ann.page.locator("#text").pressSequentially("ahoy");
+  await ben.page.waitForFunction(
+    () => document.querySelector("#typing").textContent === "ann is typing…",
+  );
+  assert.equal(await ann.page.innerText("#typing"), "", "nobody sees oneself typing");
   await says(ann, "ahoy <b>ben</b>");
   await reads(ben, "ahoy <b>ben</b>");
+  assert.equal(await ben.page.innerText("#typing"), "", "who has said it still types");
   await says(ben, "ahoy ann");
   await reads(ann, "ahoy ann");
   await says(ann, "/msg ben only for you");
   await reads(ben, "only for you");
   assert.equal(await ben.page.locator("#log b:text('ben')").count(), 0, "text became markup");
+  await says(ann, "/msg nobody are you there");
+  await reads(ann, "nobody goes by that nickname");
+  // Somebody who types and says nothing is forgotten.
+  await ben.page.locator("#text").pressSequentially("well");
+  const typing = (wanted) =>
+    ann.page.waitForFunction(
+      (text) => document.querySelector("#typing").textContent === text,
+      wanted,
+    );
+  await typing("ben is typing…");
+  await typing("");
   await ben.page.close();
   await reads(ann, "left");
+  await isHere(ann, ["ann"]);
   assert.deepEqual([...ann.errors, ...ben.errors], []);
 } finally {
   await Promise.all(browsers.map((browser) => browser.close()));

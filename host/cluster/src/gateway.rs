@@ -9,6 +9,7 @@ pub mod answer;
 pub mod apply;
 mod client;
 pub mod commands;
+mod feed;
 pub mod forward;
 mod gather;
 mod handshake;
@@ -21,6 +22,9 @@ pub mod once;
 pub mod outbound;
 mod peers;
 pub mod pending;
+mod requests;
+#[cfg(test)]
+mod rig;
 pub mod router;
 pub mod select;
 pub mod settings;
@@ -36,6 +40,7 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -58,11 +63,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the shards.
+    /// Starts the shards of a gateway without commands. To be called on the runtime that serves
+    /// the gateway.
     ///
     /// # Errors
     /// When a thread or its event loop cannot be had.
     pub fn start(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
+        Self::start_with(identity, settings, Arc::new(commands::NoCommands))
+    }
+
+    /// The same, with what runs custom commands, on the runtime of the caller.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_with(
+        identity: Identity,
+        settings: GatewaySettings,
+        commands: Arc<dyn commands::Commands>,
+    ) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let mut tenants: Vec<Name> = settings
             .listeners
             .iter()
@@ -77,6 +96,11 @@ impl Gateway {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
+            requests: requests::Requests::default(),
+            commands: commands::Runner::new(commands),
+            feed: feed::Feed::default(),
+            runtime,
+            ended: CancellationToken::new(),
             next_worker: AtomicU32::new(0),
             handshakes: AtomicUsize::new(0),
             connections: settings
@@ -147,6 +171,7 @@ impl Gateway {
         peers.abort();
         nodes.cancel();
         self.context.all(|| Parcel::Stop);
+        self.context.ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {

@@ -12,6 +12,8 @@
 
 #[path = "gateway/cluster.rs"]
 mod cluster;
+#[path = "gateway/model.rs"]
+mod model;
 #[path = "gateway/queries.rs"]
 mod queries;
 

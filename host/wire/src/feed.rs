@@ -100,3 +100,59 @@ impl Filter {
             && (self.uids.is_empty() || uid().is_some_and(|uid| self.uids.contains(uid)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(kinds: &[ChangeKind], groups: &[&str], uids: &[&str]) -> Filter {
+        let names = |names: &[&str]| names.iter().map(|name| Name::from(*name)).collect();
+        Filter {
+            kinds: kinds.to_vec(),
+            groups: names(groups),
+            uids: names(uids),
+        }
+    }
+
+    fn happening(uid: Option<&str>, what: Change) -> Happening {
+        Happening {
+            at_ms: 1,
+            client: ClientId {
+                ip: 1,
+                port: 2,
+                connection: 3,
+            },
+            uid: uid.map(Name::from),
+            what,
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_filter_restricts_and_an_empty_one_does_not() {
+        let joined = happening(Some("u"), Change::Joined("g".into()));
+        let closed = happening(
+            None,
+            Change::Closed(CloseReason::Client, vec!["f".into(), "g".into()]),
+        );
+        let unbound = happening(Some("u"), Change::Unbound("u".into()));
+        let all = [&joined, &closed, &unbound];
+        let cases = [
+            (filter(&[], &[], &[]), [true, true, true]),
+            (
+                filter(&[ChangeKind::Joined], &[], &[]),
+                [true, false, false],
+            ),
+            (filter(&[], &["g", "h"], &[]), [true, true, false]),
+            (filter(&[], &["h"], &[]), [false, false, false]),
+            (filter(&[], &[], &["u"]), [true, false, true]),
+            (filter(&[], &[], &["v"]), [false, false, false]),
+            (
+                filter(&[ChangeKind::Closed, ChangeKind::Joined], &["g"], &["u"]),
+                [true, false, false],
+            ),
+        ];
+        for (filter, expected) in cases {
+            assert_eq!(all.map(|it| filter.wants(it)), expected, "{filter:?}");
+        }
+    }
+}

@@ -174,7 +174,8 @@ pub enum Frame {
         /// The watcher's number.
         watch: u64,
     },
-    /// Gateway → gateway: what happened.
+    /// Gateway → gateway: what happened. The first of a watch has nothing in it: every shard tells
+    /// from now on.
     Happened {
         /// The watcher's number.
         watch: u64,

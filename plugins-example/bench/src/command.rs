@@ -80,6 +80,8 @@ impl<'a> Command<'a> {
             b'N' => gateway::ungroup(rest.text()?),
             b'X' => misbehave::run(client, rest.text()?),
             b'S' | b'?' | b'T' | b'M' => self.session(client),
+            b'O' => client.send(parse(rest.text()?)?.is_online()?.to_string()),
+            b'#' => count(client, rest.text()?),
             letter => Err(unknown(&[letter, b':'])),
         }
     }
@@ -142,6 +144,17 @@ impl<'a> From<Rest<'a>> for Outgoing<'a> {
             Rest::Binary(bytes) => bytes.into(),
         }
     }
+}
+
+/// Members of a group, or all clients.
+fn count(client: Client, group: &str) -> Result {
+    let wanted = match group {
+        "" => directory::everyone(),
+        group => directory::in_group(group),
+    };
+    let count = wanted.count()?;
+    let partial = if count.is_whole() { "" } else { "+" };
+    client.send(format!("{}{partial}", count.value))
 }
 
 fn parse(client: &str) -> Result<Client> {

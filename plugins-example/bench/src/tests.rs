@@ -111,6 +111,25 @@ fn the_plugin_says_who_it_is() {
 }
 
 #[test]
+fn clients_are_counted_and_looked_up() {
+    let (mut gateway, a, b) = start();
+    gateway.send(b, "J:g").unwrap();
+    for command in ["#:", "#:g", "#:nobody", &format!("O:{b}")] {
+        gateway.send(a, command).unwrap();
+    }
+    gateway.close(b).unwrap();
+    gateway.set_missing(&["10.0.0.1:2000"]);
+    for command in ["#:", &format!("O:{b}")] {
+        gateway.send(a, command).unwrap();
+    }
+    assert_eq!(
+        texts(&mut gateway, a),
+        ["2", "1", "0", "true", "1+", "false"]
+    );
+    assert!(gateway.send(a, "O:nobody").is_err());
+}
+
+#[test]
 fn raw_bytes_go_back_as_they_are() {
     let (mut gateway, a, _) = start();
     gateway.send(a, b"F:\x81\x02hi").unwrap();

@@ -12,6 +12,9 @@ mod tests;
 
 use protocol::{FromClient, Room, ToClient, Who};
 
+/// The most members of a room that are listed; the others are only counted.
+const MEMBERS_MAX: u32 = 500;
+
 /// The plugin.
 #[derive(Default)]
 pub struct Chat;
@@ -35,32 +38,9 @@ impl Handler for Chat {
                 });
             }
         };
-        match (wish, present()?) {
-            (FromClient::Enter { nick, room }, before) => {
-                enter(client, before.as_ref(), nick, Room(room))
-            }
-            (FromClient::Say { text }, Some((nick, room))) => {
-                let who = Who::new(&client, &nick);
-                let said = ToClient::Said {
-                    who,
-                    room: &room.0,
-                    text: &text,
-                };
-                gateway::to_group(&room.group()).send_json(&said)
-            }
-            (FromClient::Tell { to, text }, Some((nick, _))) => {
-                let told = ToClient::Told {
-                    who: Who::new(&client, &nick),
-                    to: &to,
-                    text: &text,
-                };
-                gateway::to_uids(&[&to, &nick]).send_json(&told)
-            }
-            (FromClient::Leave, Some((nick, room))) => leave(client, &nick, &room),
-            (FromClient::Say { .. } | FromClient::Tell { .. } | FromClient::Leave, None) => client
-                .send_json(&ToClient::Refused {
-                    text: "choose a nickname and a room first",
-                }),
+        match present()? {
+            Some((nick, room)) => inside(client, &nick, &room, wish),
+            None => outside(client, wish),
         }
     }
 
@@ -76,17 +56,101 @@ impl Handler for Chat {
     }
 }
 
+/// What somebody asks for who has not entered yet.
+fn outside(client: Client, wish: FromClient) -> Result {
+    match wish {
+        FromClient::Enter { nick, room } => enter(client, None, &nick, &Room(room)),
+        FromClient::Say { .. }
+        | FromClient::Tell { .. }
+        | FromClient::Who
+        | FromClient::Typing
+        | FromClient::Leave => client.send_json(&ToClient::Refused {
+            text: "choose a nickname and a room first",
+        }),
+    }
+}
+
+/// What somebody in a room asks for.
+fn inside(client: Client, nick: &str, room: &Room, wish: FromClient) -> Result {
+    let who = Who::new(&client, nick);
+    match wish {
+        FromClient::Enter {
+            nick: new,
+            room: to,
+        } => enter(client, Some((nick, room)), &new, &Room(to)),
+        FromClient::Say { text } => {
+            let said = ToClient::Said {
+                who,
+                room: &room.0,
+                text: &text,
+            };
+            gateway::to_group(&room.group()).send_json(&said)
+        }
+        FromClient::Tell { to, text } => tell(client, nick, &to, &text),
+        FromClient::Who => members(client, room),
+        FromClient::Typing => {
+            // Kept nowhere: who reads it forgets it after some seconds.
+            let typing = ToClient::Typing { who, room: &room.0 };
+            let group = room.group();
+            let others = gateway::to_group(&group).except(&client);
+            others.send_json(&typing)
+        }
+        FromClient::Leave => leave(client, nick, room),
+    }
+}
+
+/// To all clients of a nickname and the sender's own. An answer that is not sure keeps no message
+/// from being sent.
+fn tell(client: Client, nick: &str, to: &str, text: &str) -> Result {
+    if let Ok(online) = directory::are_uids_online(&[to])
+        && online.is_whole()
+        && online.value == [false]
+    {
+        return client.send_json(&ToClient::Refused {
+            text: "nobody goes by that nickname",
+        });
+    }
+    let told = ToClient::Told {
+        who: Who::new(&client, nick),
+        to,
+        text,
+    };
+    gateway::to_uids(&[to, nick]).send_json(&told)
+}
+
+/// Who is in a room, on whichever gateway.
+fn members(client: Client, room: &Room) -> Result {
+    let here = directory::in_group(&room.group());
+    let page = here.clone().infos(Fields::UID).limit(MEMBERS_MAX).page()?;
+    let listed = page.items.iter();
+    let members: Vec<_> = listed
+        .filter_map(|info| Some(Who::new(&info.client, info.uid.as_deref()?)))
+        .collect();
+    let (count, whole) = if page.next.is_some() {
+        let count = here.count()?;
+        (count.value, count.is_whole())
+    } else {
+        (members.len() as u64, true)
+    };
+    client.send_json(&ToClient::Members {
+        room: &room.0,
+        members,
+        count,
+        partial: !(whole && page.is_whole()),
+    })
+}
+
 /// Nickname and room of the client whose event it is, if it has entered.
 fn present() -> Result<Option<(String, Room)>> {
     let Remembered { nick, room } = session::load()?;
     Ok(nick.zip(room.map(Room)))
 }
 
-fn enter(client: Client, before: Option<&(String, Room)>, nick: String, room: Room) -> Result {
-    let who = Who::new(&client, &nick);
+fn enter(client: Client, before: Option<(&str, &Room)>, nick: &str, room: &Room) -> Result {
+    let who = Who::new(&client, nick);
     match before {
-        Some((old_nick, old_room)) if *old_room == room => {
-            if *old_nick != nick {
+        Some((old_nick, old_room)) if old_room == room => {
+            if old_nick != nick {
                 let renamed = ToClient::Renamed {
                     who,
                     room: &room.0,
@@ -97,14 +161,14 @@ fn enter(client: Client, before: Option<&(String, Room)>, nick: String, room: Ro
         }
         Some((old_nick, old_room)) => {
             part(client, old_nick, old_room)?;
-            join(client, who, &room)?;
+            join(client, who, room)?;
         }
-        None => join(client, who, &room)?,
+        None => join(client, who, room)?,
     }
-    client.bind_uid(&nick)?;
+    client.bind_uid(nick)?;
     client.send_json(&ToClient::Entered { who, room: &room.0 })?;
     session::store(&Remembered {
-        nick: Some(nick.clone()),
+        nick: Some(nick.to_owned()),
         room: Some(room.0.clone()),
     })
 }

@@ -23,6 +23,8 @@ pub(crate) enum FromClient {
     Enter { nick: String, room: String },
     Say { text: String },
     Tell { to: String, text: String },
+    Who,
+    Typing,
     Leave,
 }
 
@@ -63,6 +65,19 @@ pub(crate) enum ToClient<'a> {
         who: Who<'a>,
         room: &'a str,
         was: &'a str,
+    },
+    Members {
+        room: &'a str,
+        members: Vec<Who<'a>>,
+        /// How many there are; the list may be shorter.
+        count: u64,
+        /// A gateway did not answer, so there may be more.
+        partial: bool,
+    },
+    Typing {
+        #[serde(flatten)]
+        who: Who<'a>,
+        room: &'a str,
     },
     Refused {
         text: &'a str,
@@ -131,7 +146,7 @@ impl FromClient {
                 check_name("nickname", to)?;
                 check_text(text)?;
             }
-            Self::Leave => {}
+            Self::Who | Self::Typing | Self::Leave => {}
         }
         Ok(wish)
     }

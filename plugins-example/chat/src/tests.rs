@@ -166,6 +166,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let wrong = [
         "hello".to_owned(),
         json!({"type": "say", "text": "too early"}).to_string(),
+        json!({"type": "who"}).to_string(),
         json!({"type": "enter", "nick": "a b", "room": "r"}).to_string(),
         json!({"type": "enter", "nick": "", "room": "r"}).to_string(),
         json!({"type": "enter", "nick": "n".repeat(33), "room": "r"}).to_string(),
@@ -183,4 +184,71 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert_eq!(gateway.uid(client), None);
     assert!(gateway.session(client).is_empty());
     gateway.close(client).unwrap();
+}
+
+#[test]
+fn a_room_lists_its_members_and_says_when_it_may_not_know_all() {
+    let mut gateway = start();
+    let ann = enter(&mut gateway, "ann", "lobby");
+    let bob = enter(&mut gateway, "bob", "lobby");
+    enter(&mut gateway, "eve", "cellar");
+    told(&mut gateway, ann);
+    let who = |client, nick: &str| json!({"nick": nick, "tag": tag(client)});
+    let mut expected = json!({
+        "type": "members", "room": "lobby", "count": 2, "partial": false,
+        "members": [who(ann, "ann"), who(bob, "bob")],
+    });
+    say(&mut gateway, ann, &json!({"type": "who"}));
+    assert_eq!(told(&mut gateway, ann), vec![expected.clone()]);
+    gateway.set_missing(&["10.0.0.1:2000"]);
+    gateway.close(bob).unwrap();
+    told(&mut gateway, ann);
+    say(&mut gateway, ann, &json!({"type": "who"}));
+    expected["members"] = json!([who(ann, "ann")]);
+    expected["count"] = 1.into();
+    expected["partial"] = true.into();
+    assert_eq!(told(&mut gateway, ann), [expected]);
+}
+
+#[test]
+fn the_members_of_a_full_room_are_counted() {
+    let mut gateway = start();
+    let ann = enter(&mut gateway, "ann", "lobby");
+    for number in 0..600 {
+        let client = gateway.connect().unwrap();
+        let nick = format!("n{number}");
+        let wish = json!({"type": "enter", "nick": nick, "room": "lobby"});
+        say(&mut gateway, client, &wish);
+    }
+    told(&mut gateway, ann);
+    say(&mut gateway, ann, &json!({"type": "who"}));
+    let answer = &told(&mut gateway, ann)[0];
+    assert_eq!(answer["count"], 601);
+    assert_eq!(answer["members"].as_array().unwrap().len(), 500);
+}
+
+#[test]
+fn the_others_see_who_is_typing_and_nothing_is_kept() {
+    let mut gateway = start();
+    let ann = enter(&mut gateway, "ann", "lobby");
+    let bob = enter(&mut gateway, "bob", "lobby");
+    told(&mut gateway, ann);
+    let before = gateway.session(bob);
+    say(&mut gateway, bob, &json!({"type": "typing"}));
+    let typing = json!({"type": "typing", "nick": "bob", "tag": tag(bob), "room": "lobby"});
+    assert_eq!(told(&mut gateway, ann), [typing]);
+    assert!(told(&mut gateway, bob).is_empty());
+    assert_eq!(gateway.session(bob), before);
+}
+
+#[test]
+fn a_private_message_to_nobody_is_refused_only_if_that_is_sure() {
+    let mut gateway = start();
+    let ann = enter(&mut gateway, "ann", "lobby");
+    let tell = json!({"type": "tell", "to": "bob", "text": "psst"});
+    say(&mut gateway, ann, &tell);
+    assert_eq!(told(&mut gateway, ann)[0]["type"], "refused");
+    gateway.set_missing(&["10.0.0.1:2000"]);
+    say(&mut gateway, ann, &tell);
+    assert_eq!(told(&mut gateway, ann)[0]["type"], "told");
 }

@@ -5,16 +5,29 @@
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15000;
 const LINES_MAX = 500;
-const SEEN_MAX = 20;
+// Who is typing is told at most so often, and forgotten after a while.
+const TYPING_SAY_MS = 2000;
+const TYPING_SHOW_MS = 5000;
+// After a list of members that may lack some.
+const ASK_AGAIN_MS = 5000;
 
 const $ = (id) => document.getElementById(id);
 const [nick, room, enter, leave, text, send] = ["nick", "room", "enter", "leave", "text", "send"].map($);
-const [log, seen, state, where] = ["log", "seen", "state", "where"].map($);
+const [log, state, where, typing] = ["log", "state", "where", "typing"].map($);
+const [members, count, partial] = ["members", "count", "partial"].map($);
 
 let socket = null;
 let retries = 0;
 // What to be again after a reconnect: the last accepted nickname and room.
 let me = null;
+// Who is in the room, by `keyOf`; who left since the list was asked for; how many are not listed.
+const here = new Map();
+let gone = null;
+let unlisted = 0;
+// Who is typing, and the timer that forgets it.
+const typists = new Map();
+let typingSaidAt = 0;
+let askAgain = 0;
 
 function connect() {
   showState("connecting", "connecting");
@@ -34,6 +47,7 @@ function connect() {
 // Backoff with jitter, so that a gateway that comes back is not met by everybody at once.
 function retry() {
   allowTalk(false);
+  emptyRoom();
   const longest = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** retries);
   retries += 1;
   const wait = longest * (0.5 + Math.random() / 2);
@@ -59,6 +73,9 @@ const received = {
     enter.textContent = "Change";
     allowTalk(true);
     line("notice", "You are ", name(me), ` in ${room}.`);
+    emptyRoom();
+    // Asked now, so nobody is missed: who comes or goes from here on is told.
+    askWho();
     text.focus();
   },
   left() {
@@ -67,26 +84,46 @@ const received = {
     leave.hidden = true;
     enter.textContent = "Enter";
     allowTalk(false);
+    emptyRoom();
     line("notice", "You left.");
   },
   said(message) {
-    see(message.nick);
+    stopTyping(message);
     line("said", name(message), `: ${message.text}`);
   },
   told(message) {
-    see(message.nick);
     line("told", name(message), ` → ${message.to}: ${message.text}`);
   },
   joined(message) {
-    see(message.nick);
+    come(message);
     line("notice", name(message), " came in.");
   },
   parted(message) {
+    leaveRoom(message);
     line("notice", name(message), " left.");
   },
   renamed(message) {
-    see(message.nick);
+    leaveRoom({ nick: message.was, tag: message.tag });
+    come(message);
     line("notice", `${message.was} is now `, name(message), ".");
+  },
+  members(message) {
+    for (const member of message.members) {
+      // A notice that somebody left may overtake the list.
+      if (!gone?.has(keyOf(member))) here.set(keyOf(member), member);
+    }
+    gone = null;
+    unlisted = Math.max(0, message.count - message.members.length);
+    partial.hidden = !message.partial;
+    clearTimeout(askAgain);
+    if (message.partial) askAgain = setTimeout(askWho, ASK_AGAIN_MS);
+    showMembers();
+  },
+  typing(message) {
+    clearTimeout(typists.get(keyOf(message))?.timer);
+    const timer = setTimeout(() => stopTyping(message), TYPING_SHOW_MS);
+    typists.set(keyOf(message), { nick: message.nick, timer });
+    showTyping();
   },
   refused(message) {
     line("refused", message.text);
@@ -135,17 +172,80 @@ function line(kind, ...parts) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-// The newest name first.
-function see(nick) {
-  if (me !== null && nick === me.nick) return;
-  for (const item of [...seen.children]) {
-    if (item.dataset.nick === nick) item.remove();
+// Two clients of one nickname differ by their tags.
+const keyOf = ({ nick, tag }) => `${nick} ${tag}`;
+
+function askWho() {
+  if (me === null || socket?.readyState !== WebSocket.OPEN) return;
+  gone = new Set();
+  ask({ type: "who" });
+}
+
+function come({ nick, tag }) {
+  gone?.delete(keyOf({ nick, tag }));
+  here.set(keyOf({ nick, tag }), { nick, tag });
+  showMembers();
+}
+
+function leaveRoom(who) {
+  gone?.add(keyOf(who));
+  if (!here.delete(keyOf(who)) && unlisted > 0) unlisted -= 1;
+  stopTyping(who);
+  showMembers();
+}
+
+function emptyRoom() {
+  here.clear();
+  gone = null;
+  unlisted = 0;
+  partial.hidden = true;
+  clearTimeout(askAgain);
+  for (const { timer } of typists.values()) clearTimeout(timer);
+  typists.clear();
+  showMembers();
+  showTyping();
+}
+
+function showMembers() {
+  const sorted = [...here.values()].sort((a, b) => keyOf(a).localeCompare(keyOf(b)));
+  members.replaceChildren(
+    ...sorted.map((member) => {
+      const item = document.createElement("li");
+      item.dataset.nick = member.nick;
+      item.append(name(member));
+      return item;
+    }),
+  );
+  if (unlisted > 0) {
+    const item = document.createElement("li");
+    item.textContent = `and ${unlisted} more`;
+    members.append(item);
   }
-  const item = document.createElement("li");
-  item.dataset.nick = nick;
-  item.append(nameButton(nick));
-  seen.prepend(item);
-  while (seen.children.length > SEEN_MAX) seen.lastChild.remove();
+  count.textContent = here.size + unlisted > 0 ? String(here.size + unlisted) : "";
+}
+
+function stopTyping(who) {
+  clearTimeout(typists.get(keyOf(who))?.timer);
+  typists.delete(keyOf(who));
+  showTyping();
+}
+
+function showTyping() {
+  const nicks = [...new Set([...typists.values()].map(({ nick }) => nick))].sort();
+  if (nicks.length === 0) typing.textContent = "";
+  else if (nicks.length <= 3) {
+    typing.textContent = `${nicks.join(", ")} ${nicks.length === 1 ? "is" : "are"} typing…`;
+  } else typing.textContent = "Several people are typing…";
+}
+
+// A command is nobody's business.
+function sayTyping() {
+  const now = Date.now();
+  const worth = text.value.trim() !== "" && !text.value.startsWith("/");
+  if (!worth || me === null || now - typingSaidAt < TYPING_SAY_MS) return;
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  typingSaidAt = now;
+  ask({ type: "typing" });
 }
 
 function allowTalk(allowed) {
@@ -178,8 +278,13 @@ $("desk").addEventListener("submit", (event) => {
   event.preventDefault();
   if (text.value.trim() === "") return;
   const wish = wishOf(text.value);
-  if (wish !== null && ask(wish)) text.value = "";
+  if (wish !== null && ask(wish)) {
+    text.value = "";
+    typingSaidAt = 0;
+  }
 });
+
+text.addEventListener("input", sayTyping);
 
 leave.addEventListener("click", () => ask({ type: "leave" }));
 

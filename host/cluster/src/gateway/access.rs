@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::gather::{Asked, shard_of_tenant};
 use super::inbox::{Inbox, Parcel};
 use super::shard::Context;
+use super::{feed, requests};
 
 /// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
 /// take effect in the order in which they are made, and a query sees the calls before it.
@@ -148,12 +149,12 @@ impl Access {
     /// See [`RequestError`].
     pub async fn request(
         &self,
-        _tenant: &Name,
-        _name: Name,
-        _payload: Bytes,
-        _within: Duration,
+        tenant: &Name,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
     ) -> Result<Bytes, RequestError> {
-        Err(RequestError::Ending)
+        requests::call(&self.context, tenant, name, payload, within).await
     }
 
     /// Watches what happens to the clients of a tenant, cluster-wide, until the receiver is
@@ -161,9 +162,10 @@ impl Access {
     /// told how much.
     ///
     /// # Errors
-    /// [`AskError::Overloaded`] when there are too many watchers.
-    pub fn watch(&self, _tenant: &Name, _filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
-        Err(AskError::Gone)
+    /// [`AskError::Overloaded`] when there are too many watchers, [`AskError::Invalid`] when the
+    /// filter has too many names, [`AskError::Gone`] when the gateway has ended.
+    pub fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        feed::watch(&self.context, tenant, filter)
     }
 }
 

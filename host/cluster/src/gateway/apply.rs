@@ -14,10 +14,17 @@ use super::hub::{Hub, Members, Refused};
 use super::outbound::Outgoing;
 
 /// Which part of a client changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// Its uid or groups.
-    Names,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed<'a> {
+    /// It joined a group.
+    Joined(&'a Name),
+    /// It left a group.
+    Left(&'a Name),
+    /// It got or lost its uid.
+    Uid {
+        /// What it had before, if somebody watches.
+        before: Option<Name>,
+    },
     /// Its session.
     Session,
 }
@@ -31,7 +38,9 @@ pub trait Outlet {
     /// Close a client at once.
     fn destroy(&mut self, connection: u32);
     /// A client's part of the hub changed.
-    fn changed(&mut self, connection: u32, what: Changed);
+    fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>);
+    /// Whether somebody watches and must know what uids were before.
+    fn is_watched(&self) -> bool;
     /// An effect was refused by a limit.
     fn refused(&mut self, connection: u32, effect: &Effect, why: Refused);
 }
@@ -90,7 +99,7 @@ pub fn apply(
         }
         Effect::Ungroup { group } => {
             for connection in hub.ungroup(group) {
-                outlet.changed(connection, Changed::Names);
+                outlet.changed(hub, connection, Changed::Left(group));
             }
         }
         // Run beside the hub, not in it.
@@ -113,25 +122,36 @@ fn own(gateway: SocketAddrV4, client: ClientId) -> Option<u32> {
 
 /// The effects that change one client's entry in the hub.
 fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Outlet + ?Sized)) {
-    let result = match effect {
-        Effect::BindUid { uid, .. } => hub.bind_uid(connection, uid),
-        Effect::UnbindUid { .. } => hub.unbind_uid(connection),
-        Effect::JoinGroup { group, .. } => hub.join(connection, group),
-        Effect::LeaveGroup { group, .. } => hub.leave(connection, group),
-        Effect::Session { change, .. } => match hub.change_session(connection, change) {
-            Ok(()) => return outlet.changed(connection, Changed::Session),
-            Err(why) => Err(why),
-        },
+    let before = |hub: &Hub| {
+        let client = hub.client(connection).filter(|_| outlet.is_watched());
+        let before = client.and_then(|client| client.uid().cloned());
+        Changed::Uid { before }
+    };
+    let (result, what) = match effect {
+        Effect::BindUid { uid, .. } => {
+            let what = before(hub);
+            (hub.bind_uid(connection, uid), what)
+        }
+        Effect::UnbindUid { .. } => {
+            let what = before(hub);
+            (hub.unbind_uid(connection), what)
+        }
+        Effect::JoinGroup { group, .. } => (hub.join(connection, group), Changed::Joined(group)),
+        Effect::LeaveGroup { group, .. } => (hub.leave(connection, group), Changed::Left(group)),
+        Effect::Session { change, .. } => {
+            let result = hub.change_session(connection, change);
+            (result.map(|()| true), Changed::Session)
+        }
         Effect::Send { .. }
         | Effect::SendRaw { .. }
         | Effect::Close { .. }
         | Effect::CloseUid { .. }
         | Effect::Destroy { .. }
         | Effect::Ungroup { .. }
-        | Effect::Command { .. } => Ok(false),
+        | Effect::Command { .. } => return,
     };
     match result {
-        Ok(true) => outlet.changed(connection, Changed::Names),
+        Ok(true) => outlet.changed(hub, connection, what),
         Ok(false) | Err(Refused::Offline) => {}
         Err(why) => outlet.refused(connection, effect, why),
     }
@@ -214,7 +234,7 @@ mod tests {
         sent: Vec<(u32, String)>,
         closed: Vec<(u32, bool)>,
         destroyed: Vec<u32>,
-        changed: Vec<(u32, Changed)>,
+        changed: Vec<(u32, String)>,
         refused: Vec<Refused>,
     }
 
@@ -230,8 +250,11 @@ mod tests {
         fn destroy(&mut self, connection: u32) {
             self.destroyed.push(connection);
         }
-        fn changed(&mut self, connection: u32, what: Changed) {
-            self.changed.push((connection, what));
+        fn changed(&mut self, _hub: &Hub, connection: u32, what: Changed<'_>) {
+            self.changed.push((connection, format!("{what:?}")));
+        }
+        fn is_watched(&self) -> bool {
+            true
         }
         fn refused(&mut self, _connection: u32, _effect: &Effect, why: Refused) {
             self.refused.push(why);
@@ -328,7 +351,7 @@ mod tests {
             },
             &mut recorder,
         );
-        assert_eq!(recorder.changed, [(1, Changed::Session)]);
+        assert_eq!(recorder.changed, [(1, "Session".to_owned())]);
         assert_eq!(recorder.refused, [Refused::Session]);
     }
 

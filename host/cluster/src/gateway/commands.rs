@@ -1,6 +1,9 @@
 //! Custom commands, as the gateway sees them: something that runs beside the hub, never on a
 //! shard's thread.
 
+mod local;
+mod run;
+
 use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,6 +12,8 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::query::{Answer, AskError, CommandError, Query};
+
+pub(super) use run::{Runner, run, start};
 
 /// A future that can be sent to another thread.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

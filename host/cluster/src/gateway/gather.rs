@@ -8,11 +8,11 @@ use std::time::Duration;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Frame;
-use tidegate_wire::query::{Answer, AskError, CommandError, CommandOutcome, Query};
+use tidegate_wire::query::{Answer, AskError, Query};
 use tidegate_wire::sketch::stable_hash;
 use tokio::sync::oneshot;
 
-use super::commands::Boxed;
+use super::commands::{self, Boxed};
 use super::inbox::Parcel;
 use super::shard::Context;
 use crate::directory::{Reach, check, merge, reach};
@@ -173,7 +173,10 @@ pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
         return ask_shards(context, asked, &shards_of(context, asked), done);
     };
     let payload = payload.bytes().clone();
-    let run = run_command(context, &asked.tenant, name.clone(), payload, asked.within);
+    // A little less than the asker waits, so that it learns of a command that takes too long and
+    // does not take this gateway for missing.
+    let within = asked.within - asked.within / 8;
+    let run = commands::run(context, &asked.tenant, name.clone(), payload, within);
     let context = context.clone();
     tokio::task::spawn_local(async move {
         let outcome = (context.settings.announced, run.await);
@@ -183,7 +186,6 @@ pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
 
 /// Asks the shards of this gateway and nobody else, for a command that runs beside them. Call it
 /// from anywhere.
-#[expect(dead_code, reason = "the hub of commands is not there yet")]
 pub(super) fn ask_local(
     context: Arc<Context>,
     tenant: Name,
@@ -227,15 +229,4 @@ const fn is_local(query: &Query) -> bool {
         | Query::Command { .. }
         | Query::Once { .. } => false,
     }
-}
-
-/// Runs a custom command beside the hub of this gateway.
-fn run_command(
-    _context: &Arc<Context>,
-    _tenant: &Name,
-    _name: Name,
-    _payload: bytes::Bytes,
-    _within: Duration,
-) -> Boxed<CommandOutcome> {
-    Box::pin(std::future::ready(Err(CommandError::Absent)))
 }

@@ -14,9 +14,11 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
 use tokio::sync::{Notify, oneshot};
 
+use super::feed::Watcher;
 use super::gather::{Asked, Gather};
 use super::peers::Life;
 use super::pending::WorkerKey;
+use super::requests::Request;
 use super::workers::WorkerLink;
 use crate::link::{Link, LinkSender};
 use crate::membership::Members;
@@ -57,6 +59,12 @@ pub(super) enum Parcel {
     },
     /// Effects of an event whose home is lost: this shard applies and forwards them.
     Adopt { tenant: Name, effects: Vec<Effect> },
+    /// A call from outside: this shard is its home.
+    Request(Box<Request>),
+    /// Somebody watches.
+    Watch(Arc<Watcher>),
+    /// The watcher of this number is gone.
+    Unwatch(u64),
     /// There is a link to another gateway.
     PeerUp {
         incarnation: Incarnation,

@@ -13,6 +13,8 @@ use tidegate_wire::membership::{Node, Role};
 use tidegate_wire::query::{Ask, AskError, Question};
 use tokio::net::TcpStream;
 
+use super::commands;
+use super::feed::Remote;
 use super::gather::{Asked, Done, ask_here};
 use super::inbox::Parcel;
 use super::pending::WorkerKey;
@@ -253,6 +255,7 @@ async fn forwards(
 ) -> LinkEnd {
     let context = &shard.context;
     tracing::info!(gateway = %peer.name, incarnation = %peer.incarnation, "gateway connected");
+    let mut watchers = Remote::new(context, sender);
     let mut frames = Vec::new();
     loop {
         for inbox in &context.inboxes {
@@ -263,13 +266,17 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
-            if let Frame::Ask(ask) = frame {
-                answer(context, *ask, sender);
-                continue;
-            }
-            let Frame::Forward(forward) = frame else {
-                unexpected(peer, sender);
-                continue;
+            let forward = match watchers.take(frame) {
+                None => continue,
+                Some(Frame::Forward(forward)) => forward,
+                Some(Frame::Ask(ask)) => {
+                    answer(context, *ask, sender);
+                    continue;
+                }
+                Some(_) => {
+                    unexpected(peer, sender);
+                    continue;
+                }
             };
             let ack = (forward.shard, forward.sequence);
             arrived.retain(|(stream, _)| *stream != ack.0);
@@ -305,28 +312,42 @@ fn answer(context: &Arc<Context>, ask: Ask, link: &LinkSender) {
     ask_here(context, &Arc::new(asked), done);
 }
 
-/// Gives a forward to the shards that it concerns.
+/// Gives a forward to the shards that it concerns, then runs its commands, here and once.
 fn spread(shard: &Shard, forward: Forward) {
+    let Forward {
+        tenant, effects, ..
+    } = forward;
     let context = &shard.context;
-    let only = only_shard(shard, &forward.effects);
-    let effects = Arc::new(forward.effects);
-    for (index, inbox) in context.inboxes.iter().enumerate() {
-        if only.is_none_or(|only| only == index) {
-            let tenant = forward.tenant.clone();
-            inbox.push(Parcel::Effects {
-                tenant,
-                effects: effects.clone(),
-            });
+    let is_command = |effect: &Effect| matches!(effect.scope(), Scope::Gateways(_));
+    let commands: Vec<Effect> = effects
+        .iter()
+        .filter(|it| is_command(it))
+        .cloned()
+        .collect();
+    if commands.len() < effects.len() {
+        let only = only_shard(shard, &effects);
+        let effects = Arc::new(effects);
+        for (index, inbox) in context.inboxes.iter().enumerate() {
+            if only.is_none_or(|only| only == index) {
+                let tenant = tenant.clone();
+                inbox.push(Parcel::Effects {
+                    tenant,
+                    effects: effects.clone(),
+                });
+            }
         }
     }
+    commands::start(context, &tenant, commands);
 }
 
-/// The one shard that all these effects concern, if there is one.
+/// The one shard that all these effects concern, if there is one; commands concern none.
 fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
     let mut only = None;
     for effect in effects {
-        let Scope::Client(client) = effect.scope() else {
-            return None;
+        let client = match effect.scope() {
+            Scope::Client(client) => client,
+            Scope::Gateways(_) => continue,
+            Scope::Clients(_) | Scope::Everywhere => return None,
         };
         let owner = shard.context.shard_of(client.connection);
         if only.is_some_and(|only| only != owner) {

@@ -21,6 +21,7 @@ pub(super) struct Metrics {
     stale: Counter,
     refused: Counter,
     forward_dropped: Counter,
+    unknown_gateway: Counter,
     gathered: Gathered,
 }
 
@@ -55,6 +56,7 @@ impl Metrics {
             stale: counter!("tidegate_gateway_stale_commits_total"),
             refused: counter!("tidegate_gateway_refused_effects_total"),
             forward_dropped: dropped("forward-full"),
+            unknown_gateway: dropped("unknown-gateway"),
             gathered: Gathered::default(),
         }
     }
@@ -126,6 +128,10 @@ impl Metrics {
 
     pub(super) fn refused(&self) {
         self.refused.increment(1);
+    }
+
+    pub(super) fn unknown_gateway(&self) {
+        self.unknown_gateway.increment(1);
     }
 
     pub(super) fn forward_dropped(&self) {

@@ -30,6 +30,7 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
         let view = members.borrow_and_update().clone();
         context.all(|| Parcel::Members(view.clone()));
         let own = context.incarnation();
+        context.feed.members(&view, own);
         tasks.retain(|incarnation, task| {
             let live = view.nodes.contains_key(incarnation);
             if !live {
@@ -89,24 +90,24 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
 #[derive(Debug)]
 pub(super) struct Life {
     since: Instant,
-    heard_ms: AtomicU64,
+    heard_ns: AtomicU64,
 }
 
 impl Life {
     fn new() -> Self {
         Self {
             since: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            heard_ns: AtomicU64::new(0),
         }
     }
 
     fn tell(&self, heard: Instant) {
-        let heard = heard.saturating_duration_since(self.since).as_millis();
-        self.heard_ms.store(heard as u64, Ordering::Relaxed);
+        let heard = heard.saturating_duration_since(self.since).as_nanos();
+        self.heard_ns.store(heard as u64, Ordering::Relaxed);
     }
 
     pub(super) fn heard(&self) -> Instant {
-        self.since + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+        self.since + Duration::from_nanos(self.heard_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -124,6 +125,7 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
         sender: sender.clone(),
         life: life.clone(),
     });
+    let _linked = context.feed.linked(incarnation, sender.clone());
     // A heartbeat alone does not end a `recv`.
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -163,6 +165,13 @@ fn take(context: &Context, incarnation: Incarnation, frame: Frame) {
             answer,
         };
         (shard, part)
+    } else if let Frame::Happened {
+        watch,
+        happenings,
+        missed,
+    } = frame
+    {
+        return context.feed.told(incarnation, watch, happenings, missed);
     } else {
         return;
     };

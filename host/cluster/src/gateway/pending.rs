@@ -55,6 +55,14 @@ pub struct Lane {
     retell: bool,
 }
 
+impl Lane {
+    /// Whether this is the lane of a request, which has no other event.
+    fn is_request(&self) -> bool {
+        let first = self.events.front().map(|event| &event.kind);
+        matches!(first, Some(EventKind::Request { .. }))
+    }
+}
+
 /// An event to be sent.
 #[derive(Debug)]
 pub struct Sending {
@@ -181,7 +189,18 @@ impl Lanes {
     pub fn is_known(&self, connection: u32) -> bool {
         self.lanes.get(&connection).is_some_and(|lane| {
             let next = lane.events.get(lane.under_way).map(|event| &event.kind);
-            lane.last_session.is_none() && !matches!(next, Some(EventKind::Connect { .. }))
+            !lane.is_request()
+                && lane.last_session.is_none()
+                && !matches!(next, Some(EventKind::Connect { .. }))
+        })
+    }
+
+    /// Whether no worker can have run the lane's oldest event: it was not sent, or every worker
+    /// that had it gave it back.
+    #[must_use]
+    pub fn is_untouched(&self, connection: u32) -> bool {
+        self.lanes.get(&connection).is_some_and(|lane| {
+            lane.under_way == 0 && lane.events.front().is_some_and(|event| event.losses == 0)
         })
     }
 
@@ -269,7 +288,9 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection)?;
         let next = lane.events.get(lane.under_way)?;
         let with_session = lane.mirror != Some(worker);
-        let with_custody = lane.custodian.is_none();
+        // A request has nobody whose close could be told.
+        let request = lane.is_request();
+        let with_custody = lane.custodian.is_none() && !request;
         let sending = Sending {
             sequence: next.sequence,
             attempt: next.attempt,
@@ -284,7 +305,7 @@ impl Lanes {
         lane.mirror = Some(worker);
         if with_custody {
             lane.custodian = Some(worker);
-        } else if lane.custodian != Some(worker) && !lane.others.contains(&worker) {
+        } else if lane.custodian != Some(worker) && !request && !lane.others.contains(&worker) {
             lane.others.push(worker);
         }
         Some(sending)

@@ -5,9 +5,11 @@
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
 mod commits;
+mod feed;
 mod outlet;
 mod part;
 mod questions;
+mod requests;
 mod rounds;
 mod run;
 mod sending;
@@ -26,6 +28,7 @@ use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message,
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::client::Connection;
 use super::client::codec::Codec;
@@ -56,6 +59,13 @@ pub(super) struct Context {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
+    pub(super) requests: super::requests::Requests,
+    pub(super) commands: super::commands::Runner,
+    pub(super) feed: super::feed::Feed,
+    /// Of whoever started the gateway: what is not a shard's own work runs there.
+    pub(super) runtime: tokio::runtime::Handle,
+    /// The shards have ended: nobody is waited for.
+    pub(super) ended: CancellationToken,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) handshakes: AtomicUsize,
@@ -94,6 +104,8 @@ pub(super) struct Status {
     pub(super) lanes: AtomicUsize,
     /// Events that wait or are under way.
     pub(super) events: AtomicUsize,
+    /// Watchers that are told.
+    pub(super) watchers: AtomicUsize,
 }
 
 /// Another gateway, as this shard sees it.
@@ -137,6 +149,8 @@ struct State {
     workers: Workers,
     /// Lanes whose tenant nobody serves.
     unrouted: VecDeque<u32>,
+    requests: requests::Requests,
+    watchers: feed::Watchers,
     /// Clients whose socket is not read because the whole gateway holds too much.
     held: Vec<u32>,
     /// Clients whose custodian must be told of a change.
@@ -247,6 +261,8 @@ impl State {
             lanes: Lanes::default(),
             workers: Workers::default(),
             unrouted: VecDeque::new(),
+            requests: requests::Requests::default(),
+            watchers: feed::Watchers::default(),
             held: Vec::new(),
             custody: Vec::new(),
             closing: Vec::new(),
@@ -309,6 +325,7 @@ impl State {
         }
         self.wheel_in(listener, number);
         self.metrics.connected();
+        self.tell_connected(number, tenant, &peer);
         self.lanes.open(number, tenant);
         self.lanes.push(
             number,
@@ -390,6 +407,7 @@ impl State {
             return;
         }
         let number = connection.number;
+        self.tell_closed(number, connection.tenant, reason);
         self.connections.remove(&number);
         if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);

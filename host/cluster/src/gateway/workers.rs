@@ -213,6 +213,13 @@ impl Workers {
         }
     }
 
+    /// Lets only these lanes wait on for their workers.
+    pub(super) fn retain_waiting(&mut self, keep: impl Fn(u32) -> bool) {
+        for worker in self.workers.values_mut() {
+            worker.waiting.retain(|number| keep(*number));
+        }
+    }
+
     /// The next lane that waits for this worker, if there is room now.
     pub(super) fn next_waiting(&mut self, key: WorkerKey) -> Option<u32> {
         let worker = self.workers.get_mut(&key)?;

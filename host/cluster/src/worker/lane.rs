@@ -229,6 +229,7 @@ impl Lane {
         }
         state.released = false;
         state.worked = true;
+        state.request = matches!(delivery.kind, EventKind::Request { .. });
         state.under_way.push_back(UnderWay {
             event: delivery.event,
             attempt: delivery.attempt,

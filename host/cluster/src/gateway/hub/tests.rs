@@ -1,8 +1,14 @@
 //! The hub's own promises, and that a trial leaves nothing behind.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use proptest::prelude::*;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::id::ClientId;
 
 use super::*;
+use crate::gateway::apply::{Changed, Outlet, apply};
+use crate::gateway::outbound::Outgoing;
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -173,4 +179,112 @@ fn a_session_over_its_limit_stays_as_it_was() {
         (snapshot.version, snapshot.entries),
         (1, vec![("k".into(), "1".to_owned())])
     );
+}
+
+const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
+
+fn effect() -> impl Strategy<Value = Effect> {
+    let client = (0..12u32).prop_map(|number| ClientId::new(GATEWAY, number));
+    let named = (client.clone(), (0..5u8).prop_map(name));
+    let change = prop_oneof![
+        ((0..5u8).prop_map(name), 0..60usize).prop_map(|(key, length)| SessionChange::Set {
+            key,
+            value: "1".repeat(length),
+        }),
+        (0..5u8)
+            .prop_map(name)
+            .prop_map(|key| SessionChange::Remove { key }),
+        Just(SessionChange::Clear),
+    ];
+    prop_oneof![
+        named
+            .clone()
+            .prop_map(|(client, uid)| Effect::BindUid { client, uid }),
+        client
+            .clone()
+            .prop_map(|client| Effect::UnbindUid { client }),
+        named
+            .clone()
+            .prop_map(|(client, group)| Effect::JoinGroup { client, group }),
+        named.prop_map(|(client, group)| Effect::LeaveGroup { client, group }),
+        (0..5u8)
+            .prop_map(name)
+            .prop_map(|group| Effect::Ungroup { group }),
+        (0..5u8).prop_map(name).prop_map(|uid| Effect::CloseUid {
+            uid,
+            farewell: None
+        }),
+        client.clone().prop_map(|client| Effect::Destroy { client }),
+        client.clone().prop_map(|client| Effect::Close {
+            client,
+            farewell: None
+        }),
+        (client, change).prop_map(|(client, change)| Effect::Session { client, change }),
+    ]
+}
+
+/// Notes whom effects close.
+#[derive(Default)]
+struct Closing(Vec<u32>);
+
+impl Outlet for Closing {
+    fn send(&mut self, _connection: u32, _message: &Outgoing<'_>) {}
+    fn close(&mut self, connection: u32, _farewell: Option<&Outgoing<'_>>) {
+        self.0.push(connection);
+    }
+    fn destroy(&mut self, connection: u32) {
+        self.0.push(connection);
+    }
+    fn changed(&mut self, _connection: u32, _what: Changed) {}
+    fn refused(&mut self, _connection: u32, _effect: &Effect, _why: Refused) {}
+}
+
+proptest! {
+    #[test]
+    fn a_trial_looks_like_a_commit_and_leaves_nothing(
+        commands in proptest::collection::vec(command(), 0..100),
+        effects in proptest::collection::vec(effect(), 0..30),
+    ) {
+        let limits = HubLimits { groups_per_client_max: 3, session_bytes_max: 100 };
+        let mut hub = Hub::new(limits);
+        commands.iter().for_each(|command| run(&mut hub, command));
+        let before = hub.clone();
+        let trial = Trial::begin(&mut hub, GATEWAY, &effects);
+        check(&hub);
+        let mut committed = before.clone();
+        let mut closing = Closing::default();
+        for effect in &effects {
+            apply(&mut committed, GATEWAY, effect, &mut closing);
+        }
+        for connection in closing.0 {
+            committed.go_offline(connection);
+        }
+        prop_assert_eq!(&hub, &committed);
+        trial.undo(&mut hub);
+        prop_assert_eq!(&hub, &before);
+    }
+}
+
+#[test]
+fn a_client_that_went_offline_is_on_no_list_but_keeps_its_record() {
+    let mut hub = Hub::default();
+    hub.insert(1);
+    hub.insert(2);
+    for connection in [1, 2] {
+        hub.join(connection, &"g".into()).unwrap();
+        hub.bind_uid(connection, &"u".into()).unwrap();
+    }
+    assert!(hub.go_offline(1) && !hub.go_offline(1));
+    assert!(!hub.is_online(1));
+    assert_eq!(hub.connections().collect::<Vec<_>>(), [2]);
+    assert_eq!(hub.uid_members("u").unwrap(), &Members::from([2]));
+    assert_eq!(hub.group_members("g").unwrap(), &Members::from([2]));
+    // Its last events still change what its close will tell.
+    hub.bind_uid(1, &"late".into()).unwrap();
+    hub.join(1, &"h".into()).unwrap();
+    assert!(hub.uid_members("late").is_none() && hub.group_members("h").is_none());
+    hub.ungroup(&"g".into());
+    let last = hub.remove(1).unwrap();
+    assert_eq!(last.uid().map(|uid| &**uid), Some("late"));
+    assert_eq!(last.groups(), &[Name::from("h")]);
 }

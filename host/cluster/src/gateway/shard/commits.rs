@@ -14,6 +14,7 @@ use tidegate_wire::id::{ClientId, Incarnation};
 use super::State;
 use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
+use crate::gateway::commands;
 use crate::gateway::inbox::Parcel;
 use crate::gateway::peers::Life;
 use crate::gateway::pending::WorkerKey;
@@ -34,11 +35,12 @@ impl State {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
+        let author = (!committed.is_request()).then_some((number, worker));
         self.swaps.forget(commit.event.sequence);
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
-                    self.effects(tenant, commit.effects, Some((number, worker)));
+                    self.effects(tenant, commit.effects, author);
                 }
             }
             // Without its connect a handler does not know the client.
@@ -52,6 +54,9 @@ impl State {
         }
         if committed.kind == "close" {
             self.forget(number, worker);
+        }
+        if committed.is_request() {
+            self.request_ended(number, commit.outcome, commit.reply);
         }
         if self.lanes.must_retell(number) {
             self.custody.push(number);
@@ -119,6 +124,20 @@ impl State {
         self.pass_on(&name, effects);
     }
 
+    /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
+    /// other gateways, and the commands of this one.
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+        let own = self.context.settings.announced;
+        let is_own = |effect: &&Effect| {
+            matches!(effect.scope(), Scope::Gateways(gateways)
+                if gateways.is_none_or(|gateways| gateways.contains(&own)))
+        };
+        let commands: Vec<Effect> = effects.iter().filter(is_own).cloned().collect();
+        self.distribute(tenant, effects);
+        // What was asked for before a command is there before it.
+        commands::start(&self.context, tenant, commands);
+    }
+
     /// Whether a scope concerns no other shard and no other gateway.
     fn is_only_here(&self, scope: Scope<'_>) -> bool {
         let is_own = |client: &ClientId| {
@@ -129,7 +148,8 @@ impl State {
             Scope::Client(client) => is_own(&client),
             Scope::Clients(clients) => clients.iter().all(is_own),
             Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
-            Scope::Gateways(_) => self.peers.is_empty(),
+            // A command is run by whoever spreads the effects.
+            Scope::Gateways(_) => false,
         }
     }
 
@@ -143,6 +163,7 @@ impl State {
         let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
+        let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
             connections: &self.connections,
             lanes: &mut self.lanes,
@@ -150,16 +171,19 @@ impl State {
             closing: &mut self.closing,
             custody: &mut self.custody,
             metrics: &self.metrics,
+            watchers: &self.watchers,
+            watched: self.watchers.watch(tenant),
+            tenant,
+            gateway,
             author,
         };
-        let gateway = self.context.settings.announced;
         for effect in effects {
             apply(hub, gateway, effect, &mut deliveries);
         }
     }
 
     /// Sends effects to the other shards and gateways that they concern, in order.
-    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>) {
         let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
         let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
         for effect in effects {
@@ -209,7 +233,12 @@ impl State {
                 targets.shards.fill(true);
                 targets.peers.extend(self.peers.keys());
             }
-            Scope::Gateways(_) => {}
+            Scope::Gateways(None) => targets.peers.extend(self.peers.keys()),
+            Scope::Gateways(Some(gateways)) => {
+                for gateway in gateways {
+                    self.target_gateway(*gateway, &mut targets);
+                }
+            }
         }
         if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
             *own = false;
@@ -228,6 +257,20 @@ impl State {
             && !targets.peers.contains(peer)
         {
             targets.peers.push(*peer);
+        }
+    }
+
+    fn target_gateway(&self, gateway: SocketAddrV4, targets: &mut Targets) {
+        if gateway == self.context.settings.announced {
+            return;
+        }
+        match self.addresses.get(&gateway) {
+            Some(peer) if targets.peers.contains(peer) => {}
+            Some(peer) => targets.peers.push(*peer),
+            None => {
+                self.metrics.unknown_gateway();
+                tracing::debug!(%gateway, "a command for a gateway that is not in the view: skipped");
+            }
         }
     }
 

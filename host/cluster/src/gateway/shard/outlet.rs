@@ -1,14 +1,16 @@
 //! Where the deliveries of [`apply`](crate::gateway::apply) go: the queues of this shard's clients.
 
+use std::net::SocketAddrV4;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event::CloseReason;
 
+use super::feed::Watchers;
 use crate::gateway::apply::{Changed, Outlet};
 use crate::gateway::client::Connection;
-use crate::gateway::hub::Refused;
+use crate::gateway::hub::{Hub, Refused};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::outbound::{Outgoing, Queued};
 use crate::gateway::pending::{Lanes, WorkerKey};
@@ -21,6 +23,11 @@ pub(super) struct Deliveries<'a> {
     pub(super) closing: &'a mut Vec<(u32, CloseReason)>,
     pub(super) custody: &'a mut Vec<u32>,
     pub(super) metrics: &'a Metrics,
+    pub(super) watchers: &'a Watchers,
+    /// Whether any of them watches the tenant.
+    pub(super) watched: bool,
+    pub(super) tenant: u16,
+    pub(super) gateway: SocketAddrV4,
     /// Whose event asked for the effects, and the worker that ran it: its mirror of that client
     /// has them already.
     pub(super) author: Option<(u32, WorkerKey)>,
@@ -63,7 +70,7 @@ impl Outlet for Deliveries<'_> {
         }
     }
 
-    fn changed(&mut self, connection: u32, what: Changed) {
+    fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>) {
         let author = self
             .author
             .filter(|(own, _)| *own == connection)
@@ -75,6 +82,15 @@ impl Outlet for Deliveries<'_> {
         if custodian.is_some() && custodian != author {
             self.custody.push(connection);
         }
+        // A client that is gone has been told as closed, though its record changes on.
+        if self.watched && self.connections.contains_key(&connection) {
+            self.watchers
+                .changed(self.tenant, self.gateway, hub, connection, what);
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched
     }
 
     fn refused(&mut self, connection: u32, effect: &Effect, why: Refused) {

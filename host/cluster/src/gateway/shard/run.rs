@@ -31,6 +31,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
             () = inbox.take(&mut parcels) => {}
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
+                state.expire_requests();
                 state.route_unrouted();
                 state.finish_turn();
             }
@@ -116,6 +117,9 @@ impl State {
                 }
             }
             Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
+            Parcel::Request(request) => self.request(*request),
+            Parcel::Watch(watcher) => self.watch(watcher),
+            Parcel::Unwatch(number) => self.unwatch(number),
             Parcel::PeerUp {
                 incarnation,
                 sender,
@@ -148,6 +152,7 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Quiesce => {
                 self.quiet = true;
+                self.end_requests();
                 for connection in self.connections.values() {
                     connection.set_paused(true);
                 }

@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) under_way: VecDeque<UnderWay>,
     /// An event was given back: what the home sent before it knew is void.
     pub(super) returning: bool,
+    /// The lane is a request's, which has one event and nobody whose close could be told.
+    pub(super) request: bool,
     /// This worker tells the close if the home is lost.
     pub(super) custodian: bool,
     /// The home gave the lane to another worker.
@@ -56,7 +58,7 @@ pub(super) struct UnderWay {
 impl State {
     /// Whether nothing needs the lane any more.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.under_way.is_empty() && (self.closed || self.released)
+        self.under_way.is_empty() && (self.closed || self.released || self.request)
     }
 
     /// Whether the home still waits for this attempt at an event.

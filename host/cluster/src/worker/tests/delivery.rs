@@ -300,3 +300,37 @@ async fn the_number_of_links_is_told_and_an_ended_link_is_dialled_again() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_request_leaves_no_lane_behind_and_nothing_to_be_told() {
+    let (gateway, rig, mut link) = linked().await;
+    let request = |connection: u32, sequence: u64| {
+        let kind = EventKind::Request {
+            name: "echo".into(),
+            payload: b"hello".to_vec().into(),
+        };
+        let message = gateway.message(connection, sequence);
+        with_session(Delivery { kind, ..message }, &[])
+    };
+    for (sequence, outcome) in [(1, Outcome::Done), (2, Outcome::Returned)] {
+        link.deliver(request(7, sequence));
+        let running = rig.script.next().await;
+        link.load_with(1).await;
+        running.end(outcome, Vec::new());
+        drop(running);
+        assert_eq!(link.commit().await.outcome, outcome);
+        link.load_with(0).await;
+    }
+    // One that runs when its gateway is lost has nobody whose close could be told.
+    link.deliver(request(8, 3));
+    let running = rig.script.next().await;
+    drop(link);
+    let mut links = rig.worker.links();
+    soon("the end of the link", links.wait_for(|links| *links == 0))
+        .await
+        .unwrap();
+    rig.see(&[], &[&gateway]);
+    running.done(Vec::new());
+    rig.worker.drain().await;
+    assert!(rig.script.is_idle());
+}

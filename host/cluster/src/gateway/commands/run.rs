@@ -1,0 +1,200 @@
+//! Commands under way: off the shards' threads, bounded for the gateway and for each tenant.
+//!
+//! A command has its place until it ends, also when nobody waits for it any more. What it asked for
+//! by its deadline is applied like the effects of any commit; after it, nothing of it happens.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics::counter;
+use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::query::{CommandError, CommandOutcome};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::local::Local;
+use super::{Boxed, CommandCall, Commands};
+use crate::gateway::gather::shard_of_tenant;
+use crate::gateway::inbox::Parcel;
+use crate::gateway::shard::Context;
+
+/// Commands of one gateway that may be under way.
+const COMMANDS_MAX: usize = 256;
+/// The same of one tenant.
+const TENANT_COMMANDS_MAX: usize = 64;
+/// How long a command may run that nobody waits for.
+const EFFECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long any command may run.
+const WITHIN_MAX: Duration = Duration::from_secs(60);
+
+/// What runs the commands of a gateway.
+pub(in crate::gateway) struct Runner {
+    commands: Arc<dyn Commands>,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// How many commands are under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    all: usize,
+    tenants: FxHashMap<Name, usize>,
+}
+
+/// One command's place among them; dropping it frees the place.
+#[derive(Debug)]
+struct Slot {
+    under_way: Arc<Mutex<UnderWay>>,
+    tenant: Name,
+}
+
+/// The counts are plain data: whoever panicked while holding the lock left them usable.
+fn counts(under_way: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
+    under_way.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut counts = counts(&self.under_way);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(count) = counts.tenants.get_mut(&self.tenant) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.tenants.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+impl Runner {
+    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>) -> Self {
+        Self {
+            commands,
+            under_way: Arc::default(),
+        }
+    }
+
+    fn slot(&self, tenant: &Name) -> Option<Slot> {
+        let mut counts = counts(&self.under_way);
+        let of_tenant = counts.tenants.get(tenant).copied().unwrap_or_default();
+        if counts.all >= COMMANDS_MAX || of_tenant >= TENANT_COMMANDS_MAX {
+            return None;
+        }
+        counts.all += 1;
+        counts.tenants.insert(tenant.clone(), of_tenant + 1);
+        Some(Slot {
+            under_way: self.under_way.clone(),
+            tenant: tenant.clone(),
+        })
+    }
+
+    /// Commands under way.
+    #[cfg(test)]
+    pub(in crate::gateway) fn under_way(&self) -> usize {
+        counts(&self.under_way).all
+    }
+}
+
+/// Runs a command at this gateway, on a task of the gateway's runtime. To be awaited where there
+/// are timers; the command goes on if the future is dropped.
+pub(in crate::gateway) fn run(
+    context: &Arc<Context>,
+    tenant: &Name,
+    name: Name,
+    payload: Bytes,
+    within: Duration,
+) -> Boxed<CommandOutcome> {
+    let Some(slot) = context.commands.slot(tenant) else {
+        told(&Err(CommandError::Overloaded));
+        return Box::pin(std::future::ready(Err(CommandError::Overloaded)));
+    };
+    let call = CommandCall {
+        tenant: tenant.clone(),
+        name,
+        payload,
+        within: within.min(WITHIN_MAX),
+    };
+    let deadline = Instant::now() + call.within;
+    let (tell, outcome) = oneshot::channel();
+    let running = execute(context.clone(), call, deadline);
+    context.runtime.spawn(async move {
+        let outcome = running.await;
+        drop(slot);
+        told(&outcome);
+        // Nobody may be waiting.
+        let _ = tell.send(outcome);
+    });
+    Box::pin(async move {
+        match timeout_at(deadline, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CommandError::Broken("the command's task ended".to_owned())),
+            Err(_) => Err(CommandError::Timeout),
+        }
+    })
+}
+
+/// Starts the commands among these effects; nobody waits for them.
+pub(in crate::gateway) fn start(context: &Arc<Context>, tenant: &Name, effects: Vec<Effect>) {
+    for effect in effects {
+        if let Effect::Command { name, payload, .. } = effect {
+            // It runs whether its future is awaited or not.
+            drop(run(
+                context,
+                tenant,
+                name,
+                payload.into_bytes(),
+                EFFECT_WITHIN,
+            ));
+        }
+    }
+}
+
+async fn execute(context: Arc<Context>, call: CommandCall, deadline: Instant) -> CommandOutcome {
+    let (tenant, name) = (call.tenant.clone(), call.name.clone());
+    let hub = Box::new(Local {
+        context: context.clone(),
+        tenant: tenant.clone(),
+    });
+    let (answer, effects) = context.commands.commands.execute(call, hub).await?;
+    if Instant::now() >= deadline {
+        return Err(CommandError::Timeout);
+    }
+    adopt(&context, tenant, &name, effects).await;
+    Ok(Payload::new(answer))
+}
+
+/// Applies what a command asked for, like the effects of a commit.
+async fn adopt(context: &Context, tenant: Name, name: &str, mut effects: Vec<Effect>) {
+    let all = effects.len();
+    // Commands that start commands on every gateway would multiply for ever.
+    effects.retain(|effect| !matches!(effect, Effect::Command { .. }));
+    if effects.len() < all {
+        tracing::warn!(%tenant, command = name, dropped = all - effects.len(),
+            "a command asked for commands: only handlers and the Client API start them");
+    }
+    if effects.is_empty() {
+        return;
+    }
+    if let Some(inbox) = context.inboxes.get(shard_of_tenant(context, &tenant)) {
+        inbox.room().await;
+        inbox.push(Parcel::Adopt { tenant, effects });
+    }
+}
+
+fn told(outcome: &CommandOutcome) {
+    let name = match outcome {
+        Ok(_) => "done",
+        Err(CommandError::Absent) => "absent",
+        Err(CommandError::Failed(_)) => "failed",
+        Err(CommandError::Broken(_)) => "broken",
+        Err(CommandError::Overloaded) => "overloaded",
+        Err(CommandError::Timeout) => "timeout",
+    };
+    counter!("tidegate_gateway_commands_total", "outcome" => name).increment(1);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! The live feed: what happens to a tenant's clients, told to those who watch.
+//!
+//! Each shard tells a watcher what its filter wants; other gateways are asked to do the same, and
+//! tell in batches over the link that this gateway has dialled. At most once, in order for each
+//! shard. Bounded: a watcher that does not keep up misses changes and is told how many; it never
+//! delays a commit and never ends a link.
+
+mod queue;
+mod remote;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use metrics::gauge;
+use tidegate_wire::Name;
+use tidegate_wire::feed::{Filter, Happening};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::query::AskError;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
+
+use super::access::Told;
+use super::inbox::Parcel;
+use super::shard::Context;
+use crate::link::LinkSender;
+use crate::membership::Members;
+pub(super) use queue::Queue;
+use queue::Stretch;
+pub(super) use remote::Remote;
+
+/// Watchers of one gateway, and those that one other gateway may have here.
+const WATCHERS_MAX: usize = 256;
+/// Names in one filter: every change is compared with them on a shard's thread.
+const FILTER_NAMES_MAX: usize = 100;
+/// Changes that may wait for a watcher, for each shard.
+const SHARD_HAPPENINGS_MAX: usize = 1024;
+/// Changes that a watcher of this gateway may leave untaken besides.
+const UNTAKEN_MAX: usize = 1024;
+/// How long a new watcher waits for the other gateways before it is told who is missing.
+const BEGIN: Duration = Duration::from_millis(200);
+
+/// One watcher, as the shards see it.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    /// This gateway's number of it.
+    pub(super) number: u64,
+    pub(super) tenant: Name,
+    pub(super) filter: Filter,
+    pub(super) queue: Queue,
+    /// Shards that do not tell it yet.
+    unready: AtomicUsize,
+    ready: Notify,
+}
+
+impl Watcher {
+    /// A shard tells it from now on.
+    pub(super) fn shard_ready(&self) {
+        if self.unready.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// A watcher that the shards tell until this is dropped.
+struct Watching {
+    context: Arc<Context>,
+    watcher: Arc<Watcher>,
+}
+
+impl Watching {
+    fn new(context: &Arc<Context>, number: u64, tenant: Name, filter: Filter) -> Self {
+        let shards = context.inboxes.len();
+        let watcher = Arc::new(Watcher {
+            number,
+            tenant,
+            filter,
+            queue: Queue::new(SHARD_HAPPENINGS_MAX * shards),
+            unready: AtomicUsize::new(shards),
+            ready: Notify::new(),
+        });
+        context.all(|| Parcel::Watch(watcher.clone()));
+        gauge!("tidegate_gateway_watchers").increment(1);
+        Self {
+            context: context.clone(),
+            watcher,
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let number = self.watcher.number;
+        self.watcher.queue.close();
+        self.context.all(|| Parcel::Unwatch(number));
+        gauge!("tidegate_gateway_watchers").decrement(1);
+    }
+}
+
+/// The watchers of this gateway and the links to the others.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    next: AtomicU64,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    gateways: BTreeMap<Incarnation, SocketAddrV4>,
+    links: BTreeMap<Incarnation, LinkSender>,
+    watches: BTreeMap<u64, Watch>,
+}
+
+/// One watcher of this gateway.
+#[derive(Debug)]
+struct Watch {
+    watcher: Arc<Watcher>,
+    /// The other gateways that tell it.
+    telling: BTreeSet<Incarnation>,
+    missing: watch::Sender<Vec<SocketAddrV4>>,
+}
+
+impl Watch {
+    fn frame(&self) -> Frame {
+        Frame::Watch {
+            watch: self.watcher.number,
+            tenant: self.watcher.tenant.clone(),
+            filter: Box::new(self.watcher.filter.clone()),
+        }
+    }
+
+    fn look(&self, gateways: &BTreeMap<Incarnation, SocketAddrV4>) {
+        let silent = gateways
+            .iter()
+            .filter(|(gateway, _)| !self.telling.contains(gateway));
+        let mut missing: Vec<SocketAddrV4> = silent.map(|(_, address)| *address).collect();
+        missing.sort_unstable();
+        self.missing.send_if_modified(|before| {
+            let changed = *before != missing;
+            *before = missing;
+            changed
+        });
+    }
+}
+
+impl Feed {
+    /// The table is plain data: whoever panicked while holding the lock left it usable.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The view has changed.
+    pub(super) fn members(&self, members: &Members, own: Incarnation) {
+        let mut table = self.table();
+        table.gateways = members
+            .gateways()
+            .filter(|node| node.incarnation != own)
+            .filter_map(|node| Some((node.incarnation, node.address?)))
+            .collect();
+        for watch in table.watches.values() {
+            watch.look(&table.gateways);
+        }
+    }
+
+    /// There is a link to another gateway, until what is returned is dropped.
+    pub(super) fn linked(&self, gateway: Incarnation, sender: LinkSender) -> Linked<'_> {
+        let mut table = self.table();
+        for watch in table.watches.values() {
+            // A link that has ended is followed by another one.
+            let _ = sender.send(watch.frame());
+        }
+        table.links.insert(gateway, sender);
+        Linked {
+            feed: self,
+            gateway,
+        }
+    }
+
+    /// Another gateway tells; the first time, only that it does.
+    pub(super) fn told(
+        &self,
+        gateway: Incarnation,
+        watch: u64,
+        happenings: Vec<Happening>,
+        missed: u64,
+    ) {
+        let mut table = self.table();
+        let Table {
+            gateways, watches, ..
+        } = &mut *table;
+        // It may have crossed the end of the watch.
+        if let Some(watch) = watches.get_mut(&watch) {
+            if watch.telling.insert(gateway) {
+                watch.look(gateways);
+            }
+            watch.watcher.queue.push_all(Stretch { missed, happenings });
+        }
+    }
+
+    fn unlinked(&self, gateway: Incarnation) {
+        let mut table = self.table();
+        let Table {
+            gateways,
+            links,
+            watches,
+        } = &mut *table;
+        links.remove(&gateway);
+        for watch in watches.values_mut() {
+            if watch.telling.remove(&gateway) {
+                watch.look(gateways);
+            }
+        }
+    }
+
+    fn unwatch(&self, number: u64) {
+        let mut table = self.table();
+        table.watches.remove(&number);
+        for link in table.links.values() {
+            // With the link, its watches end.
+            let _ = link.send(Frame::Unwatch { watch: number });
+        }
+    }
+}
+
+/// A link to another gateway, as long as it lives.
+pub(super) struct Linked<'a> {
+    feed: &'a Feed,
+    gateway: Incarnation,
+}
+
+impl Drop for Linked<'_> {
+    fn drop(&mut self) {
+        self.feed.unlinked(self.gateway);
+    }
+}
+
+/// Watches a tenant's clients, cluster-wide, until the receiver is dropped.
+pub(super) fn watch(
+    context: &Arc<Context>,
+    tenant: &Name,
+    filter: Filter,
+) -> Result<mpsc::Receiver<Told>, AskError> {
+    if context.ended.is_cancelled() {
+        return Err(AskError::Gone);
+    }
+    let names = filter.groups.len() + filter.uids.len();
+    if names > FILTER_NAMES_MAX {
+        return Err(AskError::Invalid(format!(
+            "a filter of {names} names: at most {FILTER_NAMES_MAX} groups and uids are allowed"
+        )));
+    }
+    let feed = &context.feed;
+    let mut table = feed.table();
+    if table.watches.len() >= WATCHERS_MAX {
+        return Err(AskError::Overloaded(format!(
+            "{WATCHERS_MAX} watchers are on this gateway: end one or ask another gateway"
+        )));
+    }
+    let watching = Watching::new(context, feed.number(), tenant.clone(), filter);
+    let watch = Watch {
+        watcher: watching.watcher.clone(),
+        telling: BTreeSet::new(),
+        missing: watch::Sender::default(),
+    };
+    watch.look(&table.gateways);
+    for link in table.links.values() {
+        // The next link is told again.
+        let _ = link.send(watch.frame());
+    }
+    let missing = watch.missing.subscribe();
+    table.watches.insert(watching.watcher.number, watch);
+    drop(table);
+    let (tell, told) = mpsc::channel(UNTAKEN_MAX);
+    context.runtime.spawn(serve(watching, missing, tell));
+    Ok(told)
+}
+
+/// Brings one watcher of this gateway what it is told, until it is gone.
+async fn serve(
+    watching: Watching,
+    missing: watch::Receiver<Vec<SocketAddrV4>>,
+    tell: mpsc::Sender<Told>,
+) {
+    let context = watching.context.clone();
+    tokio::select! {
+        _ = bring(&watching.watcher, missing, &tell) => {}
+        () = tell.closed() => {}
+        () = context.ended.cancelled() => {}
+    }
+    context.feed.unwatch(watching.watcher.number);
+}
+
+/// Ends with an error when the watcher is gone.
+async fn bring(
+    watcher: &Watcher,
+    mut missing: watch::Receiver<Vec<SocketAddrV4>>,
+    tell: &mpsc::Sender<Told>,
+) -> Result<(), mpsc::error::SendError<Told>> {
+    watcher.ready.notified().await;
+    // Gateways that do not answer by then are named.
+    let _ = timeout(BEGIN, missing.wait_for(Vec::is_empty)).await;
+    let first = missing.borrow_and_update().clone();
+    tell.send(Told::Missing(first)).await?;
+    loop {
+        tokio::select! {
+            biased;
+            Ok(()) = missing.changed() => {
+                let missing = missing.borrow_and_update().clone();
+                tell.send(Told::Missing(missing)).await?;
+            }
+            filled = watcher.queue.filled() => {
+                if !filled {
+                    return Ok(());
+                }
+                for Stretch { missed, happenings } in watcher.queue.take() {
+                    if missed > 0 {
+                        tell.send(Told::Missed(missed)).await?;
+                    }
+                    for happening in happenings {
+                        tell.send(Told::Happened(happening)).await?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Watchers of another gateway, told over the link that it has dialled. They end with it.
+//!
+//! A batch is queued only while little waits on the link; meanwhile changes wait in the watcher's
+//! own bounded queue, so that a watcher never costs the link its life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::feed::Filter;
+use tidegate_wire::frame::Frame;
+use tokio::time::sleep;
+
+use super::queue::Stretch;
+use super::{WATCHERS_MAX, Watcher, Watching};
+use crate::gateway::shard::Context;
+use crate::link::LinkSender;
+
+/// What may wait on the link before batches wait themselves.
+const LINK_BYTES_MAX: usize = 1 << 20;
+/// How often a batch looks whether the link has room.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The watchers at the other end of one link.
+pub(in crate::gateway) struct Remote {
+    context: Arc<Context>,
+    sender: LinkSender,
+    watches: BTreeMap<u64, Watching>,
+}
+
+impl Remote {
+    pub(in crate::gateway) fn new(context: &Arc<Context>, sender: &LinkSender) -> Self {
+        Self {
+            context: context.clone(),
+            sender: sender.clone(),
+            watches: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what concerns watchers and gives any other frame back.
+    pub(in crate::gateway) fn take(&mut self, frame: Frame) -> Option<Frame> {
+        if let Frame::Watch {
+            watch,
+            tenant,
+            filter,
+        } = frame
+        {
+            self.watch(watch, tenant, *filter);
+        } else if let Frame::Unwatch { watch } = frame {
+            self.watches.remove(&watch);
+        } else {
+            return Some(frame);
+        }
+        None
+    }
+
+    /// From now on a watcher of the other gateway is told.
+    fn watch(&mut self, watch: u64, tenant: Name, filter: Filter) {
+        if self.watches.len() >= WATCHERS_MAX {
+            // It is never told that it is, and lists this gateway as missing.
+            return tracing::warn!(
+                watchers_max = WATCHERS_MAX,
+                "a gateway has too many watchers: one is not told what happens here"
+            );
+        }
+        let number = self.context.feed.number();
+        let watching = Watching::new(&self.context, number, tenant, filter);
+        let telling = tell(watch, watching.watcher.clone(), self.sender.clone());
+        self.context.runtime.spawn(telling);
+        self.watches.insert(watch, watching);
+    }
+}
+
+/// Sends what a watcher's queue gets until that or the link ends.
+async fn tell(watch: u64, watcher: Arc<Watcher>, sender: LinkSender) {
+    tokio::select! {
+        () = watcher.ready.notified() => {}
+        () = sender.closed() => return,
+    }
+    // The first batch says that the watch has begun.
+    let mut stretches = vec![Stretch::default()];
+    loop {
+        for Stretch { missed, happenings } in stretches {
+            let told = Frame::Happened {
+                watch,
+                happenings,
+                missed,
+            };
+            if sender.send(told).is_err() {
+                return;
+            }
+        }
+        if !watcher.queue.filled().await {
+            return;
+        }
+        while sender.queued_bytes() >= LINK_BYTES_MAX {
+            if sender.is_closed() {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+        stretches = watcher.queue.take();
+    }
+}

@@ -1,0 +1,306 @@
+//! For tests: gateways that run, with links between them, workers whose every frame the test
+//! writes, and clients with real sockets.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
+use tidegate_wire::event::{Delivery, EventKind, Transport};
+use tidegate_wire::frame::{Announcement, Frame, Serving};
+use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::membership::{Node, Role};
+use tidegate_wire::query::{Answer, Query};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Gateway;
+use super::commands::{Commands, NoCommands};
+use super::hub::HubLimits;
+use super::outbound::QueuePolicy;
+use super::router::Router;
+use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use crate::link::{Identity, Link, LinkSettings, Secret, pair};
+use crate::membership::Members;
+
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const SHARDS: u16 = 2;
+
+/// The tenant of the listeners.
+pub(super) fn tenant() -> Name {
+    "t".into()
+}
+
+/// Fails the test if `future` takes too long.
+pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("in vain: {what}"),
+    }
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    soon(what, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+fn node(role: Role, incarnation: u64, address: Option<SocketAddrV4>) -> Node {
+    Node {
+        role,
+        incarnation: Incarnation(incarnation),
+        address,
+        name: format!("{}-{incarnation}", role.name()).into(),
+        tags: vec![],
+    }
+}
+
+fn listener() -> ListenerSettings {
+    ListenerSettings {
+        name: "test".into(),
+        tenant: tenant(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        transport: Transport::TextLines,
+        static_folder: None,
+        health_path: None,
+        path: None,
+        origins: vec![],
+        subprotocols: vec![],
+        ping_interval: Duration::ZERO,
+        ping_not_response_limit: 0,
+        ping_data: None,
+        web_socket_ping: false,
+        pong_counts: true,
+        message_bytes_max: 1 << 20,
+        handshake: DEADLINE,
+        handshake_bytes_max: 16 << 10,
+        connections_max: 1000,
+        queue_bytes_max: 1 << 20,
+        queue_policy: QueuePolicy::Close,
+    }
+}
+
+fn settings(announced: SocketAddrV4) -> GatewaySettings {
+    GatewaySettings {
+        announced,
+        shards: SHARDS,
+        router: Router::Bind,
+        no_worker: NoWorker::Hold,
+        hold_bytes_max: 64 << 10,
+        pending_bytes_max: 64 << 20,
+        forward_bytes_max: 1 << 20,
+        connections_max: 1000,
+        handshakes_max: 8,
+        shutdown: Duration::from_secs(4),
+        reconnect: (Duration::from_millis(5), Duration::from_millis(20)),
+        hub: HubLimits::default(),
+        link: LinkSettings::default(),
+        listeners: vec![listener()],
+    }
+}
+
+/// A gateway that runs.
+pub(super) struct Running {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) node: Node,
+    address: SocketAddr,
+    members: watch::Sender<Arc<Members>>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
+    workers: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Running {
+    pub(super) async fn start(incarnation: u64) -> Self {
+        Self::start_with(incarnation, Arc::new(NoCommands)).await
+    }
+
+    pub(super) async fn start_with(incarnation: u64, commands: Arc<dyn Commands>) -> Self {
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (clients, lan) = (bind().await.unwrap(), bind().await.unwrap());
+        let SocketAddr::V4(announced) = lan.local_addr().unwrap() else {
+            panic!("tests listen on 127.0.0.1");
+        };
+        let node = node(Role::Gateway, incarnation, Some(announced));
+        let identity = Identity {
+            node: node.clone(),
+            secret: Secret::new(b"a secret of tests"),
+        };
+        let gateway = Gateway::start_with(identity, settings(announced), commands).unwrap();
+        let gateway = Arc::new(gateway);
+        let address = clients.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let members = watch::Sender::new(view(&[&node]));
+        let (running, view, ending) = (gateway.clone(), members.subscribe(), stop.clone());
+        let task = tokio::spawn(async move {
+            running.run(vec![clients], Some(lan), view, ending).await;
+        });
+        Self {
+            gateway,
+            node,
+            address,
+            members,
+            stop,
+            task,
+            workers: incarnation * 1000,
+        }
+    }
+
+    /// Shows this gateway a view of these gateways.
+    pub(super) fn see(&self, gateways: &[&Self]) {
+        let nodes: Vec<&Node> = gateways.iter().map(|gateway| &gateway.node).collect();
+        self.members.send_replace(view(&nodes));
+    }
+
+    /// Waits until this gateway has taken a view of so many gateways.
+    async fn knows(&self, gateways: usize) {
+        let access = self.gateway.access();
+        soon("the view to be taken", async {
+            loop {
+                let asked = access.ask(&tenant(), Query::Gateways, DEADLINE).await;
+                let known = asked.unwrap().answer;
+                if matches!(known, Answer::Gateways(known) if known.len() == gateways) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
+    pub(super) fn announced(&self) -> SocketAddrV4 {
+        self.node.address.unwrap()
+    }
+
+    /// A worker that serves the tenant.
+    pub(super) async fn worker(&mut self) -> Scripted {
+        self.workers += 1;
+        let (mine, theirs) = pair(
+            node(Role::Worker, self.workers, None),
+            self.node.clone(),
+            &LinkSettings::default(),
+        );
+        let mut workers = self.gateway.workers();
+        let before = *workers.borrow_and_update();
+        self.gateway.attach(theirs);
+        let serving = vec![Serving {
+            tenant: tenant(),
+            version: "v1".into(),
+        }];
+        let announcement = Announcement {
+            serving,
+            window_events: 4096,
+            window_bytes: 16 << 20,
+        };
+        mine.sender.send(Frame::Announce(announcement)).unwrap();
+        let there = workers.wait_for(|workers| *workers > before);
+        soon("the worker to be known", there).await.unwrap();
+        Scripted {
+            link: mine,
+            frames: VecDeque::new(),
+        }
+    }
+
+    pub(super) async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+fn view(gateways: &[&Node]) -> Arc<Members> {
+    let nodes = gateways
+        .iter()
+        .map(|node| (node.incarnation, (*node).clone()));
+    Arc::new(Members {
+        nodes: nodes.collect(),
+        connected: 1,
+        ..Members::default()
+    })
+}
+
+/// Two gateways that know each other.
+pub(super) async fn two(commands: impl Fn() -> Arc<dyn Commands>) -> (Running, Running) {
+    let one = Running::start_with(1, commands()).await;
+    let two = Running::start_with(2, commands()).await;
+    one.see(&[&one, &two]);
+    two.see(&[&one, &two]);
+    one.knows(2).await;
+    two.knows(2).await;
+    (one, two)
+}
+
+/// A worker whose frames the test writes.
+pub(super) struct Scripted {
+    pub(super) link: Link,
+    frames: VecDeque<Frame>,
+}
+
+impl Scripted {
+    pub(super) async fn frame(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return frame;
+            }
+            let mut frames = Vec::new();
+            soon("a frame", self.link.receiver.recv(&mut frames))
+                .await
+                .unwrap();
+            self.frames.extend(frames);
+        }
+    }
+
+    /// The next event; what else comes is passed over.
+    pub(super) async fn delivery(&mut self) -> Delivery {
+        loop {
+            if let Frame::Deliver(delivery) = self.frame().await {
+                return *delivery;
+            }
+        }
+    }
+
+    /// Commits the connect of the next client, with these effects.
+    pub(super) async fn welcome(
+        &mut self,
+        effects: impl FnOnce(ClientId) -> Vec<Effect>,
+    ) -> ClientId {
+        let connect = self.delivery().await;
+        assert!(
+            matches!(connect.kind, EventKind::Connect { .. }),
+            "{connect:?}"
+        );
+        self.end(&connect, Outcome::Done, effects(connect.client), None);
+        connect.client
+    }
+
+    pub(super) fn end(
+        &self,
+        delivery: &Delivery,
+        outcome: Outcome,
+        effects: Vec<Effect>,
+        reply: Option<Reply>,
+    ) {
+        let commit = Commit {
+            event: delivery.event,
+            attempt: delivery.attempt,
+            client: delivery.client,
+            outcome,
+            effects,
+            reply: reply.map(Box::new),
+        };
+        self.link.sender.send(Frame::Commit(commit)).unwrap();
+    }
+}

@@ -1,0 +1,201 @@
+//! Requests at their home: each is the one event of a lane of its own, which no client has.
+//!
+//! Guarantees: attempts, losses and dead letters are those of any event, and the effects of a
+//! request that is done happen once; no worker is its custodian and no hub knows it. A request that
+//! no worker can have run when its deadline passes is taken off; any other runs to its commit,
+//! whether somebody waits for the reply or not.
+
+use std::collections::BTreeSet;
+
+use metrics::{Counter, counter};
+use rustc_hash::FxHashMap;
+use tidegate_wire::effect::{Outcome, Reply};
+use tidegate_wire::event::EventKind;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::State;
+use crate::gateway::access::RequestError;
+use crate::gateway::pending::Committed;
+use crate::gateway::requests::{Place, Replied, Request};
+
+/// The requests whose home is this shard.
+pub(super) struct Requests {
+    waiting: FxHashMap<u32, Waiting>,
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// The gateway is ending: nothing new is taken.
+    ending: bool,
+    taken: Counter,
+    timed_out: Counter,
+}
+
+struct Waiting {
+    /// None once the deadline has passed.
+    reply: Option<oneshot::Sender<Replied>>,
+    deadline: Instant,
+    _place: Place,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            waiting: FxHashMap::default(),
+            deadlines: BTreeSet::new(),
+            ending: false,
+            taken: counter!("tidegate_gateway_requests_total"),
+            timed_out: counter!("tidegate_gateway_dropped_total", "reason" => "request-timeout"),
+        }
+    }
+}
+
+impl Requests {
+    fn remove(&mut self, number: u32) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&number)?;
+        self.deadlines.remove(&(waiting.deadline, number));
+        Some(waiting)
+    }
+}
+
+impl State {
+    /// A call from outside becomes an event.
+    pub(super) fn request(&mut self, request: Request) {
+        let Request {
+            tenant,
+            name,
+            payload,
+            deadline,
+            reply,
+            place,
+        } = request;
+        // Whoever is refused has either waited for it or is gone.
+        let refuse = |reply: oneshot::Sender<Replied>, why| drop(reply.send(Err(why)));
+        let Some(tenant) = self.tenant_index(&tenant) else {
+            return refuse(reply, RequestError::Unhandled);
+        };
+        if self.requests.ending {
+            return refuse(reply, RequestError::Ending);
+        }
+        let settings = &self.context.settings;
+        let max = settings.pending_bytes_max / usize::from(settings.shards);
+        if self.lanes.bytes() > 0 && self.lanes.bytes().saturating_add(payload.len()) > max {
+            let why = format!("events of {max} bytes wait on this shard: try again later");
+            return refuse(reply, RequestError::Overloaded(why));
+        }
+        let number = self.take_number();
+        let waiting = Waiting {
+            reply: Some(reply),
+            deadline,
+            _place: place,
+        };
+        self.requests.taken.increment(1);
+        self.requests.waiting.insert(number, waiting);
+        self.requests.deadlines.insert((deadline, number));
+        self.lanes.open(number, tenant);
+        let payload = payload.into();
+        self.lanes
+            .push(number, EventKind::Request { name, payload });
+        self.pump(number);
+    }
+
+    /// A request's event is over and its effects are applied: its caller learns the reply.
+    pub(super) fn request_ended(
+        &mut self,
+        number: u32,
+        outcome: Outcome,
+        reply: Option<Box<Reply>>,
+    ) {
+        self.lanes.remove(number);
+        if let Some(waiting) = self.requests.remove(number)
+            && let Some(to) = waiting.reply
+        {
+            // The caller may be gone; the event has happened all the same.
+            let _ = to.send(replied(outcome, reply));
+        }
+    }
+
+    /// Takes off what no worker can have run by its deadline, and frees callers of the rest.
+    pub(super) fn expire_requests(&mut self) {
+        if self.requests.ending {
+            // What a worker gave back meanwhile is refused too.
+            self.end_requests();
+        }
+        let now = Instant::now();
+        let mut taken_off = false;
+        while let Some(&(deadline, number)) = self.requests.deadlines.first()
+            && deadline <= now
+        {
+            self.requests.deadlines.remove(&(deadline, number));
+            if self.lanes.is_untouched(number) {
+                self.requests.timed_out.increment(1);
+                taken_off |= self.take_off(number, RequestError::Timeout);
+            } else if let Some(waiting) = self.requests.waiting.get_mut(&number)
+                && let Some(to) = waiting.reply.take()
+            {
+                // The caller's own clock may have told it already.
+                let _ = to.send(Err(RequestError::Timeout));
+            }
+        }
+        if taken_off {
+            self.sweep_queues();
+        }
+    }
+
+    /// The gateway is ending: requests that no worker has are answered, the others may finish.
+    pub(super) fn end_requests(&mut self) {
+        self.requests.ending = true;
+        let waiting: Vec<u32> = self.requests.waiting.keys().copied().collect();
+        let mut taken_off = false;
+        for number in waiting {
+            if self.lanes.is_untouched(number) {
+                taken_off |= self.take_off(number, RequestError::Ending);
+            }
+        }
+        if taken_off {
+            self.sweep_queues();
+        }
+    }
+
+    fn take_off(&mut self, number: u32, why: RequestError) -> bool {
+        self.lanes.remove(number);
+        self.unhold(number);
+        let Some(waiting) = self.requests.remove(number) else {
+            return false;
+        };
+        if let Some(to) = waiting.reply {
+            // The caller's own clock may have told it already.
+            let _ = to.send(Err(why));
+        }
+        true
+    }
+
+    /// Lanes that are gone leave the queues of lanes that wait, which would grow otherwise.
+    fn sweep_queues(&mut self) {
+        let lanes = &self.lanes;
+        self.unrouted.retain(|number| lanes.contains(*number));
+        self.workers.retain_waiting(|number| lanes.contains(number));
+    }
+}
+
+impl Committed {
+    /// Whether the event was a request.
+    pub(super) fn is_request(&self) -> bool {
+        self.kind == "request"
+    }
+}
+
+/// What the caller learns of a commit.
+fn replied(outcome: Outcome, reply: Option<Box<Reply>>) -> Replied {
+    let reply = reply.map(|reply| *reply);
+    match (outcome, reply) {
+        (Outcome::DeadLettered, _) => Err(RequestError::DeadLettered),
+        (_, Some(Reply::Unhandled)) => Err(RequestError::Unhandled),
+        (_, Some(Reply::Failed(text))) => Err(RequestError::Failed(text)),
+        (Outcome::Done, Some(Reply::Ok(payload))) => Ok(payload.into_bytes()),
+        (Outcome::Failed | Outcome::Returned, Some(Reply::Ok(_)) | None) => {
+            Err(RequestError::Failed("the handler failed".to_owned()))
+        }
+        (Outcome::Done, None) => Err(RequestError::Failed(
+            "the worker sent a commit without a reply".to_owned(),
+        )),
+    }
+}
