@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tidegate_tests::{Api, Outcome, Reply};
+use tidegate_tests::{Api, Cluster, Outcome, Plugin, Probe, Reply, Transport, eventually};
 
 use super::Place;
 
@@ -76,6 +76,54 @@ async fn a_key_counts_for_one_tenant_and_every_kind_of_action() -> Outcome {
             let reply = with_key(&place.api(0)?, key, "PUT", &target, &body).await?;
             ensure!(reply.problem()? == "invalid-argument", "{key:?}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_go_on_when_a_gateway_that_remembers_some_is_killed() -> Outcome {
+    let mut cluster = Cluster::apart(3, 1)
+        .other_plugin_file(&Plugin::Probe.path()?)
+        .settings("[link]\nheartbeat-ms = 200\nlease-ms = 1000\n[register]\nlease-ms = 1000")
+        .tenant("killed", &[Transport::Ws])
+        .start()
+        .await?;
+    let apis = [
+        cluster.gateway(0)?.api("killed")?,
+        cluster.gateway(1)?.api("killed")?,
+    ];
+    whole(&apis, 3).await?;
+    let door = cluster.gateway(1)?.door("killed", Transport::Ws)?;
+    let mut client = Probe::connect(door, "uid=ann").await?;
+    cluster.gateway_mut(2)?.kill().await?;
+    for number in 0..30 {
+        let key = format!("a key of nobody {number}");
+        let body = json!({"to": {"uids": ["ann"]}, "text": number.to_string()});
+        let again = async |api: &Api| {
+            let reply = with_key(api, &key, "POST", "/v1/messages", &body).await?;
+            // Until the dead gateway is no longer in the view its keys have no place.
+            let waits = reply.status == 504;
+            Ok::<_, anyhow::Error>(if waits { None } else { Some(reply.ok()?) })
+        };
+        let first = eventually("the key has a place", async || again(&apis[0]).await).await?;
+        ensure!(first == json!({"status": "done"}), "{key}: {first}");
+        let second = eventually("the key has a place", async || again(&apis[1]).await).await?;
+        ensure!(second == json!({"status": "repeated"}), "{key}: {second}");
+        let heard = client.heard().await?;
+        ensure!(heard == json!(number.to_string()), "{heard}, not {number}");
+    }
+    Ok(())
+}
+
+/// Waits until these gateways know so many.
+async fn whole(apis: &[Api], gateways: usize) -> Outcome {
+    for api in apis {
+        eventually("the gateways know each other", async || {
+            let status = api.get("/v1/status").await?.ok()?;
+            let known = status["gateways"].as_array().map_or(0, Vec::len);
+            Ok((known == gateways && status["missing"] == json!([])).then_some(()))
+        })
+        .await?;
     }
     Ok(())
 }
