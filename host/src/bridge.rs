@@ -1,16 +1,22 @@
 //! Joins cluster and runtime: events of the worker's links go to the tenants' deployments, commits
-//! and sessions the other way. The only place that knows both.
+//! and sessions the other way; commands of a gateway go to the tenants' command components, with
+//! the hub beside which they run. The only place that knows both.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use tidegate_cluster::gateway::commands::{self, Commands, LocalHub};
 use tidegate_cluster::worker::{Handlers, Lane};
-use tidegate_runtime::{Asking, Boxed, Deployment, EventContext, Job};
+use tidegate_runtime::{
+    Asking, Boxed, CommandCall, CommandDeployment, CommandResult, Deployment, EventContext,
+    HubAccess, Job,
+};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
-use tidegate_wire::query::{Answered, AskError};
+use tidegate_wire::query::{Answer, Answered, AskError, CommandError, Query};
 use tidegate_wire::session::Session;
 use tokio::sync::watch;
 
@@ -123,5 +129,50 @@ impl EventContext for Context {
             asking.query,
             asking.within,
         ))
+    }
+}
+
+/// The command components of one gateway as what runs its commands.
+pub struct CommandBridge {
+    deployments: BTreeMap<Name, CommandDeployment>,
+}
+
+impl CommandBridge {
+    /// Joins these deployments; without any, no tenant has commands.
+    #[must_use]
+    pub fn new(deployments: BTreeMap<Name, CommandDeployment>) -> Arc<Self> {
+        Arc::new(Self { deployments })
+    }
+
+    /// The deployments.
+    pub fn deployments(&self) -> impl Iterator<Item = &CommandDeployment> {
+        self.deployments.values()
+    }
+}
+
+impl Commands for CommandBridge {
+    fn execute(&self, call: commands::CommandCall, hub: Box<dyn LocalHub>) -> Boxed<CommandResult> {
+        let Some(deployment) = self.deployments.get(&call.tenant) else {
+            return Box::pin(std::future::ready(Err(CommandError::Absent)));
+        };
+        let own = CommandCall {
+            name: call.name,
+            payload: call.payload,
+            within: call.within,
+        };
+        deployment.execute(own, Arc::new(Hub(hub)))
+    }
+}
+
+/// A gateway's hub, as the runtime sees it.
+struct Hub(Box<dyn LocalHub>);
+
+impl HubAccess for Hub {
+    fn address(&self) -> SocketAddrV4 {
+        self.0.address()
+    }
+
+    fn ask(&self, query: Query) -> Boxed<Result<Answer, AskError>> {
+        self.0.ask(query)
     }
 }

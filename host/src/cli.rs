@@ -90,9 +90,12 @@ pub struct Serve {
     /// Instances of the plugin; 0 is one per core
     #[arg(long, value_name = "N")]
     instances: Option<String>,
-    /// Does not take up new versions when the plugin's file changes
+    /// Does not take up new versions when the plugin's or the commands' file changes
     #[arg(long)]
     no_watch: bool,
+    /// The custom commands, a component file, for the tenant `default`
+    #[arg(long, value_name = "FILE")]
+    command: Option<String>,
     /// The plugin, a component file, for the tenant `default`
     #[arg(value_name = "PLUGIN")]
     plugin: Option<String>,
@@ -140,6 +143,9 @@ pub struct Gateway {
     /// Threads that own connections; 0 is one per core
     #[arg(long, value_name = "N")]
     shards: Option<String>,
+    /// The custom commands, a component file, for the tenant `default`
+    #[arg(long, value_name = "FILE")]
+    command: Option<String>,
     /// Where health and metrics are served
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -186,7 +192,7 @@ pub struct Worker {
 pub struct Check {
     #[command(flatten)]
     common: Common,
-    /// Plugins to check besides those of the configuration
+    /// Plugins and command components to check besides those of the configuration
     #[arg(value_name = "PLUGIN")]
     pub plugins: Vec<PathBuf>,
 }
@@ -224,6 +230,7 @@ impl Command {
                 flags.listeners(&it.listen, it.static_dir.as_ref());
                 flags.value("--admin", "admin.listen", it.admin.as_ref());
                 flags.value("--instances", "worker.instances", it.instances.as_ref());
+                flags.command(it.command.as_ref());
                 flags.plugin(it.plugin.as_ref(), it.no_watch);
                 Purpose::Serve
             }
@@ -289,7 +296,12 @@ impl Flags {
         self.0.extend(no_watch.then_some(Override::NoWatch));
     }
 
+    fn command(&mut self, file: Option<&String>) {
+        self.0.extend(file.cloned().map(Override::Command));
+    }
+
     fn gateway(&mut self, it: &Gateway) {
+        self.command(it.command.as_ref());
         self.list("--register", "gateway.registers", &it.register);
         self.value("--lan", "gateway.lan", it.lan.as_ref());
         self.value("--lan-bind", "gateway.lan-bind", it.lan_bind.as_ref());

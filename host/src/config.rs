@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod layers;
 mod listener;
+mod plugin;
 mod reference;
 mod section;
 mod services;
@@ -20,7 +21,8 @@ use std::path::Path;
 pub use address::{Authority, ListenUrl};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
-pub use listener::{Listener, Plugin};
+pub use listener::Listener;
+pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use services::{Admin, Gateway, Link, Log, Register, Worker};
 pub use types::{CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret};
@@ -78,6 +80,8 @@ pub struct Config {
     pub worker: Worker,
     /// `[[plugin]]`
     pub plugins: Vec<Plugin>,
+    /// `[[command]]`
+    pub commands: Vec<Command>,
     /// Where each key was given.
     places: Places,
 }
@@ -153,6 +157,7 @@ impl Config {
             listeners: Vec::new(),
             worker: top.table("worker", Worker::read),
             plugins: top.tables("plugin", Plugin::read),
+            commands: top.tables("command", Command::read),
             places: Places::default(),
         };
         top.finish();

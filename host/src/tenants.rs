@@ -1,5 +1,7 @@
 //! Tenants and their plugins, from the configuration to running deployments.
 
+pub mod commands;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use tidegate_runtime::{Deployment, DeploymentSettings, Limits, Runtime, RuntimeS
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
-use crate::config::{Config, Plugin};
+use crate::config::{Config, Plugin, Purpose};
 
 /// How long the instances of a deployment have to finish at the end.
 const STOP: Duration = Duration::from_secs(5);
@@ -16,26 +18,24 @@ const STOP: Duration = Duration::from_secs(5);
 /// Lines of a plugin's output beyond this are counted instead of logged.
 const LOG_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// The runtime for all plugins of the configuration.
+/// The runtime for everything that the configuration runs in this process.
 ///
 /// # Errors
 /// When the engine cannot be built.
 pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
-    let memory_mib = config
-        .plugins
-        .iter()
-        .map(|plugin| plugin.memory_mib)
-        .max()
-        .unwrap_or(128);
-    let instances: usize = config
-        .plugins
-        .iter()
-        .map(|plugin| instances(config, plugin))
-        .sum();
+    let plugins = config.plugins.iter();
+    let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
+    let plugins = plugins.map(|it| (it.memory_mib, instances(config, it)));
+    let commands = config.commands.iter();
+    let commands = commands.filter(|_| config.purpose != Purpose::Worker);
+    let commands = commands.map(|it| (it.memory_mib, it.instances));
+    let all: Vec<(u64, usize)> = plugins.chain(commands).collect();
+    let memory_mib = all.iter().map(|(memory_mib, _)| *memory_mib).max();
+    let instances: usize = all.iter().map(|(_, instances)| *instances).sum();
     let settings = RuntimeSettings {
         cache_dir: config.worker.cache_dir.folder(),
         instances_max: u32::try_from(instances)?.max(4),
-        memory_bytes_max: usize::try_from(memory_mib << 20)?,
+        memory_bytes_max: usize::try_from(memory_mib.unwrap_or(128) << 20)?,
         pooling: config.worker.pooling,
     };
     Ok(Runtime::new(settings)?)
@@ -45,11 +45,14 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
 ///
 /// # Errors
 /// When a plugin is refused; the text names the file and what would be right.
-pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Arc<Bridge>> {
-    let runtime = runtime(config)?;
+pub async fn start(
+    config: &Config,
+    runtime: &Runtime,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Bridge>> {
     let mut deployments = BTreeMap::new();
     for plugin in &config.plugins {
-        let deployment = start_one(config, &runtime, plugin).await?;
+        let deployment = start_one(config, runtime, plugin).await?;
         if plugin.watch {
             let follow = watch(
                 plugin.file.clone(),
@@ -84,8 +87,9 @@ async fn start_one(
             effects_max: plugin.effects_max,
             effect_bytes_max: plugin.effect_bytes_max,
             session_bytes_max: plugin.session_bytes_max,
+            query_ms: plugin.query_ms,
+            queries_max: plugin.queries_max,
             log_bytes_per_second: LOG_BYTES_PER_SECOND,
-            ..Limits::default()
         },
         config: plugin.config.clone(),
         // Gateways keep to their windows; several may be served at once.

@@ -392,7 +392,9 @@ async fn changes_by_others_reach_the_custodian_and_the_next_event() {
         again.session.is_none(),
         "the worker's mirror has its own commits"
     );
-    worker.done(&again, vec![]);
+    worker.done(&again, vec![say(first, "again")]);
+    // Another shard may take the next commit before this one: wait for it.
+    assert_eq!(one.line().await, "again");
     two.send("other").await;
     let other = worker.text("other").await;
     worker.done(&other, vec![set(first, "2")]);

@@ -116,6 +116,17 @@ impl Plugin {
         &self.shared.instance_pre
     }
 
+    /// That it is of this kind.
+    ///
+    /// # Errors
+    /// Says what it is instead.
+    pub fn expect_kind(&self, kind: PluginKind) -> Result<(), PluginError> {
+        if self.kind() == kind {
+            return Ok(());
+        }
+        Err(self.wrong_kind(kind))
+    }
+
     /// The exports of a handler, or an error if it is none.
     pub(crate) fn handler(&self) -> Result<&HandlerExports, PluginError> {
         match &self.shared.exports {

@@ -28,7 +28,8 @@ fn the_command_line_is_consistent_and_helps_with_examples() {
 #[test]
 fn serve_takes_listeners_a_folder_and_a_plugin() {
     let line = "tidegate serve --listen ws://127.0.0.1:7272 --listen text://127.0.0.1:7273 \
-                --static web --admin 127.0.0.1:7280 --instances 3 --no-watch chat.wasm";
+                --static web --admin 127.0.0.1:7280 --instances 3 --no-watch \
+                --command c.wasm chat.wasm";
     let config = config(line).unwrap();
     assert_eq!(config.listeners.len(), 2);
     assert!(config.listeners[0].static_dir.is_some());
@@ -38,6 +39,9 @@ fn serve_takes_listeners_a_folder_and_a_plugin() {
     assert_eq!(config.plugins.len(), 1);
     assert!(!config.plugins[0].watch);
     assert_eq!(&*config.plugins[0].tenant, "default");
+    assert_eq!(config.commands[0].file.to_str(), Some("c.wasm"));
+    assert_eq!(&*config.commands[0].tenant, "default");
+    assert!(!config.commands[0].watch);
 }
 
 #[test]
@@ -51,7 +55,7 @@ fn gateway_takes_registers_addresses_and_listeners() {
     let line = "tidegate gateway --register 127.0.0.1:1236 --register reg-2:1236 \
                 --lan 127.0.0.1:2001 --lan-bind 0.0.0.0:2001 --listen ws://127.0.0.1:7272 \
                 --listen text://127.0.0.1:7273 --router rand --name g1 --shards 2 \
-                --admin 127.0.0.1:0 --set gateway.choice=random";
+                --admin 127.0.0.1:0 --command c.wasm --set gateway.choice=random";
     let config = config(line).unwrap();
     let registers: Vec<&str> = config
         .gateway
@@ -69,6 +73,7 @@ fn gateway_takes_registers_addresses_and_listeners() {
     assert_eq!(config.gateway.router, Router::Rand);
     assert_eq!(config.gateway.choice, crate::config::Choice::Random);
     assert_eq!((&*config.gateway.name, config.gateway.shards), ("g1", 2));
+    assert_eq!(config.commands[0].file.to_str(), Some("c.wasm"));
 }
 
 #[test]

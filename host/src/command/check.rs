@@ -5,12 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tidegate_runtime::{PluginError, PluginKind};
 
-use crate::config::{Config, Plugin};
+use crate::config::Config;
 use crate::tenants;
 
-/// What is looked at of one plugin file; the problem is for people.
-pub type CheckPlugin = dyn Fn(&Path) -> Result<String, String>;
+/// What is looked at of one component file, which must be of this kind if one is wanted; the problem
+/// is for people.
+pub type CheckPlugin = dyn Fn(&Path, Option<PluginKind>) -> Result<String, String>;
 
 /// Prints what was found; every file of the configuration and of `plugins` is given to
 /// `check_plugin`, which answers with what the plugin is.
@@ -37,17 +39,18 @@ pub fn run(
             writeln!(out, "error: {error}")?;
         }
     }
-    let named = config
-        .plugins
-        .iter()
-        .map(|plugin| (&plugin.file, Some(plugin)));
+    let handlers = config.plugins.iter();
+    let handlers = handlers.map(|it| (&it.file, Some((PluginKind::Handler, &it.tenant))));
+    let commands = config.commands.iter();
+    let commands = commands.map(|it| (&it.file, Some((PluginKind::Command, &it.tenant))));
     let given = plugins.iter().map(|file| (file, None));
-    for (file, plugin) in named.chain(given) {
-        let tenant = plugin.map_or(String::new(), tenant_of);
-        match readable(file).and_then(|()| check_plugin(file)) {
+    for (file, wanted) in handlers.chain(commands).chain(given) {
+        let tenant = wanted.map_or(String::new(), |(_, tenant)| tenant_of(tenant));
+        let kind = wanted.map(|(kind, _)| kind);
+        match readable(file).and_then(|()| check_plugin(file, kind)) {
             Ok(about) => writeln!(out, "plugin {}{tenant}: {about}", file.display())?,
             // The configuration's own files were told above, with their line.
-            Err(_) if plugin.is_some() && !file.is_file() => {}
+            Err(_) if wanted.is_some() && !file.is_file() => {}
             Err(problem) => {
                 problems += 1;
                 writeln!(out, "error: {problem}")?;
@@ -61,8 +64,8 @@ pub fn run(
     }
 }
 
-fn tenant_of(plugin: &Plugin) -> String {
-    format!(" for the tenant `{}`", plugin.tenant)
+fn tenant_of(tenant: &str) -> String {
+    format!(" for the tenant `{tenant}`")
 }
 
 fn readable(file: &Path) -> Result<(), String> {
@@ -84,12 +87,15 @@ pub fn by_loading(config: &Config) -> anyhow::Result<Box<CheckPlugin>> {
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(Box::new(move |file| {
-        let plugin = executor
-            .block_on(runtime.load(file))
-            .map_err(|error| error.to_string())?;
+    Ok(Box::new(move |file, wanted| {
+        let text = |error: PluginError| error.to_string();
+        let plugin = executor.block_on(runtime.load(file)).map_err(text)?;
+        if let Some(wanted) = wanted {
+            plugin.expect_kind(wanted).map_err(text)?;
+        }
         Ok(format!(
-            "version {}, exports {}",
+            "a {}, version {}, exports {}",
+            plugin.kind(),
             plugin.version(),
             plugin.exports().join(", ")
         ))
@@ -102,9 +108,11 @@ mod tests {
     use crate::config::{Overrides, Purpose};
 
     /// Stands for the runtime: a component begins like this.
-    fn preamble(file: &Path) -> Result<String, String> {
+    fn preamble(file: &Path, wanted: Option<PluginKind>) -> Result<String, String> {
         match std::fs::read(file) {
-            Ok(bytes) if bytes.starts_with(b"\0asm\x0d") => Ok("a component".to_owned()),
+            Ok(bytes) if bytes.starts_with(b"\0asm\x0d") => {
+                Ok(wanted.map_or("a component".to_owned(), |it| format!("a {it}")))
+            }
             _ => Err(format!("{} is no component", file.display())),
         }
     }
@@ -132,12 +140,13 @@ mod tests {
     #[test]
     fn what_is_there_is_listed() {
         let text = "secret = \"0123456789abcdef\"\n[[gateway.listener]]\n[[plugin]]\nfile = \
-                    \"a.wasm\"\n";
+                    \"a.wasm\"\n[[command]]\nfile = \"a.wasm\"\n";
         let (out, fine) = checked(text, &[("a.wasm", b"\0asm\x0d\0\x01\0")], &["a.wasm"]);
         assert_eq!(
             out,
             "listener ws://127.0.0.1:7272 for the tenant `default`\n\
-             plugin a.wasm for the tenant `default`: a component\n\
+             plugin a.wasm for the tenant `default`: a handler\n\
+             plugin a.wasm for the tenant `default`: a command component\n\
              plugin a.wasm: a component\n\
              no problem found\n"
         );

@@ -1,6 +1,7 @@
 //! `tidegate gateway`: owns client connections.
 
 use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tidegate_cluster::gateway::Gateway;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
 use crate::config::{Authority, Config};
-use crate::{operations, settings};
+use crate::{operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
@@ -22,6 +23,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let readiness = operations::start(&config, &stop).await?;
     let (lan, announced) = bind_lan(&config).await?;
     let listeners = bind_listeners(&config, &readiness).await?;
+
+    readiness.set("commands", false, "the command components are being loaded");
+    let commands = tenants::commands::start(&config, None, &stop).await?;
+    readiness.set("commands", true, "loaded");
 
     let it = &config.gateway;
     let (name, tags) = (it.name.clone(), &it.tags);
@@ -36,7 +41,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::membership(&config),
         ended.clone(),
     );
-    let gateway = Gateway::start(identity, settings::gateway(&config, announced))?;
+    let gateway = Gateway::start_with(
+        identity,
+        settings::gateway(&config, announced),
+        Arc::clone(&commands) as _,
+    )?;
     operations::ready_while_any(
         &readiness,
         "workers",
@@ -69,6 +78,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     }
     membership.leave().await;
     ended.cancel();
+    tenants::commands::stop(&commands).await;
     failure.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 

@@ -39,7 +39,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let listeners = bind_listeners(&config, &readiness).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
-    let bridge = tenants::start(&config, &stop).await?;
+    let runtime = tenants::runtime(&config)?;
+    let bridge = tenants::start(&config, &runtime, &stop).await?;
+    let commands = tenants::commands::start(&config, Some(&runtime), &stop).await?;
     readiness.set("plugins", true, "loaded");
 
     let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
@@ -49,9 +51,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
-    let gateway = Gateway::start(
+    let gateway = Gateway::start_with(
         gateway_identity.clone(),
         settings::gateway(&config, announced),
+        Arc::clone(&commands) as _,
     )?;
     let worker = Worker::new(
         worker_identity.clone(),
@@ -85,6 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     working.await.context("the worker's task")?;
     membership.leave().await;
     ended.cancel();
+    tenants::commands::stop(&commands).await;
     tenants::stop(&bridge).await;
     Ok(())
 }

@@ -18,7 +18,8 @@ use crate::{operations, settings, tenants};
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let readiness = operations::start(&config, &stop).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
-    let bridge = tenants::start(&config, &stop).await?;
+    let runtime = tenants::runtime(&config)?;
+    let bridge = tenants::start(&config, &runtime, &stop).await?;
     readiness.set("plugins", true, "loaded");
 
     let it = &config.worker;

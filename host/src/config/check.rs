@@ -1,6 +1,7 @@
 //! What no key can know alone: keys that must fit each other, and what a command needs.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
@@ -52,6 +53,14 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 struct Check<'a> {
     config: &'a Config,
     errors: Vec<ConfigError>,
+}
+
+/// What is run for a tenant.
+struct Run<'a> {
+    file: &'a Path,
+    tenant: &'a Name,
+    cpu_ms: u64,
+    wall_ms: u64,
 }
 
 impl Check<'_> {
@@ -164,38 +173,48 @@ impl Check<'_> {
     }
 
     fn plugins(&mut self) {
+        let config = self.config;
+        let plugins = config.plugins.iter().map(|it| Run {
+            file: &it.file,
+            tenant: &it.tenant,
+            cpu_ms: it.cpu_ms,
+            wall_ms: it.wall_ms,
+        });
+        self.run("plugin", plugins);
+        let commands = config.commands.iter().map(|it| Run {
+            file: &it.file,
+            tenant: &it.tenant,
+            cpu_ms: it.cpu_ms,
+            wall_ms: it.wall_ms,
+        });
+        self.run("command", commands);
+    }
+
+    /// What plugins and commands have in common; `key` is the name of their tables.
+    fn run<'a>(&mut self, key: &str, all: impl Iterator<Item = Run<'a>>) {
         let mut tenants: HashMap<&Name, usize> = HashMap::new();
-        for (at, plugin) in self.config.plugins.iter().enumerate() {
-            let path = |key: &str| format!("plugin.{at}.{key}");
-            let table = format!("plugin.{at}");
-            if plugin.file.as_os_str().is_empty()
-                && !self.config.places.of(&path("file")).is_given()
-            {
-                self.refuse(
-                    &table,
-                    "a [[plugin]] needs its `file`, like file = \"chat.wasm\"",
-                );
+        for (at, it) in all.enumerate() {
+            let table = format!("{key}.{at}");
+            let path = |inner: &str| format!("{table}.{inner}");
+            let given = |path: &str| self.config.places.of(path).is_given();
+            if it.file.as_os_str().is_empty() && !given(&path("file")) {
+                let message = format!("a [[{key}]] needs its `file`, like file = \"chat.wasm\"");
+                self.refuse(&table, message);
             }
-            if tenants.insert(&plugin.tenant, at).is_some() {
+            if tenants.insert(it.tenant, at).is_some() {
                 let message = format!(
-                    "two plugins for the tenant `{}`: a tenant has one, give this one another \
+                    "two {key}s for the tenant `{}`: a tenant has one, give this one another \
                      `tenant`",
-                    plugin.tenant
+                    it.tenant
                 );
-                let key = path("tenant");
-                self.refuse(
-                    if self.config.places.of(&key).is_given() {
-                        &key
-                    } else {
-                        &table
-                    },
-                    message,
-                );
+                let tenant = path("tenant");
+                let place = if given(&tenant) { &tenant } else { &table };
+                self.refuse(place, message);
             }
-            if plugin.wall_ms < plugin.cpu_ms {
+            if it.wall_ms < it.cpu_ms {
                 let message = format!(
-                    "`wall-ms` in [[plugin]] is {}, less than its `cpu-ms`, {}",
-                    plugin.wall_ms, plugin.cpu_ms
+                    "`wall-ms` in [[{key}]] is {}, less than its `cpu-ms`, {}",
+                    it.wall_ms, it.cpu_ms
                 );
                 self.refuse_pair([&path("wall-ms"), &path("cpu-ms")], message);
             }

@@ -19,22 +19,26 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
             }
         }
     }
-    if config.purpose != Purpose::Gateway {
-        for (at, plugin) in config.plugins.iter().enumerate() {
-            let place = config.places.of(&format!("plugin.{at}.file"));
-            if let Some(problem) = unreadable(&plugin.file) {
-                errors.push(ConfigError::new(&place, problem));
-            }
+    let plugins = config.plugins.iter().map(|it| &it.file).enumerate();
+    let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
+    let commands = config.commands.iter().map(|it| &it.file).enumerate();
+    let commands = commands.filter(|_| config.purpose != Purpose::Worker);
+    let plugins = plugins.map(|(at, file)| (format!("plugin.{at}.file"), "plugin", file));
+    let commands =
+        commands.map(|(at, file)| (format!("command.{at}.file"), "command component", file));
+    for (path, what, file) in plugins.chain(commands) {
+        if let Some(problem) = unreadable(what, file) {
+            errors.push(ConfigError::new(&config.places.of(&path), problem));
         }
     }
     errors
 }
 
-fn unreadable(file: &Path) -> Option<String> {
+fn unreadable(what: &str, file: &Path) -> Option<String> {
     let shown = file.display();
     match std::fs::metadata(file) {
         Ok(found) if found.is_file() => None,
         Ok(_) => Some(format!("`{shown}` is not a file, a component is needed")),
-        Err(error) => Some(format!("the plugin `{shown}` cannot be read: {error}")),
+        Err(error) => Some(format!("the {what} `{shown}` cannot be read: {error}")),
     }
 }

@@ -33,7 +33,9 @@ pub enum Override {
     Static(String),
     /// The plugin of the tenant `default`.
     Plugin(String),
-    /// No plugin is watched.
+    /// The command component of the tenant `default`.
+    Command(String),
+    /// No plugin and no command component is watched.
     NoWatch,
     /// `--set PATH=VALUE`, as it was written.
     Set(String),
@@ -91,10 +93,15 @@ pub(crate) fn command_line(
             }
             Override::Listeners(urls) => listeners(table, urls, errors),
             Override::Static(folder) => static_folder(table, folder, errors),
-            Override::Plugin(file) => plugin(table, file),
-            Override::NoWatch => each(table, &["plugin"], |plugin| {
-                plugin.set("watch", node("--no-watch", Value::Flag(false)));
-            }),
+            Override::Plugin(file) => run(table, "plugin", words_of("PLUGIN", file)),
+            Override::Command(file) => run(table, "command", words_of("--command", file)),
+            Override::NoWatch => {
+                for key in ["plugin", "command"] {
+                    each(table, &[key], |it| {
+                        it.set("watch", node("--no-watch", Value::Flag(false)));
+                    });
+                }
+            }
             Override::Set(text) => set(table, text, errors),
         }
     }
@@ -229,12 +236,11 @@ fn static_folder(table: &mut Table, folder: &str, errors: &mut Vec<ConfigError>)
     }
 }
 
-/// The plugin of the command line takes the place of the file's for the tenant `default`, whose
-/// other settings stay.
-fn plugin(table: &mut Table, file: &str) {
+/// The plugin (or, with that `key`, the command component) of the command line takes the place of
+/// the file's for the tenant `default`, whose other settings stay.
+fn run(table: &mut Table, key: &str, given: Node) {
     let mut found = false;
-    let given = words_of("PLUGIN", file);
-    each(table, &["plugin"], |plugin| {
+    each(table, &[key], |plugin| {
         let is_default = match plugin.get("tenant").map(|node| &node.value) {
             Some(Value::Text(tenant) | Value::Words(tenant)) => tenant == "default",
             Some(_) => false,
@@ -258,7 +264,7 @@ fn plugin(table: &mut Table, file: &str) {
     if let Some(Node {
         value: Value::List(plugins),
         ..
-    }) = table.entry("plugin", &place, Value::List(Vec::new()))
+    }) = table.entry(key, &place, Value::List(Vec::new()))
     {
         plugins.push(item);
     }

@@ -8,8 +8,8 @@ use tidegate_wire::event::Transport;
 
 use super::address::ListenUrl;
 use super::section::section;
-use super::services::{BYTES, COUNT, PARALLEL, TIME, TIME_OR_OFF};
-use super::types::{PluginConfig, QueuePolicy};
+use super::services::{BYTES, COUNT, TIME, TIME_OR_OFF};
+use super::types::QueuePolicy;
 
 /// The largest message or event that still fits a frame of a link with its header.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
@@ -87,33 +87,5 @@ impl Listener {
             Some(name) => name.clone(),
             None => self.listen.to_string().into(),
         }
-    }
-}
-
-section! {
-    /// A plugin and the tenant that it serves. A tenant has one.
-    pub struct Plugin {
-        /// The component file. A relative path starts at the folder of the configuration file.
-        file: PathBuf = PathBuf::new();
-        /// Whom it serves.
-        tenant: Name = "default".into();
-        /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
-        instances: usize = 0 => PARALLEL;
-        /// Whether a new version is taken up as soon as the file changes.
-        watch: bool = true;
-        /// What the plugin is given at its start: any table.
-        config: PluginConfig = PluginConfig::new();
-        /// How much processor time one event may take.
-        cpu_ms: u64 = 500 => TIME;
-        /// How much time one event may take, waiting included; at least `cpu-ms`.
-        wall_ms: u64 = 5_000 => TIME;
-        /// How much memory one instance may take.
-        memory_mib: u64 = 128 => 1..=4_096;
-        /// How many effects one event may have.
-        effects_max: usize = 10_000 => COUNT;
-        /// How many bytes all effects of one event may have.
-        effect_bytes_max: usize = 8 << 20 => 1_024..=MESSAGE_BYTES_MAX;
-        /// How large a session may become, keys and values together.
-        session_bytes_max: usize = 64 << 10 => BYTES;
     }
 }

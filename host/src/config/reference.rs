@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::section::Key;
 use super::setting::{Setting, grouped};
-use super::{Admin, Config, Gateway, Link, Listener, Log, Plugin, Register, Worker};
+use super::{Admin, Command, Config, Gateway, Link, Listener, Log, Plugin, Register, Worker};
 
 /// One table, for people.
 struct Table {
@@ -47,6 +47,13 @@ fn example() -> Plugin {
     }
 }
 
+fn command_example() -> Command {
+    Command {
+        file: "commands.wasm".into(),
+        ..Command::default()
+    }
+}
+
 fn defaults() -> Vec<Table> {
     vec![
         table("", &[], vec![secret(None)]),
@@ -62,6 +69,7 @@ fn defaults() -> Vec<Table> {
         ),
         table("[worker]", Worker::ABOUT, Worker::default().keys()),
         table("[[plugin]]", Plugin::ABOUT, example().keys()),
+        table("[[command]]", Command::ABOUT, command_example().keys()),
     ]
 }
 
@@ -122,6 +130,8 @@ pub fn effective_file(config: &Config) -> String {
     tables.push(table("[worker]", &[], config.worker.keys()));
     let plugins = config.plugins.iter().map(Plugin::keys);
     tables.extend(plugins.map(|keys| table("[[plugin]]", &[], keys)));
+    let commands = config.commands.iter().map(Command::keys);
+    tables.extend(commands.map(|keys| table("[[command]]", &[], keys)));
     let mut out = String::new();
     for table in tables {
         let header = if table.header.is_empty() { "" } else { "\n" };

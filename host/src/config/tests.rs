@@ -145,6 +145,16 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
             "etc/t.toml:3:11: `wall-ms` in [[plugin]] is 100, less than its `cpu-ms`, 500",
         ),
         (
+            "[[command]]\nfile = \"a.wasm\"\n\n[[command]]\nfile = \"b.wasm\"\n",
+            "etc/t.toml:4:1: two commands for the tenant `default`: a tenant has one, give this \
+             one another `tenant`",
+        ),
+        (
+            "[[command]]\nwall-ms = 5\n",
+            "etc/t.toml:1:1: a [[command]] needs its `file`, like file = \"chat.wasm\"\n\
+             etc/t.toml:2:11: `wall-ms` in [[command]] is 5, less than its `cpu-ms`, 500",
+        ),
+        (
             "[[gateway.listener]]\nlisten = \"text://127.0.0.1:1\"\nstatic = \"web\"\n",
             "etc/t.toml:3:10: `static` in [[gateway.listener]]: it works with ws:// only, this \
              listener is text://127.0.0.1:1",
@@ -373,7 +383,9 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
     };
     assert_eq!(values(&read), values(&defaults));
     let (before, after) = file.split_once("#[[gateway.listener]]").unwrap();
-    let on = format!("{before}[[gateway.listener]]{after}").replace("#[[plugin]]", "[[plugin]]");
+    let on = format!("{before}[[gateway.listener]]{after}")
+        .replace("#[[plugin]]", "[[plugin]]")
+        .replace("#[[command]]", "[[command]]");
     let on: String = on
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -384,6 +396,7 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
     let on = load(&on, &[], Purpose::Check, &[]).unwrap();
     assert_eq!(on.listeners.len(), 1);
     assert_eq!(on.plugins[0].file, Path::new("etc/chat.wasm"));
+    assert_eq!(on.commands[0].file, Path::new("etc/commands.wasm"));
 }
 
 #[test]
@@ -419,21 +432,21 @@ fn the_reference_lists_every_key_with_its_default() {
 fn files_that_are_not_there_are_told_at_the_key_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.toml");
-    let text = "[[gateway.listener]]\nstatic = \"web\"\n[[plugin]]\nfile = \"chat.wasm\"\n";
+    let text = "[[gateway.listener]]\nstatic = \"web\"\n[[plugin]]\nfile = \"chat.wasm\"\n\
+                [[command]]\nfile = \"c.wasm\"\n";
     std::fs::write(&file, text).unwrap();
     let overrides = overrides(Purpose::Check, &[]);
     let config = Config::load(Some(&file), std::iter::empty(), &overrides).unwrap();
-    let errors = config
-        .check_files()
-        .expect_err("neither is there")
-        .to_string();
+    let errors = config.check_files().expect_err("none is there").to_string();
     let (file, folder) = (file.display(), folder.path().display());
     assert_eq!(
         errors,
         format!(
             "{file}:2:10: `{folder}/web` is not a folder that can be read\n\
              {file}:4:8: the plugin `{folder}/chat.wasm` cannot be read: No such file or directory \
-             (os error 2)"
+             (os error 2)\n\
+             {file}:6:8: the command component `{folder}/c.wasm` cannot be read: No such file or \
+             directory (os error 2)"
         )
     );
 }

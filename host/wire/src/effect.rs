@@ -22,6 +22,15 @@ pub enum Recipients {
     Groups(Vec<Name>),
     /// All clients of the tenant.
     Everyone,
+    /// The union of these, each client once.
+    AnyOf {
+        /// These clients.
+        clients: Vec<ClientId>,
+        /// All clients of each uid.
+        uids: Vec<Name>,
+        /// All members of each group.
+        groups: Vec<Name>,
+    },
 }
 
 /// A change of one client's session.
@@ -162,9 +171,10 @@ impl Effect {
             Self::Send { to, .. } | Self::SendRaw { to, .. } => match to {
                 Recipients::Client(client) => Scope::Client(*client),
                 Recipients::Clients(clients) => Scope::Clients(clients),
-                Recipients::Uids(_) | Recipients::Groups(_) | Recipients::Everyone => {
-                    Scope::Everywhere
-                }
+                Recipients::Uids(_)
+                | Recipients::Groups(_)
+                | Recipients::Everyone
+                | Recipients::AnyOf { .. } => Scope::Everywhere,
             },
             Self::Close { client, .. }
             | Self::Destroy { client }

@@ -264,6 +264,15 @@ fn variants() -> Vec<(String, Frame)> {
         let frame = commit(Outcome::Done, vec![effect]);
         add(format!("effect {at:02}"), frame);
     }
+    let any_of = send(Recipients::AnyOf {
+        clients: vec![CLIENT],
+        uids: vec!["u".into()],
+        groups: vec!["g".into()],
+    });
+    add(
+        "effect send any of".into(),
+        commit(Outcome::Done, vec![any_of]),
+    );
     for (at, refusal) in refusals().into_iter().enumerate() {
         add(format!("goodbye {at}"), Frame::Goodbye(refusal));
     }

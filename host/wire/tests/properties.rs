@@ -115,6 +115,11 @@ fn recipients() -> impl Strategy<Value = Recipients> {
         names().prop_map(Recipients::Uids),
         names().prop_map(Recipients::Groups),
         Just(Recipients::Everyone),
+        (clients(), names(), names()).prop_map(|(clients, uids, groups)| Recipients::AnyOf {
+            clients,
+            uids,
+            groups,
+        }),
     ]
 }
 

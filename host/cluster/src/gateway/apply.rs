@@ -188,14 +188,31 @@ fn send(
                 .map(deliver);
         }
         Recipients::Clients(clients) => {
-            let known = clients.iter().filter_map(|client| own(gateway, *client));
-            let distinct: Members = known.filter(|c| hub.is_online(*c)).collect();
-            distinct.into_iter().for_each(deliver);
+            connected(hub, gateway, clients)
+                .into_iter()
+                .for_each(deliver);
         }
         Recipients::Uids(uids) => union(uids, |uid| hub.uid_members(uid), &mut deliver),
         Recipients::Groups(groups) => union(groups, |g| hub.group_members(g), &mut deliver),
         Recipients::Everyone => hub.connections().for_each(deliver),
+        Recipients::AnyOf {
+            clients,
+            uids,
+            groups,
+        } => {
+            let mut all = connected(hub, gateway, clients);
+            let by_uid = uids.iter().filter_map(|uid| hub.uid_members(uid));
+            let by_group = groups.iter().filter_map(|group| hub.group_members(group));
+            all.extend(by_uid.chain(by_group).flatten());
+            all.into_iter().for_each(deliver);
+        }
     }
+}
+
+/// Those of these clients that are connected here, each once.
+fn connected(hub: &Hub, gateway: SocketAddrV4, clients: &[ClientId]) -> Members {
+    let own = clients.iter().filter_map(|client| own(gateway, *client));
+    own.filter(|c| hub.is_online(*c)).collect()
 }
 
 /// Each member of any of these sets, once.
@@ -301,6 +318,16 @@ mod tests {
             sent(Recipients::Groups(vec!["a".into(), "b".into()]), vec![]),
             [1, 2, 3]
         );
+    }
+
+    #[test]
+    fn a_client_that_several_selectors_name_gets_one_copy() {
+        let to = Recipients::AnyOf {
+            clients: vec![id(1), id(1), id(9)],
+            uids: vec!["u".into(), "none".into()],
+            groups: vec!["a".into()],
+        };
+        assert_eq!(sent(to, vec![id(2)]), [1, 4]);
     }
 
     #[test]

@@ -186,6 +186,11 @@ fn recipients(to: &Recipients) -> usize {
     match to {
         Recipients::Clients(clients) => clients.len() * PART_BYTES,
         Recipients::Uids(list) | Recipients::Groups(list) => names(list),
+        Recipients::AnyOf {
+            clients,
+            uids,
+            groups,
+        } => clients.len() * PART_BYTES + names(uids) + names(groups),
         Recipients::Client(_) | Recipients::Everyone => 0,
     }
 }

@@ -8,5 +8,6 @@
 mod custody;
 mod delivery;
 mod drain;
+mod questions;
 mod rig;
 mod script;

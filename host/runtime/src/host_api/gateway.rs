@@ -214,6 +214,11 @@ fn recipient_bytes(to: &Recipients) -> usize {
         Recipients::Client(_) | Recipients::Everyone => EFFECT_BYTES,
         Recipients::Clients(clients) => clients.len() * EFFECT_BYTES,
         Recipients::Uids(list) | Recipients::Groups(list) => names(list),
+        Recipients::AnyOf {
+            clients,
+            uids,
+            groups,
+        } => clients.len() * EFFECT_BYTES + names(uids) + names(groups),
     }
 }
 

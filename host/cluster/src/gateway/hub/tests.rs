@@ -235,7 +235,10 @@ impl Outlet for Closing {
     fn destroy(&mut self, connection: u32) {
         self.0.push(connection);
     }
-    fn changed(&mut self, _connection: u32, _what: Changed) {}
+    fn changed(&mut self, _hub: &Hub, _connection: u32, _what: Changed<'_>) {}
+    fn is_watched(&self) -> bool {
+        false
+    }
     fn refused(&mut self, _connection: u32, _effect: &Effect, _why: Refused) {}
 }
 

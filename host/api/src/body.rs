@@ -1,0 +1,144 @@
+//! What a call says: JSON bodies, path parts and queries. Whatever is wrong with them is told as a
+//! problem that names the place.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tidegate_client::ErrorName;
+
+use crate::problem::Refusal;
+use crate::router::Api;
+
+/// The longest body.
+pub(crate) const BODY_BYTES_MAX: usize = 8 << 20;
+/// So long may a body take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A JSON body, with its bytes.
+#[derive(Debug)]
+pub(crate) struct Body<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        is_json(request.headers())?;
+        let bytes = read(request, api).await?;
+        let value = parse(&bytes)?;
+        Ok(Self { value, bytes })
+    }
+}
+
+/// A JSON body that may be absent.
+#[derive(Debug)]
+pub(crate) struct OptionalBody<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        let typed = is_json(request.headers());
+        let bytes = read(request, api).await?;
+        if bytes.is_empty() {
+            let value = T::default();
+            return Ok(Self { value, bytes });
+        }
+        typed?;
+        let value = parse::<Option<T>>(&bytes)?.unwrap_or_default();
+        Ok(Self { value, bytes })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let essence = value.and_then(|value| value.split(|&byte| byte == b';').next());
+    let essence = essence
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_ascii_lowercase();
+    if essence == b"application/json"
+        || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorName::InvalidArgument,
+        "the body is JSON: send the header `Content-Type: application/json`",
+    ))
+}
+
+async fn read(request: Request, api: &Api) -> Result<Bytes, Refusal> {
+    let reading = Bytes::from_request(request, api);
+    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, reading).await else {
+        let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+        return Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorName::Timeout,
+            detail,
+        ));
+    };
+    read.map_err(|rejection| match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorName::InvalidArgument,
+            format!("the body has more than {BODY_BYTES_MAX} bytes"),
+        ),
+        _ => Refusal::invalid("the body did not come as it was announced"),
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    match Json::<T>::from_bytes(bytes) {
+        Ok(Json(value)) => Ok(value),
+        Err(rejection) => Err(Refusal::invalid(rejection.body_text())),
+    }
+}
+
+/// Percent-decoded path parts.
+#[derive(Debug)]
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for InPath<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, api).await;
+        match path {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Refusal::invalid(format!(
+                "the path: {}",
+                rejection.body_text()
+            ))),
+        }
+    }
+}
+
+/// The query, in which parameters may stand more than once.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refusal> {
+        let query = parts.uri.query().unwrap_or_default();
+        serde_html_form::from_str(query)
+            .map(Self)
+            .map_err(|error| Refusal::invalid(format!("the query: {error}")))
+    }
+}

@@ -1,0 +1,109 @@
+//! What the API needs of a gateway. [`Access`] is the real one; tests script their own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tidegate_cluster::gateway::access::{Access, RequestError, Told};
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::feed::Filter;
+use tidegate_wire::query::{Answered, AskError, Once, Query};
+use tokio::sync::mpsc;
+
+/// The hashes of an idempotency key and of the call that was made with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnceKey {
+    /// Of the key.
+    pub key: [u8; 32],
+    /// Of method, path, query and body.
+    pub request: [u8; 32],
+}
+
+/// The cluster, through one gateway; see [`Access`] for what each call promises.
+#[expect(
+    missing_docs,
+    reason = "the same calls as those of Access, which has their documentation"
+)]
+pub trait Cluster: Send + Sync + 'static {
+    fn ask<'a>(
+        &'a self,
+        tenant: &'a Name,
+        query: Query,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Answered, AskError>>;
+
+    fn act<'a>(
+        &'a self,
+        tenant: &'a Name,
+        effects: Vec<Effect>,
+    ) -> BoxFuture<'a, Result<(), AskError>>;
+
+    fn act_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        effects: Vec<Effect>,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Once, AskError>>;
+
+    fn request<'a>(
+        &'a self,
+        tenant: &'a Name,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>>;
+
+    fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
+}
+
+impl Cluster for Access {
+    fn ask<'a>(
+        &'a self,
+        tenant: &'a Name,
+        query: Query,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Answered, AskError>> {
+        Box::pin(Self::ask(self, tenant, query, within))
+    }
+
+    fn act<'a>(
+        &'a self,
+        tenant: &'a Name,
+        effects: Vec<Effect>,
+    ) -> BoxFuture<'a, Result<(), AskError>> {
+        Box::pin(Self::act(self, tenant, effects))
+    }
+
+    fn act_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        effects: Vec<Effect>,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Once, AskError>> {
+        Box::pin(Self::act_once(
+            self,
+            tenant,
+            once.key,
+            once.request,
+            effects,
+            within,
+        ))
+    }
+
+    fn request<'a>(
+        &'a self,
+        tenant: &'a Name,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        Box::pin(Self::request(self, tenant, name, payload, within))
+    }
+
+    fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        Self::watch(self, tenant, filter)
+    }
+}

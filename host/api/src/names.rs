@@ -1,0 +1,106 @@
+//! Texts of a call → names, ids, addresses: checked before anything is asked or done.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::LIMIT_MAX;
+use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
+
+use crate::problem::Refusal;
+
+/// The most entries of a list.
+pub(crate) const LIST_MAX: usize = LIMIT_MAX as usize;
+/// Of a page, if nothing is said.
+const LIMIT: u32 = 100;
+const TIMEOUT_MS_MAX: u32 = 60_000;
+
+/// A uid, group, key or command; `what` says which.
+pub(crate) fn name(what: &str, text: &str) -> Result<Name, Refusal> {
+    match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(Refusal::invalid(format!(
+            "a {what} has 1 to {NAME_BYTES_MAX} bytes, this one has {}",
+            text.len()
+        ))),
+    }
+}
+
+/// A list of names.
+pub(crate) fn names(what: &str, texts: &[String]) -> Result<Vec<Name>, Refusal> {
+    bounded(what, texts.len())?;
+    texts.iter().map(|text| name(what, text)).collect()
+}
+
+/// A list's length.
+pub(crate) fn bounded(what: &str, length: usize) -> Result<(), Refusal> {
+    match length <= LIST_MAX {
+        true => Ok(()),
+        false => Err(Refusal::invalid(format!(
+            "a list has at most {LIST_MAX} entries, that of each {what} has {length}"
+        ))),
+    }
+}
+
+/// A client id.
+pub(crate) fn client(text: &str) -> Result<ClientId, Refusal> {
+    text.parse()
+        .map_err(|error: tidegate_wire::id::ClientIdError| Refusal::invalid(error.to_string()))
+}
+
+/// A list of client ids.
+pub(crate) fn clients(texts: &[String]) -> Result<Vec<ClientId>, Refusal> {
+    bounded("client", texts.len())?;
+    texts.iter().map(|text| client(text)).collect()
+}
+
+/// A gateway's announced address.
+pub(crate) fn gateway(text: &str) -> Result<SocketAddrV4, Refusal> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        Refusal::invalid(format!(
+            "{text:?} is not the address of a gateway, like 127.0.0.1:2000"
+        ))
+    })
+}
+
+/// Some gateways, or all.
+pub(crate) fn gateways(texts: Option<&Vec<String>>) -> Result<Option<Vec<SocketAddrV4>>, Refusal> {
+    let Some(texts) = texts else { return Ok(None) };
+    bounded("gateway", texts.len())?;
+    let gateways: Result<_, _> = texts.iter().map(|text| gateway(text)).collect();
+    gateways.map(Some)
+}
+
+/// The length of a page.
+pub(crate) fn limit(limit: Option<u32>) -> Result<u32, Refusal> {
+    match limit {
+        None => Ok(LIMIT),
+        Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Refusal::invalid(format!(
+            "`limit` is {limit}, 1 to {LIMIT_MAX} is right"
+        ))),
+    }
+}
+
+/// Where a list goes on, as `read` understands it.
+pub(crate) fn after<T, E: std::fmt::Display>(
+    text: Option<&String>,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<T>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    read(text)
+        .map(Some)
+        .map_err(|error| Refusal::invalid(format!("`after`: {error}")))
+}
+
+/// How long a request or a command may take.
+pub(crate) fn timeout(ms: Option<u32>, usual: Duration) -> Result<Duration, Refusal> {
+    match ms {
+        None => Ok(usual),
+        Some(ms) if (1..=TIMEOUT_MS_MAX).contains(&ms) => Ok(Duration::from_millis(ms.into())),
+        Some(ms) => Err(Refusal::invalid(format!(
+            "`timeout_ms` is {ms}, 1 to {TIMEOUT_MS_MAX} is right"
+        ))),
+    }
+}

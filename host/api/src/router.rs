@@ -1,0 +1,153 @@
+//! All routes, what is around them, and what their handlers share.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use tidegate_client::{Done, DoneStatus, ErrorName};
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
+use tidegate_wire::query::{Answered, Once, Query};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::BODY_BYTES_MAX;
+use crate::cluster::{Cluster, OnceKey};
+use crate::openapi;
+use crate::problem::Refusal;
+use crate::routes;
+use crate::tokens::Tokens;
+
+/// More calls are refused while so many are under way.
+const CALLS_MAX: usize = 1024;
+
+/// What the API is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The announced address of the gateway behind it.
+    pub answering: SocketAddrV4,
+    /// How long a question may take before its answer is partial.
+    pub query: Duration,
+    /// Who may call.
+    pub tokens: Tokens,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) answering: SocketAddrV4,
+    pub(crate) query: Duration,
+    pub(crate) tokens: Tokens,
+    pub(crate) stop: CancellationToken,
+    calls: Semaphore,
+}
+
+pub(crate) type Api = Arc<Shared>;
+
+/// What a handler returns.
+pub(crate) type Outcome<T> = Result<Json<T>, Refusal>;
+
+impl Shared {
+    /// Asks within the usual time.
+    pub(crate) async fn ask(&self, tenant: &Name, query: Query) -> Result<Answered, Refusal> {
+        Ok(self.cluster.ask(tenant, query, self.query).await?)
+    }
+
+    /// Applies effects as one commit, once if there is a key.
+    pub(crate) async fn act(
+        &self,
+        tenant: &Name,
+        once: Option<OnceKey>,
+        effects: Vec<Effect>,
+    ) -> Outcome<Done> {
+        let done = match once {
+            None => self
+                .cluster
+                .act(tenant, effects)
+                .await
+                .map(|()| Once::First)?,
+            Some(once) => {
+                let acting = self.cluster.act_once(tenant, once, effects, self.query);
+                acting.await?
+            }
+        };
+        let status = match done {
+            Once::First => DoneStatus::Done,
+            Once::Again => DoneStatus::Repeated,
+            Once::Reused => {
+                return Err(Refusal::new(
+                    StatusCode::CONFLICT,
+                    ErrorName::Conflict,
+                    "this idempotency key was used for another call: take a new one",
+                ));
+            }
+        };
+        Ok(Json(Done { status }))
+    }
+}
+
+/// An answer that does not fit its question.
+pub(crate) fn unexpected() -> Refusal {
+    Refusal::broken("the gateway answered another question")
+}
+
+/// The whole service.
+pub(crate) fn router(
+    settings: Settings,
+    cluster: Arc<dyn Cluster>,
+    stop: CancellationToken,
+) -> Router {
+    let api = Arc::new(Shared {
+        cluster,
+        answering: settings.answering,
+        query: settings.query,
+        tokens: settings.tokens,
+        stop,
+        calls: Semaphore::new(CALLS_MAX),
+    });
+    let (calls, document) = routes::all().split_for_parts();
+    calls
+        .with_state(Arc::clone(&api))
+        .merge(openapi::pages(openapi::complete(document)))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(api, bounded))
+}
+
+async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match api.calls.try_acquire() {
+        // Until the head of the answer: a feed goes on without a place.
+        Ok(_place) => next.run(request).await,
+        Err(_) => {
+            let detail = format!("{CALLS_MAX} calls are under way on this gateway");
+            Refusal::overloaded(detail).into_response()
+        }
+    }
+}
+
+async fn not_found(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(100).collect();
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        ErrorName::InvalidArgument,
+        format!("there is no {path}: see /v1/openapi.json or /docs"),
+    )
+}
+
+async fn not_allowed(request: Request) -> Refusal {
+    let path: String = request.uri().path().chars().take(100).collect();
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        ErrorName::InvalidArgument,
+        format!("{path} has no {}: see the header `Allow`", request.method()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The routes without a socket and with a scripted cluster.
+
+mod calls;
+mod document;
+mod rejections;
+
+use std::sync::Mutex;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tidegate_cluster::gateway::access::{RequestError, Told};
+use tidegate_wire::feed::Filter;
+use tidegate_wire::query::AskError;
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use super::*;
+
+const TOKEN: &str = "token-of-tenant-t";
+
+type Asked = dyn Fn(&Query) -> Result<Answered, AskError> + Send + Sync;
+
+/// A cluster that answers as it is told and keeps what it was asked to do.
+struct Scripted {
+    asked: Box<Asked>,
+    once: Once,
+    done: Mutex<Vec<(Name, Option<OnceKey>, Vec<Effect>)>>,
+    reply: Result<Bytes, RequestError>,
+}
+
+impl Scripted {
+    fn new(asked: impl Fn(&Query) -> Result<Answered, AskError> + Send + Sync + 'static) -> Self {
+        Self {
+            asked: Box::new(asked),
+            once: Once::First,
+            done: Mutex::default(),
+            reply: Ok(Bytes::new()),
+        }
+    }
+
+    /// It has gone: no question is answered.
+    fn gone() -> Self {
+        Self::new(|_| Err(AskError::Gone))
+    }
+}
+
+impl Cluster for Scripted {
+    fn ask<'a>(
+        &'a self,
+        _: &'a Name,
+        query: Query,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Answered, AskError>> {
+        ready((self.asked)(&query)).boxed()
+    }
+
+    fn act<'a>(
+        &'a self,
+        tenant: &'a Name,
+        effects: Vec<Effect>,
+    ) -> BoxFuture<'a, Result<(), AskError>> {
+        let done = (tenant.clone(), None, effects);
+        self.done.lock().unwrap().push(done);
+        ready(Ok(())).boxed()
+    }
+
+    fn act_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        effects: Vec<Effect>,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Once, AskError>> {
+        let done = (tenant.clone(), Some(once), effects);
+        self.done.lock().unwrap().push(done);
+        ready(Ok(self.once)).boxed()
+    }
+
+    fn request<'a>(
+        &'a self,
+        _: &'a Name,
+        _: Name,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        ready(self.reply.clone()).boxed()
+    }
+
+    fn watch(&self, _: &Name, _: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
+        let (told, receiver) = mpsc::channel(8);
+        told.try_send(Told::Missing(vec!["127.0.0.1:2001".parse().unwrap()]))
+            .unwrap();
+        told.try_send(Told::Missed(3)).unwrap();
+        Ok(receiver)
+    }
+}
+
+/// A call's answer.
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The named case and the detail, of an answer that must be a problem.
+    fn problem(&self) -> (String, String) {
+        assert_eq!(
+            self.headers["content-type"], "application/problem+json",
+            "{self:?}"
+        );
+        let problem: tidegate_client::Problem = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(problem.status, self.status);
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+        (problem.error.to_string(), problem.detail)
+    }
+}
+
+fn service(cluster: Arc<Scripted>) -> Router {
+    let mut tokens = Tokens::new();
+    tokens.add(TOKEN, "t".into());
+    let settings = Settings {
+        answering: "127.0.0.1:2000".parse().unwrap(),
+        query: Duration::from_secs(2),
+        tokens,
+    };
+    router(settings, cluster, CancellationToken::new())
+}
+
+async fn call(cluster: &Arc<Scripted>, request: axum::http::request::Builder, body: Body) -> Got {
+    let request = request.body(body).unwrap();
+    let response = service(Arc::clone(cluster)).oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Got {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        text: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+/// A call with the token, and JSON if there is a body.
+async fn ask(cluster: &Arc<Scripted>, call_: &str, body: &str) -> Got {
+    let (method, uri) = call_.split_once(' ').unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("authorization", format!("Bearer {TOKEN}"));
+    if !body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    call(cluster, request, Body::from(body.to_owned())).await
+}

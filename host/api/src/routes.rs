@@ -1,0 +1,29 @@
+//! The calls, a file for each subject. Each checks, asks or acts, and answers: nothing else.
+
+mod actions;
+mod clients;
+mod commands;
+mod feed;
+mod gateways;
+mod groups;
+mod sessions;
+mod uids;
+
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::openapi::Head;
+use crate::router::Api;
+
+/// All of them, with their part of the document.
+pub(crate) fn all() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Head::openapi())
+        .merge(actions::routes())
+        .merge(clients::routes())
+        .merge(sessions::routes())
+        .merge(uids::routes())
+        .merge(groups::routes())
+        .merge(gateways::routes())
+        .merge(commands::routes())
+        .merge(feed::routes())
+}

@@ -1,0 +1,108 @@
+//! Custom commands beside the gateways' hubs, and requests to the tenant's handler.
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use tidegate_client::{
+    Action, Command, CommandAnswer, CommandAnswers, CommandRun, Done, Message, Request,
+};
+use tidegate_wire::query::{Answer, CommandOutcome, Query};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::body::Body;
+use crate::caller::{Caller, Key};
+use crate::problem::{Refusal, command_error};
+use crate::router::{Api, Outcome, unexpected};
+use crate::{answers, effects, names};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(run_command))
+        .routes(routes!(request))
+}
+
+/// What was given, or that it was started.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Ran {
+    /// The answers.
+    Answers(CommandAnswers),
+    /// With `wait: false`.
+    Done(Done),
+}
+
+/// Runs a custom command beside the gateways' hubs
+#[utoipa::path(post, path = "/v1/commands", tag = "code", request_body = CommandRun,
+    responses((status = 200, description = "What each gateway's command gave", body = Ran),
+        (status = 409, description = "conflict: the idempotency key was used for another call")))]
+async fn run_command(
+    State(api): State<Api>,
+    caller: Caller,
+    key: Key,
+    body: Body<CommandRun>,
+) -> Outcome<Ran> {
+    let it = body.value;
+    if !it.wait {
+        let effects = effects::action(Action::Command(Command {
+            gateways: it.gateways,
+            name: it.name,
+            payload: it.payload,
+        }))?;
+        let Json(done) = api.act(&caller.0, key.over(&body.bytes), effects).await?;
+        return Ok(Json(Ran::Done(done)));
+    }
+    let within = names::timeout(it.timeout_ms, api.query)?;
+    let query = Query::Command {
+        gateways: names::gateways(it.gateways.as_ref())?,
+        name: names::name("command", &it.name)?,
+        payload: it.payload.into_bytes().into(),
+    };
+    let answered = api.cluster.ask(&caller.0, query, within).await;
+    let answered = answered.map_err(Refusal::from)?;
+    let Answer::Commands(outcomes) = answered.answer else {
+        return Err(unexpected());
+    };
+    let answers = outcomes
+        .into_iter()
+        .map(|(gateway, outcome)| answer(gateway.to_string(), outcome))
+        .collect();
+    let missing = answers::addresses(&answered.missing);
+    Ok(Json(Ran::Answers(CommandAnswers { answers, missing })))
+}
+
+fn answer(gateway: String, outcome: CommandOutcome) -> CommandAnswer {
+    let mut answer = CommandAnswer {
+        gateway,
+        ..CommandAnswer::default()
+    };
+    match outcome {
+        Ok(payload) => match String::from_utf8(payload.to_vec()) {
+            Ok(text) => answer.text = Some(text),
+            Err(error) => answer.binary = Some(STANDARD.encode(error.into_bytes())),
+        },
+        Err(error) => {
+            let (name, detail) = command_error(error);
+            (answer.error, answer.detail) = (Some(name), Some(detail));
+        }
+    }
+    answer
+}
+
+/// Calls the tenant's handler and waits for its reply
+#[utoipa::path(post, path = "/v1/requests", tag = "code", request_body = Request,
+    responses((status = 200, description = "What the handler gave", body = Message),
+        (status = 422, description = "other: what the handler refused, or it takes no requests"),
+        (status = 502, description = "other: the handler broke twice")))]
+async fn request(State(api): State<Api>, caller: Caller, body: Body<Request>) -> Outcome<Message> {
+    let it = body.value;
+    let within = names::timeout(it.timeout_ms, api.query)?;
+    let name = names::name("request", &it.name)?;
+    let payload = it.payload.into_bytes().into();
+    let reply = api.cluster.request(&caller.0, name, payload, within).await;
+    let reply = reply.map_err(Refusal::from)?;
+    Ok(Json(Message::of_bytes(reply.into())))
+}

@@ -1,0 +1,115 @@
+//! The live feed, as server-sent events. It ends with the gateway; whoever falls behind is told
+//! how much was missed.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::json;
+use tidegate_client::Kind;
+use tidegate_cluster::gateway::access::Told;
+use tidegate_wire::feed::{ChangeKind, Filter};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::body::Params;
+use crate::caller::Caller;
+use crate::problem::Refusal;
+use crate::router::Api;
+use crate::{answers, names};
+
+/// A comment is sent so often, so that both ends see that the other is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(feed))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Only these kinds, with commas: `connected,closed,joined,left,bound,unbound`.
+    kind: Vec<String>,
+    /// Only joins and leaves of these groups, and closes of their members.
+    group: Vec<String>,
+    /// Only changes of clients with one of these uids.
+    uid: Vec<String>,
+}
+
+/// What happens to clients, as it happens
+///
+/// `event:` is the kind, or `missed` with `{"missed": n}`, or `coverage` with `{"missing": [...]}`:
+/// gateways whose changes are not told at the moment.
+#[utoipa::path(get, path = "/v1/feed", tag = "feed", params(Wanted),
+    responses((status = 200, description = "Server-sent events", body = String,
+        content_type = "text/event-stream")))]
+async fn feed(
+    State(api): State<Api>,
+    caller: Caller,
+    wanted: Params<Wanted>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let filter = Filter {
+        kinds: kinds(&wanted.0.kind)?,
+        groups: names::names("group", &wanted.0.group)?,
+        uids: names::names("uid", &wanted.0.uid)?,
+    };
+    let told = api.cluster.watch(&caller.0, filter)?;
+    let alive = KeepAlive::new().interval(HEARTBEAT).text("alive");
+    Ok(Sse::new(events(told, api.stop.clone())).keep_alive(alive))
+}
+
+fn events(
+    told: mpsc::Receiver<Told>,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    unfold((told, stop), |(mut told, stop)| async move {
+        let next = tokio::select! {
+            () = stop.cancelled() => return None,
+            next = told.recv() => next?,
+        };
+        Some((Ok(event(&next)), (told, stop)))
+    })
+}
+
+fn event(told: &Told) -> Event {
+    let (name, data) = match told {
+        Told::Happened(happening) => {
+            let (kind, data) = answers::happening(happening);
+            // Structs of texts and numbers always serialize.
+            (
+                kind.as_str(),
+                serde_json::to_string(&data).unwrap_or_default(),
+            )
+        }
+        Told::Missed(missed) => ("missed", json!({ "missed": missed }).to_string()),
+        Told::Missing(gateways) => {
+            let missing = answers::addresses(gateways);
+            ("coverage", json!({ "missing": missing }).to_string())
+        }
+    };
+    Event::default().event(name).data(data)
+}
+
+fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, Refusal> {
+    let words = texts.iter().flat_map(|text| text.split(','));
+    let words = words.map(str::trim).filter(|word| !word.is_empty());
+    words
+        .map(|word| match Kind::of(word) {
+            Some(kind) => Ok(answers::kind(kind)),
+            None => {
+                let word: String = word.chars().take(40).collect();
+                Err(Refusal::invalid(format!(
+                    "`kind`: {word:?} is none of connected, closed, joined, left, bound, unbound"
+                )))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! The tables of what is run for tenants: handlers at workers, command components at gateways.
+
+use std::path::PathBuf;
+
+use tidegate_wire::Name;
+
+use super::listener::MESSAGE_BYTES_MAX;
+use super::section::section;
+use super::services::{BYTES, COUNT, PARALLEL, TIME};
+use super::types::PluginConfig;
+
+section! {
+    /// A plugin and the tenant that it serves. A tenant has one.
+    pub struct Plugin {
+        /// The component file. A relative path starts at the folder of the configuration file.
+        file: PathBuf = PathBuf::new();
+        /// Whom it serves.
+        tenant: Name = "default".into();
+        /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
+        instances: usize = 0 => PARALLEL;
+        /// Whether a new version is taken up as soon as the file changes.
+        watch: bool = true;
+        /// What the plugin is given at its start: any table.
+        config: PluginConfig = PluginConfig::new();
+        /// How much processor time one event may take.
+        cpu_ms: u64 = 500 => TIME;
+        /// How much time one event may take, waiting included; at least `cpu-ms`.
+        wall_ms: u64 = 5_000 => TIME;
+        /// How long an event waits for the answer to one of its questions; never into the last
+        /// part of `wall-ms`, so that it can still end well.
+        query_ms: u64 = 1_000 => TIME;
+        /// How many questions one event may ask.
+        queries_max: usize = 1_000 => COUNT;
+        /// How much memory one instance may take.
+        memory_mib: u64 = 128 => 1..=4_096;
+        /// How many effects one event may have.
+        effects_max: usize = 10_000 => COUNT;
+        /// How many bytes all effects of one event may have, with the reply to a request.
+        effect_bytes_max: usize = 8 << 20 => 1_024..=MESSAGE_BYTES_MAX;
+        /// How large a session may become, keys and values together.
+        session_bytes_max: usize = 64 << 10 => BYTES;
+    }
+}
+
+section! {
+    /// A command component and the tenant whose custom commands it runs, beside the hub of a
+    /// gateway. A tenant has at most one. Its compiled code is kept where `worker.cache-dir` says.
+    pub struct Command {
+        /// The component file. A relative path starts at the folder of the configuration file.
+        file: PathBuf = PathBuf::new();
+        /// Whom it serves.
+        tenant: Name = "default".into();
+        /// How many calls may run at once; each has an instance of its own, made when it is
+        /// needed.
+        instances: usize = 4 => 1..=1_024;
+        /// How many calls may wait for an instance; further ones are refused.
+        waiting_max: usize = 64 => 0..=65_536;
+        /// Whether a new version is taken up as soon as the file changes.
+        watch: bool = true;
+        /// What the component finds in `wasi:config`: any table.
+        config: PluginConfig = PluginConfig::new();
+        /// How much processor time one call may take.
+        cpu_ms: u64 = 500 => TIME;
+        /// How much time one call may take, waiting included; at least `cpu-ms`.
+        wall_ms: u64 = 5_000 => TIME;
+        /// How long a call waits for the answer to one of its questions to the hub.
+        query_ms: u64 = 1_000 => TIME;
+        /// How many questions one call may ask.
+        queries_max: usize = 1_000 => COUNT;
+        /// How much memory one instance may take.
+        memory_mib: u64 = 128 => 1..=4_096;
+        /// How many effects one call may have.
+        effects_max: usize = 10_000 => COUNT;
+        /// How many bytes all effects of one call may have, with its answer.
+        effect_bytes_max: usize = 8 << 20 => 1_024..=MESSAGE_BYTES_MAX;
+        /// How large a session may become, keys and values together.
+        session_bytes_max: usize = 64 << 10 => BYTES;
+    }
+}

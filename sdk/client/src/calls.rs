@@ -1,0 +1,5 @@
+//! One method for each call, a file for each subject.
+
+mod act;
+mod ask;
+mod run;

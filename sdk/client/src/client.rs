@@ -1,0 +1,126 @@
+//! The client: one gateway's URL, one token, a pool of connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// Longer than the gateway takes to give a partial answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A way to a gateway for one tenant. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) token: String,
+    pub(crate) deadline: Duration,
+    pub(crate) retries: bool,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.base)
+    }
+}
+
+impl Client {
+    /// With defaults. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn new(base: impl Into<String>, token: impl Into<String>) -> Result<Self, Error> {
+        Self::builder(base).token(token).build()
+    }
+
+    /// To choose more than URL and token.
+    pub fn builder(base: impl Into<String>) -> Builder {
+        Builder {
+            base: base.into(),
+            token: String::new(),
+            deadline: DEADLINE,
+            retries: true,
+        }
+    }
+
+    /// The gateway's URL.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+/// What a client may be told.
+#[derive(Clone)]
+pub struct Builder {
+    base: String,
+    token: String,
+    deadline: Duration,
+    retries: bool,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Builder({})", self.base)
+    }
+}
+
+impl Builder {
+    /// The token; it decides the tenant.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// How long each call may take, with its repetitions; 10 s by default. Commands and requests
+    /// add it to the time that they are given.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Whether calls that failed are made again if that is safe; by default they are.
+    #[must_use]
+    pub const fn retries(mut self, retries: bool) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the URL is none, or the token cannot stand in a header.
+    pub fn build(self) -> Result<Client, Error> {
+        let base = self.base.trim_end_matches('/').to_owned();
+        let url = reqwest::Url::parse(&base)
+            .map_err(|error| Error::Setting(format!("{base:?} is not a URL: {error}")))?;
+        let tls = cfg!(feature = "tls");
+        if !(url.scheme() == "http" || (tls && url.scheme() == "https")) {
+            let wanted = if tls { "http or https" } else { "http" };
+            return Err(Error::Setting(format!(
+                "{base:?} has the scheme {:?}, {wanted} is right",
+                url.scheme()
+            )));
+        }
+        if !self.token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = "the token has characters that cannot stand in a header: printable \
+                           ASCII without spaces is right";
+            return Err(Error::Setting(message.to_owned()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::Setting(format!("no HTTP client: {error}")))?;
+        Ok(Client {
+            http,
+            base,
+            token: self.token,
+            deadline: self.deadline,
+            retries: self.retries,
+        })
+    }
+}
