@@ -19,6 +19,7 @@ mod loss;
 mod membership;
 mod numbered;
 mod order;
+mod scale;
 mod sessions;
 mod slow;
 mod third_party;
