@@ -3,9 +3,11 @@
 //! every other gateway. Dropping it kills what is left.
 
 mod builder;
+mod tenants;
 mod turn;
 
 pub use builder::Builder;
+pub use tenants::token_of;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,7 +32,7 @@ pub struct Cluster {
     pub workers: Vec<Node>,
     folder: TempDir,
     // Last: the next cluster starts when the processes of this one are gone.
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 impl Cluster {

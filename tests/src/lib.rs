@@ -5,22 +5,28 @@
 //! made: it uses the command line, the listeners, the admin port and the protocol of the bench
 //! plugin. The same parts, and the [`load`] generator, make the figures.
 
+pub mod api;
 pub mod client;
 pub mod cluster;
+pub mod feed;
 pub mod figures;
 pub mod http;
 pub mod load;
 pub mod node;
 pub mod plugins;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod tools;
 pub mod wait;
 
+pub use api::{Api, Reply};
 pub use client::{Client, Received, Transport};
 pub use cluster::{Builder, Cluster};
+pub use feed::{Feed, Told};
 pub use node::Node;
 pub use plugins::Plugin;
+pub use probe::{Answer, Probe};
 pub use process::{Process, Signal};
 pub use wait::{DEADLINE, eventually, within};
 

@@ -7,11 +7,21 @@ use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::api::Api;
 use crate::client::{Client, Transport};
+use crate::cluster::token_of;
 use crate::http;
 use crate::process::{Process, Signal};
 use crate::tools;
 use crate::wait::eventually;
+
+/// Where the clients of one tenant connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) tenant: String,
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddrV4,
+}
 
 /// A register, gateway, worker, or all in one.
 #[derive(Debug)]
@@ -25,6 +35,10 @@ pub struct Node {
     /// Where nodes reach it: a register's or a gateway's address.
     pub(crate) lan: Option<SocketAddrV4>,
     pub(crate) listeners: Vec<(Transport, SocketAddrV4)>,
+    /// The listeners of tenants that the test named.
+    pub(crate) doors: Vec<Door>,
+    /// Where it serves the Client API.
+    pub(crate) api: Option<SocketAddrV4>,
     pub(crate) process: Option<Process>,
 }
 
@@ -154,6 +168,38 @@ impl Node {
             .find(|(kind, _)| *kind == transport)
             .map(|(_, address)| *address)
             .with_context(|| format!("{} has no {} listener", self.name, transport.scheme()))
+    }
+
+    /// The address of a listener of a tenant.
+    ///
+    /// # Errors
+    /// When the tenant has none of this kind here.
+    pub fn door(&self, tenant: &str, transport: Transport) -> Result<SocketAddrV4> {
+        self.doors
+            .iter()
+            .find(|door| door.tenant == tenant && door.transport == transport)
+            .map(|door| door.address)
+            .with_context(|| {
+                let scheme = transport.scheme();
+                format!("{} has no {scheme} listener for {tenant}", self.name)
+            })
+    }
+
+    /// The Client API of this gateway, with the token of a tenant.
+    ///
+    /// # Errors
+    /// When it serves none.
+    pub fn api(&self, tenant: &str) -> Result<Api> {
+        Ok(Api::new(self.api_address()?, Some(&token_of(tenant))))
+    }
+
+    /// Where this gateway serves the Client API.
+    ///
+    /// # Errors
+    /// When it serves none.
+    pub fn api_address(&self) -> Result<SocketAddrV4> {
+        self.api
+            .with_context(|| format!("{} serves no Client API", self.name))
     }
 
     /// The address of the links: a register's or a gateway's.

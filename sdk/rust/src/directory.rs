@@ -3,7 +3,7 @@
 //!
 //! An answer may be partial: `missing` then names the gateways that gave nothing in time. Nothing
 //! here waits longer than its deadline, and a refusal is an error like any other. What concerns
-//! one client is also a method of [`Client`](crate::Client).
+//! one client is also a method of [`Client`].
 //!
 //! ```
 //! use tidegate_sdk::prelude::*;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::Cluster;
+use super::tenants::{self, Tenant};
 use super::turn::Turn;
 use crate::client::Transport;
 use crate::node::Node;
@@ -32,6 +33,8 @@ pub struct Builder {
     pin: Option<usize>,
     register: Option<SocketAddrV4>,
     bench: bool,
+    tenants: Vec<Tenant>,
+    waits: bool,
 }
 
 impl Builder {
@@ -50,6 +53,8 @@ impl Builder {
             pin: None,
             register: None,
             bench: true,
+            tenants: Vec::new(),
+            waits: true,
         }
     }
 
@@ -65,6 +70,35 @@ impl Builder {
     pub fn other_plugin_file(mut self, file: &Path) -> Self {
         self.bench = false;
         self.plugin_file(file)
+    }
+
+    /// A tenant with these listeners, instead of `default`. Gateways then serve the Client API, with
+    /// the token [`tenants::token_of`] for each.
+    #[must_use]
+    pub fn tenant(mut self, name: &str, transports: &[Transport]) -> Self {
+        self.tenants.push(Tenant {
+            name: name.to_owned(),
+            transports: transports.to_vec(),
+            command: None,
+        });
+        self
+    }
+
+    /// The command component of the tenant that was named last.
+    #[must_use]
+    pub fn command(mut self, file: &Path) -> Self {
+        if let Some(tenant) = self.tenants.last_mut() {
+            tenant.command = Some(file.to_owned());
+        }
+        self
+    }
+
+    /// A cluster that many tests share: it does not count among those that run at a time, since
+    /// it lasts as long as they do.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.waits = false;
+        self
     }
 
     /// Sections of the configuration file of all nodes, such as `[link]`.
@@ -125,7 +159,7 @@ impl Builder {
     /// # Errors
     /// When something does not become ready; the error says what.
     pub async fn start(mut self) -> Result<Cluster> {
-        let turn = Turn::take();
+        let turn = self.waits.then(Turn::take);
         let folder = tempfile::tempdir()?;
         if self.plugin.is_none() {
             self.plugin = Some(Plugin::Bench.path()?);
@@ -226,12 +260,17 @@ impl Builder {
             admin: None,
             lan: None,
             listeners: Vec::new(),
+            doors: Vec::new(),
+            api: None,
             process: None,
         })
     }
 
     /// One listener of each kind; returns what the file must say for that.
     fn add_listeners(&self, node: &mut Node) -> Result<String> {
+        if !self.tenants.is_empty() {
+            return tenants::gateway(&self.tenants, node);
+        }
         let mut config = String::new();
         for transport in Transport::ALL {
             let address = ports::free()?;
@@ -254,6 +293,9 @@ impl Builder {
 
     fn add_plugin(&self, node: &mut Node) -> Result<String> {
         let file = self.plugin.as_ref().context("no plugin")?;
+        if !self.tenants.is_empty() {
+            return tenants::worker(&self.tenants, file, &self.plugin_settings);
+        }
         if self.plugin_settings.is_empty() {
             node.args.push(file.into());
             return Ok(String::new());

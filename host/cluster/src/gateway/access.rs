@@ -104,7 +104,7 @@ impl Access {
     /// gateway and are on their way to the others.
     ///
     /// # Errors
-    /// [`AskError::Gone`] when the gateway is ending, [`AskError::Overloaded`] when it is full.
+    /// [`AskError::Gone`] when the gateway is ending. While it is full the call waits.
     pub async fn act(&self, tenant: &Name, effects: Vec<Effect>) -> Result<(), AskError> {
         let (done, applied) = oneshot::channel();
         let inbox = self.inbox(tenant).await?;
@@ -117,7 +117,9 @@ impl Access {
     }
 
     /// The same, but not again for a key that was seen before, whichever gateway is asked. `key`
-    /// and `request` are hashes of the caller's idempotency key and of the whole request.
+    /// and `request` are hashes of the caller's idempotency key and of the whole request. A query
+    /// right behind it may not see it yet when another gateway remembers the key. A key is
+    /// remembered as [`once`](super::once) says.
     ///
     /// # Errors
     /// As above, and [`AskError::Timeout`] when the gateway that remembers the key did not answer:

@@ -4,11 +4,10 @@
 //! by bytes; a list of uids of some clients looks at each of these clients. A page that ends early
 //! says so and is not empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddrV4;
 use std::ops::Bound;
 
-use rustc_hash::FxHashSet;
 use tidegate_wire::Name;
 use tidegate_wire::event::{Peer, SessionEntries};
 use tidegate_wire::id::ClientId;
@@ -229,7 +228,7 @@ fn smallest<'a>(
 
 fn distinct_uids(hub: &Hub, clients: impl Iterator<Item = u32>) -> u64 {
     let uids = clients.filter_map(|number| hub.client(number).and_then(Client::uid));
-    uids.collect::<FxHashSet<_>>().len() as u64
+    uids.collect::<HashSet<_>>().len() as u64
 }
 
 fn sketch(hub: &Hub) -> Vec<u8> {

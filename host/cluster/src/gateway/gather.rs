@@ -57,7 +57,7 @@ impl Done {
                 shard,
                 number,
             } => {
-                let answer = Box::new(answer);
+                let answer = Box::new(answer.and_then(|answer| fits(&link, answer)));
                 // A gateway whose link has ended waits no longer.
                 let _ = link.send(Frame::Answer {
                     shard,
@@ -69,6 +69,19 @@ impl Done {
             Self::Caller(caller) => drop(caller.send(answer)),
         }
     }
+}
+
+/// Questions and answers leave room on a link for what must arrive: beyond so many queued bytes
+/// they are given up instead.
+pub(super) const QUEUED_BYTES_MAX: usize = 16 << 20;
+
+/// Whether there is room for an answer on a link.
+pub(super) fn fits<T>(link: &LinkSender, answer: T) -> Result<T, AskError> {
+    if link.queued_bytes() < QUEUED_BYTES_MAX {
+        return Ok(answer);
+    }
+    let text = format!("{QUEUED_BYTES_MAX} bytes wait on the link that the answer would take");
+    Err(AskError::Overloaded(text))
 }
 
 /// The parts that have come.
@@ -143,7 +156,7 @@ pub(super) fn shards_of(context: &Context, asked: &Asked) -> Vec<usize> {
     }
 }
 
-/// Asks these shards; `parts` are there already.
+/// Asks these shards. Without any, the answer is that of a cluster without clients.
 pub(super) fn ask_shards(context: &Context, asked: &Arc<Asked>, shards: &[usize], done: Done) {
     if shards.is_empty() {
         let nothing = merge(&asked.query, Vec::new()).ok_or(AskError::Timeout);

@@ -6,6 +6,7 @@
 
 mod commits;
 mod feed;
+mod inquiry;
 mod outlet;
 mod part;
 mod questions;

@@ -410,7 +410,7 @@ async fn handler(
 }
 
 async fn agrees(gateways: u64, seed: u64) {
-    println!("seed {seed}, {gateways} gateways");
+    eprintln!("seed {seed}, {gateways} gateways");
     let mut cluster = Cluster::start(gateways).await;
     let mut workers: Vec<Scripted> = cluster.members.iter_mut().map(Member::worker).collect();
     let (mut handlers, mut clients, mut ids) = (vec![], vec![], vec![]);

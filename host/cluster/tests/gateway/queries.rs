@@ -320,6 +320,17 @@ async fn a_compare_and_set_conflicts_and_its_result_is_remembered_for_the_next_a
 }
 
 #[tokio::test]
+async fn calls_of_a_gateway_that_has_ended_say_so() {
+    let mut cluster = Cluster::start(2).await;
+    let access = cluster.members[0].access.clone();
+    cluster.end(0).await;
+    let t = tenant();
+    let asked = access.ask(&t, Query::UidEstimate, DEADLINE).await;
+    assert_eq!(asked, Err(AskError::Gone));
+    assert_eq!(access.act(&t, vec![]).await, Err(AskError::Gone));
+}
+
+#[tokio::test]
 async fn one_key_applies_once_whichever_gateway_is_asked() {
     let mut cluster = Cluster::start(2).await;
     let (mut clients, _workers, ids) = populate(&mut cluster, 1).await;

@@ -2,7 +2,8 @@
 //! that come back.
 //!
 //! A gateway that gives nothing by the deadline is suspect: it is missing at once in later rounds,
-//! until its link shows a sign of life after that. One without a link is missing at once.
+//! until its link shows a sign of life after that. One without a link, or with a full one, is
+//! missing at once.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::directory::{Reach, merge, owner, reach};
-use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, shards_of};
+use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, fits, shards_of};
 
 /// Rounds that wait for parts.
 #[derive(Debug, Default)]
@@ -104,6 +105,7 @@ impl State {
             let link = peer.filter(|peer| !peer.is_suspect());
             let sent = link
                 .and_then(|peer| peer.link.as_ref())
+                .filter(|link| fits(link, ()).is_ok())
                 .is_some_and(|link| link.send(self.ask_frame(number, asked)).is_ok());
             if sent {
                 round.peers.push((incarnation, address));
