@@ -1,12 +1,14 @@
 //! Custom commands beside the gateways' hubs, and requests to the tenant's handler.
 
+use std::net::SocketAddrV4;
+
 use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tidegate_client::{
-    Action, Command, CommandAnswer, CommandAnswers, CommandRun, Done, Message, Request,
+    Action, Command, CommandAnswer, CommandAnswers, CommandRun, Done, ErrorName, Message, Request,
 };
 use tidegate_wire::query::{Answer, CommandOutcome, Query};
 use utoipa::ToSchema;
@@ -56,8 +58,9 @@ async fn run_command(
         return Ok(Json(Ran::Done(done)));
     }
     let within = names::timeout(it.timeout_ms, api.query)?;
+    let gateways = names::gateways(it.gateways.as_ref())?;
     let query = Query::Command {
-        gateways: names::gateways(it.gateways.as_ref())?,
+        gateways: gateways.clone(),
         name: names::name("command", &it.name)?,
         payload: it.payload.into_bytes().into(),
     };
@@ -66,12 +69,36 @@ async fn run_command(
     let Answer::Commands(outcomes) = answered.answer else {
         return Err(unexpected());
     };
-    let answers = outcomes
+    let silent = not_live(gateways.unwrap_or_default(), &outcomes, &answered.missing);
+    let mut answers: Vec<_> = outcomes
         .into_iter()
-        .map(|(gateway, outcome)| answer(gateway.to_string(), outcome))
+        .map(|(gateway, outcome)| (gateway, answer(gateway.to_string(), outcome)))
+        .chain(silent)
         .collect();
+    answers.sort_unstable_by_key(|(gateway, _)| *gateway);
+    let answers = answers.into_iter().map(|(_, answer)| answer).collect();
     let missing = answers::addresses(&answered.missing);
     Ok(Json(Ran::Answers(CommandAnswers { answers, missing })))
+}
+
+/// Those that were named, gave nothing and are not missed either: there is no such gateway.
+fn not_live(
+    mut named: Vec<SocketAddrV4>,
+    outcomes: &[(SocketAddrV4, CommandOutcome)],
+    missing: &[SocketAddrV4],
+) -> Vec<(SocketAddrV4, CommandAnswer)> {
+    named.sort_unstable();
+    named.dedup();
+    named.retain(|gateway| {
+        !missing.contains(gateway) && outcomes.iter().all(|(other, _)| other != gateway)
+    });
+    let offline = |gateway: SocketAddrV4| CommandAnswer {
+        gateway: gateway.to_string(),
+        error: Some(ErrorName::Offline),
+        detail: Some("no live gateway has this address".to_owned()),
+        ..CommandAnswer::default()
+    };
+    named.into_iter().map(|at| (at, offline(at))).collect()
 }
 
 fn answer(gateway: String, outcome: CommandOutcome) -> CommandAnswer {
