@@ -61,7 +61,18 @@ fn the_layers_import_only_what_is_below_them() -> Outcome {
     for word in ["tidegate_cluster", "TcpStream", "TcpListener"] {
         never_names("host/runtime/src", word, &[])?;
     }
-    for folder in ["host/wire/src", "host/cluster/src", "host/runtime/src"] {
+    never_names("host/api/src", "tidegate_runtime", &[])?;
+    for word in ["tidegate_wire", "tidegate_cluster", "tidegate_api"] {
+        never_names("sdk/client/src", word, &[])?;
+    }
+    let libraries = [
+        "host/wire/src",
+        "host/cluster/src",
+        "host/runtime/src",
+        "host/api/src",
+        "sdk/client/src",
+    ];
+    for folder in libraries {
         never_names(folder, "anyhow::", &[])?;
     }
     Ok(())
