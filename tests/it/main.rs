@@ -18,6 +18,7 @@ mod listeners;
 mod loss;
 mod membership;
 mod numbered;
+mod openapi;
 mod order;
 mod scale;
 mod sessions;

@@ -10,13 +10,13 @@ use tidegate_tests::{Cluster, Outcome, Plugin, Transport, tools};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// For an installation or a script.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// For an installation or a script, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Runs a program and shows what it said if it fails.
-async fn run(command: &mut Command) -> Outcome {
+pub(crate) async fn run(command: &mut Command) -> Outcome {
     let what = format!("{:?}", command.as_std());
     let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output())
         .await
@@ -44,7 +44,13 @@ fn installed(folder: &Path, lock: &Path) -> Result<bool> {
 }
 
 /// The Python of a virtual environment with what `requirements.txt` pins.
-async fn python() -> Result<PathBuf> {
+pub(crate) async fn python() -> Result<PathBuf> {
+    static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
+    let python = PYTHON.get_or_try_init(install_python).await?;
+    Ok(python.clone())
+}
+
+async fn install_python() -> Result<PathBuf> {
     let folder = tools::target_dir()?.join("tools/py");
     let lock = sources("python").join("requirements.txt");
     let python = folder.join("bin/python");

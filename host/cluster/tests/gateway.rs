@@ -173,6 +173,7 @@ impl Home {
         Scripted {
             link: mine,
             frames: VecDeque::new(),
+            swaps: std::collections::HashMap::new(),
         }
     }
 
@@ -208,6 +209,8 @@ impl Client {
 struct Scripted {
     link: Link,
     frames: VecDeque<Frame>,
+    /// Compare-and-sets of each try.
+    swaps: std::collections::HashMap<(tidegate_wire::id::EventId, u8), u32>,
 }
 
 impl Scripted {

@@ -192,6 +192,9 @@ pub enum Query {
         expected: Option<String>,
         /// The JSON text that it gets; none: it is removed.
         new: Option<String>,
+        /// Counts the compare-and-sets of one try at an event, from 0: a further try that asks the
+        /// same again gets the result that is remembered. 0 outside an event.
+        nth: u32,
     },
     /// Runs a custom command beside the hub of these gateways and waits. Acts at once. Answer:
     /// [`Answer::Commands`]

@@ -132,24 +132,24 @@ struct ListMembers {
     limit: Option<u32>,
 }
 
-/// A page of either kind.
+/// A pair of either kind. The page is one type, so that an empty one has one schema.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum Members {
+enum Member {
     /// With `of=clients`.
-    Clients(Page<GroupClient>),
+    Client(GroupClient),
     /// With `of=uids`.
-    Uids(Page<GroupUid>),
+    Uid(GroupUid),
 }
 
 /// Every pair of a group and a member, in order
 #[utoipa::path(get, path = "/v1/groups/members", tag = "groups", params(ListMembers),
-    responses((status = 200, description = "A page of pairs", body = Members)))]
+    responses((status = 200, description = "A page of pairs", body = Page<Member>)))]
 async fn list_members(
     State(api): State<Api>,
     caller: Caller,
     query: Params<ListMembers>,
-) -> Outcome<Members> {
+) -> Outcome<Page<Member>> {
     let it = query.0;
     let limit = names::limit(it.limit)?;
     let after = it.after.as_ref();
@@ -157,43 +157,43 @@ async fn list_members(
         MembersOf::Clients => {
             let after = names::after(after, Cursor::group_client)?;
             let query = Query::GroupClients { after, limit };
-            Members::Clients(group_clients(&api, &caller, query).await?)
+            group_clients(&api, &caller, query).await?
         }
         MembersOf::Uids => {
             let after = names::after(after, Cursor::group_uid)?;
             let query = Query::GroupUids { after, limit };
-            Members::Uids(group_uids(&api, &caller, query).await?)
+            group_uids(&api, &caller, query).await?
         }
     };
     Ok(Json(members))
 }
 
-async fn group_clients(
-    api: &Api,
-    caller: &Caller,
-    query: Query,
-) -> Result<Page<GroupClient>, Refusal> {
+async fn group_clients(api: &Api, caller: &Caller, query: Query) -> Result<Page<Member>, Refusal> {
     let answered = api.ask(&caller.0, query).await?;
     let Answer::GroupClients { page, more } = answered.answer else {
         return Err(unexpected());
     };
     let cursor = |(group, client): &(Name, ClientId)| Cursor::GroupClient(group.clone(), *client);
-    let pair = |(group, client): (Name, ClientId)| GroupClient {
-        group: group.to_string(),
-        client: client.to_string(),
+    let pair = |(group, client): (Name, ClientId)| {
+        Member::Client(GroupClient {
+            group: group.to_string(),
+            client: client.to_string(),
+        })
     };
     Ok(answers::page(page, more, &answered.missing, cursor, pair))
 }
 
-async fn group_uids(api: &Api, caller: &Caller, query: Query) -> Result<Page<GroupUid>, Refusal> {
+async fn group_uids(api: &Api, caller: &Caller, query: Query) -> Result<Page<Member>, Refusal> {
     let answered = api.ask(&caller.0, query).await?;
     let Answer::GroupUids { page, more } = answered.answer else {
         return Err(unexpected());
     };
     let cursor = |(group, uid): &(Name, Name)| Cursor::GroupUid(group.clone(), uid.clone());
-    let pair = |(group, uid): (Name, Name)| GroupUid {
-        group: group.to_string(),
-        uid: uid.to_string(),
+    let pair = |(group, uid): (Name, Name)| {
+        Member::Uid(GroupUid {
+            group: group.to_string(),
+            uid: uid.to_string(),
+        })
     };
     Ok(answers::page(page, more, &answered.missing, cursor, pair))
 }

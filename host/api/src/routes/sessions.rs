@@ -128,6 +128,7 @@ async fn compare_and_set(
         key: names::name("session key", &body.value.key)?,
         expected: body.value.expected.map(|value| value.to_string()),
         new: body.value.new.map(|value| value.to_string()),
+        nth: 0,
     };
     let answered = api.ask(&caller.0, query).await?;
     if !answered.missing.is_empty() {

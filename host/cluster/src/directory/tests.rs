@@ -335,6 +335,7 @@ fn counts_and_sketches_of_parts_add_up() {
         key: "k".into(),
         expected: None,
         new: None,
+        nth: 0,
     };
     assert_eq!(merge(&swap, vec![]), None);
     // A part of another kind is no part.

@@ -213,6 +213,7 @@ impl Member {
         Scripted {
             link: mine,
             frames: VecDeque::new(),
+            swaps: std::collections::HashMap::new(),
         }
     }
 
@@ -269,13 +270,26 @@ impl Scripted {
         }
     }
 
+    /// The handler is run again on this worker: it begins anew.
+    pub(crate) fn try_again(&mut self) {
+        self.swaps.clear();
+    }
+
     /// Asks during an event and waits for the answer; other frames are kept.
     pub(crate) async fn ask(
         &mut self,
         during: &Delivery,
         effects: Vec<Effect>,
-        query: Query,
+        mut query: Query,
     ) -> Result<Answered, AskError> {
+        if let Query::CompareAndSet { nth, .. } = &mut query {
+            let asked = self
+                .swaps
+                .entry((during.event, during.attempt))
+                .or_default();
+            *nth = *asked;
+            *asked += 1;
+        }
         let number = rand_number();
         let question = Question {
             number,

@@ -172,6 +172,7 @@ impl Model {
             key,
             expected,
             new,
+            nth: _,
         } = query
         else {
             panic!("not a compare-and-set: {query:?}")
@@ -331,6 +332,7 @@ impl Dice {
                 key: self.name('k'),
                 expected: (self.under(2) == 0).then(|| self.value()),
                 new: (self.under(3) > 0).then(|| self.value()),
+                nth: 0,
             },
         }
     }

@@ -263,6 +263,7 @@ fn swap(client: ClientId, expected: Option<&str>, new: Option<&str>) -> Query {
         key: "k".into(),
         expected: expected.map(str::to_owned),
         new: new.map(str::to_owned),
+        nth: 0,
     }
 }
 
@@ -295,6 +296,9 @@ async fn a_compare_and_set_conflicts_and_its_result_is_remembered_for_the_next_a
     let offline = ClientId { port: 1, ..id };
     let refused = worker.ask(&first, vec![], swap(offline, None, None)).await;
     assert_eq!(refused, swapped(Err(SwapRefusal::Offline)));
+    worker.try_again();
+    let done = worker.ask(&first, vec![], swap(id, None, Some("1"))).await;
+    assert_eq!(done, swapped(Ok(())), "remembered for a second try");
     worker.end(&first, Outcome::Returned, vec![]);
     let again = worker.event().await;
     assert_eq!((again.event, again.attempt), (first.event, 1));

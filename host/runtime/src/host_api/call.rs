@@ -23,6 +23,8 @@ pub(crate) struct CurrentCall {
     pub(super) effects: Vec<Effect>,
     effect_bytes: usize,
     pub(super) questions: usize,
+    /// Compare-and-sets so far.
+    swaps: u32,
     /// When its limit on the clock ends it.
     pub(super) ends: Instant,
 }
@@ -69,6 +71,7 @@ impl CurrentCall {
             effects: Vec::new(),
             effect_bytes: 0,
             questions: 0,
+            swaps: 0,
             ends: Instant::now() + limits.wall(),
         }
     }
@@ -87,6 +90,13 @@ impl CurrentCall {
     /// Bytes of its effects.
     pub(crate) const fn effect_bytes(&self) -> usize {
         self.effect_bytes
+    }
+
+    /// Numbers a compare-and-set of this call.
+    pub(super) const fn next_swap(&mut self) -> u32 {
+        let nth = self.swaps;
+        self.swaps += 1;
+        nth
     }
 
     /// A compare-and-set did this: the handler reads it in its session, under its own changes.

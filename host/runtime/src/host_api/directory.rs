@@ -225,6 +225,7 @@ impl wit::Host for HostState {
             key: key.clone(),
             expected,
             new: new.clone(),
+            nth: self.current()?.next_swap(),
         };
         let answer = self.ask(query, self.patience()).await?.answer;
         let Answer::Swapped(swapped) = answer else {

@@ -349,6 +349,7 @@ async fn a_compare_and_set_is_read_back_under_the_events_own_changes() {
         key: "a".into(),
         expected: Some("1".to_owned()),
         new: Some("9".to_owned()),
+        nth: 0,
     };
     assert_eq!(asked[0].query, expected);
     for (told, word) in [

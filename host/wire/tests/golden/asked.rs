@@ -113,6 +113,7 @@ fn queries() -> Vec<Query> {
             key: "k".into(),
             expected: Some("1".into()),
             new: None,
+            nth: 2,
         },
         command(None),
         command(Some(vec![address()])),

@@ -88,14 +88,17 @@ fn query() -> impl Strategy<Value = Query> {
         selectors().prop_map(|of| Query::UidCount { of }),
         Just(Query::UidEstimate),
         Just(Query::Gateways),
-        (client(), name(), text(), text()).prop_map(|(client, key, expected, new)| {
-            Query::CompareAndSet {
-                client,
-                key,
-                expected,
-                new,
+        (client(), name(), text(), text(), any::<u32>()).prop_map(
+            |(client, key, expected, new, nth)| {
+                Query::CompareAndSet {
+                    client,
+                    key,
+                    expected,
+                    new,
+                    nth,
+                }
             }
-        }),
+        ),
         (option::of(gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
             Query::Command {
                 gateways,

@@ -37,8 +37,8 @@ impl Inquiry {
             Query::UidCount { of } => self.uid_count(of).await.map(Answer::Count),
             Query::UidEstimate => self.uid_estimate().await,
             Query::GroupInfos { .. } => self.group_infos().await,
-            Query::CompareAndSet { .. } => match self.during {
-                Some(during) => return self.swap_once(during).await,
+            Query::CompareAndSet { nth, .. } => match self.during {
+                Some(during) => return self.swap_once(during, *nth).await,
                 None => self.plain().await,
             },
             Query::Clients { .. }
@@ -185,12 +185,12 @@ impl Inquiry {
         Ok(Answer::Groups { page, more })
     }
 
-    /// A compare-and-set during an event: a further attempt at the event gets the same result.
-    async fn swap_once(&mut self, during: During) -> Result<Answered, AskError> {
+    /// A compare-and-set during an event: a further try at the event gets the same result.
+    async fn swap_once(&mut self, during: During, nth: u32) -> Result<Answered, AskError> {
         let known = {
             let mut state = self.shard.state.borrow_mut();
             let query = &self.asked.query;
-            state.swaps.ask(during.sequence, during.attempt, query)?
+            state.swaps.ask(during.sequence, nth, query)?
         };
         match known {
             Known::No(tell) => {

@@ -25,6 +25,7 @@ impl State {
                 key,
                 expected,
                 new,
+                nth: _,
             } => {
                 let swapped = self.swap(
                     &asked.tenant,

@@ -1,5 +1,5 @@
-//! The compare-and-sets of events under way, so that a further attempt at an event gets the
-//! results of the first. Pure.
+//! The compare-and-sets of events under way, so that a further try at an event, on the same worker
+//! or another, gets the results of the first. Pure.
 
 use rustc_hash::FxHashMap;
 use tidegate_wire::query::{Answered, AskError, Query};
@@ -14,15 +14,7 @@ pub(super) type Outcome = Result<Answered, AskError>;
 /// By the sequence of their event.
 #[derive(Debug, Default)]
 pub(super) struct Swaps {
-    events: FxHashMap<u64, Event>,
-}
-
-#[derive(Debug, Default)]
-struct Event {
-    attempt: u8,
-    /// How many this attempt has asked for.
-    asked: usize,
-    swaps: Vec<Swap>,
+    events: FxHashMap<u64, Vec<Swap>>,
 }
 
 #[derive(Debug)]
@@ -52,32 +44,27 @@ pub(super) enum Known {
 }
 
 impl Swaps {
-    /// The next compare-and-set of this attempt at an event.
+    /// One compare-and-set of an event; `nth` counts those of one try at it.
     pub(super) fn ask(
         &mut self,
         sequence: u64,
-        attempt: u8,
+        nth: u32,
         query: &Query,
     ) -> Result<Known, AskError> {
-        let event = self.events.entry(sequence).or_default();
-        if event.attempt != attempt {
-            event.attempt = attempt;
-            event.asked = 0;
-        }
-        let place = event.asked;
+        let place = nth as usize;
         if place >= PER_EVENT_MAX {
             let text = format!("{PER_EVENT_MAX} compare-and-sets in one event");
             return Err(AskError::Overloaded(text));
         }
-        event.asked += 1;
+        let swaps = self.events.entry(sequence).or_default();
         let known = |swap: &&Swap| swap.query == *query && swap.counts();
-        if let Some(swap) = event.swaps.get(place).filter(known) {
+        if let Some(swap) = swaps.get(place).filter(known) {
             return Ok(Known::Yes(swap.outcome.clone()));
         }
-        // A handler that asks for something else now has left the path of the first attempt.
-        event.swaps.truncate(place);
+        // A handler that asks for something else now has left the path of the first try.
+        swaps.truncate(place);
         let (tell, outcome) = watch::channel(None);
-        event.swaps.push(Swap {
+        swaps.push(Swap {
             query: query.clone(),
             outcome,
         });

@@ -85,6 +85,7 @@ async fn a_compare_and_set_of_the_own_client_is_in_the_session_of_events_that_wa
         key: "k".into(),
         expected: Some("1".to_owned()),
         new: Some("2".to_owned()),
+        nth: 0,
     };
     for (client, result, expected) in [
         (gateway.client(8), Ok(()), "1"),
