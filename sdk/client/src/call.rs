@@ -148,12 +148,15 @@ impl Call {
             .notify(|error: &Error, _| failed = Some(error.to_string()))
             .await;
         let body = body.map_err(|error| match error {
-            Error::Deadline { url, within, .. } => Error::Deadline {
-                url,
+            Error::Deadline { within, .. } => Error::Deadline {
+                url: client.base.clone(),
                 within,
                 last: failed,
             },
-            other => other,
+            Error::Setting(_)
+            | Error::Refused(_)
+            | Error::Unreachable { .. }
+            | Error::Answer(_) => error,
         })?;
         serde_json::from_slice(&body).map_err(|error| {
             Error::Answer(format!("{} gave an unknown answer: {error}", self.path))

@@ -1,6 +1,12 @@
 //! The client against scripted servers: what it repeats, under which key, and what it says when
 //! nothing helps.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken script fails the test"
+)]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
