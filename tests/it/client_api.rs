@@ -1,5 +1,5 @@
 //! What the Client API promises beside the rows of the table: requests, idempotency keys, batches,
-//! the live feed, commands that are replaced, and answers while a gateway is frozen.
+//! the live feed, what it cannot tell, commands that are replaced, and answers while a gateway is frozen.
 
 #![allow(
     clippy::indexing_slicing,
@@ -8,6 +8,7 @@
 
 mod batches;
 mod commands;
+mod coverage;
 mod feed;
 mod frozen;
 mod keys;

@@ -85,7 +85,13 @@ async fn install_node() -> Result<PathBuf> {
     let folder = tools::target_dir()?.join("tools/node");
     let lock = sources("node").join("package-lock.json");
     std::fs::create_dir_all(&folder)?;
-    for file in ["package.json", "package-lock.json", "echo.mjs", "chat.mjs"] {
+    for file in [
+        "package.json",
+        "package-lock.json",
+        "echo.mjs",
+        "chat.mjs",
+        "docs.mjs",
+    ] {
         std::fs::copy(sources("node").join(file), folder.join(file))?;
     }
     if !installed(&folder, &lock)? {
@@ -128,9 +134,36 @@ async fn node_ws_speaks_with_a_handler() -> Outcome {
     .await
 }
 
+/// Whether there is what a test in a browser needs.
+fn can_browse() -> bool {
+    tools::has("node") && tools::has("npm") && Path::new(CHROMIUM).is_file()
+}
+
+#[tokio::test]
+async fn a_browser_tries_the_client_api_on_its_page() -> Outcome {
+    if !can_browse() {
+        return tools::skip("a_browser_tries", "node, npm and chromium");
+    }
+    let folder = node().await?;
+    let cluster = Cluster::serve()
+        .other_plugin_file(&Plugin::Chat.path()?)
+        .tenant("page", &[Transport::Ws])
+        .start()
+        .await?;
+    let api = cluster.gateway(0)?.api("page")?;
+    let mut script = Command::new("node");
+    script
+        .arg("docs.mjs")
+        .arg(format!("http://{}/docs", api.address()))
+        .arg(api.token())
+        .env("CHROMIUM", CHROMIUM)
+        .current_dir(folder);
+    run(&mut script).await
+}
+
 #[tokio::test]
 async fn two_browsers_chat() -> Outcome {
-    if !tools::has("node") || !tools::has("npm") || !Path::new(CHROMIUM).is_file() {
+    if !can_browse() {
         return tools::skip("two_browsers_chat", "node, npm and chromium");
     }
     let folder = node().await?;

@@ -42,6 +42,12 @@ impl Api {
         self.address
     }
 
+    /// Its token; empty if it has none.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
+    }
+
     /// `GET target`.
     ///
     /// # Errors

@@ -3,10 +3,13 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::api::Api;
 use crate::wait::within;
+
+/// What the kernel keeps for a narrow reader.
+const NARROW_BYTES: u32 = 16 << 10;
 
 /// An open feed.
 #[derive(Debug)]
@@ -30,10 +33,24 @@ impl Feed {
     /// # Errors
     /// When it is refused, or its first event is another.
     pub async fn open(api: &Api, query: &str) -> Result<Self> {
+        Self::with(TcpSocket::new_v4()?, api, query).await
+    }
+
+    /// Opens the feed as one who takes in little at a time.
+    ///
+    /// # Errors
+    /// When it is refused, or its first event is another.
+    pub async fn narrow(api: &Api, query: &str) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        Self::with(socket, api, query).await
+    }
+
+    async fn with(socket: TcpSocket, api: &Api, query: &str) -> Result<Self> {
         // The older version has no chunks: what comes is what was written.
         let head = api.head("GET", &format!("/v1/feed?{query}"), "HTTP/1.0");
         let mut feed = within("the feed opens", async {
-            let mut stream = TcpStream::connect(api.address()).await?;
+            let mut stream = socket.connect(api.address().into()).await?;
             stream.write_all(format!("{head}\r\n").as_bytes()).await?;
             Ok(Self {
                 stream: BufReader::new(stream),

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -103,10 +102,21 @@ async fn read(request: Request, api: &Api) -> Result<Bytes, Refusal> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    match Json::<T>::from_bytes(bytes) {
-        Ok(Json(value)) => Ok(value),
-        Err(rejection) => Err(Refusal::invalid(rejection.body_text())),
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| misread("body", &e))?;
+    match json.end() {
+        Ok(()) => Ok(value),
+        Err(error) => Err(Refusal::invalid(format!("the body: {error}"))),
     }
+}
+
+/// What is wrong, and at which member or parameter.
+fn misread(place: &str, error: &serde_path_to_error::Error<impl std::error::Error>) -> Refusal {
+    let (path, error) = (error.path(), error.inner());
+    Refusal::invalid(match path.iter().next() {
+        Some(_) => format!("the {place}: `{path}`: {error}"),
+        None => format!("the {place}: {error}"),
+    })
 }
 
 /// Percent-decoded path parts.
@@ -137,8 +147,9 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
-        serde_html_form::from_str(query)
+        let query = serde_html_form::Deserializer::from_bytes(query.as_bytes());
+        serde_path_to_error::deserialize(query)
             .map(Self)
-            .map_err(|error| Refusal::invalid(format!("the query: {error}")))
+            .map_err(|error| misread("query", &error))
     }
 }

@@ -66,6 +66,17 @@ pub(crate) fn gateway(text: &str) -> Result<SocketAddrV4, Refusal> {
     })
 }
 
+/// The number of a gateway's connection.
+pub(crate) fn connection(text: &str) -> Result<u32, Refusal> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        Refusal::invalid(format!(
+            "{text:?} is not a connection's number: 0 to {} is right",
+            u32::MAX
+        ))
+    })
+}
+
 /// Some gateways, or all.
 pub(crate) fn gateways(texts: Option<&Vec<String>>) -> Result<Option<Vec<SocketAddrV4>>, Refusal> {
     let Some(texts) = texts else { return Ok(None) };

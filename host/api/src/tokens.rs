@@ -34,6 +34,12 @@ impl Tokens {
         self.entries.push((hash(token), tenant));
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The tenant that this token reaches. All tokens are looked at, whichever fits.
     #[must_use]
     pub fn tenant(&self, token: &[u8]) -> Option<&Name> {

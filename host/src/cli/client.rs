@@ -1,5 +1,6 @@
 //! The commands that ask a running gateway through its Client API: what is typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -69,7 +70,8 @@ pub struct Connect {
     #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// How long the call may take, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    #[arg(long, value_name = "MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
     /// Prints JSON, for programs
     #[arg(long)]
@@ -147,8 +149,8 @@ pub struct Clients {
 #[derive(Args, Clone, Debug)]
 pub struct Bound {
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub limit: NonZeroUsize,
     /// All of them, however many
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,

@@ -47,7 +47,7 @@ pub fn run(command: &Command) -> u8 {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => DONE,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}{}", hint(&error));
             code_of(&error)
         }
     }
@@ -73,10 +73,7 @@ async fn go(command: &Command) -> anyhow::Result<u8> {
 fn client(connect: &Connect) -> anyhow::Result<Client> {
     let token = match (&connect.token, &connect.token_file) {
         (Some(token), _) => token.trim().to_owned(),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .with_context(|| format!("the token file `{}`", file.display()))?
-            .trim()
-            .to_owned(),
+        (None, Some(file)) => in_file(file)?,
         (None, None) => {
             return Err(Error::Setting(
                 "no token: set TIDEGATE_TOKEN or give --token-file; the gateway knows it from \
@@ -86,11 +83,39 @@ fn client(connect: &Connect) -> anyhow::Result<Client> {
             .into());
         }
     };
+    if token.is_empty() {
+        let place = match &connect.token_file {
+            Some(file) if connect.token.is_none() => format!("`{}`", file.display()),
+            Some(_) | None => "TIDEGATE_TOKEN or --token".to_owned(),
+        };
+        let message = format!("the token in {place} is empty; [[api-token]] has it");
+        return Err(Error::Setting(message).into());
+    }
     let client = Client::builder(&connect.api)
         .token(token)
+        .patient(false)
         .deadline(Duration::from_millis(connect.timeout_ms))
         .build()?;
     Ok(client)
+}
+
+fn in_file(file: &std::path::Path) -> Result<String, Error> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Error::Setting(format!("the token file `{}`: {error}", file.display())))?;
+    Ok(text.trim().to_owned())
+}
+
+/// What helps beside what is wrong.
+fn hint(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(Error::Unreachable { .. }) => {
+            "; --api or TIDEGATE_API is the URL of a gateway's `api.listen`"
+        }
+        Some(Error::Refused(problem)) if problem.status == 401 => {
+            "; tokens are those of [[api-token]] in that gateway's configuration"
+        }
+        Some(_) | None => "",
+    }
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {

@@ -126,8 +126,15 @@ impl Call {
         let deadline = Instant::now() + within;
         let attempts = || async {
             let attempt = timeout_at(deadline, self.attempt(client)).await;
-            attempt.unwrap_or(Err(Error::Deadline(within)))
+            attempt.unwrap_or_else(|_| {
+                Err(Error::Deadline {
+                    url: client.base.clone(),
+                    within,
+                    last: None,
+                })
+            })
         };
+        let mut failed = None;
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(BACKOFF_MIN)
@@ -135,8 +142,19 @@ impl Call {
             .with_max_times(if client.retries { ATTEMPTS_MAX } else { 0 });
         let body = attempts
             .retry(backoff)
-            .when(|error| error.is_passing(self.repeatable) && Instant::now() < deadline)
-            .await?;
+            .when(|error| {
+                error.is_passing(self.repeatable, client.patient) && Instant::now() < deadline
+            })
+            .notify(|error: &Error, _| failed = Some(error.to_string()))
+            .await;
+        let body = body.map_err(|error| match error {
+            Error::Deadline { url, within, .. } => Error::Deadline {
+                url,
+                within,
+                last: failed,
+            },
+            other => other,
+        })?;
         serde_json::from_slice(&body).map_err(|error| {
             Error::Answer(format!("{} gave an unknown answer: {error}", self.path))
         })
@@ -168,7 +186,7 @@ impl Call {
         let body = read(response, &client.base).await?;
         match status.is_success() {
             true => Ok(body),
-            false => Err(refused(status, &body)),
+            false => Err(refused(&client.base, status, &body)),
         }
     }
 }
@@ -190,15 +208,22 @@ async fn read(mut response: Response, url: &str) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
-/// The refusal of a response that is no success; a proxy's has no problem in it.
-pub(crate) fn refused(status: StatusCode, body: &[u8]) -> Error {
+/// The refusal of a response that is no success; a proxy's has no problem in it, and that of
+/// something else which listens there neither.
+pub(crate) fn refused(url: &str, status: StatusCode, body: &[u8]) -> Error {
     let problem = serde_json::from_slice(body).unwrap_or_else(|_| {
         let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        let said = match text.trim() {
+            "" => "nothing".to_owned(),
+            text => format!("{text:?}"),
+        };
         Problem {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            detail: format!("not a problem of the Client API: {text}"),
+            detail: format!(
+                "this is no answer of the Client API; is {url} its `api.listen`? It says {said}"
+            ),
             error: ErrorName::Other,
         }
     });

@@ -17,6 +17,7 @@ pub struct Client {
     pub(crate) token: String,
     pub(crate) deadline: Duration,
     pub(crate) retries: bool,
+    pub(crate) patient: bool,
 }
 
 impl fmt::Debug for Client {
@@ -41,6 +42,7 @@ impl Client {
             token: String::new(),
             deadline: DEADLINE,
             retries: true,
+            patient: true,
         }
     }
 
@@ -58,6 +60,7 @@ pub struct Builder {
     token: String,
     deadline: Duration,
     retries: bool,
+    patient: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -89,14 +92,24 @@ impl Builder {
         self
     }
 
+    /// Whether a gateway that cannot be connected to is tried again; by default it is, until the
+    /// deadline. A person rather sees the reason at once.
+    #[must_use]
+    pub const fn patient(mut self, patient: bool) -> Self {
+        self.patient = patient;
+        self
+    }
+
     /// The client. Nothing is sent yet.
     ///
     /// # Errors
-    /// When the URL is none, or the token cannot stand in a header.
+    /// When the URL is none, there is no token, or the token cannot stand in a header.
     pub fn build(self) -> Result<Client, Error> {
         let base = self.base.trim_end_matches('/').to_owned();
-        let url = reqwest::Url::parse(&base)
-            .map_err(|error| Error::Setting(format!("{base:?} is not a URL: {error}")))?;
+        let url = reqwest::Url::parse(&base).map_err(|error| {
+            let like = "one like http://127.0.0.1:7280 is right";
+            Error::Setting(format!("{base:?} is not a URL: {error}; {like}"))
+        })?;
         let tls = cfg!(feature = "tls");
         if !(url.scheme() == "http" || (tls && url.scheme() == "https")) {
             let wanted = if tls { "http or https" } else { "http" };
@@ -104,6 +117,9 @@ impl Builder {
                 "{base:?} has the scheme {:?}, {wanted} is right",
                 url.scheme()
             )));
+        }
+        if self.token.is_empty() {
+            return Err(Error::Setting("the token is empty".to_owned()));
         }
         if !self.token.bytes().all(|byte| byte.is_ascii_graphic()) {
             let message = "the token has characters that cannot stand in a header: printable \
@@ -121,6 +137,7 @@ impl Builder {
             token: self.token,
             deadline: self.deadline,
             retries: self.retries,
+            patient: self.patient,
         })
     }
 }

@@ -24,8 +24,15 @@ pub enum Error {
         unsent: bool,
     },
     /// Not done within the deadline.
-    #[error("no answer within {} ms", .0.as_millis())]
-    Deadline(Duration),
+    #[error("{url} gave no answer within {} ms{}", .within.as_millis(), tried(.last.as_deref()))]
+    Deadline {
+        /// Which gateway.
+        url: String,
+        /// The deadline.
+        within: Duration,
+        /// Why the last repetition before it failed.
+        last: Option<String>,
+    },
     /// What came back is not an answer of the Client API.
     #[error("{0}")]
     Answer(String),
@@ -37,14 +44,14 @@ impl Error {
     pub fn name(&self) -> Option<ErrorName> {
         match self {
             Self::Refused(problem) => Some(problem.error),
-            Self::Deadline(_) => Some(ErrorName::Timeout),
+            Self::Deadline { .. } => Some(ErrorName::Timeout),
             Self::Setting(_) | Self::Unreachable { .. } | Self::Answer(_) => None,
         }
     }
 
     /// Whether the same call may do better a little later. `repeatable`: doing it twice does no
-    /// harm.
-    pub(crate) fn is_passing(&self, repeatable: bool) -> bool {
+    /// harm. `patient`: a gateway that is not there is waited for.
+    pub(crate) fn is_passing(&self, repeatable: bool, patient: bool) -> bool {
         match self {
             Self::Refused(problem) => match problem.status {
                 // Refused before anything was done.
@@ -52,8 +59,9 @@ impl Error {
                 408 | 500 | 502 | 503 | 504 => repeatable,
                 _ => false,
             },
-            Self::Unreachable { unsent, .. } => repeatable || *unsent,
-            Self::Setting(_) | Self::Deadline(_) | Self::Answer(_) => false,
+            Self::Unreachable { unsent: true, .. } => patient,
+            Self::Unreachable { unsent: false, .. } => repeatable,
+            Self::Setting(_) | Self::Deadline { .. } | Self::Answer(_) => false,
         }
     }
 
@@ -69,4 +77,9 @@ impl Error {
             unsent: error.is_connect(),
         }
     }
+}
+
+fn tried(last: Option<&str>) -> String {
+    last.map(|last| format!("; the last try: {last}"))
+        .unwrap_or_default()
 }

@@ -67,6 +67,7 @@ impl Client {
             open: None,
             ready: VecDeque::new(),
             backoff: backoff(),
+            is_down: false,
         };
         unfold(Some(feed), |feed| async move {
             let mut feed = feed?;
@@ -93,6 +94,8 @@ struct Feed {
     open: Option<(Response, Events)>,
     ready: VecDeque<Told>,
     backoff: ExponentialBackoff,
+    /// The caller was told that there is no connection.
+    is_down: bool,
 }
 
 impl Feed {
@@ -104,36 +107,40 @@ impl Feed {
             let read = match &mut self.open {
                 Some((response, events)) => read(response, events, &self.client.base).await,
                 None => {
-                    self.connect().await?;
+                    let told = self.connect().await?;
+                    self.ready.extend(told);
                     continue;
                 }
             };
             match read {
                 Ok(events) => {
-                    self.backoff = backoff();
+                    (self.backoff, self.is_down) = (backoff(), false);
                     for event in events {
                         self.ready.extend(told(&event)?);
                     }
                 }
                 Err(error) => {
-                    self.open = None;
+                    (self.open, self.is_down) = (None, true);
                     return Ok(Told::Broken(error.to_string()));
                 }
             }
         }
     }
 
-    /// Connects, after a pause if it cannot be done at once.
-    async fn connect(&mut self) -> Result<(), Error> {
+    /// Connects. If it cannot be done the caller is told once, and there is a pause.
+    async fn connect(&mut self) -> Result<Option<Told>, Error> {
         match self.response().await {
             Ok(response) => {
                 self.open = Some((response, Events::default()));
-                Ok(())
+                Ok(None)
             }
-            Err(error) if error.is_passing(true) || error.name().is_none() => {
+            Err(error) if error.is_passing(true, true) => {
+                if !std::mem::replace(&mut self.is_down, true) {
+                    return Ok(Some(Told::Broken(error.to_string())));
+                }
                 let pause = self.backoff.next().unwrap_or(BACKOFF_MAX);
                 tokio::time::sleep(pause).await;
-                Ok(())
+                Ok(None)
             }
             Err(error) => Err(error),
         }
@@ -156,10 +163,8 @@ impl Feed {
             return Ok(response);
         }
         let body = timeout(self.client.deadline, response.bytes()).await;
-        Err(refused(
-            status,
-            &body.ok().and_then(Result::ok).unwrap_or_default(),
-        ))
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        Err(refused(base, status, &body))
     }
 }
 
@@ -172,7 +177,11 @@ async fn read(
         Ok(Ok(Some(bytes))) => events.take(&bytes),
         Ok(Ok(None)) => Err(Error::Answer("the gateway ended the feed".to_owned())),
         Ok(Err(error)) => Err(Error::unreachable(base, &error)),
-        Err(_) => Err(Error::Deadline(SILENCE_MAX)),
+        Err(_) => Err(Error::Deadline {
+            url: base.to_owned(),
+            within: SILENCE_MAX,
+            last: None,
+        }),
     }
 }
 

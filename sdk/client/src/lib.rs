@@ -39,3 +39,8 @@ pub use client::{Builder, Client};
 pub use error::Error;
 pub use feed::{FeedFilter, Told};
 pub use types::*;
+
+/// The guide's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/client-api.md")]
+struct Guide;

@@ -62,21 +62,23 @@ async fn feed(
         uids: names::names("uid", &wanted.0.uid)?,
     };
     let told = api.cluster.watch(&caller.0, filter)?;
-    let alive = KeepAlive::new().interval(HEARTBEAT).text("alive");
-    Ok(Sse::new(events(told, api.stop.clone())).keep_alive(alive))
+    Ok(events(told, api.stop.clone(), HEARTBEAT))
 }
 
 fn events(
     told: mpsc::Receiver<Told>,
     stop: CancellationToken,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    unfold((told, stop), |(mut told, stop)| async move {
+    heartbeat: Duration,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = unfold((told, stop), |(mut told, stop)| async move {
         let next = tokio::select! {
             () = stop.cancelled() => return None,
             next = told.recv() => next?,
         };
         Some((Ok(event(&next)), (told, stop)))
-    })
+    });
+    let alive = KeepAlive::new().interval(heartbeat).text("alive");
+    Sse::new(events).keep_alive(alive)
 }
 
 fn event(told: &Told) -> Event {
@@ -112,4 +114,30 @@ fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, Refusal> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_feed_without_news_says_that_it_is_alive_and_ends_with_the_gateway() {
+        let (tell, told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let feed = events(told, stop.clone(), Duration::from_millis(5));
+        let mut body = feed.into_response().into_body();
+        for _ in 0..3 {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(&frame.into_data().unwrap()[..], b": alive\n\n");
+        }
+        tell.send(Told::Missed(3)).await.unwrap();
+        stop.cancel();
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.starts_with(b":") || data.starts_with(b"event: missed"));
+        }
+    }
 }

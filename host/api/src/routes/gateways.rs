@@ -45,9 +45,9 @@ async fn list_gateways(State(api): State<Api>, caller: Caller) -> Outcome<Gatewa
     params(("gateway" = String, Path, description = "Its announced address, ip:port"),
         ("connection" = u32, Path, description = "The connection's number")),
     responses((status = 200, description = "Whether or not it is connected", body = ClientRef)))]
-async fn client_at(_caller: Caller, path: InPath<(String, u32)>) -> Outcome<ClientRef> {
+async fn client_at(_caller: Caller, path: InPath<(String, String)>) -> Outcome<ClientRef> {
     let (gateway, connection) = path.0;
-    let client = ClientId::new(names::gateway(&gateway)?, connection);
+    let client = ClientId::new(names::gateway(&gateway)?, names::connection(&connection)?);
     Ok(Json(ClientRef {
         client: client.to_string(),
     }))

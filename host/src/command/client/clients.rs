@@ -50,7 +50,11 @@ pub(super) async fn run(
 
 /// The length of a page that is enough.
 pub(super) fn page(bound: &cli::Bound) -> u32 {
-    let wanted = if bound.all { PAGE_MAX } else { bound.limit };
+    let wanted = if bound.all {
+        PAGE_MAX
+    } else {
+        bound.limit.get()
+    };
     u32::try_from(wanted.clamp(1, PAGE_MAX)).unwrap_or(1)
 }
 
@@ -76,14 +80,14 @@ impl<T: serde::Serialize> List<T> {
         self.items.extend(page.items);
         self.missing.extend(page.missing);
         self.next = page.next;
-        if !bound.all && self.items.len() > bound.limit {
-            self.items.truncate(bound.limit);
+        if !bound.all && self.items.len() > bound.limit.get() {
+            self.items.truncate(bound.limit.get());
             self.next = None;
         }
     }
 
     pub(super) fn is_full(&self, bound: &cli::Bound) -> bool {
-        !bound.all && self.items.len() >= bound.limit
+        !bound.all && self.items.len() >= bound.limit.get()
     }
 
     pub(super) fn tell(

@@ -27,7 +27,7 @@ fn wrong_arguments_and_absent_gateways_have_codes_of_their_own() {
         ),
         (
             format!("tidegate status --token-file /nowhere/token {rest}"),
-            FAILED,
+            WRONG,
         ),
         (
             format!("tidegate feed --token 0123456789abcdef --kind x {rest}"),

@@ -9,7 +9,12 @@ type Case = (&'static str, &'static str, u16, &'static str);
 
 const BODIES: [Case; 12] = [
     ("POST /v1/messages", "{", 400, "EOF"),
-    ("POST /v1/messages", r#"{"to":7,"text":"x"}"#, 400, "to: "),
+    (
+        "POST /v1/messages",
+        r#"{"to":7,"text":"x"}"#,
+        400,
+        "the body: `to`: ",
+    ),
     (
         "POST /v1/messages",
         r#"{"to":{"group":[]},"text":"x"}"#,
@@ -82,7 +87,7 @@ const PATHS: [Case; 17] = [
         "session key",
     ),
     ("GET /v1/clients?limit=0", "", 400, "`limit` is 0"),
-    ("GET /v1/clients?limit=x", "", 400, "the query: "),
+    ("GET /v1/clients?limit=x", "", 400, "the query: `limit`: "),
     ("GET /v1/clients?lmit=1", "", 400, "lmit"),
     ("GET /v1/clients?after=n61", "", 400, "`after`"),
     ("GET /v1/clients?fields=uid,ip", "", 400, "\"ip\""),
@@ -99,7 +104,7 @@ const PATHS: [Case; 17] = [
         "GET /v1/gateways/127.0.0.1:1/clients/-1",
         "",
         400,
-        "the path: ",
+        "a connection's number",
     ),
     ("GET /v1/nothing", "", 404, "there is no /v1/nothing"),
     ("GET /", "", 404, "/docs"),
