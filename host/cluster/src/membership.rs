@@ -197,6 +197,7 @@ async fn listen(
             }
         };
         tokio::select! {
+            biased;
             heard = hear.recv_many(&mut batch, SAID_MAX) => if heard == 0 { return },
             () = hold => {}
         }

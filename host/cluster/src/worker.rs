@@ -168,6 +168,7 @@ impl Worker {
                 dialers.follow(inner, &members, &view);
             }
             tokio::select! {
+                biased;
                 () = &mut drain => return,
                 changed = members.changed(), if following => following = changed.is_ok(),
                 () = inner.parted.notified() => {}

@@ -303,6 +303,7 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
         }
         match connection.interest() {
             Some(interest) => tokio::select! {
+                biased;
                 ready = connection.socket.ready(interest) => match ready {
                     Ok(ready) => {
                         try_read = ready.is_readable() || ready.is_read_closed();

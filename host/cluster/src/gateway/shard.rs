@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
@@ -245,6 +246,8 @@ impl Shard {
 impl State {
     fn new(context: Arc<Context>, index: u16) -> Self {
         let mask = context.shard_mask();
+        let seed = context.incarnation().0.wrapping_add(index.into());
+        let mut rng = StdRng::seed_from_u64(seed);
         Self {
             hubs: context
                 .tenants
@@ -270,13 +273,13 @@ impl State {
             peers: FxHashMap::default(),
             addresses: FxHashMap::default(),
             // A random start: an id kept from an earlier life almost surely reaches nobody.
-            next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
+            next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
             rounds: Rounds::default(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
-            rng: rand::make_rng(),
+            rng,
             metrics: Metrics::new(),
             context,
             index,

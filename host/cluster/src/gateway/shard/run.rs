@@ -28,13 +28,15 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     };
     loop {
         tokio::select! {
-            () = inbox.take(&mut parcels) => {}
+            biased;
+            // First, since a full inbox must not keep the clock from its turn.
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
                 state.expire_requests();
                 state.route_unrouted();
                 state.finish_turn();
             }
+            () = inbox.take(&mut parcels) => {}
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
