@@ -3,7 +3,7 @@
 //! Bounded by its sources: links wait for [`Inbox::room`] before they read on; what shards send
 //! each other is bounded by the windows of the events that caused it.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +14,7 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
 use tokio::sync::{Notify, oneshot};
 
+use super::client::socket::LocalSocket;
 use super::feed::Watcher;
 use super::gather::{Asked, Gather};
 use super::peers::Life;
@@ -31,6 +32,12 @@ const ROOM: usize = 8192;
 pub(super) enum Arrival {
     /// A client, at this listener.
     Client { socket: TcpStream, listener: usize },
+    /// A client of this process, at this listener.
+    Local {
+        socket: LocalSocket,
+        listener: usize,
+        address: SocketAddr,
+    },
     /// A node that must be authenticated.
     Node(TcpStream),
     /// A link that is authenticated, of this process.

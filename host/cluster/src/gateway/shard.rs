@@ -27,12 +27,12 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, Incarnation};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Connection;
 use super::client::codec::Codec;
+use super::client::socket::Socket;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
@@ -199,7 +199,7 @@ impl Shard {
     /// behind the request.
     pub(super) fn client_connected(
         &self,
-        socket: TcpStream,
+        socket: Socket,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,
@@ -308,7 +308,7 @@ impl State {
 
     fn open(
         &mut self,
-        socket: TcpStream,
+        socket: Socket,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,

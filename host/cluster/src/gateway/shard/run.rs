@@ -1,5 +1,6 @@
 //! A shard's thread: takes what others have for it and gives each parcel to its owner.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Shard, State};
+use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
 
@@ -53,6 +55,11 @@ impl Shard {
         if let Parcel::Arrival(arrival) = parcel {
             match arrival {
                 Arrival::Client { socket, listener } => self.accepted(socket, listener),
+                Arrival::Local {
+                    socket,
+                    listener,
+                    address,
+                } => self.accepted_local(socket, listener, address),
                 Arrival::Node(socket) => links::authenticate(self.clone(), socket),
                 Arrival::Link(link) => links::serve(self.clone(), *link),
             }
@@ -85,6 +92,15 @@ impl Shard {
             socket,
             address,
         ));
+    }
+
+    fn accepted_local(self: &Rc<Self>, socket: LocalSocket, index: usize, address: SocketAddr) {
+        let Some(listener) = self.listener(index).cloned() else {
+            return;
+        };
+        let shard = self.clone();
+        let welcome = handshake::welcome_local(shard, listener, index, socket, address);
+        tokio::task::spawn_local(welcome);
     }
 
     /// Commits of this shard's own events, straight from a link on the same thread.
