@@ -2,7 +2,8 @@
 //! runtime with a clock of its own, over a network that delays, holds and cuts as the seed says.
 //!
 //! `TIDEGATE_SIMULATION_SECONDS=600` runs longer; `TIDEGATE_SEED=7` runs one seed and prints what
-//! happened. The same seed gives the same trace.
+//! happened; `TIDEGATE_SURVEY=1` does not stop at the first seed that fails but lists them all. The
+//! same seed gives the same trace.
 
 #![allow(
     clippy::unwrap_used,
@@ -88,6 +89,7 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
     let first = number("TIDEGATE_FIRST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     let end = Instant::now() + Duration::from_secs(seconds);
     let next = AtomicU64::new(first);
+    let survey = number("TIDEGATE_SURVEY").is_some();
     let failed = std::sync::Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -95,8 +97,14 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
                 while Instant::now() < end && failed.lock().unwrap().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let (trace, wrong) = run(seed);
-                    if let Some(wrong) = wrong {
-                        failed.lock().unwrap().get_or_insert((seed, trace, wrong));
+                    match wrong {
+                        Some(wrong) if survey => {
+                            println!("seed {seed}: {}", wrong.lines().next().unwrap_or_default());
+                        }
+                        Some(wrong) => {
+                            failed.lock().unwrap().get_or_insert((seed, trace, wrong));
+                        }
+                        None => {}
                     }
                 }
             });

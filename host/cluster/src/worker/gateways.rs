@@ -72,6 +72,11 @@ async fn dial(
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         match dialled {
+            // A frozen gateway may answer when it has been declared lost: what it would entrust to
+            // this worker was told, or is being told.
+            Ok(link) if members.borrow().is_lost(gateway) => {
+                return link.sender.refuse(Refusal::Lost);
+            }
             Ok(link) if link.peer.incarnation == gateway => {
                 failures = 0;
                 let since = Instant::now();
