@@ -8,6 +8,7 @@ pub mod access;
 pub mod answer;
 pub mod apply;
 mod client;
+mod closes;
 pub mod commands;
 mod feed;
 pub mod forward;
@@ -131,6 +132,7 @@ impl Gateway {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
+            closes: closes::Closes::default(),
             requests: requests::Requests::default(),
             commands: commands::Runner::new(commands),
             feed: feed::Feed::default(),

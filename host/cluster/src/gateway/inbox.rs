@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Load;
-use tidegate_wire::id::Incarnation;
+use tidegate_wire::id::{CloseId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
 use tokio::sync::{Notify, oneshot};
 
@@ -64,8 +64,12 @@ pub(super) enum Parcel {
         tenant: Name,
         effects: Arc<Vec<Effect>>,
     },
-    /// Effects of an event whose home is lost: this shard applies and forwards them.
-    Adopt { tenant: Name, effects: Vec<Effect> },
+    /// Effects of a command, or of a close whose home is lost: this shard applies and forwards them.
+    Adopt {
+        tenant: Name,
+        effects: Vec<Effect>,
+        close: Option<CloseId>,
+    },
     /// A call from outside: this shard is its home.
     Request(Box<Request>),
     /// Somebody watches.

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Connection;
 use super::client::codec::Codec;
 use super::client::socket::Socket;
+use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
@@ -60,6 +61,7 @@ pub(super) struct Context {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
+    pub(super) closes: Closes,
     pub(super) requests: super::requests::Requests,
     pub(super) commands: super::commands::Runner,
     pub(super) feed: super::feed::Feed,

@@ -193,7 +193,7 @@ async fn tell_one(inner: &Inner, lane: &Arc<Lane>, permits: &Arc<Semaphore>) {
     };
     match lane.lose(event, permit) {
         Farewell::Settled => {}
-        Farewell::Adopt(effects) => inner.adoptions.add(lane.tenant().clone(), effects),
+        Farewell::Adopt(effects) => lane.adopt(effects),
         Farewell::Tell(delivery) => {
             inner
                 .handlers

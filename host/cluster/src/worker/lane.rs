@@ -139,7 +139,7 @@ impl Lane {
         };
         match way {
             Way::Send => self.home.commit(commit),
-            Way::Adopt => self.home.adopt(self.tenant.clone(), commit.effects),
+            Way::Adopt => self.adopt(commit.effects),
             Way::Drop => {
                 debug!(event = %commit.event, client = %self.client, "link ended: commit dropped")
             }
@@ -147,6 +147,11 @@ impl Lane {
         if forget {
             self.home.forget(self.client.connection);
         }
+    }
+
+    /// Gives the effects of the close to a live gateway, the home being lost.
+    pub(super) fn adopt(&self, effects: Vec<Effect>) {
+        self.home.adopt(self.tenant.clone(), effects, self.client);
     }
 
     /// Takes the event off the lane and decides what becomes of its commit, and whether the link's

@@ -9,7 +9,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Scope};
 use tidegate_wire::event::CloseReason;
 use tidegate_wire::frame::Frame;
-use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::State;
 use super::outlet::Deliveries;
@@ -40,7 +40,11 @@ impl State {
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
-                    self.effects(tenant, commit.effects, author);
+                    let close = committed.is_close().then(|| CloseId {
+                        home: self.context.incarnation(),
+                        client: commit.client,
+                    });
+                    self.effects(tenant, commit.effects, author, close);
                 }
             }
             // Without its connect a handler does not know the client.
@@ -52,7 +56,7 @@ impl State {
             }
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
-        if committed.kind == "close" {
+        if committed.is_close() {
             self.forget(number, worker);
         }
         if committed.is_request() {
@@ -109,6 +113,7 @@ impl State {
         tenant: u16,
         effects: Vec<Effect>,
         author: Option<(u32, WorkerKey)>,
+        close: Option<CloseId>,
     ) {
         self.apply(tenant, &effects, author);
         // Most commits concern this shard alone.
@@ -121,21 +126,41 @@ impl State {
         let Some(name) = self.tenant_name(tenant).cloned() else {
             return;
         };
-        self.pass_on(&name, effects);
+        self.pass_on(&name, effects, close);
+    }
+
+    /// Effects of a close whose home is lost. Every gateway applies those of one close at most once,
+    /// also when several custodians tell it, or the home did before it was lost.
+    pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
+        if self.context.closes.is_new(close) {
+            if let Some(index) = self.tenant_index(tenant) {
+                self.apply(index, &effects, None);
+            }
+            self.pass_on(tenant, effects, Some(close));
+        } else {
+            // Known here is not known everywhere.
+            for (peer, effects) in self.concerned(effects).peers {
+                self.forward(peer, tenant, effects, Some(close));
+            }
+        }
     }
 
     /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
     /// other gateways, and the commands of this one.
-    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let commands = self.own_commands(&effects);
+        self.distribute(tenant, effects, close);
+        // What was asked for before a command is there before it.
+        commands::start(&self.context, tenant, commands);
+    }
+
+    fn own_commands(&self, effects: &[Effect]) -> Vec<Effect> {
         let own = self.context.settings.announced;
         let is_own = |effect: &&Effect| {
             matches!(effect.scope(), Scope::Gateways(gateways)
                 if gateways.is_none_or(|gateways| gateways.contains(&own)))
         };
-        let commands: Vec<Effect> = effects.iter().filter(is_own).cloned().collect();
-        self.distribute(tenant, effects);
-        // What was asked for before a command is there before it.
-        commands::start(&self.context, tenant, commands);
+        effects.iter().filter(is_own).cloned().collect()
     }
 
     /// Whether a scope concerns no other shard and no other gateway.
@@ -183,20 +208,8 @@ impl State {
     }
 
     /// Sends effects to the other shards and gateways that they concern, in order.
-    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>) {
-        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
-        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
-        for effect in effects {
-            let targets = self.targets(effect.scope());
-            for (shard, concerned) in targets.shards.iter().enumerate() {
-                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
-                    list.push(effect.clone());
-                }
-            }
-            for peer in targets.peers {
-                peers.entry(peer).or_default().push(effect.clone());
-            }
-        }
+    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let Concerned { shards, peers } = self.concerned(effects);
         for (shard, effects) in shards.into_iter().enumerate() {
             if let Some(inbox) = self
                 .context
@@ -212,8 +225,26 @@ impl State {
             }
         }
         for (peer, effects) in peers {
-            self.forward(peer, tenant, effects);
+            self.forward(peer, tenant, effects, close);
         }
+    }
+
+    /// Effects by the other shards and gateways that they concern.
+    fn concerned(&self, effects: Vec<Effect>) -> Concerned {
+        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
+        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
+        for effect in effects {
+            let targets = self.targets(effect.scope());
+            for (shard, concerned) in targets.shards.iter().enumerate() {
+                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
+                    list.push(effect.clone());
+                }
+            }
+            for peer in targets.peers {
+                peers.entry(peer).or_default().push(effect.clone());
+            }
+        }
+        Concerned { shards, peers }
     }
 
     /// The other shards and gateways that a scope concerns.
@@ -274,12 +305,21 @@ impl State {
         }
     }
 
-    fn forward(&mut self, incarnation: Incarnation, tenant: &Name, effects: Vec<Effect>) {
+    fn forward(
+        &mut self,
+        incarnation: Incarnation,
+        tenant: &Name,
+        effects: Vec<Effect>,
+        close: Option<CloseId>,
+    ) {
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
         let max = self.context.settings.forward_bytes_max;
-        match peer.stream.push(self.index, tenant.clone(), effects, max) {
+        match peer
+            .stream
+            .push(self.index, tenant.clone(), effects, close, max)
+        {
             Ok(forward) => {
                 peer.full = false;
                 if let Some(link) = &peer.link {
@@ -426,6 +466,12 @@ impl State {
             self.custody.push(number);
         }
     }
+}
+
+/// What concerns whom, besides this shard.
+struct Concerned {
+    shards: Vec<Vec<Effect>>,
+    peers: FxHashMap<Incarnation, Vec<Effect>>,
 }
 
 /// Whom a scope concerns, besides this shard.

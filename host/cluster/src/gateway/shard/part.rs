@@ -122,8 +122,8 @@ impl State {
     /// elsewhere.
     pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
         match self.tenant_index(tenant) {
-            Some(index) => self.effects(index, effects, None),
-            None => self.pass_on(tenant, effects),
+            Some(index) => self.effects(index, effects, None, None),
+            None => self.pass_on(tenant, effects, None),
         }
     }
 

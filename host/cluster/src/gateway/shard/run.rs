@@ -134,7 +134,16 @@ impl State {
                     self.apply(tenant, &effects, None);
                 }
             }
-            Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
+            Parcel::Adopt {
+                tenant,
+                effects,
+                close: Some(close),
+            } => self.adopt(&tenant, effects, close),
+            Parcel::Adopt {
+                tenant,
+                effects,
+                close: None,
+            } => self.act(&tenant, effects),
             Parcel::Request(request) => self.request(*request),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),
