@@ -47,7 +47,6 @@ impl World {
         }
         let (number, hosts) = connections[self.rng.random_range(0..connections.len())];
         self.log(|| format!("connection {number} of hosts {hosts:?} breaks"));
-        self.note_trouble(hosts[0]);
         self.net.cut(number);
     }
 
@@ -74,7 +73,6 @@ impl World {
         for (from, to) in &ways {
             self.net.set_blocked(*from, *to, true);
         }
-        all.iter().for_each(|host| self.note_trouble(*host));
         let end = self.now_ms + self.draw_ms();
         self.log(|| format!("blocked until {end}: {ways:?}"));
         self.due.push((end, Mend::Unblock(ways)));
@@ -87,7 +85,6 @@ impl World {
         }
         let end = self.now_ms + self.draw_ms();
         self.log(|| format!("host {host} is frozen until {end}"));
-        self.note_trouble(host);
         self.machines[host].frozen = true;
         self.due.push((end, Mend::Thaw(host)));
     }
@@ -96,7 +93,7 @@ impl World {
         let hosts = self.hosts(kind);
         let host = hosts[self.rng.random_range(0..hosts.len())];
         if self.machines[host].is_up() {
-            self.note_trouble(host);
+            self.custodians_safe &= kind != Kind::Worker;
             let silently = self.rng.random_bool(0.3);
             self.kill(host, silently);
             self.restart_later(host);
@@ -106,11 +103,6 @@ impl World {
     pub(crate) fn restart_later(&mut self, host: Host) {
         let at = self.now_ms + self.draw_ms();
         self.due.push((at, Mend::Start(host)));
-    }
-
-    /// A worker in trouble may be a custodian that is lost together with a gateway.
-    fn note_trouble(&mut self, host: Host) {
-        self.custodians_safe &= self.machines[host].kind == Kind::Gateway;
     }
 
     /// Ends the faults whose time has come.

@@ -1,7 +1,7 @@
 //! The clients of a simulation: each sends numbered lines and checks what it gets, line by line.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tidegate_cluster::gateway::{Gateway, LocalClient};
@@ -27,6 +27,8 @@ pub(crate) struct Person {
     pub(crate) got_from: BTreeMap<usize, u64>,
     /// Closes that a monitor was told.
     pub(crate) closes: BTreeMap<ClientId, u32>,
+    /// Those of them that were said to be lost with their gateway.
+    pub(crate) lost: BTreeSet<ClientId>,
     /// It has begun to close.
     pub(crate) left: bool,
     /// The gateway has closed.
@@ -55,6 +57,7 @@ impl Person {
             sent_to: BTreeMap::new(),
             got_from: BTreeMap::new(),
             closes: BTreeMap::new(),
+            lost: BTreeSet::new(),
             left: false,
             over: false,
         }
@@ -153,6 +156,9 @@ impl Person {
                 *closes += 1;
                 if *closes > 1 {
                     return Err("a close is told twice".to_owned());
+                }
+                if words[2] == "GatewayLost" {
+                    self.lost.insert(id);
                 }
                 if words[4] != "-" && words[4] != format!("u{id}") {
                     return Err("a close with the uid of somebody else".to_owned());

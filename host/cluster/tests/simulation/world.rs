@@ -15,7 +15,7 @@ use tidegate_wire::query::{Answer, Query, Selector};
 use super::handlers::{Script, tenant};
 use super::network::{Host, Net, STEP_MS};
 use super::people::Person;
-use super::process::{Birth, Process, Shown, gateway, register, worker};
+use super::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
 use super::record::Record;
 
 /// The cluster must be whole by then.
@@ -99,7 +99,7 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     people: Vec<Person>,
     pub(crate) due: Vec<(u64, super::faults::Mend)>,
-    /// Workers had trouble: a custodian may have been lost together with a gateway.
+    /// No worker was killed, so that no custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
     lives: u64,
 }
@@ -161,6 +161,8 @@ impl World {
             self.step()?;
         }
         self.heal();
+        // A gateway may not know yet that it was declared lost.
+        self.pass(4 * LEASE.as_millis() as u64)?;
         self.until(SETTLE_MS, "the cluster to be whole again", Self::is_whole)?;
         self.until(SETTLE_MS, "all messages to be answered", Self::is_answered)?;
         self.until(
@@ -179,13 +181,34 @@ impl World {
         {
             person.leave(&self.record, self.now_ms);
         }
-        self.until(SETTLE_MS, "all closes to be told", Self::is_told)?;
+        let told = self.until(SETTLE_MS, "all closes to be told", |it| {
+            it.untold().is_empty()
+        });
+        told.map_err(|wrong| format!("untold {:?}, {wrong}", self.untold()))?;
         // What is told twice may come late.
-        let quiet = self.now_ms + 1_000;
-        while self.now_ms < quiet {
-            self.step()?;
-        }
+        self.pass(2 * LEASE.as_millis() as u64)?;
+        self.judge()?;
         self.count_ghosts()
+    }
+
+    /// Nobody was closed without reason, and no gateway that lives was told to be lost.
+    fn judge(&self) -> Result<(), Violation> {
+        for it in self.people.iter().filter(|it| self.lives_on(it)) {
+            if it.over && !it.left {
+                return Err(format!(
+                    "client {} was closed although its gateway lives",
+                    it.number
+                ));
+            }
+            let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
+            if self.people.iter().any(lost) {
+                let number = it.number;
+                return Err(format!(
+                    "client {number} was told as lost with its gateway, which lives"
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn log(&self, line: impl FnOnce() -> String) {
@@ -255,6 +278,14 @@ impl World {
         }
         for person in &mut self.people {
             person.read(&self.record, self.now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, ms: u64) -> Result<(), Violation> {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            self.step()?;
         }
         Ok(())
     }
@@ -397,23 +428,25 @@ impl World {
         })
     }
 
-    /// Whether monitors at gateways that lived from the start know the closes that they must know.
-    fn is_told(&self) -> bool {
-        let monitors: Vec<&Person> = (0..self.people.len())
-            .filter(|place| self.is_lasting(*place))
+    /// Closes that monitors at gateways that lived from the start must know and do not.
+    fn untold(&self) -> Vec<(usize, ClientId)> {
+        let lasting = (0..self.people.len()).filter(|place| self.is_lasting(*place));
+        let monitors: Vec<&Person> = lasting
             .map(|place| &self.people[place])
             .filter(|it| it.monitor)
             .collect();
-        self.people.iter().filter(|it| !it.monitor).all(|it| {
-            let Some(id) = it.id else { return true };
+        let mut untold = Vec::new();
+        for it in self.people.iter().filter(|it| !it.monitor) {
+            let Some(id) = it.id else { continue };
             // A gateway that is lost while it forwards may have told only some.
             let must = self.lives_on(it) || (self.custodians_safe && !it.left);
             let must = must && self.record.has_seen(id) && self.is_first(it.life);
-            !must
-                || monitors
-                    .iter()
-                    .all(|monitor| monitor.closes.contains_key(&id))
-        })
+            let knows = |monitor: &&Person| monitor.closes.contains_key(&id);
+            if must && !monitors.iter().all(knows) {
+                untold.push((it.number, id));
+            }
+        }
+        untold
     }
 
     /// At the end nobody but the monitors is online.
@@ -427,7 +460,15 @@ impl World {
             .collect();
         expected.sort_unstable();
         for host in self.hosts(Kind::Gateway) {
-            let answered = self.ask(host)?;
+            // Links between gateways may still be on their way.
+            let end = self.now_ms + SETTLE_MS;
+            let mut answered = self.ask(host)?;
+            while answered.is_none() && self.now_ms < end {
+                answered = self.ask(host)?;
+            }
+            let Some(answered) = answered else {
+                return Err(format!("host {host} reaches no whole answer"));
+            };
             if answered != expected {
                 let what = "ghosts, or somebody is missing";
                 return Err(format!(
@@ -438,14 +479,15 @@ impl World {
         Ok(())
     }
 
-    fn ask(&mut self, host: Host) -> Result<Vec<ClientId>, Violation> {
+    /// Who is online, as one gateway says; none if it could not reach all others.
+    fn ask(&mut self, host: Host) -> Result<Option<Vec<ClientId>>, Violation> {
         let machine = &self.machines[host];
         let gateway = machine
             .shown
             .as_ref()
             .and_then(|it| it.gateway.borrow().clone());
         let (Some(gateway), Some(process)) = (gateway, &machine.process) else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         let answer = Arc::new(Mutex::new(None));
         let told = answer.clone();
@@ -466,9 +508,12 @@ impl World {
         let answered = answer.lock().unwrap().take();
         match answered {
             Some(Ok(answered)) if answered.missing.is_empty() => match answered.answer {
-                Answer::Clients { page, .. } => Ok(page.into_iter().map(|it| it.client).collect()),
+                Answer::Clients { page, .. } => {
+                    Ok(Some(page.into_iter().map(|it| it.client).collect()))
+                }
                 other => Err(format!("an answer to another question: {other:?}")),
             },
+            Some(Ok(_)) => Ok(None),
             other => Err(format!("host {host} answers {other:?}")),
         }
     }
