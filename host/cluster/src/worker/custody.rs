@@ -2,7 +2,8 @@
 //!
 //! They are kept in case their gateway is lost: then each client's close is told once, by this
 //! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
-//! again or stays in the view: then it has named another custodian. What is kept is bounded by the
+//! again, or when a register has listed it for so long that it must be alive: then it has named
+//! another custodian. While no register lists it, as when all were started again, they are kept. What is kept is bounded by the
 //! clients of the gateways, and the number of gateways by [`PARTED_MAX`].
 
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ use super::home::Home;
 use super::lane::{Farewell, Lane};
 use crate::membership::Members;
 
+/// After so many looks at a gateway that a register lists it is alive: a dead one is listed for a
+/// lease, and its link may have ended a lease before that of the register.
+const LISTED_MAX: u32 = 2 * super::LOOKS_PER_LEASE;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
@@ -42,6 +46,9 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Parted {
     since: Instant,
+    /// How often in a row it was looked while a register listed the gateway. Looks are counted, not
+    /// time, in which this worker may have been frozen.
+    listed: u32,
     lanes: Vec<Arc<Lane>>,
 }
 
@@ -95,15 +102,17 @@ impl Inner {
     }
 
     /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
-    /// is no longer needed.
-    pub(super) fn review(self: &Arc<Self>, members: &Members) {
-        let patience = self.settings.link.lease * 2;
+    /// is no longer needed. `looked` is true once a look.
+    pub(super) fn review(self: &Arc<Self>, members: &Members, looked: bool) {
         let (lost_links, lost) = {
             let mut table = self.table();
             table.parted.retain(|gateway, parted| {
-                members.is_lost(*gateway)
-                    || parted.since.elapsed() < patience
-                    || !members.nodes.contains_key(gateway)
+                if !members.is_listed(*gateway) {
+                    parted.listed = 0;
+                } else if looked {
+                    parted.listed += 1;
+                }
+                parted.listed < LISTED_MAX
             });
             let is_lost = |gateway: &Incarnation| members.is_lost(*gateway);
             let links: Vec<_> = table
@@ -143,6 +152,7 @@ impl Table {
         }
         let parted = Parted {
             since: Instant::now(),
+            listed: 0,
             lanes,
         };
         self.parted.insert(gateway, parted);
