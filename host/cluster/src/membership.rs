@@ -41,8 +41,8 @@ pub struct Members {
     pub lost: Lost,
     /// How many registers have a link and have answered.
     pub connected: usize,
-    /// Nodes that no register with a link lists at the moment. They stay until one that is past its
-    /// grace time does not list them either; nothing says that they are alive.
+    /// Nodes that no register with a link and past its grace time lists at the moment: nothing says
+    /// that they are alive.
     pub unlisted: BTreeSet<Incarnation>,
 }
 

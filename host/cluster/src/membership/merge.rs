@@ -111,10 +111,10 @@ impl Merge {
         &self.lost
     }
 
-    /// The nodes that no register with a link lists.
+    /// The nodes that no register with a link lists, not counting those that do not drop anybody yet.
     pub(super) fn unlisted(&self) -> BTreeSet<Incarnation> {
         let linked = self.registers.iter().flatten();
-        let linked = linked.filter(|said| said.until.is_none());
+        let linked = linked.filter(|said| said.until.is_none() && said.view.settled);
         let listed: BTreeSet<Incarnation> = linked
             .flat_map(|said| said.view.nodes.iter().map(|node| node.incarnation))
             .collect();

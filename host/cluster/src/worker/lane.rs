@@ -189,6 +189,10 @@ impl Lane {
         state.closed |= event.close && !returned;
         if !ended {
             state.apply(self.client, &commit.effects);
+            // The home may be lost before it has the commit: it says so by releasing the client.
+            if event.close && state.custodian && !commit.effects.is_empty() {
+                state.unsent = Some(commit.effects.clone());
+            }
             return Way::Send;
         }
         if event.close && state.lost {
@@ -268,6 +272,7 @@ impl Lane {
         let mut state = self.state();
         state.released = true;
         state.custodian = false;
+        state.unsent = None;
         state.is_forgettable()
     }
 

@@ -37,6 +37,7 @@ impl State {
         self.metrics.committed(commit.outcome);
         let author = (!committed.is_request()).then_some((number, worker));
         self.swaps.forget(commit.event.sequence);
+        let acts = !commit.effects.is_empty();
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
@@ -57,7 +58,7 @@ impl State {
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
         if committed.is_close() {
-            self.forget(number, worker);
+            self.forget(number, worker, acts);
         }
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
@@ -75,10 +76,11 @@ impl State {
     }
 
     /// The client's close is committed: its number is free, and the workers that know it forget it.
-    fn forget(&mut self, number: u32, closer: WorkerKey) {
+    /// One that closed it keeps the effects until it knows that they arrived.
+    fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
         for worker in self.lanes.remove(number) {
-            if worker != closer
+            if (worker != closer || acts)
                 && let Some(worker) = self.workers.get(worker)
             {
                 // A link that has ended has nothing to forget.
