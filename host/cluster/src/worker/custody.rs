@@ -67,19 +67,26 @@ impl Inner {
         self.table().live.values().cloned().collect()
     }
 
-    /// A link has begun. What was kept of an earlier one to the same gateway is void.
+    /// A link has begun. What was kept of an earlier one to the same gateway stays until the gateway
+    /// is known to have learnt of this one: see [`Self::recognised`].
     pub(super) fn link_up(&self, home: &Arc<Home>) {
-        let (earlier, parted) = {
+        let earlier = {
             let mut table = self.table();
             let earlier = table.live.insert(home.gateway, home.clone());
             self.count_links(&table);
-            (earlier, table.parted.remove(&home.gateway))
+            earlier
         };
         if let Some(earlier) = earlier {
             earlier.sender.close();
         }
-        drop(parted);
         self.adoptions.linked(home.link, home.sender.clone());
+    }
+
+    /// The gateway has sent something over a new link: it has this worker's announcement, and has
+    /// entrusted anew to it whoever has no custodian.
+    pub(super) fn recognised(&self, gateway: Incarnation) {
+        let parted = self.table().parted.remove(&gateway);
+        drop(parted);
     }
 
     /// A link has ended. Its lanes are kept, unless a newer link replaced it.
@@ -112,7 +119,7 @@ impl Inner {
                 } else if looked {
                     parted.listed += 1;
                 }
-                parted.listed < LISTED_MAX
+                parted.listed < LISTED_MAX || members.is_lost(*gateway)
             });
             let is_lost = |gateway: &Incarnation| members.is_lost(*gateway);
             let links: Vec<_> = table
@@ -121,9 +128,11 @@ impl Inner {
                 .filter(|(gateway, _)| is_lost(gateway))
                 .map(|(_, home)| home.clone())
                 .collect();
-            let lost: Vec<_> = table
-                .parted
-                .extract_if(.., |gateway, _| is_lost(gateway))
+            let Table { live, parted } = &mut *table;
+            let lost: Vec<_> = parted
+                .extract_if(.., |gateway, _| {
+                    is_lost(gateway) && !live.contains_key(gateway)
+                })
                 .collect();
             (links, lost)
         };
@@ -146,6 +155,10 @@ impl Inner {
 
 impl Table {
     fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
+        // Of a link that ended before the gateway knew of it.
+        if let Some(earlier) = self.parted.remove(&gateway) {
+            lanes.extend(earlier.lanes);
+        }
         lanes.retain(|lane| !lane.is_settled());
         if lanes.is_empty() {
             return;
