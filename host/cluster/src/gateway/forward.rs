@@ -90,9 +90,14 @@ impl Received {
         new
     }
 
-    /// Forgets gateways that will not come back.
-    pub fn retain(&mut self, live: impl Fn(Incarnation) -> bool) {
-        self.last.retain(|(from, _), _| live(*from));
+    /// Takes nothing more from gateways that were declared lost: one that lives on sends again what
+    /// was not acknowledged. An entry stays of each that has sent something.
+    pub fn refuse(&mut self, is_lost: impl Fn(Incarnation) -> bool) {
+        for ((from, _), last) in &mut self.last {
+            if is_lost(*from) {
+                *last = u64::MAX;
+            }
+        }
     }
 }
 

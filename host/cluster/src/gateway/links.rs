@@ -269,6 +269,10 @@ async fn forwards(
         if let Err(end) = receiver.recv(&mut frames).await {
             return end;
         }
+        if shard.is_lost(peer.incarnation) {
+            sender.refuse(Refusal::Lost);
+            return LinkEnd::Goodbye(Refusal::Lost);
+        }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
             let forward = match watchers.take(frame) {

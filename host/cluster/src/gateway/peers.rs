@@ -43,7 +43,7 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
                 .entry(node.incarnation)
                 .or_insert_with(|| tokio::spawn(keep_linked(context.clone(), node.clone())));
         }
-        forget_lost(&context, &view);
+        refuse_lost(&context, &view);
         if members.changed().await.is_err() {
             tasks.values().for_each(JoinHandle::abort);
             return;
@@ -51,13 +51,13 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
     }
 }
 
-/// A gateway that was lost for good sends nothing that would have to be recognised.
-fn forget_lost(context: &Context, view: &Members) {
+/// What a lost gateway still sends is not taken, not even by links that do not know yet.
+fn refuse_lost(context: &Context, view: &Members) {
     let mut received = context
         .received
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    received.retain(|incarnation| !view.is_lost(incarnation));
+    received.refuse(|incarnation| view.is_lost(incarnation));
 }
 
 /// Dials one gateway again and again.

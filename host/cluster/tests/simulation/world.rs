@@ -439,7 +439,10 @@ impl World {
         for it in self.people.iter().filter(|it| !it.monitor) {
             let Some(id) = it.id else { continue };
             // A gateway that is lost while it forwards may have told only some.
-            let must = self.lives_on(it) || (self.custodians_safe && !it.left);
+            // So may one that adopted the close and was lost then: somebody there was told.
+            let told = |it: &Person| !self.lives_on(it) && it.closes.contains_key(&id);
+            let partly = self.people.iter().any(told);
+            let must = self.lives_on(it) || (self.custodians_safe && !it.left && !partly);
             let must = must && self.record.has_seen(id) && self.is_first(it.life);
             let knows = |monitor: &&Person| monitor.closes.contains_key(&id);
             if must && !monitors.iter().all(knows) {

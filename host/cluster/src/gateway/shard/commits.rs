@@ -41,11 +41,11 @@ impl State {
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
-                    let close = committed.is_close().then(|| CloseId {
-                        home: self.context.incarnation(),
-                        client: commit.client,
-                    });
-                    self.effects(tenant, commit.effects, author, close);
+                    if committed.is_close() {
+                        self.own_close(tenant, commit.effects, commit.client);
+                    } else {
+                        self.effects(tenant, commit.effects, author);
+                    }
                 }
             }
             // Without its connect a handler does not know the client.
@@ -115,7 +115,6 @@ impl State {
         tenant: u16,
         effects: Vec<Effect>,
         author: Option<(u32, WorkerKey)>,
-        close: Option<CloseId>,
     ) {
         self.apply(tenant, &effects, author);
         // Most commits concern this shard alone.
@@ -128,10 +127,22 @@ impl State {
         let Some(name) = self.tenant_name(tenant).cloned() else {
             return;
         };
-        self.pass_on(&name, effects, close);
+        self.pass_on(&name, effects, None);
     }
 
-    /// Effects of a close whose home is lost. Every gateway applies those of one close at most once,
+    /// Effects of a close whose home is here: a custodian may have told it already, if this life was
+    /// declared lost and does not know yet.
+    fn own_close(&mut self, tenant: u16, effects: Vec<Effect>, client: ClientId) {
+        let home = self.context.incarnation();
+        let close = CloseId { home, client };
+        if !effects.is_empty()
+            && let Some(name) = self.tenant_name(tenant).cloned()
+        {
+            self.adopt(&name, effects, close);
+        }
+    }
+
+    /// Effects of a close. Every gateway applies those of one close at most once,
     /// also when several custodians tell it, or the home did before it was lost.
     pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
         if self.context.closes.is_new(close) {

@@ -122,7 +122,7 @@ impl State {
     /// elsewhere.
     pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
         match self.tenant_index(tenant) {
-            Some(index) => self.effects(index, effects, None, None),
+            Some(index) => self.effects(index, effects, None),
             None => self.pass_on(tenant, effects, None),
         }
     }
