@@ -13,6 +13,8 @@ use crate::problem::Refusal;
 pub(crate) const LIST_MAX: usize = LIMIT_MAX as usize;
 /// Of a page, if nothing is said.
 const LIMIT: u32 = 100;
+/// A shorter time would end before a busy gateway looks.
+const TIMEOUT_MS_MIN: u32 = 100;
 const TIMEOUT_MS_MAX: u32 = 60_000;
 
 /// A uid, group, key or command; `what` says which.
@@ -109,9 +111,11 @@ pub(crate) fn after<T, E: std::fmt::Display>(
 pub(crate) fn timeout(ms: Option<u32>, usual: Duration) -> Result<Duration, Refusal> {
     match ms {
         None => Ok(usual),
-        Some(ms) if (1..=TIMEOUT_MS_MAX).contains(&ms) => Ok(Duration::from_millis(ms.into())),
+        Some(ms) if (TIMEOUT_MS_MIN..=TIMEOUT_MS_MAX).contains(&ms) => {
+            Ok(Duration::from_millis(ms.into()))
+        }
         Some(ms) => Err(Refusal::invalid(format!(
-            "`timeout_ms` is {ms}, 1 to {TIMEOUT_MS_MAX} is right"
+            "`timeout_ms` is {ms}, {TIMEOUT_MS_MIN} to {TIMEOUT_MS_MAX} is right"
         ))),
     }
 }

@@ -47,9 +47,9 @@ pub struct CommandRun {
     /// Its argument.
     #[serde(flatten)]
     pub payload: Message,
-    /// How long the answers may take, at most 60000.
+    /// How long the answers may take, 100 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 60_000))]
+    #[cfg_attr(feature = "openapi", schema(minimum = 100, maximum = 60_000))]
     pub timeout_ms: Option<u32>,
     /// False: it is started and nobody waits for it.
     #[serde(default = "yes")]
@@ -102,8 +102,8 @@ pub struct Request {
     /// The argument.
     #[serde(flatten)]
     pub payload: Message,
-    /// How long the answer may take, at most 60000.
+    /// How long the answer may take, 100 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 60_000))]
+    #[cfg_attr(feature = "openapi", schema(minimum = 100, maximum = 60_000))]
     pub timeout_ms: Option<u32>,
 }
