@@ -44,6 +44,7 @@ pub fn identity(
     Identity {
         node,
         secret: Secret::new(config.secret.expose()),
+        net: tidegate_cluster::net::stream::tcp(),
     }
 }
 

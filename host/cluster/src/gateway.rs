@@ -1,6 +1,6 @@
 //! The gateway: owns client connections and their uid, groups and session; has no business logic.
 //!
-//! One thread per shard. [`Gateway::start`] starts them, [`Gateway::run`] accepts clients and nodes
+//! One thread per shard, or all as tasks of one. [`Gateway::start`] starts them, [`Gateway::run`] accepts clients and nodes
 //! until it is told to stop and then ends in order: it stops accepting and reading, lets handlers
 //! finish, tells the clients, and waits until their closes are committed.
 
@@ -8,6 +8,7 @@ pub mod access;
 pub mod answer;
 pub mod apply;
 mod client;
+mod closes;
 pub mod commands;
 mod feed;
 pub mod forward;
@@ -33,6 +34,7 @@ mod timers;
 mod workers;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -48,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::{Identity, Link};
 use crate::membership::Members;
+pub use client::socket::LocalClient;
 use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
@@ -81,6 +84,39 @@ impl Gateway {
         settings: GatewaySettings,
         commands: Arc<dyn commands::Commands>,
     ) -> io::Result<Self> {
+        let context = Self::context(identity, settings, commands)?;
+        let threads = (0..context.settings.shards)
+            .map(|index| start_shard(context.clone(), index))
+            .collect::<io::Result<_>>()?;
+        Ok(Self::of(context, threads))
+    }
+
+    /// Starts the shards as tasks of the current [`LocalSet`] instead of threads of their own: the
+    /// whole gateway ends when that is dropped.
+    ///
+    /// # Errors
+    /// When there is no runtime.
+    pub fn start_here(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
+        let context = Self::context(identity, settings, Arc::new(commands::NoCommands))?;
+        for index in 0..context.settings.shards {
+            tokio::task::spawn_local(shard::run(Shard::new(context.clone(), index)));
+        }
+        Ok(Self::of(context, Vec::new()))
+    }
+
+    fn of(context: Arc<Context>, threads: Vec<JoinHandle<()>>) -> Self {
+        Self {
+            context,
+            threads: Mutex::new(threads),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    fn context(
+        identity: Identity,
+        settings: GatewaySettings,
+        commands: Arc<dyn commands::Commands>,
+    ) -> io::Result<Arc<Context>> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let mut tenants: Vec<Name> = settings
             .listeners
@@ -90,12 +126,13 @@ impl Gateway {
         tenants.sort();
         tenants.dedup();
         let shards = usize::from(settings.shards.max(1));
-        let context = Arc::new(Context {
+        Ok(Arc::new(Context {
             identity,
             tenants,
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
+            closes: closes::Closes::default(),
             requests: requests::Requests::default(),
             commands: commands::Runner::new(commands),
             feed: feed::Feed::default(),
@@ -113,15 +150,7 @@ impl Gateway {
                 shards: settings.shards.max(1),
                 ..settings
             },
-        });
-        let threads = (0..context.settings.shards)
-            .map(|index| start_shard(context.clone(), index))
-            .collect::<io::Result<_>>()?;
-        Ok(Self {
-            context,
-            threads: Mutex::new(threads),
-            turn: AtomicUsize::new(0),
-        })
+        }))
     }
 
     /// The way in for whoever serves the Client API.
@@ -138,10 +167,29 @@ impl Gateway {
 
     /// Serves a link that is authenticated: a worker in the same process.
     pub fn attach(&self, link: Link) {
+        self.arrive(Arrival::Link(Box::new(link)));
+    }
+
+    /// Connects a client of this process to a listener, as if it came from `address`.
+    #[must_use]
+    pub fn connect(&self, listener: usize, address: SocketAddr) -> LocalClient {
+        let (client, socket) = LocalClient::pair();
+        if let Some(count) = self.context.connections.get(listener) {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+        self.arrive(Arrival::Local {
+            socket,
+            listener,
+            address,
+        });
+        client
+    }
+
+    fn arrive(&self, arrival: Arrival) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let place = turn % self.context.inboxes.len();
         if let Some(inbox) = self.context.inboxes.get(place) {
-            inbox.push(Parcel::Arrival(Arrival::Link(Box::new(link))));
+            inbox.push(Parcel::Arrival(arrival));
         }
     }
 
@@ -174,6 +222,9 @@ impl Gateway {
         self.context.ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().for_each(|thread| {
                 if thread.join().is_err() {

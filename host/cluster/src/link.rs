@@ -8,7 +8,7 @@
 mod handshake;
 mod local;
 mod queue;
-mod tcp;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weight;
@@ -20,13 +20,14 @@ use std::time::Duration;
 use tidegate_wire::frame::{Frame, FrameError};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Node;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+
+use crate::net::stream::Duplex;
 
 pub use handshake::{Identity, Secret};
 use local::LocalReceiver;
 use queue::Queue;
-use tcp::TcpReceiver;
+use stream::StreamReceiver;
 
 /// Times and bounds of a link.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +185,7 @@ pub struct LinkReceiver {
 #[derive(Debug)]
 enum Source {
     Local(LocalReceiver),
-    Tcp(Box<TcpReceiver>),
+    Stream(StreamReceiver),
 }
 
 impl LinkReceiver {
@@ -200,7 +201,7 @@ impl LinkReceiver {
         }
         let received = match &mut self.source {
             Source::Local(receiver) => receiver.recv(frames, &self.outgoing).await,
-            Source::Tcp(receiver) => receiver.recv(frames, &self.outgoing).await,
+            Source::Stream(receiver) => receiver.recv(frames, &self.outgoing).await,
         };
         if let Err(end) = &received {
             self.outgoing.finish(end.clone());
@@ -214,7 +215,7 @@ impl LinkReceiver {
     pub fn heard(&self) -> Instant {
         match &self.source {
             Source::Local(_) => Instant::now(),
-            Source::Tcp(receiver) => receiver.heard(),
+            Source::Stream(receiver) => receiver.heard(),
         }
     }
 }
@@ -262,8 +263,8 @@ pub async fn dial(
     settings: &LinkSettings,
 ) -> Result<Link, LinkError> {
     let handshake = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let mut stream = identity.net.connect(address).await?;
+        stream.begin()?;
         let peer = handshake::dial(&mut stream, identity).await?;
         Ok::<_, LinkError>((stream, peer))
     };
@@ -278,30 +279,30 @@ pub async fn dial(
 /// # Errors
 /// See [`LinkError`].
 pub async fn accept(
-    mut stream: TcpStream,
+    mut stream: impl Duplex,
     identity: &Identity,
     settings: &LinkSettings,
 ) -> Result<Link, LinkError> {
-    stream.set_nodelay(true)?;
+    stream.begin()?;
     let peer = timeout(settings.handshake, handshake::accept(&mut stream, identity))
         .await
         .map_err(|_| LinkError::Timeout(settings.handshake))??;
-    Ok(start(stream, peer, settings))
+    Ok(start(Box::new(stream), peer, settings))
 }
 
 /// Starts the writer's task on the current runtime; the reader is the receiver itself.
-fn start(stream: TcpStream, peer: Node, settings: &LinkSettings) -> Link {
-    let (read, write) = stream.into_split();
+fn start(stream: Box<dyn Duplex>, peer: Node, settings: &LinkSettings) -> Link {
+    let (read, write) = stream.halves();
     let queue = Arc::new(Queue::new(settings.queue_bytes_max));
-    tokio::spawn(tcp::write(write, queue.clone(), *settings));
-    let receiver = TcpReceiver::new(read, settings.lease);
+    tokio::spawn(stream::write(write, queue.clone(), *settings));
+    let receiver = StreamReceiver::new(read, settings.lease);
     Link {
         peer,
         sender: LinkSender {
             queue: queue.clone(),
         },
         receiver: LinkReceiver {
-            source: Source::Tcp(Box::new(receiver)),
+            source: Source::Stream(receiver),
             outgoing: queue,
             end: None,
         },

@@ -8,7 +8,7 @@ mod follow;
 mod lost;
 mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct Members {
     pub lost: Lost,
     /// How many registers have a link and have answered.
     pub connected: usize,
+    /// Nodes that no register with a link and past its grace time lists at the moment: nothing says
+    /// that they are alive.
+    pub unlisted: BTreeSet<Incarnation>,
 }
 
 impl Members {
@@ -49,6 +52,12 @@ impl Members {
         self.nodes
             .values()
             .filter(|node| node.role == Role::Gateway)
+    }
+
+    /// Whether a register that is there lists this node, which a dead one does not survive for long.
+    #[must_use]
+    pub fn is_listed(&self, incarnation: Incarnation) -> bool {
+        self.nodes.contains_key(&incarnation) && !self.unlisted.contains(&incarnation)
     }
 
     /// Whether this is a gateway that was declared lost.
@@ -197,6 +206,7 @@ async fn listen(
             }
         };
         tokio::select! {
+            biased;
             heard = hear.recv_many(&mut batch, SAID_MAX) => if heard == 0 { return },
             () = hold => {}
         }
@@ -225,12 +235,16 @@ impl Told {
     fn tell(&self, merge: &Merge, refusals: &[Option<Refusal>]) {
         self.members.send_if_modified(|members| {
             let connected = merge.connected();
-            let same = members.nodes == *merge.nodes() && members.connected == connected;
+            let unlisted = merge.unlisted();
+            let same = members.nodes == *merge.nodes()
+                && members.connected == connected
+                && members.unlisted == unlisted;
             if !same {
                 *members = Arc::new(Members {
                     nodes: merge.nodes().clone(),
                     lost: merge.lost().clone(),
                     connected,
+                    unlisted,
                 });
             }
             !same

@@ -3,20 +3,25 @@
 //! Guarantees: what strangers can make this node hold is bounded in number, bytes and time. Knows
 //! nothing of gateways, workers or registers.
 
+pub mod stream;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_wire::hello::Refusal;
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::link::{self, Identity, Link, LinkError, LinkSettings};
+use stream::{Duplex, Listen};
 
 /// How many connections the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -36,14 +41,15 @@ pub struct AcceptSettings {
 /// Accepts until `stop`. Each socket is authenticated in a task of its own and its link handed to
 /// `serve`, whose future ends when the link ends. At `stop` the listener and unfinished handshakes
 /// are dropped; links are left to `serve`.
-pub async fn accept_links<F, Fut>(
-    listener: TcpListener,
+pub async fn accept_links<L, F, Fut>(
+    listener: L,
     identity: Identity,
     settings: LinkSettings,
     bounds: AcceptSettings,
     stop: CancellationToken,
     serve: F,
 ) where
+    L: Listen,
     F: Fn(Link) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
@@ -55,13 +61,15 @@ pub async fn accept_links<F, Fut>(
         stop: stop.clone(),
     });
     let handshakes = Arc::new(Semaphore::new(clamp(bounds.handshakes_max.max(1))));
-    let mut backoff = Backoff::new(ACCEPT_RETRY_MIN, ACCEPT_RETRY_MAX);
+    let seed = door.identity.node.incarnation.0;
+    let mut backoff = Backoff::new(ACCEPT_RETRY_MIN, ACCEPT_RETRY_MAX, seed);
     loop {
         let next = async {
             let permit = handshakes.clone().acquire_owned().await;
             (permit, listener.accept().await)
         };
         let next = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             next = next => next,
         };
@@ -73,6 +81,7 @@ pub async fn accept_links<F, Fut>(
             (Ok(_), Err(error)) => {
                 tracing::warn!(%error, "a node could not be accepted");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = sleep(backoff.next()) => {}
                 }
@@ -97,17 +106,19 @@ struct Door {
 }
 
 impl Door {
-    async fn admit<F, Fut>(
+    async fn admit<S, F, Fut>(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: S,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
         serve: F,
     ) where
+        S: Duplex,
         F: Fn(Link) -> Fut,
         Fut: Future<Output = ()> + Send,
     {
         let accepted = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return,
             accepted = link::accept(stream, &self.identity, &self.settings) => accepted,
         };
@@ -140,17 +151,20 @@ impl Door {
 /// that nodes which lost the same peer do not come back in step.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    jitter: SmallRng,
     min: Duration,
     max: Duration,
     bound: Duration,
 }
 
 impl Backoff {
-    /// Waits of `min` to `max`; the first is below twice `min`.
+    /// Waits of `min` to `max`; the first is below twice `min`. `seed` tells this node from the
+    /// others, and this use of it from its other ones.
     #[must_use]
-    pub fn new(min: Duration, max: Duration) -> Self {
+    pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
         let max = max.max(min);
         Self {
+            jitter: SmallRng::seed_from_u64(seed),
             min,
             max,
             bound: min.saturating_mul(2).min(max),
@@ -163,7 +177,7 @@ impl Backoff {
         reason = "an iterator could end, this cannot"
     )]
     pub fn next(&mut self) -> Duration {
-        let wait = rand::random_range(self.min..=self.bound);
+        let wait = self.jitter.random_range(self.min..=self.bound);
         self.bound = self.bound.saturating_mul(2).min(self.max);
         wait
     }

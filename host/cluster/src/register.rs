@@ -16,12 +16,12 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{Identity, Link, LinkSender, LinkSettings};
+use crate::net::stream::Listen;
 use crate::net::{AcceptSettings, accept_links};
 use table::{Joined, LinkId, Table};
 
@@ -78,7 +78,7 @@ enum Mail {
 impl Register {
     /// Serves nodes until `stop`, then closes their links.
     pub async fn run(
-        listener: TcpListener,
+        listener: impl Listen,
         identity: Identity,
         settings: RegisterSettings,
         stop: CancellationToken,

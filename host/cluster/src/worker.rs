@@ -41,6 +41,8 @@ use meters::Meters;
 
 pub use lane::Lane;
 
+/// How often it is looked for what is over, in a lease.
+const LOOKS_PER_LEASE: u32 = 4;
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long links may take to end once they are closed.
@@ -152,7 +154,7 @@ impl Worker {
     pub async fn run(&self, mut members: watch::Receiver<Arc<Members>>, stop: CancellationToken) {
         let inner = &self.inner;
         let mut dialers = Dialers::default();
-        let mut look = interval((inner.settings.link.lease / 4).max(DRAIN_LOOK));
+        let mut look = interval((inner.settings.link.lease / LOOKS_PER_LEASE).max(DRAIN_LOOK));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A gateway may be lost during the drain too.
         let drain = async {
@@ -160,19 +162,23 @@ impl Worker {
             self.drain().await;
         };
         tokio::pin!(drain);
-        let mut following = true;
+        let (mut following, mut looked) = (true, false);
         loop {
             let view = members.borrow_and_update().clone();
-            inner.review(&view);
+            inner.review(&view, looked);
             if *inner.phase.borrow() == Phase::Serving {
                 dialers.follow(inner, &members, &view);
             }
-            tokio::select! {
+            looked = tokio::select! {
+                biased;
                 () = &mut drain => return,
-                changed = members.changed(), if following => following = changed.is_ok(),
-                () = inner.parted.notified() => {}
-                _ = look.tick() => {}
-            }
+                changed = members.changed(), if following => {
+                    following = changed.is_ok();
+                    false
+                }
+                () = inner.parted.notified() => false,
+                _ = look.tick() => true,
+            };
         }
     }
 

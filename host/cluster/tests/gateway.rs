@@ -124,6 +124,7 @@ impl Home {
         let identity = Identity {
             node: node(Role::Gateway, 1),
             secret: Secret::new(b"a secret of tests"),
+            net: tidegate_cluster::net::stream::tcp(),
         };
         let gateway = Gateway::start(identity, settings(router, transport)).unwrap();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -13,7 +13,7 @@ use crate::effect::{Commit, Effect};
 use crate::event::{Delivery, SessionSnapshot};
 use crate::feed::{Filter, Happening};
 use crate::hello::{Hello, Proof, Refusal};
-use crate::id::{ClientId, Incarnation};
+use crate::id::{ClientId, CloseId, Incarnation};
 use crate::membership::{Node, View};
 use crate::payload::{Carry, Payload};
 use crate::query::{Answer, Answered, Ask, AskError, Question};
@@ -77,6 +77,8 @@ pub struct Forward {
     pub tenant: Name,
     /// What to apply, in order.
     pub effects: Vec<Effect>,
+    /// The close that asked for them. A gateway applies the effects of each close at most once.
+    pub close: Option<CloseId>,
 }
 
 /// Everything that travels on an authenticated link.
@@ -119,6 +121,8 @@ pub enum Frame {
         tenant: Name,
         /// What to apply, in order.
         effects: Vec<Effect>,
+        /// The close that asked for them.
+        close: CloseId,
     },
     /// Gateway → worker: the adoption was taken.
     Adopted {

@@ -22,6 +22,15 @@ impl fmt::Display for Incarnation {
     }
 }
 
+/// The close of one client, whoever tells it: its home, or a custodian once the home is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CloseId {
+    /// The life of the gateway that owned the client.
+    pub home: Incarnation,
+    /// The client.
+    pub client: ClientId,
+}
+
 /// One client connection, cluster-wide: the gateway's announced IPv4 address and port and the
 /// connection number. Prints as 20 lower-case hex digits. The shard stands in the low bits of the
 /// connection number.

@@ -30,7 +30,7 @@ use tidegate_wire::frame::{
     Announcement, Custody, FRAME_BYTES_MAX, Forward, Frame, Load, Serving, decode, encode,
 };
 use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
-use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::{Carry, Payload};
 
@@ -38,6 +38,11 @@ const CLIENT: ClientId = ClientId {
     ip: 0x7f00_0001,
     port: 2000,
     connection: 0x0102_0304,
+};
+
+const CLOSE: CloseId = CloseId {
+    home: Incarnation(0x1122_3344_5566_7788),
+    client: CLIENT,
 };
 
 const EVENT: EventId = EventId {
@@ -191,6 +196,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                     send(Recipients::Everyone),
                     Effect::UnbindUid { client: CLIENT },
                 ],
+                close: None,
             }),
         ),
         (
@@ -206,6 +212,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 sequence: 6,
                 tenant: "t".into(),
                 effects: vec![send(Recipients::Everyone)],
+                close: CLOSE,
             },
         ),
         ("adopted", Frame::Adopted { sequence: 6 }),

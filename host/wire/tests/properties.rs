@@ -29,7 +29,7 @@ use tidegate_wire::frame::{
     encode,
 };
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
-use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::Payload;
 
@@ -346,19 +346,26 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
     ]
 }
 
+fn closes() -> impl Strategy<Value = CloseId> {
+    (any::<u64>().prop_map(Incarnation), client())
+        .prop_map(|(home, client)| CloseId { home, client })
+}
+
 fn forwards() -> impl Strategy<Value = Frame> {
-    (any::<(bool, u16, u64)>(), name(), effects()).prop_map(
-        |((adopt, shard, sequence), tenant, effects)| match adopt {
+    (any::<(bool, bool, u16, u64)>(), name(), effects(), closes()).prop_map(
+        |((adopt, marked, shard, sequence), tenant, effects, close)| match adopt {
             true => Frame::Adopt {
                 sequence,
                 tenant,
                 effects,
+                close,
             },
             false => Frame::Forward(Forward {
                 shard,
                 sequence,
                 tenant,
                 effects,
+                close: marked.then_some(close),
             }),
         },
     )
@@ -565,6 +572,7 @@ fn a_long_list_of_the_smallest_effects_takes_tens_of_times_its_bytes_not_more() 
         sequence: 1,
         tenant: "t".into(),
         effects: vec![Effect::UnbindUid { client }; 200_000],
+        close: None,
     });
     let mut bytes = encoded(&[frame]);
     let length = bytes.len();
@@ -584,6 +592,7 @@ fn a_frame_over_the_limit_is_not_sent_and_leaves_the_buffer_as_it_was() {
             bytes: payload,
             except: vec![],
         }],
+        close: None,
     });
     let mut out = BytesMut::from(&b"before"[..]);
     let refused = encode(&frame, &mut out).expect_err("it is too large");

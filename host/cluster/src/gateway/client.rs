@@ -4,6 +4,7 @@
 //! connection has no buffer of its own beside the WebSocket parser's.
 
 pub(super) mod codec;
+pub(super) mod socket;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,7 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tidegate_wire::event::{CloseReason, Peer, Transport};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +23,7 @@ use super::outbound::{Outbound, Outgoing, QueuePolicy, Queued, close_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
 use codec::{Codec, Read};
+use socket::Socket;
 
 /// How many bytes of many small frames are gathered into one write.
 const GATHER_BYTES: usize = 64 << 10;
@@ -49,7 +50,7 @@ pub(super) struct Connection {
     pub(super) number: u32,
     pub(super) tenant: u16,
     pub(super) listener: Rc<ListenerSettings>,
-    socket: TcpStream,
+    socket: Socket,
     outbound: RefCell<Outbound>,
     wake: Notify,
     phase: Cell<Phase>,
@@ -77,7 +78,7 @@ impl Connection {
         number: u32,
         tenant: u16,
         listener: Rc<ListenerSettings>,
-        socket: TcpStream,
+        socket: Socket,
         peer: &Peer,
     ) -> Self {
         Self {
@@ -251,9 +252,7 @@ impl Connection {
     /// kernel again, as tokio's own reads do.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.emptied.take() {
-            return self
-                .socket
-                .try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+            return self.socket.nothing_to_read();
         }
         let read = self.socket.try_read(buffer);
         self.emptied
@@ -303,6 +302,7 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
         }
         match connection.interest() {
             Some(interest) => tokio::select! {
+                biased;
                 ready = connection.socket.ready(interest) => match ready {
                     Ok(ready) => {
                         try_read = ready.is_readable() || ready.is_read_closed();
@@ -326,7 +326,7 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
 /// a reset.
 async fn linger(connection: &Connection) {
     while !connection.outbound.borrow().is_empty() {
-        if connection.socket.writable().await.is_err() {
+        if connection.socket.ready(Interest::WRITABLE).await.is_err() {
             return;
         }
         connection.write_some();
@@ -334,11 +334,11 @@ async fn linger(connection: &Connection) {
             return;
         }
     }
-    if shutdown_write(&connection.socket).is_err() {
+    if connection.socket.shutdown_write().is_err() {
         return;
     }
     let mut sink = [0; 1024];
-    while connection.socket.readable().await.is_ok() {
+    while connection.socket.ready(Interest::READABLE).await.is_ok() {
         match connection.socket.try_read(&mut sink) {
             Ok(0) => return,
             Ok(_) => {}
@@ -346,8 +346,4 @@ async fn linger(connection: &Connection) {
             Err(_) => return,
         }
     }
-}
-
-fn shutdown_write(socket: &TcpStream) -> io::Result<()> {
-    socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write)
 }

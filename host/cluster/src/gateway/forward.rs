@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Forward;
-use tidegate_wire::id::Incarnation;
+use tidegate_wire::id::{CloseId, Incarnation};
 use tidegate_wire::payload::Carry;
 
 /// What an effect counts besides its payload.
@@ -37,6 +37,7 @@ impl Stream {
         shard: u16,
         tenant: Name,
         effects: Vec<Effect>,
+        close: Option<CloseId>,
         bytes_max: usize,
     ) -> Result<Forward, Full> {
         let mut bytes = effects.len() * EFFECT_BYTES;
@@ -50,6 +51,7 @@ impl Stream {
             sequence: self.last,
             tenant,
             effects,
+            close,
         };
         self.bytes += bytes;
         self.unacknowledged.push_back((forward.clone(), bytes));
@@ -88,9 +90,14 @@ impl Received {
         new
     }
 
-    /// Forgets gateways that will not come back.
-    pub fn retain(&mut self, live: impl Fn(Incarnation) -> bool) {
-        self.last.retain(|(from, _), _| live(*from));
+    /// Takes nothing more from gateways that were declared lost: one that lives on sends again what
+    /// was not acknowledged. An entry stays of each that has sent something.
+    pub fn refuse(&mut self, is_lost: impl Fn(Incarnation) -> bool) {
+        for ((from, _), last) in &mut self.last {
+            if is_lost(*from) {
+                *last = u64::MAX;
+            }
+        }
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
             for (arrive, acknowledge) in losses {
                 for _ in 0..3 {
                     pushed += 1;
-                    stream.push(0, "t".into(), vec![], usize::MAX).unwrap();
+                    stream.push(0, "t".into(), vec![], None, usize::MAX).unwrap();
                 }
                 // A new link: everything is sent again, and it breaks after `arrive` forwards.
                 let sent: Vec<u64> = stream.unacknowledged().map(|f| f.sequence).collect();
@@ -135,9 +142,18 @@ mod tests {
     fn a_stream_without_answer_is_bounded() {
         let effect = || Effect::Ungroup { group: "g".into() };
         let mut stream = Stream::default();
-        stream.push(0, "t".into(), vec![effect()], 100).unwrap();
-        assert_eq!(stream.push(0, "t".into(), vec![effect()], 100), Err(Full));
+        stream
+            .push(0, "t".into(), vec![effect()], None, 100)
+            .unwrap();
+        assert_eq!(
+            stream.push(0, "t".into(), vec![effect()], None, 100),
+            Err(Full)
+        );
         stream.acknowledge(1);
-        assert!(stream.push(0, "t".into(), vec![effect()], 100).is_ok());
+        assert!(
+            stream
+                .push(0, "t".into(), vec![effect()], None, 100)
+                .is_ok()
+        );
     }
 }

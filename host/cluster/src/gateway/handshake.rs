@@ -28,6 +28,7 @@ use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
 use super::client;
+use super::client::socket::{LocalSocket, Socket};
 use super::settings::ListenerSettings;
 use super::shard::{Context, Shard};
 
@@ -85,8 +86,38 @@ pub(super) async fn welcome(
     } else {
         (socket, None, Bytes::new())
     };
+    let socket = Socket::Tcp(socket);
     let (connection, codec) = shard.client_connected(socket, &listener, peer, request, &early);
     drop((early, listener));
+    client::run(connection, codec, shard).await;
+    drop(admission);
+}
+
+/// The same for a client of this process. One at a WebSocket listener is closed: it has no
+/// handshake.
+pub(super) async fn welcome_local(
+    shard: Rc<Shard>,
+    listener: Rc<ListenerSettings>,
+    index: usize,
+    socket: LocalSocket,
+    address: SocketAddr,
+) {
+    let admission = Admission {
+        context: shard.context.clone(),
+        listener: index,
+    };
+    if listener.transport == Transport::WebSocket {
+        return tracing::warn!(listener = %listener.name, "a WebSocket listener takes no clients of its own process");
+    }
+    let peer = Peer {
+        address,
+        transport: listener.transport,
+        listener: listener.name.clone(),
+        secure: false,
+    };
+    let socket = Socket::Local(socket);
+    let (connection, codec) = shard.client_connected(socket, &listener, peer, None, &Bytes::new());
+    drop(listener);
     client::run(connection, codec, shard).await;
     drop(admission);
 }

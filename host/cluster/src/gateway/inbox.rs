@@ -3,17 +3,18 @@
 //! Bounded by its sources: links wait for [`Inbox::room`] before they read on; what shards send
 //! each other is bounded by the windows of the events that caused it.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Load;
-use tidegate_wire::id::Incarnation;
+use tidegate_wire::id::{CloseId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
 use tokio::sync::{Notify, oneshot};
 
+use super::client::socket::LocalSocket;
 use super::feed::Watcher;
 use super::gather::{Asked, Gather};
 use super::peers::Life;
@@ -31,6 +32,12 @@ const ROOM: usize = 8192;
 pub(super) enum Arrival {
     /// A client, at this listener.
     Client { socket: TcpStream, listener: usize },
+    /// A client of this process, at this listener.
+    Local {
+        socket: LocalSocket,
+        listener: usize,
+        address: SocketAddr,
+    },
     /// A node that must be authenticated.
     Node(TcpStream),
     /// A link that is authenticated, of this process.
@@ -57,8 +64,12 @@ pub(super) enum Parcel {
         tenant: Name,
         effects: Arc<Vec<Effect>>,
     },
-    /// Effects of an event whose home is lost: this shard applies and forwards them.
-    Adopt { tenant: Name, effects: Vec<Effect> },
+    /// Effects of a command, or of a close whose home is lost: this shard applies and forwards them.
+    Adopt {
+        tenant: Name,
+        effects: Vec<Effect>,
+        close: Option<CloseId>,
+    },
     /// A call from outside: this shard is its home.
     Request(Box<Request>),
     /// Somebody watches.

@@ -172,11 +172,16 @@ impl WorkerTask {
                 sequence,
                 tenant,
                 effects,
+                close,
             } => {
                 if sequence > self.adopted {
                     self.adopted = sequence;
                     if let Some(inbox) = context.inboxes.get(usize::from(self.shard.index)) {
-                        inbox.push(Parcel::Adopt { tenant, effects });
+                        inbox.push(Parcel::Adopt {
+                            tenant,
+                            effects,
+                            close: Some(close),
+                        });
                     }
                 }
                 // A link that has ended asks again elsewhere.
@@ -264,6 +269,10 @@ async fn forwards(
         if let Err(end) = receiver.recv(&mut frames).await {
             return end;
         }
+        if shard.is_lost(peer.incarnation) {
+            sender.refuse(Refusal::Lost);
+            return LinkEnd::Goodbye(Refusal::Lost);
+        }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
             let forward = match watchers.take(frame) {
@@ -315,9 +324,15 @@ fn answer(context: &Arc<Context>, ask: Ask, link: &LinkSender) {
 /// Gives a forward to the shards that it concerns, then runs its commands, here and once.
 fn spread(shard: &Shard, forward: Forward) {
     let Forward {
-        tenant, effects, ..
+        tenant,
+        effects,
+        close,
+        ..
     } = forward;
     let context = &shard.context;
+    if close.is_some_and(|close| !context.closes.is_new(close)) {
+        return;
+    }
     let is_command = |effect: &Effect| matches!(effect.scope(), Scope::Gateways(_));
     let commands: Vec<Effect> = effects
         .iter()

@@ -1,7 +1,7 @@
 //! Links to the other gateways: this one dials each of them and sends it the effects that concern
 //! its clients.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Follows the view until it ends: dials gateways that come, gives up those that go.
 pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<Arc<Members>>) {
-    let mut tasks: HashMap<Incarnation, JoinHandle<()>> = HashMap::new();
+    let mut tasks: BTreeMap<Incarnation, JoinHandle<()>> = BTreeMap::new();
     loop {
         let view = members.borrow_and_update().clone();
         context.all(|| Parcel::Members(view.clone()));
@@ -43,7 +43,7 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
                 .entry(node.incarnation)
                 .or_insert_with(|| tokio::spawn(keep_linked(context.clone(), node.clone())));
         }
-        forget_lost(&context, &view);
+        refuse_lost(&context, &view);
         if members.changed().await.is_err() {
             tasks.values().for_each(JoinHandle::abort);
             return;
@@ -51,20 +51,21 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
     }
 }
 
-/// A gateway that was lost for good sends nothing that would have to be recognised.
-fn forget_lost(context: &Context, view: &Members) {
+/// What a lost gateway still sends is not taken, not even by links that do not know yet.
+fn refuse_lost(context: &Context, view: &Members) {
     let mut received = context
         .received
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    received.retain(|incarnation| !view.is_lost(incarnation));
+    received.refuse(|incarnation| view.is_lost(incarnation));
 }
 
 /// Dials one gateway again and again.
 async fn keep_linked(context: Arc<Context>, node: Node) {
     let Some(address) = node.address else { return };
     let (least, most) = context.settings.reconnect;
-    let mut backoff = Backoff::new(least, most);
+    let seed = context.incarnation().0 ^ node.incarnation.0;
+    let mut backoff = Backoff::new(least, most, seed);
     loop {
         let dialled = link::dial(
             SocketAddr::V4(address),
@@ -132,6 +133,7 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
     let mut frames = Vec::new();
     loop {
         tokio::select! {
+            biased;
             received = receiver.recv(&mut frames) => if let Err(end) = received {
                 context.all(|| Parcel::PeerDown(incarnation));
                 return end;

@@ -140,6 +140,7 @@ impl Running {
         let identity = Identity {
             node: node.clone(),
             secret: Secret::new(b"a secret of tests"),
+            net: crate::net::stream::tcp(),
         };
         let gateway = Gateway::start_with(identity, settings(announced), commands).unwrap();
         let gateway = Arc::new(gateway);

@@ -23,16 +23,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::id::{ClientId, Incarnation};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Connection;
 use super::client::codec::Codec;
+use super::client::socket::Socket;
+use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
@@ -60,6 +62,7 @@ pub(super) struct Context {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
+    pub(super) closes: Closes,
     pub(super) requests: super::requests::Requests,
     pub(super) commands: super::commands::Runner,
     pub(super) feed: super::feed::Feed,
@@ -199,7 +202,7 @@ impl Shard {
     /// behind the request.
     pub(super) fn client_connected(
         &self,
-        socket: TcpStream,
+        socket: Socket,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,
@@ -246,6 +249,8 @@ impl Shard {
 impl State {
     fn new(context: Arc<Context>, index: u16) -> Self {
         let mask = context.shard_mask();
+        let seed = context.incarnation().0.wrapping_add(index.into());
+        let mut rng = StdRng::seed_from_u64(seed);
         Self {
             hubs: context
                 .tenants
@@ -271,13 +276,13 @@ impl State {
             peers: FxHashMap::default(),
             addresses: FxHashMap::default(),
             // A random start: an id kept from an earlier life almost surely reaches nobody.
-            next_connection: (rand::random::<u32>() & !mask) | u32::from(index),
+            next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
             rounds: Rounds::default(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
-            rng: rand::make_rng(),
+            rng,
             metrics: Metrics::new(),
             context,
             index,
@@ -306,7 +311,7 @@ impl State {
 
     fn open(
         &mut self,
-        socket: TcpStream,
+        socket: Socket,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,

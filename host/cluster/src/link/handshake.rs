@@ -13,10 +13,10 @@ use tidegate_wire::frame::{FrameError, decode, encode};
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::membership::Node;
 use tidegate_wire::payload::Carry;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::LinkError;
+use crate::net::stream::Connect;
 
 /// What all nodes of a cluster know. Never printed, never sent.
 #[derive(Clone)]
@@ -36,20 +36,30 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who this node is on its links.
+/// Who this node is on its links, and how it makes them.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The node.
     pub node: Node,
     /// The cluster secret.
     pub secret: Secret,
+    /// How it reaches others.
+    pub net: Arc<dyn Connect>,
 }
+
+/// Both directions, before they are taken apart.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
 
 /// The labels keep a proof from being reflected to the side that it came from.
 const DIAL: &[u8] = b"tidegate dial";
 const ACCEPT: &[u8] = b"tidegate accept";
 
-pub(super) async fn dial(stream: &mut TcpStream, identity: &Identity) -> Result<Node, LinkError> {
+pub(super) async fn dial<S: Socket>(
+    stream: &mut S,
+    identity: &Identity,
+) -> Result<Node, LinkError> {
     let mine = hello(identity);
     send(stream, &mine).await?;
     let theirs: Hello = receive(stream).await?;
@@ -68,7 +78,10 @@ pub(super) async fn dial(stream: &mut TcpStream, identity: &Identity) -> Result<
     }
 }
 
-pub(super) async fn accept(stream: &mut TcpStream, identity: &Identity) -> Result<Node, LinkError> {
+pub(super) async fn accept<S: Socket>(
+    stream: &mut S,
+    identity: &Identity,
+) -> Result<Node, LinkError> {
     // Nothing is said to a stranger before it has said a hello.
     let theirs: Hello = receive(stream).await?;
     if theirs.magic != MAGIC {
@@ -98,7 +111,7 @@ pub(super) async fn accept(stream: &mut TcpStream, identity: &Identity) -> Resul
     Ok(theirs.node)
 }
 
-async fn refuse(stream: &mut TcpStream, reason: Refusal) -> Result<Node, LinkError> {
+async fn refuse<S: Socket>(stream: &mut S, reason: Refusal) -> Result<Node, LinkError> {
     // The reason for the refusal is worth more than a dialer that did not stay to hear it.
     if send(stream, &Proof::Refused(reason.clone())).await.is_ok() {
         let _ = stream.shutdown().await;
@@ -168,7 +181,7 @@ fn proves(
     mac(secret, label, dialer, acceptor).is_ok_and(|mac| mac.verify_slice(proof).is_ok())
 }
 
-async fn send<T: Serialize + Carry>(stream: &mut TcpStream, value: &T) -> Result<(), LinkError> {
+async fn send<T: Serialize + Carry>(stream: &mut impl Socket, value: &T) -> Result<(), LinkError> {
     let mut bytes = BytesMut::new();
     encode(value, &mut bytes)?;
     // The length field does not count. The peer could not say what is wrong with a longer one.
@@ -182,7 +195,7 @@ async fn send<T: Serialize + Carry>(stream: &mut TcpStream, value: &T) -> Result
 }
 
 /// Reads exactly one frame, so that nothing of what follows is consumed.
-async fn receive<T: DeserializeOwned + Carry>(stream: &mut TcpStream) -> Result<T, LinkError> {
+async fn receive<T: DeserializeOwned + Carry>(stream: &mut impl Socket) -> Result<T, LinkError> {
     let mut bytes = BytesMut::zeroed(4);
     stream.read_exact(&mut bytes).await?;
     // The limit is checked before the body is read or room is made for it.

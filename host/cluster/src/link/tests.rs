@@ -34,6 +34,7 @@ pub(crate) fn identity(role: Role, incarnation: u64, secret: &str) -> Identity {
     Identity {
         node: node(role, incarnation),
         secret: Secret::new(secret.as_bytes()),
+        net: crate::net::stream::tcp(),
     }
 }
 

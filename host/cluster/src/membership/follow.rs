@@ -64,10 +64,12 @@ impl Follower {
     /// Runs until the stop signal or until this node has left.
     pub(super) async fn run(self) {
         let settings = &self.settings;
-        let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
+        let seed = self.identity.node.incarnation.0 ^ self.register as u64;
+        let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max, seed);
         let mut told = None;
         loop {
             let connected = tokio::select! {
+                biased;
                 () = self.leave.cancelled() => return,
                 connected = self.connect() => connected,
             };
@@ -87,6 +89,7 @@ impl Follower {
             };
             self.tell(apart, &mut told).await;
             tokio::select! {
+                biased;
                 () = self.leave.cancelled() => return,
                 () = sleep(backoff.next()) => {}
             }

@@ -111,6 +111,17 @@ impl Merge {
         &self.lost
     }
 
+    /// The nodes that no register with a link lists, not counting those that do not drop anybody yet.
+    pub(super) fn unlisted(&self) -> BTreeSet<Incarnation> {
+        let linked = self.registers.iter().flatten();
+        let linked = linked.filter(|said| said.until.is_none() && said.view.settled);
+        let listed: BTreeSet<Incarnation> = linked
+            .flat_map(|said| said.view.nodes.iter().map(|node| node.incarnation))
+            .collect();
+        let nodes = self.nodes.keys();
+        nodes.filter(|it| !listed.contains(it)).copied().collect()
+    }
+
     /// How many registers have a link and have answered.
     pub(super) fn connected(&self) -> usize {
         let linked = |said: &&Said| said.until.is_none();

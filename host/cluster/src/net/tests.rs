@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use tidegate_wire::membership::Role;
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -166,7 +167,7 @@ async fn names_resolve_and_errors_name_the_text() {
 fn waits_grow_from_min_to_max_and_start_again() {
     let (min, max) = (Duration::from_millis(10), Duration::from_secs(1));
     for _ in 0..100 {
-        let mut backoff = Backoff::new(min, max);
+        let mut backoff = Backoff::new(min, max, 1);
         let mut bound = min * 2;
         for _ in 0..20 {
             let wait = backoff.next();
@@ -176,5 +177,5 @@ fn waits_grow_from_min_to_max_and_start_again() {
         backoff.reset();
         assert!(backoff.next() <= min * 2);
     }
-    assert_eq!(Backoff::new(max, min).next(), max);
+    assert_eq!(Backoff::new(max, min, 1).next(), max);
 }

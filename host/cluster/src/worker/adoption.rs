@@ -1,7 +1,7 @@
 //! Effects of closes whose gateway is lost: any live gateway may apply them.
 //!
 //! Each is kept until a gateway has acknowledged it and is sent again on another link if its link
-//! ends first. What is kept is bounded; beyond the bound the newest is dropped with a warning,
+//! ends first; gateways know it by its close and apply it once. What is kept is bounded; beyond the bound the newest is dropped with a warning,
 //! which can happen only while no gateway answers.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Frame;
+use tidegate_wire::id::CloseId;
 use tracing::warn;
 
 use super::lane::payload_bytes;
@@ -48,6 +49,7 @@ struct Way {
 struct Adoption {
     tenant: Name,
     effects: Vec<Effect>,
+    close: CloseId,
     bytes: u64,
     /// The link and the sequence it was sent with.
     sent: Option<(u64, u64)>,
@@ -55,7 +57,7 @@ struct Adoption {
 
 impl Adoptions {
     /// Keeps the effects and sends them to a live gateway, now or when there is one.
-    pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>) {
+    pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>, close: CloseId) {
         if effects.is_empty() {
             return;
         }
@@ -70,6 +72,7 @@ impl Adoptions {
         book.waiting.push_back(Adoption {
             tenant,
             effects,
+            close,
             bytes,
             sent: None,
         });
@@ -143,6 +146,7 @@ impl Book {
                     sequence,
                     tenant: adoption.tenant.clone(),
                     effects: adoption.effects.clone(),
+                    close: adoption.close,
                 };
                 way.sender.send(frame).ok()?;
                 way.sequence = sequence;

@@ -53,6 +53,8 @@ pub(super) struct Attendant {
     lanes: FxHashMap<u32, Arc<Lane>>,
     places: Places,
     pace: Pace,
+    /// The gateway has sent something.
+    recognised: bool,
     /// One warning about bad deliveries a look is enough.
     warned: bool,
 }
@@ -67,6 +69,7 @@ impl Attendant {
             lanes: FxHashMap::default(),
             places: Places::default(),
             pace: Pace::default(),
+            recognised: false,
             warned: false,
         };
         attendant.places.update(&serving);
@@ -154,6 +157,9 @@ impl Attendant {
 
     fn take(&mut self, frames: &mut Vec<Frame>) -> Result<(), Over> {
         self.forget_lanes();
+        if !std::mem::replace(&mut self.recognised, true) {
+            self.inner.recognised(self.home.gateway);
+        }
         for frame in frames.drain(..) {
             match frame {
                 Frame::Deliver(delivery) => self.deliver(*delivery)?,

@@ -2,7 +2,8 @@
 //!
 //! They are kept in case their gateway is lost: then each client's close is told once, by this
 //! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
-//! again or stays in the view: then it has named another custodian. What is kept is bounded by the
+//! again, or when a register has listed it for so long that it must be alive: then it has named
+//! another custodian. While no register lists it, as when all were started again, they are kept. What is kept is bounded by the
 //! clients of the gateways, and the number of gateways by [`PARTED_MAX`].
 
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ use super::home::Home;
 use super::lane::{Farewell, Lane};
 use crate::membership::Members;
 
+/// After so many looks at a gateway that a register lists it is alive: a dead one is listed for a
+/// lease, and its link may have ended a lease before that of the register.
+const LISTED_MAX: u32 = 2 * super::LOOKS_PER_LEASE;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
@@ -42,6 +46,9 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Parted {
     since: Instant,
+    /// How often in a row it was looked while a register listed the gateway. Looks are counted, not
+    /// time, in which this worker may have been frozen.
+    listed: u32,
     lanes: Vec<Arc<Lane>>,
 }
 
@@ -60,19 +67,26 @@ impl Inner {
         self.table().live.values().cloned().collect()
     }
 
-    /// A link has begun. What was kept of an earlier one to the same gateway is void.
+    /// A link has begun. What was kept of an earlier one to the same gateway stays until the gateway
+    /// is known to have learnt of this one: see [`Self::recognised`].
     pub(super) fn link_up(&self, home: &Arc<Home>) {
-        let (earlier, parted) = {
+        let earlier = {
             let mut table = self.table();
             let earlier = table.live.insert(home.gateway, home.clone());
             self.count_links(&table);
-            (earlier, table.parted.remove(&home.gateway))
+            earlier
         };
         if let Some(earlier) = earlier {
             earlier.sender.close();
         }
-        drop(parted);
         self.adoptions.linked(home.link, home.sender.clone());
+    }
+
+    /// The gateway has sent something over a new link: it has this worker's announcement, and has
+    /// entrusted anew to it whoever has no custodian.
+    pub(super) fn recognised(&self, gateway: Incarnation) {
+        let parted = self.table().parted.remove(&gateway);
+        drop(parted);
     }
 
     /// A link has ended. Its lanes are kept, unless a newer link replaced it.
@@ -95,15 +109,17 @@ impl Inner {
     }
 
     /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
-    /// is no longer needed.
-    pub(super) fn review(self: &Arc<Self>, members: &Members) {
-        let patience = self.settings.link.lease * 2;
+    /// is no longer needed. `looked` is true once a look.
+    pub(super) fn review(self: &Arc<Self>, members: &Members, looked: bool) {
         let (lost_links, lost) = {
             let mut table = self.table();
             table.parted.retain(|gateway, parted| {
-                members.is_lost(*gateway)
-                    || parted.since.elapsed() < patience
-                    || !members.nodes.contains_key(gateway)
+                if !members.is_listed(*gateway) {
+                    parted.listed = 0;
+                } else if looked {
+                    parted.listed += 1;
+                }
+                parted.listed < LISTED_MAX || members.is_lost(*gateway)
             });
             let is_lost = |gateway: &Incarnation| members.is_lost(*gateway);
             let links: Vec<_> = table
@@ -112,9 +128,11 @@ impl Inner {
                 .filter(|(gateway, _)| is_lost(gateway))
                 .map(|(_, home)| home.clone())
                 .collect();
-            let lost: Vec<_> = table
-                .parted
-                .extract_if(.., |gateway, _| is_lost(gateway))
+            let Table { live, parted } = &mut *table;
+            let lost: Vec<_> = parted
+                .extract_if(.., |gateway, _| {
+                    is_lost(gateway) && !live.contains_key(gateway)
+                })
                 .collect();
             (links, lost)
         };
@@ -137,12 +155,17 @@ impl Inner {
 
 impl Table {
     fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
+        // Of a link that ended before the gateway knew of it.
+        if let Some(earlier) = self.parted.remove(&gateway) {
+            lanes.extend(earlier.lanes);
+        }
         lanes.retain(|lane| !lane.is_settled());
         if lanes.is_empty() {
             return;
         }
         let parted = Parted {
             since: Instant::now(),
+            listed: 0,
             lanes,
         };
         self.parted.insert(gateway, parted);
@@ -193,7 +216,7 @@ async fn tell_one(inner: &Inner, lane: &Arc<Lane>, permits: &Arc<Semaphore>) {
     };
     match lane.lose(event, permit) {
         Farewell::Settled => {}
-        Farewell::Adopt(effects) => inner.adoptions.add(lane.tenant().clone(), effects),
+        Farewell::Adopt(effects) => lane.adopt(effects),
         Farewell::Tell(delivery) => {
             inner
                 .handlers

@@ -57,7 +57,8 @@ async fn dial(
     address: SocketAddr,
 ) {
     let settings = &inner.settings;
-    let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
+    let seed = inner.identity.node.incarnation.0 ^ gateway.0;
+    let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max, seed);
     let mut phase = inner.phase.subscribe();
     let mut failures = 0_u32;
     loop {
@@ -66,10 +67,16 @@ async fn dial(
             return;
         }
         let dialled = tokio::select! {
+            biased;
             dialled = link::dial(address, &inner.identity, &settings.link) => dialled,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         match dialled {
+            // A frozen gateway may answer when it has been declared lost: what it would entrust to
+            // this worker was told, or is being told.
+            Ok(link) if members.borrow().is_lost(gateway) => {
+                return link.sender.refuse(Refusal::Lost);
+            }
             Ok(link) if link.peer.incarnation == gateway => {
                 failures = 0;
                 let since = Instant::now();
@@ -95,8 +102,9 @@ async fn dial(
             }
         }
         tokio::select! {
-            () = sleep(backoff.next()) => {}
+            biased;
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            () = sleep(backoff.next()) => {}
         }
     }
 }

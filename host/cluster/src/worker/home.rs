@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Frame;
-use tidegate_wire::id::Incarnation;
+use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::adoption::Adoptions;
 use super::meters::Meters;
@@ -67,8 +67,10 @@ impl Home {
     }
 
     /// Gives effects of a close to a live gateway, this one being lost.
-    pub(super) fn adopt(&self, tenant: Name, effects: Vec<Effect>) {
-        self.adoptions.add(tenant, effects);
+    pub(super) fn adopt(&self, tenant: Name, effects: Vec<Effect>, client: ClientId) {
+        let home = self.gateway;
+        let close = CloseId { home, client };
+        self.adoptions.add(tenant, effects, close);
     }
 
     /// An event came. Returns how many events and bytes are under way with it.

@@ -139,7 +139,7 @@ impl Lane {
         };
         match way {
             Way::Send => self.home.commit(commit),
-            Way::Adopt => self.home.adopt(self.tenant.clone(), commit.effects),
+            Way::Adopt => self.adopt(commit.effects),
             Way::Drop => {
                 debug!(event = %commit.event, client = %self.client, "link ended: commit dropped")
             }
@@ -147,6 +147,11 @@ impl Lane {
         if forget {
             self.home.forget(self.client.connection);
         }
+    }
+
+    /// Gives the effects of the close to a live gateway, the home being lost.
+    pub(super) fn adopt(&self, effects: Vec<Effect>) {
+        self.home.adopt(self.tenant.clone(), effects, self.client);
     }
 
     /// Takes the event off the lane and decides what becomes of its commit, and whether the link's
@@ -184,6 +189,10 @@ impl Lane {
         state.closed |= event.close && !returned;
         if !ended {
             state.apply(self.client, &commit.effects);
+            // The home may be lost before it has the commit: it says so by releasing the client.
+            if event.close && state.custodian && !commit.effects.is_empty() {
+                state.unsent = Some(commit.effects.clone());
+            }
             return Way::Send;
         }
         if event.close && state.lost {
@@ -263,6 +272,7 @@ impl Lane {
         let mut state = self.state();
         state.released = true;
         state.custodian = false;
+        state.unsent = None;
         state.is_forgettable()
     }
 

@@ -92,6 +92,7 @@ impl Cluster {
         let identity = Identity {
             node: node.clone(),
             secret: secret(),
+            net: tidegate_cluster::net::stream::tcp(),
         };
         let settings = GatewaySettings {
             announced: address,
@@ -345,6 +346,7 @@ impl FakePeer {
         Identity {
             node: self.node.clone(),
             secret: secret(),
+            net: tidegate_cluster::net::stream::tcp(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Scope};
 use tidegate_wire::event::CloseReason;
 use tidegate_wire::frame::Frame;
-use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::State;
 use super::outlet::Deliveries;
@@ -37,10 +37,15 @@ impl State {
         self.metrics.committed(commit.outcome);
         let author = (!committed.is_request()).then_some((number, worker));
         self.swaps.forget(commit.event.sequence);
+        let acts = !commit.effects.is_empty();
         match commit.outcome {
             Outcome::Done => {
                 if let Some(tenant) = self.lanes.tenant(number) {
-                    self.effects(tenant, commit.effects, author);
+                    if committed.is_close() {
+                        self.own_close(tenant, commit.effects, commit.client);
+                    } else {
+                        self.effects(tenant, commit.effects, author);
+                    }
                 }
             }
             // Without its connect a handler does not know the client.
@@ -52,8 +57,8 @@ impl State {
             }
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
-        if committed.kind == "close" {
-            self.forget(number, worker);
+        if committed.is_close() {
+            self.forget(number, worker, acts);
         }
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
@@ -71,10 +76,11 @@ impl State {
     }
 
     /// The client's close is committed: its number is free, and the workers that know it forget it.
-    fn forget(&mut self, number: u32, closer: WorkerKey) {
+    /// One that closed it keeps the effects until it knows that they arrived.
+    fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
         for worker in self.lanes.remove(number) {
-            if worker != closer
+            if (worker != closer || acts)
                 && let Some(worker) = self.workers.get(worker)
             {
                 // A link that has ended has nothing to forget.
@@ -121,21 +127,53 @@ impl State {
         let Some(name) = self.tenant_name(tenant).cloned() else {
             return;
         };
-        self.pass_on(&name, effects);
+        self.pass_on(&name, effects, None);
+    }
+
+    /// Effects of a close whose home is here: a custodian may have told it already, if this life was
+    /// declared lost and does not know yet.
+    fn own_close(&mut self, tenant: u16, effects: Vec<Effect>, client: ClientId) {
+        let home = self.context.incarnation();
+        let close = CloseId { home, client };
+        if !effects.is_empty()
+            && let Some(name) = self.tenant_name(tenant).cloned()
+        {
+            self.adopt(&name, effects, close);
+        }
+    }
+
+    /// Effects of a close. Every gateway applies those of one close at most once,
+    /// also when several custodians tell it, or the home did before it was lost.
+    pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
+        if self.context.closes.is_new(close) {
+            if let Some(index) = self.tenant_index(tenant) {
+                self.apply(index, &effects, None);
+            }
+            self.pass_on(tenant, effects, Some(close));
+        } else {
+            // Known here is not known everywhere.
+            for (peer, effects) in self.concerned(effects).peers {
+                self.forward(peer, tenant, effects, Some(close));
+            }
+        }
     }
 
     /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
     /// other gateways, and the commands of this one.
-    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let commands = self.own_commands(&effects);
+        self.distribute(tenant, effects, close);
+        // What was asked for before a command is there before it.
+        commands::start(&self.context, tenant, commands);
+    }
+
+    fn own_commands(&self, effects: &[Effect]) -> Vec<Effect> {
         let own = self.context.settings.announced;
         let is_own = |effect: &&Effect| {
             matches!(effect.scope(), Scope::Gateways(gateways)
                 if gateways.is_none_or(|gateways| gateways.contains(&own)))
         };
-        let commands: Vec<Effect> = effects.iter().filter(is_own).cloned().collect();
-        self.distribute(tenant, effects);
-        // What was asked for before a command is there before it.
-        commands::start(&self.context, tenant, commands);
+        effects.iter().filter(is_own).cloned().collect()
     }
 
     /// Whether a scope concerns no other shard and no other gateway.
@@ -183,20 +221,8 @@ impl State {
     }
 
     /// Sends effects to the other shards and gateways that they concern, in order.
-    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>) {
-        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
-        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
-        for effect in effects {
-            let targets = self.targets(effect.scope());
-            for (shard, concerned) in targets.shards.iter().enumerate() {
-                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
-                    list.push(effect.clone());
-                }
-            }
-            for peer in targets.peers {
-                peers.entry(peer).or_default().push(effect.clone());
-            }
-        }
+    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let Concerned { shards, peers } = self.concerned(effects);
         for (shard, effects) in shards.into_iter().enumerate() {
             if let Some(inbox) = self
                 .context
@@ -212,8 +238,26 @@ impl State {
             }
         }
         for (peer, effects) in peers {
-            self.forward(peer, tenant, effects);
+            self.forward(peer, tenant, effects, close);
         }
+    }
+
+    /// Effects by the other shards and gateways that they concern.
+    fn concerned(&self, effects: Vec<Effect>) -> Concerned {
+        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
+        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
+        for effect in effects {
+            let targets = self.targets(effect.scope());
+            for (shard, concerned) in targets.shards.iter().enumerate() {
+                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
+                    list.push(effect.clone());
+                }
+            }
+            for peer in targets.peers {
+                peers.entry(peer).or_default().push(effect.clone());
+            }
+        }
+        Concerned { shards, peers }
     }
 
     /// The other shards and gateways that a scope concerns.
@@ -274,12 +318,21 @@ impl State {
         }
     }
 
-    fn forward(&mut self, incarnation: Incarnation, tenant: &Name, effects: Vec<Effect>) {
+    fn forward(
+        &mut self,
+        incarnation: Incarnation,
+        tenant: &Name,
+        effects: Vec<Effect>,
+        close: Option<CloseId>,
+    ) {
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
         let max = self.context.settings.forward_bytes_max;
-        match peer.stream.push(self.index, tenant.clone(), effects, max) {
+        match peer
+            .stream
+            .push(self.index, tenant.clone(), effects, close, max)
+        {
             Ok(forward) => {
                 peer.full = false;
                 if let Some(link) = &peer.link {
@@ -426,6 +479,12 @@ impl State {
             self.custody.push(number);
         }
     }
+}
+
+/// What concerns whom, besides this shard.
+struct Concerned {
+    shards: Vec<Vec<Effect>>,
+    peers: FxHashMap<Incarnation, Vec<Effect>>,
 }
 
 /// Whom a scope concerns, besides this shard.

@@ -123,7 +123,7 @@ impl State {
     pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
         match self.tenant_index(tenant) {
             Some(index) => self.effects(index, effects, None),
-            None => self.pass_on(tenant, effects),
+            None => self.pass_on(tenant, effects, None),
         }
     }
 

@@ -177,6 +177,11 @@ impl State {
 }
 
 impl Committed {
+    /// Whether the event was a client's close.
+    pub(super) fn is_close(&self) -> bool {
+        self.kind == "close"
+    }
+
     /// Whether the event was a request.
     pub(super) fn is_request(&self) -> bool {
         self.kind == "request"

@@ -1,5 +1,6 @@
 //! A shard's thread: takes what others have for it and gives each parcel to its owner.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Shard, State};
+use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
 
@@ -28,13 +30,15 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     };
     loop {
         tokio::select! {
-            () = inbox.take(&mut parcels) => {}
+            biased;
+            // First, since a full inbox must not keep the clock from its turn.
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
                 state.expire_requests();
                 state.route_unrouted();
                 state.finish_turn();
             }
+            () = inbox.take(&mut parcels) => {}
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
@@ -51,6 +55,11 @@ impl Shard {
         if let Parcel::Arrival(arrival) = parcel {
             match arrival {
                 Arrival::Client { socket, listener } => self.accepted(socket, listener),
+                Arrival::Local {
+                    socket,
+                    listener,
+                    address,
+                } => self.accepted_local(socket, listener, address),
                 Arrival::Node(socket) => links::authenticate(self.clone(), socket),
                 Arrival::Link(link) => links::serve(self.clone(), *link),
             }
@@ -85,6 +94,15 @@ impl Shard {
         ));
     }
 
+    fn accepted_local(self: &Rc<Self>, socket: LocalSocket, index: usize, address: SocketAddr) {
+        let Some(listener) = self.listener(index).cloned() else {
+            return;
+        };
+        let shard = self.clone();
+        let welcome = handshake::welcome_local(shard, listener, index, socket, address);
+        tokio::task::spawn_local(welcome);
+    }
+
     /// Commits of this shard's own events, straight from a link on the same thread.
     pub(in crate::gateway) fn commits(
         &self,
@@ -116,7 +134,16 @@ impl State {
                     self.apply(tenant, &effects, None);
                 }
             }
-            Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
+            Parcel::Adopt {
+                tenant,
+                effects,
+                close: Some(close),
+            } => self.adopt(&tenant, effects, close),
+            Parcel::Adopt {
+                tenant,
+                effects,
+                close: None,
+            } => self.act(&tenant, effects),
             Parcel::Request(request) => self.request(*request),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),

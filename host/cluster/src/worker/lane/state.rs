@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// The home is lost: the effects of the close are adopted by another gateway.
     pub(super) lost: bool,
-    /// Effects of a close that could not be sent home, in case the home turns out to be lost.
+    /// Effects of a close that the home is not known to have, in case it turns out to be lost.
     pub(super) unsent: Option<Vec<Effect>>,
     /// Held while this worker tells the close of a client of a lost gateway.
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -58,7 +58,8 @@ pub(super) struct UnderWay {
 impl State {
     /// Whether nothing needs the lane any more.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.under_way.is_empty() && (self.closed || self.released || self.request)
+        let closed = self.closed && self.unsent.is_none();
+        self.under_way.is_empty() && (closed || self.released || self.request)
     }
 
     /// Whether the home still waits for this attempt at an event.

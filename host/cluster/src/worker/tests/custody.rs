@@ -40,6 +40,7 @@ async fn adopt(link: &mut GatewayLink) -> (u64, Name, Vec<Effect>) {
             sequence,
             tenant,
             effects,
+            ..
         } => (sequence, tenant, effects),
         other => panic!("not an adoption: {other:?}"),
     }

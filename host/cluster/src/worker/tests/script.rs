@@ -69,6 +69,7 @@ pub(super) fn identity(role: Role, incarnation: u64, address: Option<SocketAddr>
             tags: Vec::new(),
         },
         secret: Secret::new(b"a secret of the tests"),
+        net: crate::net::stream::tcp(),
     }
 }
 

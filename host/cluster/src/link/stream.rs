@@ -1,16 +1,18 @@
-//! A link over TCP: many frames a read and a write, heartbeats, the lease, the orderly end.
+//! A link over a byte stream: many frames a read and a write, heartbeats, the lease, the orderly end.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tidegate_wire::frame::{FRAME_BYTES_MAX, Frame, decode, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::queue::Queue;
 use super::{LinkEnd, LinkSettings};
+use crate::net::stream::{ReadHalf, WriteHalf};
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -21,9 +23,8 @@ const KEPT_BYTES: usize = 1 << 20;
 /// An interval of nothing would never rest.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
 
-#[derive(Debug)]
-pub(super) struct TcpReceiver {
-    socket: OwnedReadHalf,
+pub(super) struct StreamReceiver {
+    socket: Box<dyn ReadHalf>,
     buffer: BytesMut,
     lease: Duration,
     /// When the peer last gave a sign of life. Kept here and not in a timer of `recv`, which a
@@ -33,8 +34,17 @@ pub(super) struct TcpReceiver {
     fault: Option<LinkEnd>,
 }
 
-impl TcpReceiver {
-    pub(super) fn new(socket: OwnedReadHalf, lease: Duration) -> Self {
+impl fmt::Debug for StreamReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamReceiver")
+            .field("heard", &self.heard)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StreamReceiver {
+    pub(super) fn new(socket: Box<dyn ReadHalf>, lease: Duration) -> Self {
         Self {
             socket,
             buffer: BytesMut::new(),
@@ -104,9 +114,14 @@ impl TcpReceiver {
 /// Writes what is queued until the link ends. After an orderly end the peer gets a lease to read
 /// the rest; after any other the socket is dropped at once, also in the middle of a write that a
 /// peer that does not read would block for ever.
-pub(super) async fn write(mut socket: OwnedWriteHalf, queue: Arc<Queue>, settings: LinkSettings) {
+pub(super) async fn write(
+    mut socket: Box<dyn WriteHalf>,
+    queue: Arc<Queue>,
+    settings: LinkSettings,
+) {
     tokio::select! {
-        () = write_all(&mut socket, &queue, settings.heartbeat) => {}
+        biased;
+        () = write_all(&mut *socket, &queue, settings.heartbeat) => {}
         () = out_of_patience(&queue, settings.lease) => {}
     }
     drop(socket);
@@ -120,7 +135,7 @@ async fn out_of_patience(queue: &Queue, lease: Duration) {
     }
 }
 
-async fn write_all(socket: &mut OwnedWriteHalf, queue: &Queue, heartbeat: Duration) {
+async fn write_all(socket: &mut dyn WriteHalf, queue: &Queue, heartbeat: Duration) {
     let mut frames = Vec::new();
     let mut buffer = BytesMut::new();
     let mut beat = interval(heartbeat.max(HEARTBEAT_MIN));
@@ -138,27 +153,12 @@ async fn write_all(socket: &mut OwnedWriteHalf, queue: &Queue, heartbeat: Durati
     }
     // The peer sees an orderly end; if it is gone there is nobody to tell.
     if socket.shutdown().await.is_ok() {
-        linger(socket).await;
-    }
-}
-
-/// Reads and forgets until the peer has closed too. A socket that is closed with unread bytes in
-/// it is reset by the kernel, and the last frames on their way to the peer could be lost.
-async fn linger(socket: &OwnedWriteHalf) {
-    let stream = socket.as_ref();
-    let mut unwanted = vec![0; 4096];
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut unwanted) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
+        poll_fn(|cx| socket.poll_linger(cx)).await;
     }
 }
 
 async fn write_batch(
-    socket: &mut OwnedWriteHalf,
+    socket: &mut dyn WriteHalf,
     frames: &mut Vec<Frame>,
     buffer: &mut BytesMut,
 ) -> Result<(), LinkEnd> {
@@ -171,7 +171,7 @@ async fn write_batch(
     flush(socket, buffer).await
 }
 
-async fn flush(socket: &mut OwnedWriteHalf, buffer: &mut BytesMut) -> Result<(), LinkEnd> {
+async fn flush(socket: &mut dyn WriteHalf, buffer: &mut BytesMut) -> Result<(), LinkEnd> {
     let written = socket.write_all(buffer).await;
     if buffer.capacity() > KEPT_BYTES {
         *buffer = BytesMut::new();

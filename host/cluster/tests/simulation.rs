@@ -1,0 +1,130 @@
+//! Thousands of short lives of a cluster: the real registers, workers and gateways, each on a
+//! runtime with a clock of its own, over a network that delays, holds and cuts as the seed says.
+//!
+//! `TIDEGATE_SIMULATION_SECONDS=600` runs longer; `TIDEGATE_SEED=7` runs one seed and prints what
+//! happened; `TIDEGATE_SURVEY=1` does not stop at the first seed that fails but lists them all. The
+//! same seed gives the same trace.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "seeds and traces are what is looked for"
+)]
+
+#[path = "simulation/faults.rs"]
+mod faults;
+#[path = "simulation/handlers.rs"]
+mod handlers;
+#[path = "simulation/network.rs"]
+mod network;
+#[path = "simulation/people.rs"]
+mod people;
+#[path = "simulation/process.rs"]
+mod process;
+#[path = "simulation/record.rs"]
+mod record;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use world::World;
+
+const SECONDS: u64 = 15;
+const THREADS: u64 = 2;
+/// The last lines of a trace that are printed for a seed that fails.
+const TRACE_LINES: usize = 400;
+
+/// Runs one seed. Gives its trace, and what went wrong.
+fn run(seed: u64) -> (Vec<String>, Option<String>) {
+    let mut world = World::new(seed);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let wrong = match result {
+        Ok(Ok(())) => None,
+        Ok(Err(violation)) => Some(violation),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+            Some(format!("a panic: {}", text.unwrap_or_default()))
+        }
+    };
+    let (now, summary) = (world.now_ms, world.summary());
+    world.record.log(now, || format!("the end: {summary:?}"));
+    (world.record.trace(), wrong)
+}
+
+fn number(key: &str) -> Option<u64> {
+    std::env::var(key).ok()?.parse().ok()
+}
+
+fn fail(seed: u64, trace: &[String], wrong: &str) -> ! {
+    let from = trace.len().saturating_sub(TRACE_LINES);
+    println!("{}", trace[from..].join("\n"));
+    panic!(
+        "seed {seed}: {wrong}\nreplay: TIDEGATE_SEED={seed} cargo test -p tidegate-cluster --test \
+         simulation -- --nocapture promises"
+    );
+}
+
+#[test]
+fn promises_hold_whatever_the_network_and_the_processes_do() {
+    if let Some(seed) = number("TIDEGATE_SEED") {
+        let (trace, wrong) = run(seed);
+        println!("{}", trace.join("\n"));
+        if let Some(wrong) = wrong {
+            panic!("seed {seed}: {wrong}");
+        }
+        return;
+    }
+    let seconds = number("TIDEGATE_SIMULATION_SECONDS").unwrap_or(SECONDS);
+    let first = number("TIDEGATE_FIRST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let next = AtomicU64::new(first);
+    let survey = number("TIDEGATE_SURVEY").is_some();
+    let failed = std::sync::Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while Instant::now() < end && failed.lock().unwrap().is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let (trace, wrong) = run(seed);
+                    match wrong {
+                        Some(wrong) if survey => {
+                            println!("seed {seed}: {}", wrong.lines().next().unwrap_or_default());
+                        }
+                        Some(wrong) => {
+                            failed.lock().unwrap().get_or_insert((seed, trace, wrong));
+                        }
+                        None => {}
+                    }
+                }
+            });
+        }
+    });
+    let last = next.load(Ordering::Relaxed);
+    println!("seeds {first} to {last}: {} runs", last - first);
+    if let Some((seed, trace, wrong)) = failed.into_inner().unwrap() {
+        fail(seed, &trace, &wrong);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..12 {
+        let ((one, _), (two, _)) = (run(seed), run(seed));
+        let differs = one.iter().zip(&two).position(|(one, two)| one != two);
+        if let Some(line) = differs {
+            panic!("seed {seed}, line {line}: {} / {}", one[line], two[line]);
+        }
+        assert_eq!(one.len(), two.len(), "seed {seed}");
+    }
+}

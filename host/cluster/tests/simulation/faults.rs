@@ -1,0 +1,151 @@
+//! What goes wrong, and how it is put right again.
+
+use rand::RngExt;
+
+use super::network::Host;
+use super::world::{Kind, World};
+
+/// How a fault ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mend {
+    Start(Host),
+    Thaw(Host),
+    /// Bytes flow again.
+    Unblock(Vec<(Host, Host)>),
+}
+
+impl World {
+    /// Perhaps something goes wrong now.
+    pub(crate) fn harm(&mut self) {
+        if self.rng.random_range(0..1000) >= self.plan.faults {
+            return;
+        }
+        match self.rng.random_range(0..6) {
+            0 => self.cut_link(),
+            1 if self.plan.partitions => self.part(),
+            2 if self.plan.freezes => self.freeze(),
+            3 if self.plan.kills_workers => self.kill_one(Kind::Worker),
+            4 if self.plan.kills_registers => self.kill_one(Kind::Register),
+            5 if self.plan.kills_gateways => self.kill_one(Kind::Gateway),
+            _ => {}
+        }
+    }
+
+    fn draw_ms(&mut self) -> u64 {
+        // Around the lease of 250, and well beyond two of them.
+        match self.rng.random_range(0..3) {
+            0 => self.rng.random_range(10..200),
+            1 => self.rng.random_range(200..400),
+            _ => self.rng.random_range(400..900),
+        }
+    }
+
+    fn cut_link(&mut self) {
+        let connections = self.net.connections();
+        if connections.is_empty() {
+            return;
+        }
+        let (number, hosts) = connections[self.rng.random_range(0..connections.len())];
+        self.log(|| format!("connection {number} of hosts {hosts:?} breaks"));
+        self.net.cut(number);
+    }
+
+    /// Cuts a random set of hosts off from the others, sometimes in one direction only.
+    fn part(&mut self) {
+        let all: Vec<Host> = (0..self.machines.len()).collect();
+        let apart: Vec<Host> = all
+            .iter()
+            .copied()
+            .filter(|_| self.rng.random_bool(0.4))
+            .collect();
+        let one_way = self.rng.random_range(0..4);
+        let mut ways = Vec::new();
+        for inside in &apart {
+            for outside in all.iter().filter(|host| !apart.contains(host)) {
+                if one_way != 1 {
+                    ways.push((*inside, *outside));
+                }
+                if one_way != 2 {
+                    ways.push((*outside, *inside));
+                }
+            }
+        }
+        for (from, to) in &ways {
+            self.net.set_blocked(*from, *to, true);
+        }
+        let end = self.now_ms + self.draw_ms();
+        self.log(|| format!("blocked until {end}: {ways:?}"));
+        self.due.push((end, Mend::Unblock(ways)));
+    }
+
+    fn freeze(&mut self) {
+        let host = self.rng.random_range(0..self.machines.len());
+        if !self.machines[host].is_up() || self.machines[host].frozen {
+            return;
+        }
+        let end = self.now_ms + self.draw_ms();
+        self.log(|| format!("host {host} is frozen until {end}"));
+        self.machines[host].frozen = true;
+        self.due.push((end, Mend::Thaw(host)));
+    }
+
+    fn kill_one(&mut self, kind: Kind) {
+        let hosts = self.hosts(kind);
+        let host = hosts[self.rng.random_range(0..hosts.len())];
+        if self.machines[host].is_up() {
+            self.custodians_safe &= kind != Kind::Worker;
+            let silently = self.rng.random_bool(0.3);
+            self.kill(host, silently);
+            self.restart_later(host);
+        }
+    }
+
+    pub(crate) fn restart_later(&mut self, host: Host) {
+        let at = self.now_ms + self.draw_ms();
+        self.due.push((at, Mend::Start(host)));
+    }
+
+    /// Ends the faults whose time has come.
+    pub(crate) fn mend(&mut self) {
+        let now = self.now_ms;
+        let due: Vec<Mend> = self
+            .due
+            .extract_if(.., |(at, _)| *at <= now)
+            .map(|(_, mend)| mend)
+            .collect();
+        for mend in due {
+            self.put_right(mend);
+        }
+    }
+
+    fn put_right(&mut self, mend: Mend) {
+        match mend {
+            Mend::Start(host) if !self.machines[host].is_up() => self.start(host),
+            Mend::Start(_) => {}
+            Mend::Thaw(host) => {
+                self.log(|| format!("host {host} thaws"));
+                self.machines[host].frozen = false;
+            }
+            Mend::Unblock(ways) => {
+                self.log(|| format!("no longer blocked: {ways:?}"));
+                for (from, to) in ways {
+                    let still = self.due.iter().any(|(_, other)| {
+                        matches!(other, Mend::Unblock(other) if other.contains(&(from, to)))
+                    });
+                    if !still {
+                        self.net.set_blocked(from, to, false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends all faults.
+    pub(crate) fn heal(&mut self) {
+        self.log(|| "everything is put right".to_owned());
+        for (at, _) in &mut self.due {
+            *at = 0;
+        }
+        self.mend();
+    }
+}

@@ -1,0 +1,171 @@
+//! The clients of a simulation: each sends numbered lines and checks what it gets, line by line.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tidegate_cluster::gateway::{Gateway, LocalClient};
+use tidegate_wire::id::ClientId;
+
+use super::network::Host;
+use super::record::Record;
+
+/// A client.
+pub(crate) struct Person {
+    pub(crate) number: usize,
+    pub(crate) host: Host,
+    /// Which life of its gateway.
+    pub(crate) life: u64,
+    pub(crate) monitor: bool,
+    pub(crate) id: Option<ClientId>,
+    pipe: LocalClient,
+    unread: RefCell<Vec<u8>>,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// To each other client.
+    sent_to: BTreeMap<usize, u64>,
+    pub(crate) got_from: BTreeMap<usize, u64>,
+    /// Closes that a monitor was told.
+    pub(crate) closes: BTreeMap<ClientId, u32>,
+    /// Those of them that were said to be lost with their gateway.
+    pub(crate) lost: BTreeSet<ClientId>,
+    /// It has begun to close.
+    pub(crate) left: bool,
+    /// The gateway has closed.
+    pub(crate) over: bool,
+}
+
+impl Person {
+    pub(crate) fn connect(
+        number: usize,
+        host: Host,
+        life: u64,
+        monitor: bool,
+        gateway: &Gateway,
+    ) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
+        Self {
+            number,
+            host,
+            life,
+            monitor,
+            id: None,
+            pipe: gateway.connect(0, address),
+            unread: RefCell::default(),
+            sent: 0,
+            answered: 0,
+            sent_to: BTreeMap::new(),
+            got_from: BTreeMap::new(),
+            closes: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            left: false,
+            over: false,
+        }
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        !self.left && !self.over
+    }
+
+    pub(crate) fn say(&mut self, what: &str, record: &Record, now_ms: u64) {
+        self.sent += 1;
+        let line = format!("{} {what}\n", self.sent);
+        record.log(now_ms, || {
+            format!("client {} says {}", self.number, line.trim())
+        });
+        // A gateway that is gone takes nothing.
+        let _ = self.pipe.try_send(line.as_bytes());
+    }
+
+    /// Sends something for another client.
+    pub(crate) fn greet(&mut self, other: usize, id: ClientId, record: &Record, now_ms: u64) {
+        let k = self.sent_to.entry(other).or_default();
+        *k += 1;
+        let what = format!("to {id} {} {k}", self.number);
+        self.say(&what, record, now_ms);
+    }
+
+    /// How many it has sent to another client.
+    pub(crate) fn sent_to(&self, other: usize) -> u64 {
+        self.sent_to.get(&other).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn leave(&mut self, record: &Record, now_ms: u64) {
+        record.log(now_ms, || format!("client {} leaves", self.number));
+        self.left = true;
+        self.pipe.close();
+    }
+
+    /// Reads what has come. An error says what must not be.
+    pub(crate) fn read(&mut self, record: &Record, now_ms: u64) -> Result<(), String> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.pipe.try_receive(&mut buffer) {
+                Ok(0) => {
+                    if !self.over {
+                        record.log(now_ms, || format!("client {} is closed", self.number));
+                    }
+                    self.over = true;
+                    break;
+                }
+                Ok(count) => self.unread.borrow_mut().extend(&buffer[..count]),
+                Err(_) => break,
+            }
+        }
+        let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        let mut lines = unread.split(|byte| *byte == b'\n').peekable();
+        while let Some(line) = lines.next() {
+            if lines.peek().is_none() {
+                self.unread.replace(line.to_vec());
+                break;
+            }
+            let line = String::from_utf8_lossy(line).into_owned();
+            record.log(now_ms, || format!("client {} gets {line}", self.number));
+            let told = self.take(&line);
+            told.map_err(|what| format!("client {}: {what} ({line:?})", self.number))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &str) -> Result<(), String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |place: usize| words[place].parse::<u64>().unwrap();
+        match words[0] {
+            "hello" if self.id.is_none() => self.id = Some(words[1].parse().unwrap()),
+            "hello" => return Err("welcomed twice".to_owned()),
+            "r" => {
+                self.answered += 1;
+                if number(1) != self.answered {
+                    let answered = self.answered;
+                    return Err(format!("answer {answered} was to come"));
+                }
+                if number(2) != self.answered {
+                    return Err("the session does not count the commits".to_owned());
+                }
+            }
+            "f" => {
+                let got = self.got_from.entry(number(1) as usize).or_default();
+                *got += 1;
+                if number(2) != *got {
+                    return Err(format!("its {got}th was to come"));
+                }
+            }
+            "closed" => {
+                let id: ClientId = words[1].parse().unwrap();
+                let closes = self.closes.entry(id).or_default();
+                *closes += 1;
+                if *closes > 1 {
+                    return Err("a close is told twice".to_owned());
+                }
+                if words[2] == "GatewayLost" {
+                    self.lost.insert(id);
+                }
+                if words[4] != "-" && words[4] != format!("u{id}") {
+                    return Err("a close with the uid of somebody else".to_owned());
+                }
+            }
+            _ => return Err("an unknown line".to_owned()),
+        }
+        Ok(())
+    }
+}

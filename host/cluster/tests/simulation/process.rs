@@ -1,0 +1,288 @@
+//! The processes of a simulation: the real services, each on a runtime of its own whose clock moves
+//! only when the world says so. Dropping one is kill -9; not stepping it is SIGSTOP.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_cluster::gateway::Gateway;
+use tidegate_cluster::gateway::hub::HubLimits;
+use tidegate_cluster::gateway::outbound::QueuePolicy;
+use tidegate_cluster::gateway::router::Router;
+use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use tidegate_cluster::link::{self, Identity, LinkSettings, Secret};
+use tidegate_cluster::membership::{self, Members, MembershipSettings};
+use tidegate_cluster::net::stream::Listen;
+use tidegate_cluster::register::{Register, RegisterSettings};
+use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
+use tidegate_wire::event::Transport;
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{advance, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::network::{Clock, Host, Net, STEP_MS, Socket};
+
+const HEARTBEAT: Duration = Duration::from_millis(50);
+/// Of links, and at registers.
+pub(crate) const LEASE: Duration = Duration::from_millis(250);
+const GRACE: Duration = Duration::from_millis(450);
+const RECONNECT_MIN: Duration = Duration::from_millis(10);
+const RECONNECT_MAX: Duration = Duration::from_millis(80);
+const HANDSHAKE: Duration = Duration::from_millis(200);
+
+const LINK: LinkSettings = LinkSettings {
+    heartbeat: HEARTBEAT,
+    lease: LEASE,
+    handshake: HANDSHAKE,
+    queue_bytes_max: 1 << 20,
+};
+
+/// A process that runs.
+pub(crate) struct Process {
+    // Dropped first: its tasks hold what those of the runtime look at.
+    local: LocalSet,
+    runtime: Runtime,
+    clock: Clock,
+    view: Rc<Slot<watch::Receiver<Arc<Members>>>>,
+}
+
+/// What a process shows of itself.
+pub(crate) type Slot<T> = RefCell<Option<T>>;
+
+impl Process {
+    fn start<F: Future<Output = ()> + 'static>(
+        now_ms: u64,
+        main: impl FnOnce(Clock, Rc<Slot<watch::Receiver<Arc<Members>>>>) -> F,
+    ) -> Self {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let clock = runtime.block_on(async { Clock::start(now_ms) });
+        let local = LocalSet::new();
+        let view: Rc<Slot<_>> = Rc::default();
+        local.spawn_local(main(clock, view.clone()));
+        Self {
+            local,
+            runtime,
+            clock,
+            view,
+        }
+    }
+
+    /// Runs until this time of the world. One that was not stepped for a while wakes up late, as a
+    /// thawed process does.
+    pub(crate) fn step(&self, until_ms: u64) {
+        let clock = self.clock;
+        self.local.block_on(&self.runtime, async move {
+            let late = (until_ms - STEP_MS).saturating_sub(clock.now_ms());
+            if late > 0 {
+                advance(Duration::from_millis(late)).await;
+            }
+            sleep_until(clock.instant(until_ms)).await;
+        });
+    }
+
+    /// Runs something more in it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.local.spawn_local(task);
+    }
+
+    /// How many nodes it sees.
+    pub(crate) fn nodes(&self) -> usize {
+        let view = self.view.borrow();
+        view.as_ref().map_or(0, |view| view.borrow().nodes.len())
+    }
+}
+
+/// Where a host listens.
+pub(crate) fn address(host: Host) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host as u8), 7000)
+}
+
+/// What a process needs to know to start.
+#[derive(Clone)]
+pub(crate) struct Birth {
+    pub(crate) net: Arc<Net>,
+    pub(crate) host: Host,
+    pub(crate) incarnation: u64,
+    pub(crate) registers: Vec<Host>,
+    pub(crate) now_ms: u64,
+}
+
+impl Birth {
+    fn identity(&self, role: Role, clock: Clock) -> Identity {
+        let node = Node {
+            role,
+            incarnation: Incarnation(self.incarnation),
+            address: (role != Role::Worker).then(|| address(self.host)),
+            name: format!("{}-{}", role.name(), self.host).into(),
+            tags: vec![],
+        };
+        Identity {
+            node,
+            secret: Secret::new(b"a secret of the simulation"),
+            net: self.net.dialer(self.host, clock),
+        }
+    }
+
+    fn listen(&self, clock: Clock) -> Socket {
+        let at = SocketAddr::V4(address(self.host));
+        self.net.listen(self.host, at, clock)
+    }
+
+    fn join(&self, identity: Identity) -> membership::Membership {
+        let registers = self.registers.iter().map(|it| address(*it).to_string());
+        let settings = MembershipSettings {
+            link: LINK,
+            lease: LEASE,
+            reconnect_min: RECONNECT_MIN,
+            reconnect_max: RECONNECT_MAX,
+        };
+        membership::join(
+            registers.collect(),
+            identity,
+            settings,
+            CancellationToken::new(),
+        )
+    }
+}
+
+pub(crate) fn register(birth: Birth) -> Process {
+    Process::start(birth.now_ms, move |clock, _| async move {
+        let settings = RegisterSettings {
+            lease_max: LEASE,
+            grace: GRACE,
+            nodes_max: 64,
+            link: LINK,
+        };
+        let socket = birth.listen(clock);
+        let identity = birth.identity(Role::Register, clock);
+        Register::run(socket, identity, settings, CancellationToken::new()).await;
+    })
+}
+
+pub(crate) fn worker(
+    birth: Birth,
+    handlers: impl FnOnce(Clock) -> Arc<dyn Handlers> + 'static,
+) -> Process {
+    Process::start(birth.now_ms, move |clock, view| async move {
+        let settings = WorkerSettings {
+            window_events: 64,
+            window_bytes: 1 << 20,
+            load_interval: Duration::from_millis(100),
+            reconnect_min: RECONNECT_MIN,
+            reconnect_max: RECONNECT_MAX,
+            shutdown: LEASE,
+            link: LINK,
+        };
+        let identity = birth.identity(Role::Worker, clock);
+        let membership = birth.join(identity.clone());
+        view.replace(Some(membership.members.clone()));
+        let worker = Worker::new(identity, settings, handlers(clock));
+        worker
+            .run(membership.members.clone(), CancellationToken::new())
+            .await;
+    })
+}
+
+/// What a gateway's process shows.
+#[derive(Default)]
+pub(crate) struct Shown {
+    pub(crate) gateway: Slot<Arc<Gateway>>,
+    /// It was declared lost, has closed its clients and ended.
+    pub(crate) ended: Cell<bool>,
+}
+
+/// As `tidegate gateway` does: a gateway that was declared lost closes its clients and ends.
+pub(crate) fn gateway(birth: Birth, router: Router) -> (Process, Rc<Shown>) {
+    let shown = Rc::new(Shown::default());
+    let showing = shown.clone();
+    let process = Process::start(birth.now_ms, move |clock, view| async move {
+        let identity = birth.identity(Role::Gateway, clock);
+        let membership = birth.join(identity.clone());
+        view.replace(Some(membership.members.clone()));
+        let settings = gateway_settings(address(birth.host), router);
+        let gateway = Arc::new(Gateway::start_here(identity.clone(), settings).unwrap());
+        showing.gateway.replace(Some(gateway.clone()));
+        let ending = CancellationToken::new();
+        spawn_local(accept(birth.listen(clock), identity, gateway.clone()));
+        let serve = gateway.run(vec![], None, membership.members.clone(), ending.clone());
+        tokio::pin!(serve);
+        let mut refused = membership.refused.clone();
+        tokio::select! {
+            biased;
+            () = &mut serve => {}
+            lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost)) => {
+                drop(lost);
+                ending.cancel();
+                serve.await;
+            }
+        }
+        membership.leave().await;
+        showing.ended.set(true);
+    });
+    (process, shown)
+}
+
+async fn accept(socket: Socket, identity: Identity, gateway: Arc<Gateway>) {
+    loop {
+        let Ok((stream, _)) = socket.accept().await else {
+            return;
+        };
+        let (identity, gateway) = (identity.clone(), gateway.clone());
+        spawn_local(async move {
+            if let Ok(link) = link::accept(stream, &identity, &LINK).await {
+                gateway.attach(link);
+            }
+        });
+    }
+}
+
+fn gateway_settings(announced: SocketAddrV4, router: Router) -> GatewaySettings {
+    GatewaySettings {
+        announced,
+        shards: 2,
+        router,
+        no_worker: NoWorker::Hold,
+        hold_bytes_max: 64 << 10,
+        pending_bytes_max: 64 << 20,
+        forward_bytes_max: 1 << 20,
+        connections_max: 1000,
+        handshakes_max: 64,
+        shutdown: LEASE,
+        reconnect: (RECONNECT_MIN, RECONNECT_MAX),
+        hub: HubLimits::default(),
+        link: LINK,
+        listeners: vec![ListenerSettings {
+            name: "lines".into(),
+            tenant: super::handlers::tenant(),
+            address: SocketAddr::V4(announced),
+            transport: Transport::TextLines,
+            static_folder: None,
+            health_path: None,
+            path: None,
+            origins: vec![],
+            subprotocols: vec![],
+            ping_interval: Duration::ZERO,
+            ping_not_response_limit: 0,
+            ping_data: None,
+            web_socket_ping: false,
+            pong_counts: true,
+            message_bytes_max: 1 << 20,
+            handshake: HANDSHAKE,
+            handshake_bytes_max: 16 << 10,
+            connections_max: 1000,
+            queue_bytes_max: 1 << 20,
+            queue_policy: QueuePolicy::Close,
+        }],
+    }
+}

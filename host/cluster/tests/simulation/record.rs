@@ -1,0 +1,32 @@
+//! What happened in a run, told by its processes: the trace, and what handlers saw.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use tidegate_wire::id::ClientId;
+
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    lines: Mutex<Vec<String>>,
+    seen: Mutex<BTreeSet<ClientId>>,
+}
+
+impl Record {
+    pub(crate) fn log(&self, at_ms: u64, line: impl FnOnce() -> String) {
+        let line = format!("{at_ms:>6} {}", line());
+        self.lines.lock().unwrap().push(line);
+    }
+
+    /// A handler saw this client connect.
+    pub(crate) fn saw(&self, client: ClientId) {
+        self.seen.lock().unwrap().insert(client);
+    }
+
+    pub(crate) fn has_seen(&self, client: ClientId) -> bool {
+        self.seen.lock().unwrap().contains(&client)
+    }
+
+    pub(crate) fn trace(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+}
