@@ -37,6 +37,8 @@ use schedule::{Fault, GATEWAYS};
 const LOOK: Duration = Duration::from_millis(50);
 /// How long clients may wait for their last answers.
 const RESTING: Duration = Duration::from_secs(45);
+/// How long it may take until all gateways list the same.
+const AGREEING: Duration = Duration::from_secs(30);
 /// How long the closes of all clients may take to be told.
 const TELLING: Duration = Duration::from_secs(30);
 
@@ -203,8 +205,6 @@ impl Run {
     async fn settle(&mut self) -> Result<()> {
         self.world.phase.send_replace(Phase::Rest);
         self.all_rest().await?;
-        self.fleet.supervise()?;
-        self.fleet.ready().await?;
         self.as_seen().await?;
         let ledger = &self.world.ledger;
         eventually("all that clients sent to each other arrives", async || {
@@ -250,34 +250,49 @@ impl Run {
 
     /// Waits until the lists of every gateway have whom the clients know to be connected.
     async fn as_seen(&mut self) -> Result<()> {
-        for api in self.fleet.apis()? {
-            eventually("a gateway lists those who are connected", async || {
-                let listed = listed(&api).await?;
-                let open = self.world.ledger.open();
-                let missing: Vec<_> = open.difference(&listed).take(5).collect();
-                let watchers = listed.difference(&open).count();
-                ensure!(
-                    missing.is_empty() && watchers == GATEWAYS,
-                    "{} listed, {} connected, not listed: {missing:?}",
-                    listed.len(),
-                    open.len() + GATEWAYS
-                );
-                Ok(Some(()))
-            })
-            .await?;
-        }
-        Ok(())
+        self.at_every_gateway("those who are connected are listed", async |api, ledger| {
+            let listed = listed(api).await?;
+            let open = ledger.open();
+            let missing: Vec<_> = open.difference(&listed).take(5).collect();
+            let watchers = listed.difference(&open).count();
+            ensure!(
+                missing.is_empty() && watchers == GATEWAYS,
+                "{} listed, {} connected, not listed: {missing:?}",
+                listed.len(),
+                open.len() + GATEWAYS
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// Waits until every gateway counts so many clients.
     async fn counts(&mut self, clients: usize) -> Result<()> {
+        self.at_every_gateway("every gateway counts the same", async |api, _| {
+            let count = api.get("/v1/clients/count").await?.ok()?;
+            ensure!(is_whole(&count) && count["count"] == clients, "{count}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until a check holds at every gateway. Processes are looked after meanwhile: one that
+    /// was declared lost may end a little after it has thawed.
+    async fn at_every_gateway(
+        &mut self,
+        what: &str,
+        check: impl AsyncFn(&Api, &Ledger) -> Result<()>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + AGREEING;
         for api in self.fleet.apis()? {
-            eventually("every gateway counts the same", async || {
-                let count = api.get("/v1/clients/count").await?.ok()?;
-                ensure!(is_whole(&count) && count["count"] == clients, "{count}");
-                Ok(Some(()))
-            })
-            .await?;
+            while let Err(error) = check(&api, &self.world.ledger).await {
+                let text = || format!("not within {AGREEING:?}: {what}");
+                if Instant::now() > deadline {
+                    return Err(error).with_context(text);
+                }
+                self.fleet.supervise()?;
+                sleep(LOOK).await;
+            }
         }
         Ok(())
     }

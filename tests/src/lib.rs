@@ -19,6 +19,7 @@ pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod proxy;
+pub mod swaps;
 pub mod tools;
 pub mod wait;
 

@@ -115,19 +115,10 @@ impl Fleet {
         for number in 0..WORKERS {
             fleet.add_worker(number, &registers).await?;
         }
-        fleet.ready().await?;
-        Ok(fleet)
-    }
-
-    /// Waits until every node is ready.
-    ///
-    /// # Errors
-    /// When one is not at the deadline.
-    pub(super) async fn ready(&mut self) -> Result<()> {
-        for member in self.nodes.values_mut() {
+        for member in fleet.nodes.values_mut() {
             member.node.ready().await?;
         }
-        Ok(())
+        Ok(fleet)
     }
 
     fn add_register(&mut self, number: usize, address: SocketAddrV4) -> Result<()> {
