@@ -153,7 +153,7 @@ impl Run {
     async fn through(mut self, faults: &[Fault], say: &mut dyn FnMut(String)) -> Result<()> {
         self.violence(faults).await?;
         say("chaos: all is healed; the clients come to rest".to_owned());
-        let settled = self.settle().await;
+        let settled = self.settle(say).await;
         let runs = closings(&self.fleet.worker_logs());
         let (sums, mut wrong) = self.world.ledger.conclude(&runs, self.fleet.ends());
         wrong.extend_from_slice(self.fleet.wrong());
@@ -202,10 +202,14 @@ impl Run {
     }
 
     /// Lets everybody get what is due, and looks whether the lists agree.
-    async fn settle(&mut self) -> Result<()> {
+    async fn settle(&mut self, say: &mut dyn FnMut(String)) -> Result<()> {
+        let start = Instant::now();
+        let mut step = |what: &str| say(format!("chaos: {what} after {:?}", start.elapsed()));
         self.world.phase.send_replace(Phase::Rest);
         self.all_rest().await?;
+        step("all answered");
         self.as_seen().await?;
+        step("all lists agreed");
         let ledger = &self.world.ledger;
         eventually("all that clients sent to each other arrives", async || {
             let waits = ledger.on_the_way();
@@ -215,7 +219,9 @@ impl Run {
         .await?;
         self.world.phase.send_replace(Phase::Leave);
         while self.running.join_next().await.is_some() {}
+        step("all have left");
         self.all_told().await;
+        step("all closes told");
         self.counts(GATEWAYS)
             .await
             .context("all clients have left")?;
@@ -304,7 +310,8 @@ impl Run {
         while Instant::now() < deadline {
             let untold = self.world.ledger.untold();
             let runs = closings(&self.fleet.worker_logs());
-            if untold.iter().all(|id| runs.contains(id)) {
+            // The watchers themselves are still there.
+            if untold.iter().filter(|id| !runs.contains(*id)).count() <= GATEWAYS {
                 return;
             }
             sleep(LOOK * 4).await;
