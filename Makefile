@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulation figures lint guests guests-rust wasm-target
+.PHONY: help run test simulation figures swaps chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ simulation: ## Simulates clusters for a minute, optimised; TIDEGATE_SIMULATION_S
 figures: guests ## Measures, with a release build
 	$(CARGO) build --release --workspace
 	$(CARGO) run --release -p tidegate-tests --bin figures
+
+swaps: guests ## A hundred swaps under load: the longest pause of any client, with a release build
+	$(CARGO) build --release --workspace
+	$(CARGO) run --release -p tidegate-tests --bin swaps
+
+chaos: guests ## Half an hour of violence; TIDEGATE_SEED, TIDEGATE_CHAOS_SECONDS, TIDEGATE_CHAOS_CLIENTS
+	$(CARGO) build --release --workspace
+	$(CARGO) run --release -p tidegate-tests --bin chaos
 
 lint: ## Checks format, lints, documentation and, where cargo-deny is installed, dependencies
 	$(CARGO) fmt --all --check

@@ -1,8 +1,11 @@
 //! New versions: they take over while every connection stays; bad ones are refused while the old
 //! one serves.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use tidegate_tests::plugins::{another_build, replace};
+use tidegate_tests::swaps::{self, Plan};
 use tidegate_tests::{Client, Cluster, Outcome, Plugin, eventually};
 
 async fn version(client: &mut Client) -> Result<String> {
@@ -103,4 +106,18 @@ async fn a_removed_file_changes_nothing() -> Outcome {
     }
     std::fs::write(&file, another_build(&component, "back")?)?;
     answers_another(&mut client, &old).await
+}
+
+#[tokio::test]
+async fn a_hundred_swaps_in_a_row_lose_repeat_reorder_and_close_nothing() -> Outcome {
+    let found = swaps::run(Plan {
+        swaps: 100,
+        clients: 50,
+        every: Duration::from_millis(50),
+        normal: Duration::from_secs(1),
+        pin: None,
+    })
+    .await?;
+    ensure!(found.swaps == 100, "{found}");
+    Ok(())
 }

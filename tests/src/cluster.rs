@@ -7,6 +7,7 @@ mod tenants;
 mod turn;
 
 pub use builder::Builder;
+pub(crate) use builder::log_folder;
 pub use tenants::token_of;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::node::Node;
 use crate::wait::eventually;
-use turn::Turn;
+pub(crate) use turn::Turn;
 
 /// A running cluster.
 #[derive(Debug)]

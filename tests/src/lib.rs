@@ -6,6 +6,7 @@
 //! plugin. The same parts, and the [`load`] generator, make the figures.
 
 pub mod api;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod feed;
@@ -17,6 +18,8 @@ pub mod plugins;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod proxy;
+pub mod swaps;
 pub mod tools;
 pub mod wait;
 

@@ -47,6 +47,18 @@ impl Lean {
     /// # Errors
     /// When the server refuses.
     pub async fn connect(server: SocketAddrV4, source: Option<Ipv4Addr>) -> Result<Self> {
+        Self::connect_to(server, source, "/").await
+    }
+
+    /// Connects and upgrades with this path and query.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect_to(
+        server: SocketAddrV4,
+        source: Option<Ipv4Addr>,
+        target: &str,
+    ) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(source) = source {
             socket.bind((source, 0).into())?;
@@ -54,7 +66,7 @@ impl Lean {
         let mut stream = timeout(STALLED, socket.connect(server.into())).await??;
         stream.set_nodelay(true)?;
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
@@ -91,6 +103,14 @@ impl Lean {
     /// When the connection is closed.
     pub async fn write(&mut self, frames: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(frames).await?)
+    }
+
+    /// Begins to close as a well-behaved client does.
+    ///
+    /// # Errors
+    /// When the connection is closed already.
+    pub async fn close(&mut self) -> Result<()> {
+        self.write(&encode_as(CLOSE, &1000_u16.to_be_bytes())).await
     }
 
     /// The payload of the next message. Answers pings on the way.

@@ -24,6 +24,10 @@ pub enum Plugin {
     Probe,
     /// The command component that goes with the probe.
     ProbeCommand,
+    /// Lets clients tell whether anything was lost, repeated or out of order.
+    Recorder,
+    /// Told by its configuration to be a bad version.
+    Scripted,
 }
 
 impl Plugin {
@@ -37,6 +41,8 @@ impl Plugin {
             Self::Chat => "chat",
             Self::Probe => "probe",
             Self::ProbeCommand => "probe-command",
+            Self::Recorder => "recorder",
+            Self::Scripted => "scripted",
         }
     }
 
@@ -50,7 +56,12 @@ impl Plugin {
             return Ok(path);
         }
         match self {
-            Self::Bench | Self::Chat | Self::Probe | Self::ProbeCommand => build_rust()?,
+            Self::Bench
+            | Self::Chat
+            | Self::Probe
+            | Self::ProbeCommand
+            | Self::Recorder
+            | Self::Scripted => build_rust()?,
             Self::BenchC | Self::BenchJs => {}
         }
         ensure!(

@@ -321,7 +321,7 @@ fn words(words: &[&str]) -> Vec<OsString> {
 }
 
 /// `target/harness-logs/TEST`
-fn log_folder() -> Result<PathBuf> {
+pub(crate) fn log_folder() -> Result<PathBuf> {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed").replace("::", "-");
     Ok(target_dir()?.join("harness-logs").join(test))

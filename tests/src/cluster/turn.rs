@@ -10,12 +10,12 @@ static ENDED: Condvar = Condvar::new();
 
 /// The right to run one cluster.
 #[derive(Debug)]
-pub(super) struct Turn;
+pub(crate) struct Turn;
 
 impl Turn {
     /// Waits for its turn. It blocks the thread: each test has a thread of its own and starts its
     /// cluster before anything else.
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running = ENDED
             .wait_while(running, |running| *running >= CLUSTERS_MAX)

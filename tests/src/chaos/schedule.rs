@@ -1,0 +1,301 @@
+//! What happens when: drawn from a seed. Pure: the same seed and length give the same faults.
+//!
+//! Gateways are lost in chapters of their own, with calm around them: promise 6 holds as long as a
+//! client's gateway or its custodian lives, and a gateway that dies while its custodians change
+//! may take both. Registers, links to registers and versions know no chapters.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Gateways of the fleet.
+pub(super) const GATEWAYS: usize = 3;
+/// Workers of the fleet.
+pub(super) const WORKERS: usize = 3;
+/// Registers of the fleet.
+pub(super) const REGISTERS: usize = 2;
+
+/// Before a gateway is lost, custodians do not change for so long: twice the lease of a link and
+/// the time to connect again.
+const CALM_BEFORE_MS: u64 = 6000;
+/// After it nothing happens to workers for so long: until the lease at the registers has run out and
+/// the closes are told.
+const CALM_AFTER_MS: u64 = 6500;
+/// How long workers and links are under fire.
+const CHAPTER_MS: u64 = 7000;
+
+/// A node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// A register.
+    Register(usize),
+    /// A gateway.
+    Gateway(usize),
+    /// A worker.
+    Worker(usize),
+}
+
+/// Where connections pass a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// To a gateway, from workers and other gateways.
+    Gateway(usize),
+    /// From a gateway or a worker to a register.
+    Register(Who, usize),
+}
+
+/// A version of the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Another build that does the same.
+    Good,
+    /// Half a file.
+    Half,
+    /// A component that refuses to start.
+    Refusing,
+    /// A component that is no handler.
+    Other,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// `kill -9`; it is started again at the end of the fault.
+    Kill(Who),
+    /// SIGSTOP; it goes on at the end of the fault.
+    Freeze(Who),
+    /// One connection is cut.
+    Cut(Way, usize),
+    /// One connection carries nothing.
+    Hold(Way, usize),
+    /// No connection of a way carries anything.
+    HoldAll(Way),
+    /// The plugin is replaced; a bad version by a good one again at the end of the fault.
+    Swap(Version),
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// When it begins, after the start of the run.
+    pub(super) at: Duration,
+    /// How long it lasts.
+    pub(super) lasts: Duration,
+    /// What it is.
+    pub(super) what: What,
+}
+
+impl Fault {
+    /// When it is over.
+    #[must_use]
+    pub(super) fn end(&self) -> Duration {
+        self.at + self.lasts
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, lasts) = (self.at.as_millis(), self.lasts.as_millis());
+        write!(f, "{at:>8} ms, for {lasts:>5} ms: {:?}", self.what)
+    }
+}
+
+/// The faults of a run, by their begin. The last one is over at `length`.
+#[must_use]
+pub(super) fn schedule(seed: u64, length: Duration) -> Vec<Fault> {
+    let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let mut draw = Draw {
+        rng: StdRng::seed_from_u64(seed),
+        faults: Vec::new(),
+        length,
+    };
+    let mut now = 500;
+    // Which kind of chapter comes first is drawn too, so that short runs see both.
+    let mut workers_next = draw.rng.random();
+    while now < length {
+        let end = if workers_next {
+            draw.workers_and_links(now)
+        } else {
+            draw.gateway(now)
+        };
+        now = end;
+        workers_next = !workers_next;
+    }
+    draw.any_time();
+    draw.faults.sort_by_key(|fault| fault.at);
+    draw.faults
+}
+
+struct Draw {
+    rng: StdRng,
+    faults: Vec<Fault>,
+    length: u64,
+}
+
+impl Draw {
+    /// Workers die and freeze, links to gateways are cut and held. Returns when a gateway may go.
+    fn workers_and_links(&mut self, from: u64) -> u64 {
+        let mut free = [from; WORKERS];
+        let mut now = from;
+        let mut last = from;
+        while now < from + CHAPTER_MS {
+            let worker = self.rng.random_range(0..WORKERS);
+            let way = Way::Gateway(self.rng.random_range(0..GATEWAYS));
+            let nth = self.rng.random_range(0..16);
+            let is_free = free.get(worker).is_some_and(|free| *free <= now);
+            let (what, lasts) = match self.rng.random_range(0..8) {
+                0..=1 if is_free => (What::Kill(Who::Worker(worker)), self.lasts(100, 2000)),
+                2..=3 if is_free => (What::Freeze(Who::Worker(worker)), self.lasts(200, 4500)),
+                4 => (What::Hold(way, nth), self.lasts(200, 4500)),
+                _ => (What::Cut(way, nth), 0),
+            };
+            if let (What::Kill(_) | What::Freeze(_), Some(free)) = (what, free.get_mut(worker)) {
+                *free = now + lasts + 300;
+            }
+            last = last.max(now + lasts);
+            self.add(now, lasts, what);
+            now += self.rng.random_range(50..1200);
+        }
+        last + CALM_BEFORE_MS
+    }
+
+    /// One gateway is lost, or seems to be. Returns when it has passed.
+    fn gateway(&mut self, now: u64) -> u64 {
+        let gateway = Who::Gateway(self.rng.random_range(0..GATEWAYS));
+        let lasts = match self.rng.random_range(0..6) {
+            0..=2 => {
+                let lasts = self.lasts(50, 2000);
+                self.add(now, lasts, What::Kill(gateway));
+                lasts
+            }
+            3 => {
+                let lasts = self.lasts(200, 1500);
+                self.add(now, lasts, What::Freeze(gateway));
+                lasts
+            }
+            4 => {
+                let lasts = self.lasts(4500, 6000);
+                self.add(now, lasts, What::Freeze(gateway));
+                lasts
+            }
+            _ => {
+                // Cut off from the registers only: it serves, and is declared lost.
+                let lasts = self.lasts(4500, 6000);
+                for register in 0..REGISTERS {
+                    self.add(now, lasts, What::HoldAll(Way::Register(gateway, register)));
+                }
+                lasts
+            }
+        };
+        now + lasts + CALM_AFTER_MS
+    }
+
+    fn any_time(&mut self) {
+        let mut now = 1000;
+        let mut free = [0; REGISTERS];
+        let mut file_free = 0;
+        while now < self.length {
+            let register = self.rng.random_range(0..REGISTERS);
+            let is_free = free.get(register).is_some_and(|free| *free <= now);
+            let node = if self.rng.random() {
+                Who::Gateway(self.rng.random_range(0..GATEWAYS))
+            } else {
+                Who::Worker(self.rng.random_range(0..WORKERS))
+            };
+            let way = Way::Register(node, register);
+            let (what, lasts) = match self.rng.random_range(0..10) {
+                0..=1 if is_free => (What::Kill(Who::Register(register)), self.lasts(50, 2500)),
+                2 if is_free => (What::Freeze(Who::Register(register)), self.lasts(200, 5000)),
+                3..=4 => (What::Cut(way, 0), 0),
+                5 => (What::Hold(way, 0), self.lasts(200, 5000)),
+                6 if file_free <= now => (What::Swap(self.bad()), self.lasts(300, 1200)),
+                _ if file_free <= now => (What::Swap(Version::Good), 0),
+                _ => (What::Cut(way, 0), 0),
+            };
+            match (what, free.get_mut(register)) {
+                (What::Kill(_) | What::Freeze(_), Some(free)) => *free = now + lasts + 300,
+                (What::Swap(_), _) => file_free = now + lasts + 300,
+                _ => {}
+            }
+            self.add(now, lasts, what);
+            now += self.rng.random_range(300..2500);
+        }
+    }
+
+    fn bad(&mut self) -> Version {
+        match self.rng.random_range(0..3) {
+            0 => Version::Half,
+            1 => Version::Refusing,
+            _ => Version::Other,
+        }
+    }
+
+    fn lasts(&mut self, min: u64, max: u64) -> u64 {
+        self.rng.random_range(min..max)
+    }
+
+    /// What would last longer than the run is left out.
+    fn add(&mut self, at: u64, lasts: u64, what: What) {
+        if at + lasts <= self.length {
+            self.faults.push(Fault {
+                at: Duration::from_millis(at),
+                lasts: Duration::from_millis(lasts),
+                what,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_same_seed_gives_the_same_faults() {
+        assert_eq!(schedule(7, MINUTE), schedule(7, MINUTE));
+        assert_ne!(schedule(7, MINUTE), schedule(8, MINUTE));
+    }
+
+    #[test]
+    fn faults_of_one_node_do_not_overlap_and_all_end_in_time() {
+        for seed in 0..200 {
+            let mut busy = std::collections::BTreeMap::new();
+            for fault in schedule(seed, MINUTE) {
+                assert!(fault.end() <= MINUTE, "seed {seed}: {fault}");
+                if let What::Kill(who) | What::Freeze(who) = fault.what {
+                    let until = busy.insert(who, fault.end());
+                    assert!(until.is_none_or(|it| it < fault.at), "seed {seed}: {fault}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_drawn() {
+        let faults: Vec<_> = (0..50).flat_map(|seed| schedule(seed, MINUTE)).collect();
+        for kind in [
+            "Kill(Reg",
+            "Kill(Gat",
+            "Kill(Wor",
+            "Freeze(Reg",
+            "Freeze(Gat",
+            "Freeze(Wor",
+            "Cut(Gat",
+            "Cut(Reg",
+            "Hold(Gat",
+            "Hold(Reg",
+            "HoldAll(Reg",
+            "Good",
+            "Half",
+            "Refusing",
+            "Other",
+        ] {
+            let drawn = faults.iter().filter(|it| it.to_string().contains(kind));
+            assert!(drawn.count() > 0, "no {kind}");
+        }
+    }
+}
