@@ -25,7 +25,9 @@ pub use listener::Listener;
 pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use services::{Admin, Gateway, Link, Log, Register, Worker};
-pub use types::{CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret};
+pub use types::{
+    CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret, Watch,
+};
 
 use section::{Places, Reading, Section};
 use value::Table;

@@ -53,9 +53,10 @@ pub async fn start(
     let mut deployments = BTreeMap::new();
     for plugin in &config.plugins {
         let deployment = start_one(config, runtime, plugin).await?;
-        if plugin.watch {
+        if let Some(watching) = plugin.watch.watching() {
             let follow = watch(
                 plugin.file.clone(),
+                watching,
                 runtime.clone(),
                 deployment.clone(),
                 stop.clone(),

@@ -25,4 +25,4 @@ pub use deployment::{Asking, Boxed, Deployment, DeploymentSettings, EventContext
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
 pub use plugin::{Plugin, PluginError, PluginKind, version_of};
-pub use watch::{Swap, watch};
+pub use watch::{Swap, Watching, watch};

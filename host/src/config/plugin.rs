@@ -7,7 +7,7 @@ use tidegate_wire::Name;
 use super::listener::MESSAGE_BYTES_MAX;
 use super::section::section;
 use super::services::{BYTES, COUNT, PARALLEL, TIME};
-use super::types::PluginConfig;
+use super::types::{PluginConfig, Watch};
 
 section! {
     /// A plugin and the tenant that it serves. A tenant has one.
@@ -18,8 +18,10 @@ section! {
         tenant: Name = "default".into();
         /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
         instances: usize = 0 => PARALLEL;
-        /// Whether a new version is taken up as soon as the file changes.
-        watch: bool = true;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
         /// What the plugin is given at its start: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one event may take.
@@ -55,8 +57,10 @@ section! {
         instances: usize = 4 => 1..=1_024;
         /// How many calls may wait for an instance; further ones are refused.
         waiting_max: usize = 64 => 0..=65_536;
-        /// Whether a new version is taken up as soon as the file changes.
-        watch: bool = true;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
         /// What the component finds in `wasi:config`: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one call may take.
