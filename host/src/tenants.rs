@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Deployment, DeploymentSettings, Limits, Runtime, RuntimeSettings, watch};
+use tidegate_runtime::{
+    Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
@@ -95,6 +97,10 @@ async fn start_one(
         config: plugin.config.clone(),
         // Gateways keep to their windows; several may be served at once.
         mailbox_events: config.worker.window_events as usize * 16,
+        rollout: Rollout {
+            versions_kept: plugin.versions_kept,
+            ..Rollout::default()
+        },
     };
     let deployment = Deployment::start(runtime, loaded, settings).await?;
     tracing::info!(tenant = %plugin.tenant, file = %plugin.file.display(), %version, instances,

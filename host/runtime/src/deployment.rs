@@ -6,108 +6,44 @@
 //! of them does not start, nothing changes. Every job is committed exactly once, whatever happens.
 
 mod breaker;
+mod job;
 mod meters;
+mod rollout;
 mod seat;
+mod settings;
 mod starting;
 mod ticket;
+mod versions;
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Commit, Effect};
-use tidegate_wire::event::Delivery;
-use tidegate_wire::id::{ClientId, EventId};
-use tidegate_wire::query::{Answered, AskError, Query};
-use tidegate_wire::session::Session;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tidegate_wire::id::ClientId;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
-use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
-use crate::version::{Version, Whose};
+use crate::version::Version;
 
 use meters::Meters;
+use rollout::stopped;
 use seat::{Order, Seat};
 use starting::{Started, start_instances};
 use ticket::{Load, Ticket};
+use versions::Versions;
+
+pub use job::{Asking, Boxed, EventContext, Job};
+pub use settings::{DeploymentSettings, Rollout};
+pub use versions::{VersionRecord, VersionState};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
 /// One take-over and one stop can be under way.
 const ORDERS_MAX: usize = 4;
-
-/// What a deployment is.
-#[derive(Clone, Debug)]
-pub struct DeploymentSettings {
-    /// Whose plugin.
-    pub tenant: Name,
-    /// This worker's name in its configuration.
-    pub worker_name: Name,
-    /// This worker's tags.
-    pub tags: Vec<Name>,
-    /// Instances, at least one.
-    pub instances: usize,
-    /// Per event and per instance.
-    pub limits: Limits,
-    /// The plugin's own configuration.
-    pub config: serde_json::Map<String, serde_json::Value>,
-    /// Events that wait for one instance at most. Over it they are given back.
-    pub mailbox_events: usize,
-}
-
-impl DeploymentSettings {
-    fn whose(&self) -> Whose<'_> {
-        Whose {
-            tenant: &self.tenant,
-            node_name: &self.worker_name,
-            tags: &self.tags,
-            limits: self.limits,
-            config: &self.config,
-        }
-    }
-}
-
-/// One event to run.
-pub struct Job {
-    /// The event.
-    pub delivery: Delivery,
-    /// Where its session comes from and its commit goes to.
-    pub context: Arc<dyn EventContext>,
-}
-
-/// What the runtime needs of whoever gives it events.
-pub trait EventContext: Send + Sync + 'static {
-    /// The client's session; read when the event starts to run.
-    fn session(&self) -> Arc<Session>;
-    /// Takes the event's commit: exactly once per job. Must not block.
-    fn commit(&self, commit: Commit);
-    /// Asks the event's home; resolves within `asking.within`. A compare-and-set of the event's
-    /// own client that succeeded is in [`EventContext::session`] of its later events.
-    fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>>;
-}
-
-/// A future that can be sent to another thread.
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// One question during an event.
-#[derive(Clone, Debug)]
-pub struct Asking {
-    /// During which event.
-    pub event: EventId,
-    /// Which attempt at it.
-    pub attempt: u8,
-    /// The event's effects so far.
-    pub effects: Vec<Effect>,
-    /// What is asked.
-    pub query: Query,
-    /// How long the answer may take.
-    pub within: Duration,
-}
 
 /// A running deployment. Clones are handles to the same; when the last one goes without
 /// [`Deployment::stop`], waiting events are given back and on-stop does not run.
@@ -125,6 +61,7 @@ struct Shared {
     letters: Arc<DeadLetters>,
     meters: Arc<Meters>,
     version: watch::Sender<Name>,
+    versions: Mutex<Versions>,
     /// One swap at a time; closed once the deployment stops.
     swaps: Semaphore,
     tasks: TaskTracker,
@@ -194,7 +131,9 @@ impl Deployment {
             .map(|(number, started)| seat(Some(started), number))
             .collect();
         let quarantine = seat(None, settings.instances);
-        let (version, _) = watch::channel(version.plugin.version().clone());
+        let plugin = &version.plugin;
+        let versions = Versions::new(plugin, settings.rollout.versions_kept);
+        let (version, _) = watch::channel(plugin.version().clone());
         Ok(Self {
             shared: Arc::new(Shared {
                 runtime: runtime.clone(),
@@ -204,6 +143,7 @@ impl Deployment {
                 letters,
                 meters,
                 version,
+                versions: Mutex::new(versions),
                 swaps: Semaphore::new(1),
                 tasks,
                 settings,
@@ -235,22 +175,37 @@ impl Deployment {
         }
     }
 
-    /// Replaces the version. Goes on to its end even if the caller stops waiting.
+    /// Goes over to another version. Goes on to its end even if the caller stops waiting.
     ///
     /// # Errors
     /// If any instance of the new version does not start: the old one serves on.
     pub async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
         let name = plugin.source().to_string();
-        let shared = Arc::clone(&self.shared);
-        let swap = tokio::spawn(async move {
-            let result = shared.swap(plugin).await;
-            shared.meters.reload(result.is_ok());
-            result
-        });
-        match swap.await {
-            Ok(result) => result,
-            Err(_) => Err(PluginError::Stopped { name }),
-        }
+        let swap = Arc::clone(&self.shared).swap(plugin);
+        on_its_own(name, swap).await
+    }
+
+    /// Goes back to a version that is still compiled; without `to` the one that served before.
+    ///
+    /// # Errors
+    /// If it is not kept or does not start any more: the version that serves goes on.
+    pub async fn rollback(&self, to: Option<&str>) -> Result<(), PluginError> {
+        let name = self.shared.settings.tenant.to_string();
+        let to = to.map(ToOwned::to_owned);
+        let back = Arc::clone(&self.shared).roll_back(to, "told to");
+        on_its_own(name, back).await
+    }
+
+    /// What became of the versions of this deployment, oldest first; the last hundred.
+    #[must_use]
+    pub fn history(&self) -> Vec<VersionRecord> {
+        self.shared.versions().history()
+    }
+
+    /// A version that needs no compilation.
+    #[must_use]
+    pub fn kept(&self, version: &str) -> Option<Plugin> {
+        self.shared.versions().kept(version)
     }
 
     /// The version that serves; changes once all instances have changed.
@@ -300,31 +255,20 @@ impl Deployment {
     }
 }
 
+/// Runs a change that must not end half-way when its caller does.
+async fn on_its_own(
+    name: String,
+    change: impl Future<Output = Result<(), PluginError>> + Send + 'static,
+) -> Result<(), PluginError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(_) => Err(stopped(&name)),
+    }
+}
+
 impl Shared {
-    async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
-        let stopped = || PluginError::Stopped {
-            name: plugin.source().to_string(),
-        };
-        let _turn = self.swaps.acquire().await.map_err(|_| stopped())?;
-        let version = Version::new(plugin.clone(), &self.settings.whose());
-        let started = start_instances(&self.runtime, &version, self.seats.len()).await?;
-        let started = started.into_iter().map(Some).chain(std::iter::once(None));
-        let mut taken = Vec::with_capacity(self.seats.len() + 1);
-        for (seat, started) in self.all_seats().zip(started) {
-            let (done, taken_over) = oneshot::channel();
-            let order = Order::TakeOver {
-                version: Arc::clone(&version),
-                started: started.map(Box::new),
-                done,
-            };
-            seat.orders.send(order).await.map_err(|_| stopped())?;
-            taken.push(taken_over);
-        }
-        for taken_over in taken {
-            taken_over.await.map_err(|_| stopped())?;
-        }
-        self.version.send_replace(plugin.version().clone());
-        Ok(())
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all_seats(&self) -> impl Iterator<Item = &SeatHandle> {

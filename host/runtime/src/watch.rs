@@ -48,6 +48,8 @@ pub enum Watching {
 pub trait Swap: Send + Sync + 'static {
     /// The version that serves.
     fn serving(&self) -> Name;
+    /// A version that needs no compilation.
+    fn kept(&self, version: &str) -> Option<Plugin>;
     /// Goes over to another version, or begins to; or stays with the old one and says why.
     fn swap_to(&self, plugin: Plugin) -> impl Future<Output = Result<(), PluginError>> + Send;
 }
@@ -57,7 +59,14 @@ impl Swap for Deployment {
         self.version().borrow().clone()
     }
 
+    fn kept(&self, version: &str) -> Option<Plugin> {
+        self.kept(version)
+    }
+
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        if self.serving() == *plugin.version() {
+            return Ok(());
+        }
         self.swap(plugin).await
     }
 }
@@ -65,6 +74,10 @@ impl Swap for Deployment {
 impl Swap for CommandDeployment {
     fn serving(&self) -> Name {
         self.version().borrow().clone()
+    }
+
+    fn kept(&self, _version: &str) -> Option<Plugin> {
+        None
     }
 
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
@@ -222,14 +235,19 @@ impl<D: Swap> Follower<D> {
         let old = self.deployment.serving();
         let failed = |error| Refusal::Bad(Some(version.clone()), error);
         let source = self.path.display().to_string();
-        let plugin = self
-            .runtime
-            .load_bytes(&source, bytes)
-            .await
-            .map_err(failed)?;
+        let plugin = match self.deployment.kept(&version) {
+            Some(plugin) => plugin,
+            None => {
+                let loaded = self.runtime.load_bytes(&source, bytes).await;
+                loaded.map_err(failed)?
+            }
+        };
         self.deployment.swap_to(plugin).await.map_err(failed)?;
         self.refused = None;
         self.taken = version.clone();
+        if version == old {
+            return Ok(());
+        }
         let serves = self.deployment.serving() == version;
         tracing::info!(
             path = %self.path.display(),
@@ -251,6 +269,8 @@ impl<D: Swap> Follower<D> {
             );
         }
         self.refused = Some(refused);
+        // The file has had another content now.
+        self.taken = self.deployment.serving();
     }
 
     /// The state of the file; what is watched follows the way to it.

@@ -22,6 +22,9 @@ section! {
         /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
         /// at all (`off`, or `false`).
         watch: Watch = Watch::Auto;
+        /// How many versions stay compiled in memory, the one that serves among them, so that
+        /// going back to one takes no time. With 1 there is no going back.
+        versions_kept: usize = 5 => 1..=100;
         /// What the plugin is given at its start: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one event may take.

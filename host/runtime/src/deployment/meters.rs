@@ -14,13 +14,21 @@ pub(super) struct Meters {
     dead_letters: Counter,
     reloads_ok: Counter,
     reloads_failed: Counter,
+    rollbacks: Vec<(&'static str, Counter)>,
     traps: Vec<(FailureKind, Counter)>,
 }
+
+/// Why versions are rolled back, as a label.
+const ROLLBACKS: [&str; 4] = ["manual", "traps", "errors", "latency"];
 
 impl Meters {
     pub(super) fn new(tenant: &str) -> Self {
         let events = |outcome: &'static str| counter!("tidegate_worker_events_total", "tenant" => tenant.to_owned(), "outcome" => outcome);
         let reloads = |result: &'static str| counter!("tidegate_worker_reloads_total", "tenant" => tenant.to_owned(), "result" => result);
+        let rollbacks = |reason: &'static str| {
+            let counter = counter!("tidegate_worker_rollbacks_total", "tenant" => tenant.to_owned(), "reason" => reason);
+            (reason, counter)
+        };
         let traps = |kind: FailureKind| {
             let counter = counter!("tidegate_worker_traps_total", "tenant" => tenant.to_owned(), "kind" => kind.name());
             (kind, counter)
@@ -33,6 +41,7 @@ impl Meters {
             dead_letters: counter!("tidegate_worker_dead_letters_total", "tenant" => tenant.to_owned()),
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
+            rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
             traps: FailureKind::ALL.into_iter().map(traps).collect(),
         }
     }
@@ -51,6 +60,12 @@ impl Meters {
 
     pub(super) fn trap(&self, kind: FailureKind) {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn rollback(&self, reason: &str) {
+        if let Some((_, counter)) = self.rollbacks.iter().find(|(own, _)| *own == reason) {
             counter.increment(1);
         }
     }

@@ -19,3 +19,4 @@ mod limits;
 mod reload;
 mod requests;
 mod swap;
+mod versions;

@@ -249,3 +249,24 @@ async fn a_removed_file_changes_nothing_until_it_is_back() {
     watched.serves(&guest_version(24)).await;
     watched.end().await;
 }
+
+#[tokio::test]
+async fn a_version_that_was_rolled_back_is_not_taken_again_until_the_content_changes() {
+    let watched = watched("declined").await;
+    let path = watched.folder.path().join("plugin.wasm");
+    rename_into(watched.folder.path(), &guest_version(37));
+    watched.serves(&guest_version(37)).await;
+    watched.deployment.rollback(None).await.unwrap();
+    rename_into(watched.folder.path(), &guest_version(37));
+    // A refusal after it, so that it is known that both were looked into.
+    rename_into(watched.folder.path(), b"nonsense");
+    let name = path.display().to_string();
+    eventually("the refusal is told", || {
+        !logged(&["WARN", &name, "is not taken"]).is_empty()
+    })
+    .await;
+    assert_eq!(*watched.deployment.version().borrow(), version_of(&guest()));
+    rename_into(watched.folder.path(), &guest_version(38));
+    watched.serves(&guest_version(38)).await;
+    watched.end().await;
+}
