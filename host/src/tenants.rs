@@ -99,7 +99,8 @@ async fn start_one(
         mailbox_events: config.worker.window_events as usize * 16,
         rollout: Rollout {
             versions_kept: plugin.versions_kept,
-            ..Rollout::default()
+            state_ms: plugin.state_ms,
+            state_bytes_max: plugin.state_bytes_max,
         },
     };
     let deployment = Deployment::start(runtime, loaded, settings).await?;

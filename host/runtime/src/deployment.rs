@@ -6,6 +6,7 @@
 //! of them does not start, nothing changes. Every job is committed exactly once, whatever happens.
 
 mod breaker;
+mod hand_over;
 mod job;
 mod meters;
 mod rollout;
@@ -31,7 +32,7 @@ use crate::version::Version;
 
 use meters::Meters;
 use rollout::stopped;
-use seat::{Order, Seat};
+use seat::{Common, Order, Seat};
 use starting::{Started, start_instances};
 use ticket::{Load, Ticket};
 use versions::Versions;
@@ -53,24 +54,44 @@ pub struct Deployment {
 }
 
 struct Shared {
-    runtime: Runtime,
+    common: Arc<Common>,
     settings: DeploymentSettings,
     seats: Vec<SeatHandle>,
     quarantine: SeatHandle,
     load: Arc<Load>,
-    letters: Arc<DeadLetters>,
-    meters: Arc<Meters>,
     version: watch::Sender<Name>,
     versions: Mutex<Versions>,
     /// One swap at a time; closed once the deployment stops.
     swaps: Semaphore,
-    tasks: TaskTracker,
 }
 
 struct SeatHandle {
     mailbox: mpsc::Sender<Ticket>,
     orders: mpsc::Sender<Order>,
     task: AbortHandle,
+}
+
+impl SeatHandle {
+    fn spawn(
+        common: &Arc<Common>,
+        version: &Arc<Version>,
+        started: Option<Started>,
+        number: usize,
+        mailbox_events: usize,
+    ) -> Self {
+        let (mailbox, jobs) = mpsc::channel(mailbox_events);
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let (common, version) = (Arc::clone(common), Arc::clone(version));
+        let tasks = common.tasks.clone();
+        let seat = Seat::new(number, common, version, started, received);
+        let task = tasks.spawn(seat.run(jobs)).abort_handle();
+        Self {
+            mailbox,
+            orders,
+            task,
+        }
+    }
 }
 
 impl std::fmt::Debug for Deployment {
@@ -100,30 +121,15 @@ impl Deployment {
         *memory_bytes = (*memory_bytes).min(runtime.memory_bytes_max());
         let version = Version::new(plugin, &settings.whose());
         let instances = start_instances(runtime, &version, settings.instances).await?;
-        let load = Arc::new(Load::default());
-        let letters = Arc::new(DeadLetters::default());
-        let meters = Arc::new(Meters::new(&settings.tenant));
-        let tasks = TaskTracker::new();
+        let common = Arc::new(Common {
+            runtime: runtime.clone(),
+            rollout: settings.rollout,
+            letters: DeadLetters::default(),
+            meters: Arc::new(Meters::new(&settings.tenant)),
+            tasks: TaskTracker::new(),
+        });
         let seat = |started: Option<Started>, number: usize| {
-            let (mailbox, jobs) = mpsc::channel(settings.mailbox_events);
-            let (orders, received) = mpsc::channel(ORDERS_MAX);
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let seat = Seat::new(
-                number,
-                runtime.clone(),
-                Arc::clone(&version),
-                started,
-                received,
-                Arc::clone(&letters),
-                Arc::clone(&meters),
-                tasks.clone(),
-            );
-            let task = tasks.spawn(seat.run(jobs)).abort_handle();
-            SeatHandle {
-                mailbox,
-                orders,
-                task,
-            }
+            SeatHandle::spawn(&common, &version, started, number, settings.mailbox_events)
         };
         let seats: Vec<SeatHandle> = instances
             .into_iter()
@@ -136,16 +142,13 @@ impl Deployment {
         let (version, _) = watch::channel(plugin.version().clone());
         Ok(Self {
             shared: Arc::new(Shared {
-                runtime: runtime.clone(),
+                common,
                 seats,
                 quarantine,
-                load,
-                letters,
-                meters,
+                load: Arc::new(Load::default()),
                 version,
                 versions: Mutex::new(versions),
                 swaps: Semaphore::new(1),
-                tasks,
                 settings,
             }),
         })
@@ -166,7 +169,7 @@ impl Deployment {
         let ticket = Ticket::new(
             job,
             Arc::clone(&shared.load),
-            Arc::clone(&shared.meters),
+            Arc::clone(&shared.common.meters),
             alone,
         );
         if let Some(seat) = seat {
@@ -223,8 +226,8 @@ impl Deployment {
             // Full only if a stop is under way already.
             let _ = seat.orders.try_send(Order::Stop);
         }
-        shared.tasks.close();
-        if tokio::time::timeout(deadline, shared.tasks.wait())
+        shared.common.tasks.close();
+        if tokio::time::timeout(deadline, shared.common.tasks.wait())
             .await
             .is_err()
         {
@@ -232,7 +235,7 @@ impl Deployment {
                 seat.task.abort();
             }
             // An aborted task ends at its guest's next tick; an on-stop under way has its limits.
-            shared.tasks.wait().await;
+            shared.common.tasks.wait().await;
         }
     }
 
@@ -251,7 +254,7 @@ impl Deployment {
     /// The last events that were set aside, oldest first.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.shared.letters.list()
+        self.shared.common.letters.list()
     }
 }
 

@@ -25,6 +25,11 @@ section! {
         /// How many versions stay compiled in memory, the one that serves among them, so that
         /// going back to one takes no time. With 1 there is no going back.
         versions_kept: usize = 5 => 1..=100;
+        /// How long an instance may take to save its memory for its successor, and that one to
+        /// restore it; their clients wait meanwhile.
+        state_ms: u64 = 1_000 => TIME;
+        /// How many bytes of memory an instance may hand to its successor.
+        state_bytes_max: usize = 16 << 20 => BYTES;
         /// What the plugin is given at its start: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one event may take.

@@ -15,8 +15,12 @@ pub(super) struct Meters {
     reloads_ok: Counter,
     reloads_failed: Counter,
     rollbacks: Vec<(&'static str, Counter)>,
+    states: Vec<(&'static str, Counter)>,
     traps: Vec<(FailureKind, Counter)>,
 }
+
+/// How memory was handed on, as a label.
+const STATES: [&str; 3] = ["ok", "save-failed", "restore-failed"];
 
 /// Why versions are rolled back, as a label.
 const ROLLBACKS: [&str; 4] = ["manual", "traps", "errors", "latency"];
@@ -28,6 +32,10 @@ impl Meters {
         let rollbacks = |reason: &'static str| {
             let counter = counter!("tidegate_worker_rollbacks_total", "tenant" => tenant.to_owned(), "reason" => reason);
             (reason, counter)
+        };
+        let states = |result: &'static str| {
+            let counter = counter!("tidegate_worker_state_handovers_total", "tenant" => tenant.to_owned(), "result" => result);
+            (result, counter)
         };
         let traps = |kind: FailureKind| {
             let counter = counter!("tidegate_worker_traps_total", "tenant" => tenant.to_owned(), "kind" => kind.name());
@@ -42,6 +50,7 @@ impl Meters {
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
             rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
+            states: STATES.into_iter().map(states).collect(),
             traps: FailureKind::ALL.into_iter().map(traps).collect(),
         }
     }
@@ -60,6 +69,12 @@ impl Meters {
 
     pub(super) fn trap(&self, kind: FailureKind) {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn state(&self, result: &str) {
+        if let Some((_, counter)) = self.states.iter().find(|(own, _)| *own == result) {
             counter.increment(1);
         }
     }

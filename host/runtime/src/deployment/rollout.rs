@@ -17,7 +17,7 @@ impl Shared {
     pub(super) async fn swap(self: Arc<Self>, plugin: Plugin) -> Result<(), PluginError> {
         let turn = self.turn(plugin.source()).await?;
         let result = self.replace(&turn, &plugin, VersionState::Replaced).await;
-        self.meters.reload(result.is_ok());
+        self.common.meters.reload(result.is_ok());
         result
     }
 
@@ -34,7 +34,7 @@ impl Shared {
             reason: reason.to_owned(),
         };
         self.replace(&turn, &target, state).await?;
-        self.meters.rollback("manual");
+        self.common.meters.rollback("manual");
         tracing::warn!(
             tenant = &*self.settings.tenant,
             old = &*before,
@@ -67,7 +67,7 @@ impl Shared {
     ) -> Result<(), PluginError> {
         plugin.handler()?;
         let version = Version::new(plugin.clone(), &self.settings.whose());
-        let started = start_instances(&self.runtime, &version, self.seats.len()).await;
+        let started = start_instances(&self.common.runtime, &version, self.seats.len()).await;
         let started = started.inspect_err(|error| {
             self.versions().failed(plugin, error.to_string());
         })?;

@@ -17,7 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Job;
 use super::breaker::Breaker;
+use super::hand_over::Parties;
 use super::meters::Meters;
+use super::settings::Rollout;
 use super::starting::Started;
 use super::ticket::{Ticket, payload_bytes};
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -46,9 +48,18 @@ pub(super) enum Order {
     Stop,
 }
 
+/// What all seats of a deployment share.
+pub(super) struct Common {
+    pub(super) runtime: Runtime,
+    pub(super) rollout: Rollout,
+    pub(super) letters: DeadLetters,
+    pub(super) meters: Arc<Meters>,
+    pub(super) tasks: TaskTracker,
+}
+
 pub(super) struct Seat {
     number: u32,
-    runtime: Runtime,
+    common: Arc<Common>,
     version: Arc<Version>,
     output: Arc<OutputLog>,
     instance: Option<Instance>,
@@ -58,22 +69,16 @@ pub(super) struct Seat {
     breaker: Breaker,
     /// How long to wait before the next instance is built.
     delay: Duration,
-    letters: Arc<DeadLetters>,
-    meters: Arc<Meters>,
-    tasks: TaskTracker,
 }
 
 impl Seat {
-    #[allow(clippy::too_many_arguments, reason = "one caller, beside this file")]
+    /// A seat that has started; without an instance it is the quarantine.
     pub(super) fn new(
         number: u32,
-        runtime: Runtime,
+        common: Arc<Common>,
         version: Arc<Version>,
         started: Option<Started>,
         orders: mpsc::Receiver<Order>,
-        letters: Arc<DeadLetters>,
-        meters: Arc<Meters>,
-        tasks: TaskTracker,
     ) -> Self {
         let quarantine = started.is_none();
         let (instance, output) = match started {
@@ -82,7 +87,7 @@ impl Seat {
         };
         Self {
             number,
-            runtime,
+            common,
             version,
             output,
             instance,
@@ -91,9 +96,6 @@ impl Seat {
             stopping: false,
             breaker: Breaker::default(),
             delay: Duration::ZERO,
-            letters,
-            meters,
-            tasks,
         }
     }
 
@@ -103,7 +105,7 @@ impl Seat {
             tokio::select! {
                 biased;
                 order = self.orders.recv(), if !self.stopping => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.obey(order).await,
                     // The deployment is gone: what waits is given back as it is dropped.
                     None => return,
                 },
@@ -129,7 +131,7 @@ impl Seat {
             while !self.stopping
                 && let Ok(order) = self.orders.try_recv()
             {
-                self.obey(order);
+                self.obey(order).await;
             }
             self.handle(ticket).await;
             if turn.elapsed() > TURN_MAX {
@@ -139,7 +141,7 @@ impl Seat {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         match order {
             Order::Stop => self.stopping = true,
             Order::TakeOver {
@@ -147,22 +149,39 @@ impl Seat {
                 started,
                 done,
             } => {
-                self.output = match &started {
-                    Some(started) => Arc::clone(&started.output),
-                    None => version.output(self.number),
-                };
-                let instance = started.map(|started| started.instance);
-                let old = std::mem::replace(&mut self.instance, instance);
-                self.version = version;
-                self.breaker = Breaker::default();
-                self.delay = Duration::ZERO;
-                // The old one says goodbye beside the new one's first events.
-                if let Some(old) = old {
-                    self.tasks.spawn(old.stop());
-                }
+                self.take_over(version, started).await;
                 // Nobody waits if the swap was given up.
                 let _ = done.send(());
             }
+        }
+    }
+
+    async fn take_over(&mut self, version: Arc<Version>, started: Option<Box<Started>>) {
+        let before = std::mem::replace(&mut self.version, version);
+        self.output = match &started {
+            Some(started) => Arc::clone(&started.output),
+            None => self.version.output(self.number),
+        };
+        self.breaker = Breaker::default();
+        self.delay = Duration::ZERO;
+        let new = started.map(|started| started.instance);
+        let (old, new) = match (self.instance.take(), new) {
+            (Some(old), Some(new)) => {
+                let parties = Parties {
+                    old: &before.identity,
+                    new: &self.version.identity,
+                    seat: self.number,
+                    rollout: &self.common.rollout,
+                    meters: &self.common.meters,
+                };
+                parties.hand_over(old, new).await
+            }
+            others => others,
+        };
+        self.instance = new;
+        // The old one says goodbye beside the new one's first events.
+        if let Some(old) = old {
+            self.common.tasks.spawn(old.stop());
         }
     }
 
@@ -207,7 +226,9 @@ impl Seat {
             version: self.version.identity.version.clone(),
             reason,
         };
-        self.letters.add(&self.version.identity.tenant, letter);
+        self.common
+            .letters
+            .add(&self.version.identity.tenant, letter);
         ticket.commit(Outcome::DeadLettered, Vec::new());
     }
 
@@ -228,7 +249,13 @@ impl Seat {
             }
             let version = Arc::clone(&self.version);
             let (plugin, identity) = (&version.plugin, &version.identity);
-            let start = Instance::start(&self.runtime, plugin, identity, self.number, &self.output);
+            let start = Instance::start(
+                &self.common.runtime,
+                plugin,
+                identity,
+                self.number,
+                &self.output,
+            );
             match start.await {
                 Ok(instance) => self.instance = Some(instance),
                 Err(error) => {
@@ -259,7 +286,7 @@ impl Seat {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             order = self.orders.recv() => match order {
-                Some(order) => self.obey(order),
+                Some(order) => self.obey(order).await,
                 None => self.stopping = true,
             },
         }
@@ -282,7 +309,7 @@ impl Seat {
 
     fn report_failure(&self, job: &Job, failure: &Failure) {
         let identity = &self.version.identity;
-        self.meters.trap(failure.kind);
+        self.common.meters.trap(failure.kind);
         tracing::error!(
             tenant = &*identity.tenant,
             plugin = &*identity.plugin,

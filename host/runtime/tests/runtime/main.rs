@@ -18,5 +18,6 @@ mod harness;
 mod limits;
 mod reload;
 mod requests;
+mod state;
 mod swap;
 mod versions;
