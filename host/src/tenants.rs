@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_runtime::{
-    Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
+    Bounds, Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,12 @@ const LOG_BYTES_PER_SECOND: usize = 64 << 10;
 pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let plugins = config.plugins.iter();
     let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
-    let plugins = plugins.map(|it| (it.memory_mib, instances(config, it)));
+    let plugins = plugins.map(|it| {
+        let instances = instances(config, it);
+        // A canary has its own beside those of two versions.
+        let tried = (instances * usize::from(it.canary_percent)).div_ceil(100);
+        (it.memory_mib, instances + tried)
+    });
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let commands = commands.map(|it| (it.memory_mib, it.instances));
@@ -101,6 +106,14 @@ async fn start_one(
             versions_kept: plugin.versions_kept,
             state_ms: plugin.state_ms,
             state_bytes_max: plugin.state_bytes_max,
+            canary_percent: plugin.canary_percent,
+            canary_ms: plugin.canary_seconds * 1_000,
+            bounds: Bounds {
+                traps: plugin.rollback_traps,
+                errors_percent: plugin.rollback_errors_percent,
+                latency_ms: plugin.rollback_latency_ms,
+                window_ms: plugin.rollback_seconds * 1_000,
+            },
         },
     };
     let deployment = Deployment::start(runtime, loaded, settings).await?;

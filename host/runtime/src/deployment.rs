@@ -6,23 +6,26 @@
 //! of them does not start, nothing changes. Every job is committed exactly once, whatever happens.
 
 mod breaker;
+mod canary;
 mod hand_over;
 mod job;
+mod mail;
 mod meters;
 mod rollout;
+mod routes;
 mod seat;
 mod settings;
 mod starting;
+mod tally;
 mod ticket;
+mod trial;
 mod versions;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::id::ClientId;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -30,21 +33,22 @@ use crate::engine::Runtime;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
+use mail::Mail;
 use meters::Meters;
 use rollout::stopped;
-use seat::{Common, Order, Seat};
+use routes::{Place, Routes, SeatHandle, seat_of};
+use seat::{Common, Order};
 use starting::{Started, start_instances};
 use ticket::{Load, Ticket};
+use trial::Trial;
 use versions::Versions;
 
 pub use job::{Asking, Boxed, EventContext, Job};
-pub use settings::{DeploymentSettings, Rollout};
+pub use settings::{Bounds, DeploymentSettings, Rollout};
 pub use versions::{VersionRecord, VersionState};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
-/// One take-over and one stop can be under way.
-const ORDERS_MAX: usize = 4;
 
 /// A running deployment. Clones are handles to the same; when the last one goes without
 /// [`Deployment::stop`], waiting events are given back and on-stop does not run.
@@ -58,40 +62,13 @@ struct Shared {
     settings: DeploymentSettings,
     seats: Vec<SeatHandle>,
     quarantine: SeatHandle,
+    routes: RwLock<Routes>,
     load: Arc<Load>,
     version: watch::Sender<Name>,
     versions: Mutex<Versions>,
-    /// One swap at a time; closed once the deployment stops.
-    swaps: Semaphore,
-}
-
-struct SeatHandle {
-    mailbox: mpsc::Sender<Ticket>,
-    orders: mpsc::Sender<Order>,
-    task: AbortHandle,
-}
-
-impl SeatHandle {
-    fn spawn(
-        common: &Arc<Common>,
-        version: &Arc<Version>,
-        started: Option<Started>,
-        number: usize,
-        mailbox_events: usize,
-    ) -> Self {
-        let (mailbox, jobs) = mpsc::channel(mailbox_events);
-        let (orders, received) = mpsc::channel(ORDERS_MAX);
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let (common, version) = (Arc::clone(common), Arc::clone(version));
-        let tasks = common.tasks.clone();
-        let seat = Seat::new(number, common, version, started, received);
-        let task = tasks.spawn(seat.run(jobs)).abort_handle();
-        Self {
-            mailbox,
-            orders,
-            task,
-        }
-    }
+    trial: Mutex<Option<Trial>>,
+    /// One change at a time; closed once the deployment stops.
+    changes: Semaphore,
 }
 
 impl std::fmt::Debug for Deployment {
@@ -120,16 +97,26 @@ impl Deployment {
         let memory_bytes = &mut settings.limits.memory_bytes;
         *memory_bytes = (*memory_bytes).min(runtime.memory_bytes_max());
         let version = Version::new(plugin, &settings.whose());
-        let instances = start_instances(runtime, &version, settings.instances).await?;
+        let instances = start_instances(runtime, &version, 0, settings.instances).await?;
         let common = Arc::new(Common {
             runtime: runtime.clone(),
             rollout: settings.rollout,
+            seats: settings.instances,
+            mailbox_events: settings.mailbox_events,
             letters: DeadLetters::default(),
             meters: Arc::new(Meters::new(&settings.tenant)),
             tasks: TaskTracker::new(),
         });
         let seat = |started: Option<Started>, number: usize| {
-            SeatHandle::spawn(&common, &version, started, number, settings.mailbox_events)
+            let place = Place {
+                common: &common,
+                version: &version,
+                number,
+                mailbox_events: settings.mailbox_events,
+                after: Vec::new(),
+                tally: None,
+            };
+            SeatHandle::spawn(place, started)
         };
         let seats: Vec<SeatHandle> = instances
             .into_iter()
@@ -145,10 +132,12 @@ impl Deployment {
                 common,
                 seats,
                 quarantine,
+                routes: RwLock::default(),
                 load: Arc::new(Load::default()),
                 version,
                 versions: Mutex::new(versions),
-                swaps: Semaphore::new(1),
+                trial: Mutex::default(),
+                changes: Semaphore::new(1),
                 settings,
             }),
         })
@@ -161,24 +150,28 @@ impl Deployment {
         let client = job.delivery.client;
         // Later events of a client whose event is in quarantine wait behind it.
         let alone = job.delivery.losses >= LOSSES_MAX || shared.load.is_quarantined(client);
-        let seat = if alone {
-            Some(&shared.quarantine)
-        } else {
-            shared.seats.get(seat_of(client, shared.seats.len()))
+        let (load, meters) = (&shared.load, &shared.common.meters);
+        let ticket = Ticket::new(job, Arc::clone(load), Arc::clone(meters), alone);
+        let number = seat_of(client, shared.seats.len());
+        // Held while the event is sent: no mark comes between the choice of a seat and its mailbox.
+        let routes = shared.routes();
+        let canary = routes.canary.as_deref();
+        let seat = match canary.filter(|canary| canary.share.takes(client)) {
+            _ if alone => Some(&shared.quarantine),
+            Some(canary) => canary.seat_of(number, shared.seats.len()),
+            None => shared.seats.get(number),
         };
-        let ticket = Ticket::new(
-            job,
-            Arc::clone(&shared.load),
-            Arc::clone(&shared.common.meters),
-            alone,
-        );
-        if let Some(seat) = seat {
-            // A ticket that is refused is dropped, and so given back.
-            let _ = seat.mailbox.try_send(ticket);
-        }
+        let refused = match seat {
+            Some(seat) => seat.mailbox.try_send(Mail::Event(ticket)).err(),
+            None => None,
+        };
+        drop(routes);
+        // A ticket that is refused is dropped, and so given back.
+        drop(refused);
     }
 
-    /// Goes over to another version. Goes on to its end even if the caller stops waiting.
+    /// Goes over to another version: at once, or on the clients of a canary first. Goes on to its
+    /// end even if the caller stops waiting. A canary that is under way gives place to the new one.
     ///
     /// # Errors
     /// If any instance of the new version does not start: the old one serves on.
@@ -188,15 +181,32 @@ impl Deployment {
         on_its_own(name, swap).await
     }
 
-    /// Goes back to a version that is still compiled; without `to` the one that served before.
+    /// Lets all clients follow those that try a version.
+    ///
+    /// # Errors
+    /// If none is tried, or it does not start on all instances: then it is given up.
+    pub async fn promote(&self) -> Result<(), PluginError> {
+        let name = self.shared.settings.tenant.to_string();
+        on_its_own(name, Arc::clone(&self.shared).promote(None)).await
+    }
+
+    /// Goes back to a version that is still compiled. Without `to`: gives up the one that is tried,
+    /// or goes back to the one that served before.
     ///
     /// # Errors
     /// If it is not kept or does not start any more: the version that serves goes on.
     pub async fn rollback(&self, to: Option<&str>) -> Result<(), PluginError> {
         let name = self.shared.settings.tenant.to_string();
         let to = to.map(ToOwned::to_owned);
-        let back = Arc::clone(&self.shared).roll_back(to, "told to");
-        on_its_own(name, back).await
+        on_its_own(name, Arc::clone(&self.shared).roll_back(to)).await
+    }
+
+    /// The version that some clients try.
+    #[must_use]
+    pub fn canary(&self) -> Option<Name> {
+        let routes = self.shared.routes();
+        let canary = routes.canary.as_ref();
+        canary.map(|canary| canary.plugin.version().clone())
     }
 
     /// What became of the versions of this deployment, oldest first; the last hundred.
@@ -221,17 +231,27 @@ impl Deployment {
     /// deadline is given back.
     pub async fn stop(&self, deadline: Duration) {
         let shared = &self.shared;
-        shared.swaps.close();
-        for seat in shared.all_seats() {
+        shared.changes.close();
+        let canaries = {
+            let mut routes = shared.routes_mut();
+            routes.stopped = true;
+            [routes.canary.clone(), routes.leaving.clone()]
+        };
+        let tried = || canaries.iter().flatten().flat_map(|canary| &canary.seats);
+        for seat in shared.all_seats().chain(tried()) {
             // Full only if a stop is under way already.
             let _ = seat.orders.try_send(Order::Stop);
+        }
+        // No last mail will come; without it they end when they are done.
+        for canary in canaries.iter().flatten() {
+            drop(canary.take_leave());
         }
         shared.common.tasks.close();
         if tokio::time::timeout(deadline, shared.common.tasks.wait())
             .await
             .is_err()
         {
-            for seat in shared.all_seats() {
+            for seat in shared.all_seats().chain(tried()) {
                 seat.task.abort();
             }
             // An aborted task ends at its guest's next tick; an on-stop under way has its limits.
@@ -274,40 +294,19 @@ impl Shared {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn trial(&self) -> MutexGuard<'_, Option<Trial>> {
+        self.trial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes_mut(&self) -> RwLockWriteGuard<'_, Routes> {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn all_seats(&self) -> impl Iterator<Item = &SeatHandle> {
         self.seats.iter().chain(std::iter::once(&self.quarantine))
-    }
-}
-
-/// A client stays with its instance. Multiplied so that neighbours among connection numbers, whose
-/// low bits are the shard, spread evenly.
-fn seat_of(client: ClientId, seats: usize) -> usize {
-    let bits = (u64::from(client.ip) << 32)
-        ^ (u64::from(client.port) << 24)
-        ^ u64::from(client.connection);
-    let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The high half, scaled down to the number of seats.
-    let scaled = (u128::from(hash) * seats as u128) >> 64;
-    usize::try_from(scaled).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_spread_over_all_seats_and_each_stays_on_its_own() {
-        let client = |connection| ClientId {
-            ip: 0x7f00_0001,
-            port: 7272,
-            connection,
-        };
-        let mut counts = [0_u32; 4];
-        for connection in 0..4000 {
-            let seat = seat_of(client(connection), 4);
-            assert_eq!(seat, seat_of(client(connection), 4));
-            counts[seat] += 1;
-        }
-        assert!(counts.iter().all(|count| *count > 800), "{counts:?}");
     }
 }

@@ -64,7 +64,7 @@ impl Swap for Deployment {
     }
 
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
-        if self.serving() == *plugin.version() {
+        if self.serving() == *plugin.version() && self.canary().is_none() {
             return Ok(());
         }
         self.swap(plugin).await

@@ -6,7 +6,7 @@ use tidegate_wire::Name;
 
 use super::listener::MESSAGE_BYTES_MAX;
 use super::section::section;
-use super::services::{BYTES, COUNT, PARALLEL, TIME};
+use super::services::{BYTES, COUNT, PARALLEL, SECONDS, TIME, TIME_OR_OFF};
 use super::types::{PluginConfig, Watch};
 
 section! {
@@ -30,6 +30,22 @@ section! {
         state_ms: u64 = 1_000 => TIME;
         /// How many bytes of memory an instance may hand to its successor.
         state_bytes_max: usize = 16 << 20 => BYTES;
+        /// Of a hundred clients so many try a new version before the others follow; with 0 it
+        /// serves all at once.
+        canary_percent: u8 = 0 => 0..=100;
+        /// How long they try it; with 0 until it is promoted by hand.
+        canary_seconds: u64 = 60 => SECONDS;
+        /// For how long after it serves all clients a new version is rolled back by itself, if it
+        /// crosses one of the next three bounds, which hold for a canary too; with 0 never.
+        rollback_seconds: u64 = 120 => SECONDS;
+        /// How often the instances of a new version may break, all of a worker together; with 0
+        /// any number of times.
+        rollback_traps: u64 = 20 => 0..=1_000_000;
+        /// How many of a hundred events of a new version may fail; with 0 all.
+        rollback_errors_percent: u8 = 50 => 0..=100;
+        /// How long 99 of a hundred events of a new version may take, without their time in
+        /// queues; with 0 any time.
+        rollback_latency_ms: u64 = 0 => TIME_OR_OFF;
         /// What the plugin is given at its start: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one event may take.

@@ -1,6 +1,6 @@
 //! Counters of one deployment, registered once so that an event only adds to them.
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Gauge, counter, gauge};
 use tidegate_wire::effect::Outcome;
 
 use crate::instance::FailureKind;
@@ -15,6 +15,7 @@ pub(super) struct Meters {
     reloads_ok: Counter,
     reloads_failed: Counter,
     rollbacks: Vec<(&'static str, Counter)>,
+    canary: Gauge,
     states: Vec<(&'static str, Counter)>,
     traps: Vec<(FailureKind, Counter)>,
 }
@@ -50,6 +51,7 @@ impl Meters {
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
             rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
+            canary: gauge!("tidegate_worker_canary", "tenant" => tenant.to_owned()),
             states: STATES.into_iter().map(states).collect(),
             traps: FailureKind::ALL.into_iter().map(traps).collect(),
         }
@@ -71,6 +73,10 @@ impl Meters {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
             counter.increment(1);
         }
+    }
+
+    pub(super) fn canary(&self, is_tried: bool) {
+        self.canary.set(f64::from(u8::from(is_tried)));
     }
 
     pub(super) fn state(&self, result: &str) {

@@ -77,6 +77,17 @@ impl Versions {
         self.keep(plugin);
     }
 
+    /// Some clients try a version.
+    pub(super) fn try_out(&mut self, plugin: &Plugin) {
+        self.record(plugin, VersionState::Canary);
+        self.keep(plugin);
+    }
+
+    /// They do not any more.
+    pub(super) fn give_up(&mut self, reason: String) {
+        self.settle(&VersionState::Canary, &VersionState::RolledBack { reason });
+    }
+
     /// A version was not started.
     pub(super) fn failed(&mut self, plugin: &Plugin, reason: String) {
         self.record(plugin, VersionState::FailedToStart { reason });

@@ -165,6 +165,12 @@ pub enum PluginError {
         /// Those that are.
         kept: Vec<Name>,
     },
+    /// There is nothing to promote.
+    #[error("no version of {tenant} is tried on some of its clients")]
+    NoCanary {
+        /// The tenant.
+        tenant: String,
+    },
     /// There is nothing to go back to.
     #[error("no version of {tenant} that served before is kept; name one, or deploy its file")]
     NoPrevious {

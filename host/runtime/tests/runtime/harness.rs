@@ -293,6 +293,11 @@ impl Home {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
+    /// How many commits came.
+    pub(crate) fn committed(&self) -> usize {
+        self.commits.lock().unwrap().len()
+    }
+
     /// All commits in the order in which they came.
     pub(crate) fn commits(&self) -> Vec<Commit> {
         self.commits.lock().unwrap().clone()

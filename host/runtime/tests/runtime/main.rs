@@ -11,6 +11,8 @@
 
 mod bad_plugins;
 mod cache;
+mod canary;
+mod changes;
 mod commands;
 mod directory;
 mod effects;
@@ -19,5 +21,6 @@ mod limits;
 mod reload;
 mod requests;
 mod state;
+mod stream;
 mod swap;
 mod versions;

@@ -159,6 +159,8 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
         }
         "eat" => eat(),
         "exit" => std::process::exit(3),
+        "on" if worker::plugin_version() == key => run(client, seen, value),
+        "on" => Ok(()),
         "count" => say(client, &seen.to_string()),
         "version" => say(client, &worker::plugin_version()),
         "who" => say(
