@@ -326,7 +326,7 @@ async fn a_newer_version_takes_the_place_of_the_one_that_is_tried() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_waits_for_a_canary_too() {
-    let deployment = deploy(half("stopped-early")).await;
+    let deployment = deploy(half("ended-early")).await;
     let home = Home::new();
     deployment
         .swap(plugin(guest_version(83)).await)
@@ -340,7 +340,7 @@ async fn a_stop_finishes_what_waits_for_a_canary_too() {
         assert_eq!(home.commit_of(event).await.outcome, Outcome::Done);
     }
     // Two of the deployment and one of the canary.
-    assert_eq!(logged(&["stopped-early", "stopped after"]).len(), 3);
+    assert_eq!(logged(&["ended-early", "stopped after"]).len(), 3);
     let error = deployment.rollback(None).await.unwrap_err();
     assert!(matches!(error, PluginError::Stopped { .. }), "{error}");
 }
