@@ -27,7 +27,9 @@ pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use services::{Admin, Api, ApiToken, Gateway, Link, Log, Register, Worker};
 pub use tokens::read as read_tokens;
-pub use types::{CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret};
+pub use types::{
+    CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret, Watch,
+};
 
 use section::{Places, Reading, Section};
 use value::Table;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Deployment, DeploymentSettings, Limits, Runtime, RuntimeSettings, watch};
+use tidegate_runtime::{
+    Bounds, Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
@@ -25,7 +27,12 @@ const LOG_BYTES_PER_SECOND: usize = 64 << 10;
 pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let plugins = config.plugins.iter();
     let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
-    let plugins = plugins.map(|it| (it.memory_mib, instances(config, it)));
+    let plugins = plugins.map(|it| {
+        let instances = instances(config, it);
+        // A canary has its own beside those of two versions.
+        let tried = (instances * usize::from(it.canary_percent)).div_ceil(100);
+        (it.memory_mib, instances + tried)
+    });
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let commands = commands.map(|it| (it.memory_mib, it.instances));
@@ -53,9 +60,10 @@ pub async fn start(
     let mut deployments = BTreeMap::new();
     for plugin in &config.plugins {
         let deployment = start_one(config, runtime, plugin).await?;
-        if plugin.watch {
+        if let Some(watching) = plugin.watch.watching() {
             let follow = watch(
                 plugin.file.clone(),
+                watching,
                 runtime.clone(),
                 deployment.clone(),
                 stop.clone(),
@@ -94,6 +102,19 @@ async fn start_one(
         config: plugin.config.clone(),
         // Gateways keep to their windows; several may be served at once.
         mailbox_events: config.worker.window_events as usize * 16,
+        rollout: Rollout {
+            versions_kept: plugin.versions_kept,
+            state_ms: plugin.state_ms,
+            state_bytes_max: plugin.state_bytes_max,
+            canary_percent: plugin.canary_percent,
+            canary_ms: plugin.canary_seconds * 1_000,
+            bounds: Bounds {
+                traps: plugin.rollback_traps,
+                errors_percent: plugin.rollback_errors_percent,
+                latency_ms: plugin.rollback_latency_ms,
+                window_ms: plugin.rollback_seconds * 1_000,
+            },
+        },
     };
     let deployment = Deployment::start(runtime, loaded, settings).await?;
     tracing::info!(tenant = %plugin.tenant, file = %plugin.file.display(), %version, instances,

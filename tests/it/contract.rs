@@ -14,7 +14,7 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 10] = [
+const INTERFACES: [&str; 11] = [
     "client-events",
     "commands",
     "directory",
@@ -22,6 +22,7 @@ const INTERFACES: [&str; 10] = [
     "hub",
     "request-events",
     "session",
+    "state",
     "types",
     "worker",
     "worker-events",
@@ -49,6 +50,7 @@ const COMMAND_IMPORTS: [&str; 6] = [
 const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+const STATE: &str = "tidegate:plugin/state@0.1.0";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 
 /// The parsed package.
@@ -107,7 +109,7 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
     let handler = sides(&resolve, world(&resolve, package, "handler"));
     assert_eq!(handler, (set(HANDLER_IMPORTS), set([CLIENT_EVENTS])));
     let full = sides(&resolve, world(&resolve, package, "full-handler"));
-    let events = set([CLIENT_EVENTS, REQUEST_EVENTS, WORKER_EVENTS]);
+    let events = set([CLIENT_EVENTS, REQUEST_EVENTS, STATE, WORKER_EVENTS]);
     assert_eq!(full, (set(HANDLER_IMPORTS), events));
     let command = sides(&resolve, world(&resolve, package, "command"));
     assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));

@@ -42,6 +42,7 @@ pub(crate) mod exports {
                 export tidegate:plugin/client-events@0.1.0;
                 export tidegate:plugin/commands@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
+                export tidegate:plugin/state@0.1.0;
                 export tidegate:plugin/worker-events@0.1.0;
             }
         ",

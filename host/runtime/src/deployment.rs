@@ -6,108 +6,49 @@
 //! of them does not start, nothing changes. Every job is committed exactly once, whatever happens.
 
 mod breaker;
+mod canary;
+mod hand_over;
+mod job;
+mod mail;
 mod meters;
+mod rollout;
+mod routes;
 mod seat;
+mod settings;
 mod starting;
+mod tally;
 mod ticket;
+mod trial;
+mod versions;
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Commit, Effect};
-use tidegate_wire::event::Delivery;
-use tidegate_wire::id::{ClientId, EventId};
-use tidegate_wire::query::{Answered, AskError, Query};
-use tidegate_wire::session::Session;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::Runtime;
-use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
-use crate::version::{Version, Whose};
+use crate::version::Version;
 
+use mail::Mail;
 use meters::Meters;
-use seat::{Order, Seat};
+use rollout::stopped;
+use routes::{Place, Routes, SeatHandle, seat_of};
+use seat::{Common, Order};
 use starting::{Started, start_instances};
 use ticket::{Load, Ticket};
+use trial::Trial;
+use versions::Versions;
+
+pub use job::{Asking, Boxed, EventContext, Job};
+pub use settings::{Bounds, DeploymentSettings, Rollout};
+pub use versions::{VersionRecord, VersionState};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
-/// One take-over and one stop can be under way.
-const ORDERS_MAX: usize = 4;
-
-/// What a deployment is.
-#[derive(Clone, Debug)]
-pub struct DeploymentSettings {
-    /// Whose plugin.
-    pub tenant: Name,
-    /// This worker's name in its configuration.
-    pub worker_name: Name,
-    /// This worker's tags.
-    pub tags: Vec<Name>,
-    /// Instances, at least one.
-    pub instances: usize,
-    /// Per event and per instance.
-    pub limits: Limits,
-    /// The plugin's own configuration.
-    pub config: serde_json::Map<String, serde_json::Value>,
-    /// Events that wait for one instance at most. Over it they are given back.
-    pub mailbox_events: usize,
-}
-
-impl DeploymentSettings {
-    fn whose(&self) -> Whose<'_> {
-        Whose {
-            tenant: &self.tenant,
-            node_name: &self.worker_name,
-            tags: &self.tags,
-            limits: self.limits,
-            config: &self.config,
-        }
-    }
-}
-
-/// One event to run.
-pub struct Job {
-    /// The event.
-    pub delivery: Delivery,
-    /// Where its session comes from and its commit goes to.
-    pub context: Arc<dyn EventContext>,
-}
-
-/// What the runtime needs of whoever gives it events.
-pub trait EventContext: Send + Sync + 'static {
-    /// The client's session; read when the event starts to run.
-    fn session(&self) -> Arc<Session>;
-    /// Takes the event's commit: exactly once per job. Must not block.
-    fn commit(&self, commit: Commit);
-    /// Asks the event's home; resolves within `asking.within`. A compare-and-set of the event's
-    /// own client that succeeded is in [`EventContext::session`] of its later events.
-    fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>>;
-}
-
-/// A future that can be sent to another thread.
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// One question during an event.
-#[derive(Clone, Debug)]
-pub struct Asking {
-    /// During which event.
-    pub event: EventId,
-    /// Which attempt at it.
-    pub attempt: u8,
-    /// The event's effects so far.
-    pub effects: Vec<Effect>,
-    /// What is asked.
-    pub query: Query,
-    /// How long the answer may take.
-    pub within: Duration,
-}
 
 /// A running deployment. Clones are handles to the same; when the last one goes without
 /// [`Deployment::stop`], waiting events are given back and on-stop does not run.
@@ -117,23 +58,17 @@ pub struct Deployment {
 }
 
 struct Shared {
-    runtime: Runtime,
+    common: Arc<Common>,
     settings: DeploymentSettings,
     seats: Vec<SeatHandle>,
     quarantine: SeatHandle,
+    routes: RwLock<Routes>,
     load: Arc<Load>,
-    letters: Arc<DeadLetters>,
-    meters: Arc<Meters>,
     version: watch::Sender<Name>,
-    /// One swap at a time; closed once the deployment stops.
-    swaps: Semaphore,
-    tasks: TaskTracker,
-}
-
-struct SeatHandle {
-    mailbox: mpsc::Sender<Ticket>,
-    orders: mpsc::Sender<Order>,
-    task: AbortHandle,
+    versions: Mutex<Versions>,
+    trial: Mutex<Option<Trial>>,
+    /// One change at a time; closed once the deployment stops.
+    changes: Semaphore,
 }
 
 impl std::fmt::Debug for Deployment {
@@ -162,31 +97,26 @@ impl Deployment {
         let memory_bytes = &mut settings.limits.memory_bytes;
         *memory_bytes = (*memory_bytes).min(runtime.memory_bytes_max());
         let version = Version::new(plugin, &settings.whose());
-        let instances = start_instances(runtime, &version, settings.instances).await?;
-        let load = Arc::new(Load::default());
-        let letters = Arc::new(DeadLetters::default());
-        let meters = Arc::new(Meters::new(&settings.tenant));
-        let tasks = TaskTracker::new();
+        let instances = start_instances(runtime, &version, 0, settings.instances).await?;
+        let common = Arc::new(Common {
+            runtime: runtime.clone(),
+            rollout: settings.rollout,
+            seats: settings.instances,
+            mailbox_events: settings.mailbox_events,
+            letters: DeadLetters::default(),
+            meters: Arc::new(Meters::new(&settings.tenant)),
+            tasks: TaskTracker::new(),
+        });
         let seat = |started: Option<Started>, number: usize| {
-            let (mailbox, jobs) = mpsc::channel(settings.mailbox_events);
-            let (orders, received) = mpsc::channel(ORDERS_MAX);
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let seat = Seat::new(
+            let place = Place {
+                common: &common,
+                version: &version,
                 number,
-                runtime.clone(),
-                Arc::clone(&version),
-                started,
-                received,
-                Arc::clone(&letters),
-                Arc::clone(&meters),
-                tasks.clone(),
-            );
-            let task = tasks.spawn(seat.run(jobs)).abort_handle();
-            SeatHandle {
-                mailbox,
-                orders,
-                task,
-            }
+                mailbox_events: settings.mailbox_events,
+                after: Vec::new(),
+                tally: None,
+            };
+            SeatHandle::spawn(place, started)
         };
         let seats: Vec<SeatHandle> = instances
             .into_iter()
@@ -194,18 +124,20 @@ impl Deployment {
             .map(|(number, started)| seat(Some(started), number))
             .collect();
         let quarantine = seat(None, settings.instances);
-        let (version, _) = watch::channel(version.plugin.version().clone());
+        let plugin = &version.plugin;
+        let versions = Versions::new(plugin, settings.rollout.versions_kept);
+        let (version, _) = watch::channel(plugin.version().clone());
         Ok(Self {
             shared: Arc::new(Shared {
-                runtime: runtime.clone(),
+                common,
                 seats,
                 quarantine,
-                load,
-                letters,
-                meters,
+                routes: RwLock::default(),
+                load: Arc::new(Load::default()),
                 version,
-                swaps: Semaphore::new(1),
-                tasks,
+                versions: Mutex::new(versions),
+                trial: Mutex::default(),
+                changes: Semaphore::new(1),
                 settings,
             }),
         })
@@ -218,39 +150,75 @@ impl Deployment {
         let client = job.delivery.client;
         // Later events of a client whose event is in quarantine wait behind it.
         let alone = job.delivery.losses >= LOSSES_MAX || shared.load.is_quarantined(client);
-        let seat = if alone {
-            Some(&shared.quarantine)
-        } else {
-            shared.seats.get(seat_of(client, shared.seats.len()))
+        let (load, meters) = (&shared.load, &shared.common.meters);
+        let ticket = Ticket::new(job, Arc::clone(load), Arc::clone(meters), alone);
+        let number = seat_of(client, shared.seats.len());
+        // Held while the event is sent: no mark comes between the choice of a seat and its mailbox.
+        let routes = shared.routes();
+        let canary = routes.canary.as_deref();
+        let seat = match canary.filter(|canary| canary.share.takes(client)) {
+            _ if alone => Some(&shared.quarantine),
+            Some(canary) => canary.seat_of(number, shared.seats.len()),
+            None => shared.seats.get(number),
         };
-        let ticket = Ticket::new(
-            job,
-            Arc::clone(&shared.load),
-            Arc::clone(&shared.meters),
-            alone,
-        );
-        if let Some(seat) = seat {
-            // A ticket that is refused is dropped, and so given back.
-            let _ = seat.mailbox.try_send(ticket);
-        }
+        let refused = match seat {
+            Some(seat) => seat.mailbox.try_send(Mail::Event(ticket)).err(),
+            None => None,
+        };
+        drop(routes);
+        // A ticket that is refused is dropped, and so given back.
+        drop(refused);
     }
 
-    /// Replaces the version. Goes on to its end even if the caller stops waiting.
+    /// Goes over to another version: at once, or on the clients of a canary first. Goes on to its
+    /// end even if the caller stops waiting. A canary that is under way gives place to the new one.
     ///
     /// # Errors
     /// If any instance of the new version does not start: the old one serves on.
     pub async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
         let name = plugin.source().to_string();
-        let shared = Arc::clone(&self.shared);
-        let swap = tokio::spawn(async move {
-            let result = shared.swap(plugin).await;
-            shared.meters.reload(result.is_ok());
-            result
-        });
-        match swap.await {
-            Ok(result) => result,
-            Err(_) => Err(PluginError::Stopped { name }),
-        }
+        let swap = Arc::clone(&self.shared).swap(plugin);
+        on_its_own(name, swap).await
+    }
+
+    /// Lets all clients follow those that try a version.
+    ///
+    /// # Errors
+    /// If none is tried, or it does not start on all instances: then it is given up.
+    pub async fn promote(&self) -> Result<(), PluginError> {
+        let name = self.shared.settings.tenant.to_string();
+        on_its_own(name, Arc::clone(&self.shared).promote(None)).await
+    }
+
+    /// Goes back to a version that is still compiled. Without `to`: gives up the one that is tried,
+    /// or goes back to the one that served before.
+    ///
+    /// # Errors
+    /// If it is not kept or does not start any more: the version that serves goes on.
+    pub async fn rollback(&self, to: Option<&str>) -> Result<(), PluginError> {
+        let name = self.shared.settings.tenant.to_string();
+        let to = to.map(ToOwned::to_owned);
+        on_its_own(name, Arc::clone(&self.shared).roll_back(to)).await
+    }
+
+    /// The version that some clients try.
+    #[must_use]
+    pub fn canary(&self) -> Option<Name> {
+        let routes = self.shared.routes();
+        let canary = routes.canary.as_ref();
+        canary.map(|canary| canary.plugin.version().clone())
+    }
+
+    /// What became of the versions of this deployment, oldest first; the last hundred.
+    #[must_use]
+    pub fn history(&self) -> Vec<VersionRecord> {
+        self.shared.versions().history()
+    }
+
+    /// A version that needs no compilation.
+    #[must_use]
+    pub fn kept(&self, version: &str) -> Option<Plugin> {
+        self.shared.versions().kept(version)
     }
 
     /// The version that serves; changes once all instances have changed.
@@ -263,21 +231,31 @@ impl Deployment {
     /// deadline is given back.
     pub async fn stop(&self, deadline: Duration) {
         let shared = &self.shared;
-        shared.swaps.close();
-        for seat in shared.all_seats() {
+        shared.changes.close();
+        let canaries = {
+            let mut routes = shared.routes_mut();
+            routes.stopped = true;
+            [routes.canary.clone(), routes.leaving.clone()]
+        };
+        let tried = || canaries.iter().flatten().flat_map(|canary| &canary.seats);
+        for seat in shared.all_seats().chain(tried()) {
             // Full only if a stop is under way already.
             let _ = seat.orders.try_send(Order::Stop);
         }
-        shared.tasks.close();
-        if tokio::time::timeout(deadline, shared.tasks.wait())
+        // No last mail will come; without it they end when they are done.
+        for canary in canaries.iter().flatten() {
+            drop(canary.take_leave());
+        }
+        shared.common.tasks.close();
+        if tokio::time::timeout(deadline, shared.common.tasks.wait())
             .await
             .is_err()
         {
-            for seat in shared.all_seats() {
+            for seat in shared.all_seats().chain(tried()) {
                 seat.task.abort();
             }
             // An aborted task ends at its guest's next tick; an on-stop under way has its limits.
-            shared.tasks.wait().await;
+            shared.common.tasks.wait().await;
         }
     }
 
@@ -296,71 +274,39 @@ impl Deployment {
     /// The last events that were set aside, oldest first.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.shared.letters.list()
+        self.shared.common.letters.list()
+    }
+}
+
+/// Runs a change that must not end half-way when its caller does.
+async fn on_its_own(
+    name: String,
+    change: impl Future<Output = Result<(), PluginError>> + Send + 'static,
+) -> Result<(), PluginError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(_) => Err(stopped(&name)),
     }
 }
 
 impl Shared {
-    async fn swap(&self, plugin: Plugin) -> Result<(), PluginError> {
-        let stopped = || PluginError::Stopped {
-            name: plugin.source().to_string(),
-        };
-        let _turn = self.swaps.acquire().await.map_err(|_| stopped())?;
-        let version = Version::new(plugin.clone(), &self.settings.whose());
-        let started = start_instances(&self.runtime, &version, self.seats.len()).await?;
-        let started = started.into_iter().map(Some).chain(std::iter::once(None));
-        let mut taken = Vec::with_capacity(self.seats.len() + 1);
-        for (seat, started) in self.all_seats().zip(started) {
-            let (done, taken_over) = oneshot::channel();
-            let order = Order::TakeOver {
-                version: Arc::clone(&version),
-                started: started.map(Box::new),
-                done,
-            };
-            seat.orders.send(order).await.map_err(|_| stopped())?;
-            taken.push(taken_over);
-        }
-        for taken_over in taken {
-            taken_over.await.map_err(|_| stopped())?;
-        }
-        self.version.send_replace(plugin.version().clone());
-        Ok(())
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trial(&self) -> MutexGuard<'_, Option<Trial>> {
+        self.trial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes_mut(&self) -> RwLockWriteGuard<'_, Routes> {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all_seats(&self) -> impl Iterator<Item = &SeatHandle> {
         self.seats.iter().chain(std::iter::once(&self.quarantine))
-    }
-}
-
-/// A client stays with its instance. Multiplied so that neighbours among connection numbers, whose
-/// low bits are the shard, spread evenly.
-fn seat_of(client: ClientId, seats: usize) -> usize {
-    let bits = (u64::from(client.ip) << 32)
-        ^ (u64::from(client.port) << 24)
-        ^ u64::from(client.connection);
-    let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The high half, scaled down to the number of seats.
-    let scaled = (u128::from(hash) * seats as u128) >> 64;
-    usize::try_from(scaled).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_spread_over_all_seats_and_each_stays_on_its_own() {
-        let client = |connection| ClientId {
-            ip: 0x7f00_0001,
-            port: 7272,
-            connection,
-        };
-        let mut counts = [0_u32; 4];
-        for connection in 0..4000 {
-            let seat = seat_of(client(connection), 4);
-            assert_eq!(seat, seat_of(client(connection), 4));
-            counts[seat] += 1;
-        }
-        assert!(counts.iter().all(|count| *count > 800), "{counts:?}");
     }
 }

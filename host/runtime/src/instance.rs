@@ -8,6 +8,7 @@
 mod command;
 mod convert;
 mod failure;
+mod state;
 mod store;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    client_events, request_events, worker_events,
+    client_events, request_events, state as state_of, worker_events,
 };
 use crate::deployment::Job;
 use crate::engine::Runtime;
@@ -29,6 +30,7 @@ use crate::plugin::{Plugin, PluginError};
 
 pub(crate) use command::{CommandInstance, Executed};
 pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use state::StateFailure;
 use store::{begin_call, ended, start_failed, wrong_type};
 
 /// How a handler ended.
@@ -50,6 +52,7 @@ pub(crate) struct Instance {
     store: Store<HostState>,
     client_events: client_events::Guest,
     request_events: Option<request_events::Guest>,
+    state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
 }
@@ -70,11 +73,14 @@ impl Instance {
         let client_events = exports.client_events.load(&mut store, &instance);
         let request_events = exports.request_events.as_ref();
         let request_events = request_events.map(|it| it.load(&mut store, &instance));
+        let state = exports.state.as_ref();
+        let state = state.map(|it| it.load(&mut store, &instance));
         let worker_events = exports.worker_events.as_ref();
         let worker_events = worker_events.map(|it| it.load(&mut store, &instance));
         let mut instance = Self {
             client_events: client_events.map_err(wrong)?,
             request_events: request_events.transpose().map_err(wrong)?,
+            state: state.transpose().map_err(wrong)?,
             worker_events: worker_events.transpose().map_err(wrong)?,
             store,
             limits: identity.limits,

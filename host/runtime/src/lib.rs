@@ -21,8 +21,11 @@ mod watch;
 
 pub use command::{CommandCall, CommandDeployment, CommandResult, CommandSettings, HubAccess};
 pub use dead_letter::DeadLetter;
-pub use deployment::{Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job};
+pub use deployment::{
+    Asking, Bounds, Boxed, Deployment, DeploymentSettings, EventContext, Job, Rollout,
+    VersionRecord, VersionState,
+};
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
 pub use plugin::{Plugin, PluginError, PluginKind, version_of};
-pub use watch::{Swap, watch};
+pub use watch::{Swap, Watching, watch};

@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    client_events, commands, request_events, worker_events,
+    client_events, commands, request_events, state, worker_events,
 };
 use crate::engine::Runtime;
 use crate::host_api::HostState;
@@ -64,6 +64,7 @@ enum Exports {
 pub(crate) struct HandlerExports {
     pub(crate) client_events: client_events::GuestIndices,
     pub(crate) request_events: Option<request_events::GuestIndices>,
+    pub(crate) state: Option<state::GuestIndices>,
     pub(crate) worker_events: Option<worker_events::GuestIndices>,
 }
 
@@ -105,6 +106,9 @@ impl Plugin {
         let mut names = vec![check::CLIENT_EVENTS];
         if exports.request_events.is_some() {
             names.push(check::REQUEST_EVENTS);
+        }
+        if exports.state.is_some() {
+            names.push(check::STATE);
         }
         if exports.worker_events.is_some() {
             names.push(check::WORKER_EVENTS);
@@ -216,12 +220,16 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let request_events = check::has(pre.component(), check::REQUEST_EVENTS)
         .then(|| request_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let state = check::has(pre.component(), check::STATE)
+        .then(|| state::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     let worker_events = check::has(pre.component(), check::WORKER_EVENTS)
         .then(|| worker_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
     Ok(Exports::Handler(Box::new(HandlerExports {
         client_events,
         request_events,
+        state,
         worker_events,
     })))
 }

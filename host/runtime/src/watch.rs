@@ -1,21 +1,23 @@
 //! Hot reload of one plugin file: whoever puts a new file in its place has a new version serving
 //! within a second.
 //!
-//! The folder is watched, not the file, since files are best replaced by renaming. A file that was
-//! renamed into place or closed after writing is taken at once; anything else waits until its size
-//! and time stand still. A slow poll finds what the system does not tell (network file systems,
-//! links into other folders). A file that is broken, or that refuses to start, is logged once and
-//! changes nothing.
+//! Folders are watched, not the file, since files are best replaced by renaming: the file's own, and
+//! that of each link on the way to it. A file that was renamed into place or closed after writing is
+//! taken at once, and so is one to which a link was switched; anything else waits until it stands
+//! still. A slow poll of size and times finds what the system does not tell; where nothing is told
+//! at all (network file systems) the content is compared too, now and then. A file that is broken,
+//! or that refuses to start, is logged once and changes nothing. A version is taken once: one that
+//! was rolled back comes again only after the file had another content.
 
-use std::path::{Path, PathBuf};
+mod chain;
+mod notices;
+mod stamp;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tidegate_wire::Name;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::CommandDeployment;
@@ -23,16 +25,32 @@ use crate::deployment::Deployment;
 use crate::engine::{Runtime, read_file};
 use crate::plugin::{Plugin, PluginError, version_of};
 
+use notices::{Notices, Signal};
+use stamp::Stamp;
+
 /// How long an unfinished file must stand still.
 const SETTLE: Duration = Duration::from_millis(120);
 /// How often the file is looked at without being told.
 const POLL: Duration = Duration::from_millis(1_000);
+/// How often its content is compared where nothing is told.
+const READ_POLL: Duration = Duration::from_secs(5);
+
+/// How changes of a file are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// The system tells; if it cannot, by looking.
+    Told,
+    /// By looking alone, at the content too.
+    Polled,
+}
 
 /// What runs one version of a plugin and can go over to another.
 pub trait Swap: Send + Sync + 'static {
     /// The version that serves.
     fn serving(&self) -> Name;
-    /// Goes over to another version, or stays with the old one and says why.
+    /// A version that needs no compilation.
+    fn kept(&self, version: &str) -> Option<Plugin>;
+    /// Goes over to another version, or begins to; or stays with the old one and says why.
     fn swap_to(&self, plugin: Plugin) -> impl Future<Output = Result<(), PluginError>> + Send;
 }
 
@@ -41,7 +59,14 @@ impl Swap for Deployment {
         self.version().borrow().clone()
     }
 
+    fn kept(&self, version: &str) -> Option<Plugin> {
+        self.kept(version)
+    }
+
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        if self.serving() == *plugin.version() && self.canary().is_none() {
+            return Ok(());
+        }
         self.swap(plugin).await
     }
 }
@@ -49,6 +74,10 @@ impl Swap for Deployment {
 impl Swap for CommandDeployment {
     fn serving(&self) -> Name {
         self.version().borrow().clone()
+    }
+
+    fn kept(&self, _version: &str) -> Option<Plugin> {
+        None
     }
 
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
@@ -59,100 +88,28 @@ impl Swap for CommandDeployment {
 /// Watches `path` until `stop` and swaps `deployment` to each new version of it.
 pub async fn watch(
     path: PathBuf,
+    watching: Watching,
     runtime: Runtime,
     deployment: impl Swap,
     stop: CancellationToken,
 ) {
     let signal = Arc::new(Signal::default());
-    let watcher = start_watcher(&path, &signal)
-        .inspect_err(|error| {
-            tracing::warn!(
-                path = %path.display(),
-                %error,
-                "the plugin's folder cannot be watched; the file is looked at once a second"
-            );
-        })
-        .ok();
     let follower = Follower {
+        taken: deployment.serving(),
         path,
         runtime,
         deployment,
         signal,
+        notices: None,
+        read: Instant::now(),
         seen: None,
         cut_short: None,
         refused: None,
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = follower.run() => {}
+        () = follower.run(watching) => {}
     }
-    drop(watcher);
-}
-
-/// What the watcher's thread tells the task.
-#[derive(Default)]
-struct Signal {
-    changed: Notify,
-    /// The file itself was renamed into place or closed after writing.
-    finished: AtomicBool,
-}
-
-fn start_watcher(path: &Path, signal: &Arc<Signal>) -> notify::Result<RecommendedWatcher> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let file_name = path.file_name().map(ToOwned::to_owned);
-    let signal = Arc::clone(signal);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        let Ok(event) = event else {
-            // An overflow, say: look.
-            signal.changed.notify_one();
-            return;
-        };
-        let own = event
-            .paths
-            .iter()
-            .any(|path| path.file_name() == file_name.as_deref());
-        match kind_of(&event.kind) {
-            Kind::Finished if own => {
-                signal.finished.store(true, Ordering::Release);
-                signal.changed.notify_one();
-            }
-            // Another name in the folder may be a link that leads to the file.
-            Kind::Finished | Kind::Changed => signal.changed.notify_one(),
-            Kind::Read => {}
-        }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-enum Kind {
-    Finished,
-    Changed,
-    Read,
-}
-
-fn kind_of(kind: &EventKind) -> Kind {
-    match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Kind::Finished,
-        EventKind::Access(_) => Kind::Read,
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => Kind::Changed,
-    }
-}
-
-/// What tells one state of the file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    target: PathBuf,
-    bytes: u64,
-    modified: Option<SystemTime>,
 }
 
 struct Follower<D> {
@@ -160,16 +117,33 @@ struct Follower<D> {
     runtime: Runtime,
     deployment: D,
     signal: Arc<Signal>,
+    /// None if the file is only looked at.
+    notices: Option<Notices>,
+    /// When its content was last compared.
+    read: Instant,
     /// The state that was last looked into.
     seen: Option<Stamp>,
     /// A state that was cut short: perhaps somebody is still writing.
     cut_short: Option<Stamp>,
-    /// A version that did not start; it is not tried, nor told, again.
-    refused: Option<Name>,
+    /// The version that was last taken. It may have been rolled back since.
+    taken: Name,
+    /// What was not taken, with the words that were logged; it is not tried, nor told, again.
+    refused: Option<(Option<Name>, String)>,
+}
+
+/// Why a state of the file is not taken.
+enum Refusal {
+    /// It changed while it was read.
+    Moving,
+    /// It is no good.
+    Bad(Option<Name>, PluginError),
 }
 
 impl<D: Swap> Follower<D> {
-    async fn run(mut self) {
+    async fn run(mut self, watching: Watching) {
+        if watching == Watching::Told {
+            self.start_notices().await;
+        }
         loop {
             self.look().await;
             tokio::select! {
@@ -179,14 +153,29 @@ impl<D: Swap> Follower<D> {
         }
     }
 
+    async fn start_notices(&mut self) {
+        let (path, signal) = (self.path.clone(), Arc::clone(&self.signal));
+        let started = tokio::task::spawn_blocking(move || Notices::start(&path, &signal)).await;
+        match started {
+            Ok(Ok(notices)) => self.notices = Some(notices),
+            Ok(Err(error)) => tracing::warn!(
+                path = %self.path.display(),
+                %error,
+                "the plugin's folder cannot be watched; the file is looked at once a second"
+            ),
+            Err(_) => {}
+        }
+    }
+
     async fn look(&mut self) {
-        let mut finished = self.signal.finished.swap(false, Ordering::AcqRel);
+        let mut finished = self.signal.take_finished();
         let Some(mut stamp) = self.stamp().await else {
             // Gone, or between removal and replacement: the old version serves on.
             return;
         };
         if !finished && self.seen.as_ref() == Some(&stamp) {
-            if self.cut_short.as_ref() != Some(&stamp) {
+            let unread = self.notices.is_none() && self.read.elapsed() >= READ_POLL;
+            if self.cut_short.as_ref() != Some(&stamp) && !unread {
                 return;
             }
             // It has stood still since the last look: it will stay like this.
@@ -194,7 +183,7 @@ impl<D: Swap> Follower<D> {
         }
         while !finished {
             tokio::time::sleep(SETTLE).await;
-            finished = self.signal.finished.swap(false, Ordering::AcqRel);
+            finished = self.signal.take_finished();
             let Some(now) = self.stamp().await else {
                 return;
             };
@@ -207,67 +196,105 @@ impl<D: Swap> Follower<D> {
             // Written anew, if only with the same bytes: worth another try.
             self.refused = None;
         }
-        self.seen = Some(stamp.clone());
-        self.cut_short = None;
-        if let Err(error) = self.reload().await {
-            if matches!(error.1, PluginError::Truncated { .. }) && !finished {
-                self.cut_short = Some(stamp);
-                return;
+        match self.reload(&stamp).await {
+            Ok(()) => {
+                self.seen = Some(stamp);
+                self.cut_short = None;
             }
-            self.refuse(error);
+            Err(Refusal::Moving) => self.signal.changed.notify_one(),
+            Err(Refusal::Bad(_, PluginError::Truncated { .. })) if !finished => {
+                self.seen = Some(stamp.clone());
+                self.cut_short = Some(stamp);
+            }
+            Err(Refusal::Bad(version, error)) => {
+                self.seen = Some(stamp);
+                self.cut_short = None;
+                self.refuse(version, &error);
+            }
         }
     }
 
     /// Swaps if the content is new.
-    async fn reload(&mut self) -> Result<(), (Option<Name>, PluginError)> {
+    async fn reload(&mut self, stamp: &Stamp) -> Result<(), Refusal> {
         let started = Instant::now();
-        let bytes = read_file(&self.path).await.map_err(|error| (None, error))?;
+        let bytes = read_file(&self.path)
+            .await
+            .map_err(|error| Refusal::Bad(None, error))?;
+        if self.stamp().await.as_ref() != Some(stamp) {
+            return Err(Refusal::Moving);
+        }
+        self.read = Instant::now();
         let hash = tokio::task::spawn_blocking(move || (version_of(&bytes), bytes));
         let Ok((version, bytes)) = hash.await else {
             return Ok(());
         };
-        let old = self.deployment.serving();
-        if version == old || self.refused.as_ref() == Some(&version) {
+        let refused = self.refused.as_ref().and_then(|(own, _)| own.as_ref());
+        if version == self.taken || refused == Some(&version) {
             return Ok(());
         }
-        let failed = |error| (Some(version.clone()), error);
+        let old = self.deployment.serving();
+        let failed = |error| Refusal::Bad(Some(version.clone()), error);
         let source = self.path.display().to_string();
-        let plugin = self
-            .runtime
-            .load_bytes(&source, bytes)
-            .await
-            .map_err(failed)?;
+        let plugin = match self.deployment.kept(&version) {
+            Some(plugin) => plugin,
+            None => {
+                let loaded = self.runtime.load_bytes(&source, bytes).await;
+                loaded.map_err(failed)?
+            }
+        };
         self.deployment.swap_to(plugin).await.map_err(failed)?;
         self.refused = None;
+        self.taken = version.clone();
+        if version == old {
+            return Ok(());
+        }
+        let serves = self.deployment.serving() == version;
         tracing::info!(
             path = %self.path.display(),
             old = &*old,
             new = &*version,
             milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "a new version serves"
+            "a new version {}", if serves { "serves" } else { "is tried on some clients" }
         );
         Ok(())
     }
 
-    fn refuse(&mut self, (version, error): (Option<Name>, PluginError)) {
-        let known = version.is_some() && version == self.refused;
-        self.refused = version;
-        if !known {
+    fn refuse(&mut self, version: Option<Name>, error: &PluginError) {
+        let refused = (version, error.to_string());
+        if self.refused.as_ref() != Some(&refused) {
             tracing::warn!(
                 path = %self.path.display(),
                 %error,
                 "the changed plugin is not taken; the old version serves on"
             );
         }
+        self.refused = Some(refused);
+        // The file has had another content now.
+        self.taken = self.deployment.serving();
     }
 
-    async fn stamp(&self) -> Option<Stamp> {
-        let target = tokio::fs::canonicalize(&self.path).await.ok()?;
-        let metadata = tokio::fs::metadata(&target).await.ok()?;
-        Some(Stamp {
-            bytes: metadata.len(),
-            modified: metadata.modified().ok(),
-            target,
-        })
+    /// The state of the file; what is watched follows the way to it.
+    async fn stamp(&mut self) -> Option<Stamp> {
+        let (path, mut notices) = (self.path.clone(), self.notices.take());
+        let watched = notices.is_some();
+        let looked = tokio::task::spawn_blocking(move || {
+            if let Some(notices) = &mut notices {
+                // Told once, at the start; the poll finds what is not told.
+                let _ = notices.follow(&path);
+            }
+            (Stamp::of(&path), notices)
+        });
+        match looked.await {
+            Ok((stamp, notices)) => {
+                self.notices = notices;
+                stamp
+            }
+            Err(error) => {
+                if watched {
+                    tracing::warn!(path = %self.path.display(), %error, "the watch was lost");
+                }
+                None
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::{Config, ConfigErrors, Router};
+use crate::config::{Config, ConfigErrors, Router, Watch};
 
 fn config(line: &str) -> Result<Config, ConfigErrors> {
     let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
@@ -37,11 +37,11 @@ fn serve_takes_listeners_a_folder_and_a_plugin() {
     assert_eq!(config.admin.listen, Some("127.0.0.1:7280".parse().unwrap()));
     assert_eq!(config.worker.instances, 3);
     assert_eq!(config.plugins.len(), 1);
-    assert!(!config.plugins[0].watch);
+    assert_eq!(config.plugins[0].watch, Watch::Off);
     assert_eq!(&*config.plugins[0].tenant, "default");
     assert_eq!(config.commands[0].file.to_str(), Some("c.wasm"));
     assert_eq!(&*config.commands[0].tenant, "default");
-    assert!(!config.commands[0].watch);
+    assert_eq!(config.commands[0].watch, Watch::Off);
 }
 
 #[test]

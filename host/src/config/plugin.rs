@@ -6,8 +6,8 @@ use tidegate_wire::Name;
 
 use super::listener::MESSAGE_BYTES_MAX;
 use super::section::section;
-use super::services::{BYTES, COUNT, PARALLEL, TIME};
-use super::types::PluginConfig;
+use super::services::{BYTES, COUNT, PARALLEL, SECONDS, TIME, TIME_OR_OFF};
+use super::types::{PluginConfig, Watch};
 
 section! {
     /// A plugin and the tenant that it serves. A tenant has one.
@@ -18,8 +18,34 @@ section! {
         tenant: Name = "default".into();
         /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
         instances: usize = 0 => PARALLEL;
-        /// Whether a new version is taken up as soon as the file changes.
-        watch: bool = true;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
+        /// How many versions stay compiled in memory, the one that serves among them, so that
+        /// going back to one takes no time. With 1 there is no going back.
+        versions_kept: usize = 5 => 1..=100;
+        /// How long an instance may take to save its memory for its successor, and that one to
+        /// restore it; their clients wait meanwhile.
+        state_ms: u64 = 1_000 => TIME;
+        /// How many bytes of memory an instance may hand to its successor.
+        state_bytes_max: usize = 16 << 20 => BYTES;
+        /// Of a hundred clients so many try a new version before the others follow; with 0 it
+        /// serves all at once.
+        canary_percent: u8 = 0 => 0..=100;
+        /// How long they try it; with 0 until it is promoted by hand.
+        canary_seconds: u64 = 60 => SECONDS;
+        /// For how long after it serves all clients a new version is rolled back by itself, if it
+        /// crosses one of the next three bounds, which hold for a canary too; with 0 never.
+        rollback_seconds: u64 = 120 => SECONDS;
+        /// How often the instances of a new version may break, all of a worker together; with 0
+        /// any number of times.
+        rollback_traps: u64 = 20 => 0..=1_000_000;
+        /// How many of a hundred events of a new version may fail; with 0 all.
+        rollback_errors_percent: u8 = 50 => 0..=100;
+        /// How long 99 of a hundred events of a new version may take, without their time in
+        /// queues; with 0 any time.
+        rollback_latency_ms: u64 = 0 => TIME_OR_OFF;
         /// What the plugin is given at its start: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one event may take.
@@ -55,8 +81,10 @@ section! {
         instances: usize = 4 => 1..=1_024;
         /// How many calls may wait for an instance; further ones are refused.
         waiting_max: usize = 64 => 0..=65_536;
-        /// Whether a new version is taken up as soon as the file changes.
-        watch: bool = true;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
         /// What the component finds in `wasi:config`: any table.
         config: PluginConfig = PluginConfig::new();
         /// How much processor time one call may take.

@@ -14,6 +14,8 @@ use super::types::{CacheDir, Choice, LogFormat, NoWorker, Router, Secret};
 pub(crate) const TIME: RangeInclusive<u64> = 1..=86_400_000;
 /// The same, and 0 for "off" or "none".
 pub(crate) const TIME_OR_OFF: RangeInclusive<u64> = 0..=86_400_000;
+/// In seconds, up to one day; 0 has a meaning of its own.
+pub(crate) const SECONDS: RangeInclusive<u64> = 0..=86_400;
 /// From one KiB to one TiB.
 pub(crate) const BYTES: RangeInclusive<u64> = 1_024..=1 << 40;
 /// How many of something.

@@ -152,7 +152,7 @@ macro_rules! whole_numbers {
         }
     )* };
 }
-whole_numbers!(u16 u32 u64 usize);
+whole_numbers!(u8 u16 u32 u64 usize);
 
 impl Setting for String {
     const WANTED: &'static str = "text";

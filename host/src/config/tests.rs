@@ -299,7 +299,7 @@ fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() 
         panic!("one plugin");
     };
     assert_eq!(plugin.file, Path::new("new.wasm"));
-    assert_eq!((plugin.cpu_ms, plugin.watch), (7, false));
+    assert_eq!((plugin.cpu_ms, plugin.watch), (7, Watch::Off));
     let given = serde_json::to_string(&plugin.config).unwrap();
     assert_eq!(given, r#"{"a":[1,2.5,{"b":true}]}"#);
 }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde_json::Map;
+use tidegate_runtime::Watching;
 
 use super::error::ConfigError;
 use super::setting::{Setting, is_not, one_of, parsed, quoted, unexpected};
@@ -87,6 +88,59 @@ words! {
         DropNew = "drop-new",
         /// The oldest messages are dropped.
         DropOld = "drop-old",
+    }
+}
+
+/// How a new version of a plugin file is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The system tells; where it cannot, by looking.
+    Auto,
+    /// By looking alone.
+    Poll,
+    /// Not at all.
+    Off,
+}
+
+impl Watch {
+    /// As the runtime has it; none if the file is not watched.
+    #[must_use]
+    pub const fn watching(self) -> Option<Watching> {
+        match self {
+            Self::Auto => Some(Watching::Told),
+            Self::Poll => Some(Watching::Polled),
+            Self::Off => None,
+        }
+    }
+}
+
+impl Setting for Watch {
+    const WANTED: &'static str = "`auto`, `poll`, `off`, true or false";
+    const EXAMPLE: &'static str = "\"auto\"";
+
+    fn read(node: Node, _: Option<&RangeInclusive<u64>>) -> Result<Self, ConfigError> {
+        match &node.value {
+            Value::Flag(flag) => Ok(if *flag { Self::Auto } else { Self::Off }),
+            Value::Text(text) | Value::Words(text) => match text.as_str() {
+                "auto" | "true" => Ok(Self::Auto),
+                "poll" => Ok(Self::Poll),
+                "off" | "false" => Ok(Self::Off),
+                _ => Err(ConfigError::new(&node.place, is_not(text, Self::WANTED))),
+            },
+            Value::Integer(_)
+            | Value::Float(_)
+            | Value::Date(_)
+            | Value::List(_)
+            | Value::Table(_) => Err(unexpected::<Self>(&node)),
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(quoted(match self {
+            Self::Auto => "auto",
+            Self::Poll => "poll",
+            Self::Off => "off",
+        }))
     }
 }
 

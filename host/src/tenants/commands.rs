@@ -30,9 +30,15 @@ pub async fn start(
     };
     for command in &config.commands {
         let deployment = start_one(config, &runtime, command).await?;
-        if command.watch {
-            let (file, runtime) = (command.file.clone(), runtime.clone());
-            tokio::spawn(watch(file, runtime, deployment.clone(), stop.clone()));
+        if let Some(watching) = command.watch.watching() {
+            let follow = watch(
+                command.file.clone(),
+                watching,
+                runtime.clone(),
+                deployment.clone(),
+                stop.clone(),
+            );
+            tokio::spawn(follow);
         }
         deployments.insert(command.tenant.clone(), deployment);
     }

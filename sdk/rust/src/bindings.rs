@@ -41,6 +41,23 @@ pub mod requests {
     });
 }
 
+/// Memory for a successor, beside a handler.
+pub mod state {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-state;
+            world state {
+                export tidegate:plugin/state@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-state/state",
+        pub_export_macro: true,
+        export_macro_name: "export_state",
+        default_bindings_module: "tidegate_sdk::bindings::state",
+    });
+}
+
 /// A command component.
 pub mod command {
     wit_bindgen::generate!({

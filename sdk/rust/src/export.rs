@@ -7,6 +7,7 @@ use std::thread::LocalKey;
 use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
+use crate::bindings::state::exports::tidegate::plugin::state;
 use crate::bindings::tidegate::plugin::types;
 use crate::client::Client;
 use crate::command::Command;
@@ -68,6 +69,16 @@ impl<H: Plugin> client_events::Guest for H {
 impl<H: Plugin> request_events::Guest for H {
     fn on_request(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
         with::<H, _>(|handler| handler.on_request(&name, payload))
+    }
+}
+
+impl<H: Plugin> state::Guest for H {
+    fn save() -> Vec<u8> {
+        H::slot().with_borrow_mut(|slot| slot.as_mut().map(H::save).unwrap_or_default())
+    }
+
+    fn restore(from_version: String, state: Vec<u8>) -> Result<(), String> {
+        with::<H, _>(|handler| handler.restore(&from_version, state))
     }
 }
 

@@ -121,6 +121,64 @@ pub trait Handler: Sized + 'static {
         )))
     }
 
+    /// What the successor of this instance should know, when a new version takes its place: the last
+    /// call before `on_stop`. Effects are not permitted. It has bounds of time and size of its own.
+    ///
+    /// `save` and [`restore`](Self::restore) come together. If you leave both out, the component
+    /// does not export `state`, and every new instance starts empty.
+    ///
+    /// ```
+    /// use tidegate_sdk::prelude::*;
+    /// use tidegate_sdk::testing::Gateway;
+    ///
+    /// #[derive(Default)]
+    /// struct Counter {
+    ///     messages: u64,
+    /// }
+    ///
+    /// #[tidegate_sdk::handler]
+    /// impl Handler for Counter {
+    ///     fn on_message(&mut self, client: Client, _: Message) -> Result {
+    ///         self.messages += 1;
+    ///         client.send(self.messages.to_string())
+    ///     }
+    ///
+    ///     fn save(&mut self) -> Vec<u8> {
+    ///         self.messages.to_le_bytes().to_vec()
+    ///     }
+    ///
+    ///     fn restore(&mut self, from_version: &str, state: Vec<u8>) -> Result {
+    ///         let Ok(bytes) = state.try_into() else {
+    ///             bail!("version {from_version} counted otherwise");
+    ///         };
+    ///         self.messages = u64::from_le_bytes(bytes);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result {
+    /// let mut gateway = Gateway::<Counter>::start()?;
+    /// let client = gateway.connect()?;
+    /// gateway.send(client, "")?;
+    /// gateway.swap_instance()?;
+    /// gateway.send(client, "")?;
+    /// assert_eq!(gateway.received(client), [Message::from("1"), Message::from("2")]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn save(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// After `on_start` and before the first event: what the instance of `from_version`, whose
+    /// clients this one takes over, has saved. That may be an older version or, when this one takes
+    /// its place again, a newer one: say so in the bytes if their form changes. An error starts
+    /// empty, on a fresh instance.
+    fn restore(&mut self, from_version: &str, state: Vec<u8>) -> Result {
+        let _ = (from_version, state);
+        Ok(())
+    }
+
     /// After the last event, before the instance is dropped. Not called after a trap. Effects are
     /// not permitted.
     fn on_stop(&mut self) {}

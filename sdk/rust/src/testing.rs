@@ -187,6 +187,22 @@ impl<H: Handler> Gateway<H> {
         Ok(())
     }
 
+    /// Puts a fresh instance in the place of this one, as a new version does: the memory goes over
+    /// by `save` and `restore`. The error is that of `restore`; the instance is empty then.
+    pub fn swap_instance(&mut self) -> Result {
+        let old = &mut self.handler;
+        let (saved, _) = event::during(outside(&self.config), || old.save());
+        let new = new_instance(&self.config)?;
+        let mut old = std::mem::replace(&mut self.handler, new);
+        let _ = event::during(outside(&self.config), || old.on_stop());
+        let new = &mut self.handler;
+        let (restored, _) = event::during(outside(&self.config), || new.restore("testing", saved));
+        if restored.is_err() {
+            self.handler = new_instance(&self.config)?;
+        }
+        restored
+    }
+
     /// Stops the handler.
     pub fn stop(mut self) {
         let handler = &mut self.handler;

@@ -1,6 +1,6 @@
 //! Counters of one deployment, registered once so that an event only adds to them.
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Gauge, counter, gauge};
 use tidegate_wire::effect::Outcome;
 
 use crate::instance::FailureKind;
@@ -14,13 +14,30 @@ pub(super) struct Meters {
     dead_letters: Counter,
     reloads_ok: Counter,
     reloads_failed: Counter,
+    rollbacks: Vec<(&'static str, Counter)>,
+    canary: Gauge,
+    states: Vec<(&'static str, Counter)>,
     traps: Vec<(FailureKind, Counter)>,
 }
+
+/// How memory was handed on, as a label.
+const STATES: [&str; 3] = ["ok", "save-failed", "restore-failed"];
+
+/// Why versions are rolled back, as a label.
+const ROLLBACKS: [&str; 4] = ["manual", "traps", "errors", "latency"];
 
 impl Meters {
     pub(super) fn new(tenant: &str) -> Self {
         let events = |outcome: &'static str| counter!("tidegate_worker_events_total", "tenant" => tenant.to_owned(), "outcome" => outcome);
         let reloads = |result: &'static str| counter!("tidegate_worker_reloads_total", "tenant" => tenant.to_owned(), "result" => result);
+        let rollbacks = |reason: &'static str| {
+            let counter = counter!("tidegate_worker_rollbacks_total", "tenant" => tenant.to_owned(), "reason" => reason);
+            (reason, counter)
+        };
+        let states = |result: &'static str| {
+            let counter = counter!("tidegate_worker_state_handovers_total", "tenant" => tenant.to_owned(), "result" => result);
+            (result, counter)
+        };
         let traps = |kind: FailureKind| {
             let counter = counter!("tidegate_worker_traps_total", "tenant" => tenant.to_owned(), "kind" => kind.name());
             (kind, counter)
@@ -33,6 +50,9 @@ impl Meters {
             dead_letters: counter!("tidegate_worker_dead_letters_total", "tenant" => tenant.to_owned()),
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
+            rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
+            canary: gauge!("tidegate_worker_canary", "tenant" => tenant.to_owned()),
+            states: STATES.into_iter().map(states).collect(),
             traps: FailureKind::ALL.into_iter().map(traps).collect(),
         }
     }
@@ -51,6 +71,22 @@ impl Meters {
 
     pub(super) fn trap(&self, kind: FailureKind) {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn canary(&self, is_tried: bool) {
+        self.canary.set(f64::from(u8::from(is_tried)));
+    }
+
+    pub(super) fn state(&self, result: &str) {
+        if let Some((_, counter)) = self.states.iter().find(|(own, _)| *own == result) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn rollback(&self, reason: &str) {
+        if let Some((_, counter)) = self.rollbacks.iter().find(|(own, _)| *own == reason) {
             counter.increment(1);
         }
     }

@@ -16,16 +16,17 @@ pub(super) struct Started {
     pub(super) output: Arc<OutputLog>,
 }
 
-/// All or none, side by side.
+/// All or none, side by side; their numbers begin at `first`.
 pub(super) async fn start_instances(
     runtime: &Runtime,
     version: &Arc<Version>,
+    first: usize,
     count: usize,
 ) -> Result<Vec<Started>, PluginError> {
     let mut starting = JoinSet::new();
     for index in 0..count {
         let (runtime, version) = (runtime.clone(), Arc::clone(version));
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let number = u32::try_from(first.saturating_add(index)).unwrap_or(u32::MAX);
         starting.spawn(async move {
             let output = version.output(number);
             let plugin = &version.plugin;

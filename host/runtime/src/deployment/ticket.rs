@@ -99,6 +99,10 @@ impl Ticket {
         &self.job
     }
 
+    pub(super) const fn client(&self) -> ClientId {
+        self.job.delivery.client
+    }
+
     /// Ends the job.
     pub(super) fn commit(self, outcome: Outcome, effects: Vec<Effect>) {
         self.reply(outcome, effects, None);

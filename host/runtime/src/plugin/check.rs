@@ -12,6 +12,7 @@ use crate::host_api::{HostState, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 
 const MAGIC: &[u8] = b"\0asm";
@@ -215,6 +216,10 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
         .map_err(wrong)?;
     if has(component, REQUEST_EVENTS) {
         function::<(&str, &[u8]), BytesAnswer>(pre, REQUEST_EVENTS, "on-request").map_err(wrong)?;
+    }
+    if has(component, STATE) {
+        function::<(), (Vec<u8>,)>(pre, STATE, "save").map_err(wrong)?;
+        function::<(&str, &[u8]), Answer>(pre, STATE, "restore").map_err(wrong)?;
     }
     if has(component, WORKER_EVENTS) {
         function::<(&str,), Answer>(pre, WORKER_EVENTS, "on-start").map_err(wrong)?;

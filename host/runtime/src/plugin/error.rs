@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tidegate_wire::Name;
+
 use super::PluginKind;
 use super::check::offered;
 
@@ -154,6 +156,26 @@ pub enum PluginError {
         name: String,
         /// The trap or the limit.
         reason: String,
+    },
+    /// A version that is wanted again is not compiled any more.
+    #[error("the version {version} is not kept; kept are {}: deploy its file again", kept.join(", "))]
+    NotKept {
+        /// Which.
+        version: String,
+        /// Those that are.
+        kept: Vec<Name>,
+    },
+    /// There is nothing to promote.
+    #[error("no version of {tenant} is tried on some of its clients")]
+    NoCanary {
+        /// The tenant.
+        tenant: String,
+    },
+    /// There is nothing to go back to.
+    #[error("no version of {tenant} that served before is kept; name one, or deploy its file")]
+    NoPrevious {
+        /// The tenant.
+        tenant: String,
     },
     /// The deployment has been stopped.
     #[error("{name} was not started: the deployment is stopped")]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidegate_runtime::{
     Boxed, CommandCall, CommandDeployment, CommandResult, CommandSettings, Deployment, HubAccess,
-    Limits, PluginKind, version_of, watch,
+    Limits, PluginKind, Watching, version_of, watch,
 };
 use tidegate_wire::effect::{Effect, Recipients};
 use tidegate_wire::query::{
@@ -311,7 +311,13 @@ async fn a_changed_file_of_commands_is_served() {
     std::fs::write(&path, command_guest()).unwrap();
     let deployment = start(of("watched-commands")).await;
     let stop = CancellationToken::new();
-    let follow = watch(path.clone(), runtime(), deployment.clone(), stop.clone());
+    let follow = watch(
+        path.clone(),
+        Watching::Told,
+        runtime(),
+        deployment.clone(),
+        stop.clone(),
+    );
     let task = tokio::spawn(follow);
     let next = marked(command_guest(), 8);
     replace(&path, &next);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tidegate_runtime::{
-    Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job, Limits, Plugin, Runtime,
-    RuntimeSettings,
+    Asking, Boxed, Deployment, DeploymentSettings, EventContext, Job, Limits, Plugin, Rollout,
+    Runtime, RuntimeSettings,
 };
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
 use tidegate_wire::event::{Closed, Delivery, EventKind, Message, Peer, Transport};
@@ -109,6 +109,7 @@ pub(crate) fn settings(tenant: &str) -> DeploymentSettings {
         limits: Limits::default(),
         config: serde_json::Map::new(),
         mailbox_events: 1000,
+        rollout: Rollout::default(),
     }
 }
 
@@ -290,6 +291,11 @@ impl Home {
     /// The questions since the last time.
     pub(crate) fn asked(&self) -> Vec<Asking> {
         std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// How many commits came.
+    pub(crate) fn committed(&self) -> usize {
+        self.commits.lock().unwrap().len()
     }
 
     /// All commits in the order in which they came.

@@ -11,6 +11,8 @@
 
 mod bad_plugins;
 mod cache;
+mod canary;
+mod changes;
 mod commands;
 mod directory;
 mod effects;
@@ -18,4 +20,7 @@ mod harness;
 mod limits;
 mod reload;
 mod requests;
+mod state;
+mod stream;
 mod swap;
+mod versions;

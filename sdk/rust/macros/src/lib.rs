@@ -97,6 +97,16 @@ impl Impl {
         if self.has("on_request") {
             exports.push(("::requests", "export_requests"));
         }
+        match (self.has("save"), self.has("restore")) {
+            (true, true) => exports.push(("::state", "export_state")),
+            (false, false) => {}
+            (true, false) | (false, true) => {
+                return refuse(
+                    self.name.span(),
+                    "`save` and `restore` come together: what one gives, the other takes",
+                );
+            }
+        }
         if !self.has("on_start") {
             let mut body = self.body.stream();
             // The span of the type: an error about a missing Default then points there.

@@ -25,6 +25,7 @@ use bindings::exports::tidegate::plugin::client_events::{
     Closed, Guest as ClientEvents, HttpRequest, Message, Peer,
 };
 use bindings::exports::tidegate::plugin::request_events::Guest as RequestEvents;
+use bindings::exports::tidegate::plugin::state::Guest as State;
 use bindings::exports::tidegate::plugin::worker_events::Guest as WorkerEvents;
 use bindings::tidegate::plugin::types::Error;
 use bindings::tidegate::plugin::{gateway, session, worker};
@@ -86,6 +87,36 @@ impl RequestEvents for Scripted {
     }
 }
 
+impl State for Scripted {
+    fn save() -> Vec<u8> {
+        match config("at-save").as_deref() {
+            Some("trap") => panic!("told to trap in save"),
+            Some("sleep") => std::thread::sleep(Duration::from_secs(60)),
+            Some("spin") => spin(),
+            _ => {}
+        }
+        let mut saved = EVENTS.get().to_string().into_bytes();
+        let bytes = config("save-bytes").and_then(|bytes| bytes.parse().ok());
+        saved.resize(bytes.unwrap_or(saved.len()), b' ');
+        saved
+    }
+
+    fn restore(from_version: String, state: Vec<u8>) -> Result<(), String> {
+        let text = String::from_utf8_lossy(&state);
+        EVENTS.set(text.trim().parse().map_err(|_| "no number".to_owned())?);
+        println!("restored {} from {from_version}", EVENTS.get());
+        match config("at-restore").as_deref() {
+            Some("refuse") => Err("told to refuse the memory".to_owned()),
+            Some("trap") => panic!("told to trap in restore"),
+            Some("sleep") => {
+                std::thread::sleep(Duration::from_secs(60));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl WorkerEvents for Scripted {
     fn on_start(_config: String) -> Result<(), String> {
         match config("at-start").as_deref() {
@@ -128,6 +159,8 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
         }
         "eat" => eat(),
         "exit" => std::process::exit(3),
+        "on" if worker::plugin_version() == key => run(client, seen, value),
+        "on" => Ok(()),
         "count" => say(client, &seen.to_string()),
         "version" => say(client, &worker::plugin_version()),
         "who" => say(

@@ -1,0 +1,193 @@
+//! Some clients go to a new version first, and all of them back again.
+//!
+//! The canary's seats stand beside the deployment's and start empty. Clients go over, and come back,
+//! between two of their events; how their order is kept is told in [`mail`](super::mail).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::mail::{Held, Mail};
+use super::rollout::{Turn, stopped};
+use super::routes::{Canary, Place, SeatHandle, Share, canary_seat_of};
+use super::seat::Order;
+use super::starting::{Started, start_instances};
+use super::tally::Tally;
+use crate::plugin::{Plugin, PluginError};
+use crate::version::Version;
+
+impl Shared {
+    /// Gives a share of the clients to a new version.
+    pub(super) async fn start_canary(
+        &self,
+        _turn: &Turn<'_>,
+        plugin: &Plugin,
+        tally: &Arc<Tally>,
+    ) -> Result<(), PluginError> {
+        plugin.handler()?;
+        let seats = self.seats.len();
+        let share = Share {
+            percent: self.settings.rollout.canary_percent,
+        };
+        let version = Version::new(plugin.clone(), &self.settings.whose());
+        // Numbered behind the deployment's own, and its quarantine.
+        let started = start_instances(
+            &self.common.runtime,
+            &version,
+            seats + 1,
+            share.seats(seats),
+        )
+        .await;
+        let started = started.inspect_err(|error| {
+            self.versions().failed(plugin, error.to_string());
+        })?;
+        let (marks, after) = marks(seats, started.len());
+        let mut canary = Canary {
+            plugin: plugin.clone(),
+            share,
+            seats: Vec::new(),
+            leave: Mutex::default(),
+        };
+        let mut leave = Vec::new();
+        for (index, (started, after)) in started.into_iter().zip(after).enumerate() {
+            let (seat, room) = self.canary_seat(&version, tally, index, started, after)?;
+            canary.seats.push(seat);
+            leave.push(room);
+        }
+        canary.leave = Mutex::new(leave);
+        let room = self.room(plugin.source()).await?;
+        self.divert(canary, marks, room)
+            .ok_or_else(|| stopped(plugin.source()))?;
+        self.versions().try_out(plugin);
+        self.common.meters.canary(true);
+        Ok(())
+    }
+
+    fn canary_seat(
+        &self,
+        version: &Arc<Version>,
+        tally: &Arc<Tally>,
+        index: usize,
+        started: Started,
+        after: Vec<oneshot::Receiver<()>>,
+    ) -> Result<(SeatHandle, mpsc::OwnedPermit<Mail>), PluginError> {
+        let place = Place {
+            common: &self.common,
+            version,
+            number: self.seats.len() + 1 + index,
+            // And its last mail.
+            mailbox_events: self.settings.mailbox_events + 1,
+            after,
+            tally: Some(Arc::clone(tally)),
+        };
+        let seat = SeatHandle::spawn(place, Some(started));
+        let room = seat.mailbox.clone().try_reserve_owned();
+        let room = room.map_err(|_| stopped(version.plugin.source()))?;
+        Ok((seat, room))
+    }
+
+    /// From here on the share goes to the canary; none if the deployment has stopped.
+    fn divert(
+        &self,
+        canary: Canary,
+        marks: Vec<oneshot::Sender<()>>,
+        room: Vec<mpsc::Permit<'_, Mail>>,
+    ) -> Option<()> {
+        let mut routes = self.routes_mut();
+        if routes.stopped {
+            return None;
+        }
+        for (room, mark) in room.into_iter().zip(marks) {
+            room.send(Mail::Mark(mark));
+        }
+        routes.canary = Some(Arc::new(canary));
+        Some(())
+    }
+
+    /// Takes the clients back from the canary, with what they have waiting; ready when all are back.
+    /// Gives the version that was tried, or none if there was no canary.
+    pub(super) async fn end_canary(&self, turn: &Turn<'_>) -> Result<Option<Plugin>, PluginError> {
+        let tenant = &self.settings.tenant;
+        if self.routes().canary.is_none() {
+            return Ok(None);
+        }
+        let room = self.room(tenant).await?;
+        let (canary, back) = self.take_back(turn, room).ok_or_else(|| stopped(tenant))?;
+        for seat in &canary.seats {
+            // Refused only if it has ended.
+            let _ = seat.orders.send(Order::Retire).await;
+        }
+        let mut result = Ok(());
+        for served in back {
+            result = result.and(served.await.map_err(|_| stopped(tenant)));
+        }
+        self.routes_mut().leaving = None;
+        self.common.meters.canary(false);
+        result?;
+        Ok(Some(canary.plugin.clone()))
+    }
+
+    /// From here on the share is served by the deployment's own seats again; none if there is no
+    /// canary, or the deployment has stopped.
+    fn take_back(
+        &self,
+        _turn: &Turn<'_>,
+        room: Vec<mpsc::Permit<'_, Mail>>,
+    ) -> Option<(Arc<Canary>, Vec<oneshot::Receiver<()>>)> {
+        let mut routes = self.routes_mut();
+        if routes.stopped {
+            return None;
+        }
+        let canary = routes.canary.take()?;
+        let (seats, own) = (self.seats.len(), canary.seats.len());
+        let mut receivers: Vec<Vec<_>> = canary.seats.iter().map(|_| Vec::new()).collect();
+        let mut done = Vec::with_capacity(seats);
+        for (seat, room) in room.into_iter().enumerate() {
+            let (receiver, back) = oneshot::channel();
+            let (served, is_served) = oneshot::channel();
+            if let Some(receivers) = receivers.get_mut(canary_seat_of(seat, seats, own)) {
+                receivers.push((seat, receiver));
+            }
+            room.send(Mail::Return(Box::new(Held {
+                share: canary.share,
+                back,
+                tickets: VecDeque::new(),
+                marks: Vec::new(),
+                done: served,
+            })));
+            done.push(is_served);
+        }
+        for (room, receivers) in canary.take_leave().into_iter().zip(receivers) {
+            room.send(Mail::Leave(receivers));
+        }
+        routes.leaving = Some(Arc::clone(&canary));
+        Some((canary, done))
+    }
+
+    /// Room for one mail in each of the deployment's own mailboxes.
+    async fn room(&self, name: &str) -> Result<Vec<mpsc::Permit<'_, Mail>>, PluginError> {
+        let mut room = Vec::with_capacity(self.seats.len());
+        for seat in &self.seats {
+            room.push(seat.mailbox.reserve().await.map_err(|_| stopped(name))?);
+        }
+        Ok(room)
+    }
+}
+
+type Marks = (Vec<oneshot::Sender<()>>, Vec<Vec<oneshot::Receiver<()>>>);
+
+/// A mark for each seat, and for each of the canary's those that it waits for.
+fn marks(seats: usize, canary_seats: usize) -> Marks {
+    let mut after: Vec<Vec<_>> = (0..canary_seats).map(|_| Vec::new()).collect();
+    let mut marks = Vec::with_capacity(seats);
+    for seat in 0..seats {
+        let (mark, passed) = oneshot::channel();
+        if let Some(after) = after.get_mut(canary_seat_of(seat, seats, canary_seats)) {
+            after.push(passed);
+        }
+        marks.push(mark);
+    }
+    (marks, after)
+}

@@ -1,0 +1,205 @@
+//! How a new version does in its first time, against its bounds.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::settings::Bounds;
+
+/// Events before a share of errors means anything.
+const EVENTS_FOR_ERRORS: u64 = 20;
+/// Events before the slowest hundredth means anything.
+const EVENTS_FOR_LATENCY: u64 = 100;
+
+/// What the events of one version came to since it was given clients.
+#[derive(Debug)]
+pub(super) struct Tally {
+    bounds: Bounds,
+    events: AtomicU64,
+    errors: AtomicU64,
+    traps: AtomicU64,
+    slow: AtomicU64,
+    worse: Notify,
+    closed: AtomicBool,
+}
+
+/// A bound that was crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Violation {
+    Traps { count: u64, bound: u64 },
+    Errors { percent: u64, bound: u64 },
+    Latency { bound_ms: u64 },
+}
+
+impl Violation {
+    /// As a label of metrics.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Traps { .. } => "traps",
+            Self::Errors { .. } => "errors",
+            Self::Latency { .. } => "latency",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Traps { count, bound } => {
+                write!(f, "its instances broke {count} times, {bound} is the bound")
+            }
+            Self::Errors { percent, bound } => write!(
+                f,
+                "{percent} percent of its events failed, {bound} is the bound"
+            ),
+            Self::Latency { bound_ms } => write!(
+                f,
+                "more than one event in a hundred took longer than {bound_ms} ms"
+            ),
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            events: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            traps: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+            worse: Notify::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing is counted any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// An event ended.
+    pub(super) fn ended(&self, took: Duration, failed: bool) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        let slow = took > Duration::from_millis(self.bounds.latency_ms);
+        self.errors.fetch_add(failed.into(), Ordering::Relaxed);
+        self.slow.fetch_add(slow.into(), Ordering::Relaxed);
+        if failed || slow {
+            self.worse.notify_one();
+        }
+    }
+
+    /// An instance broke, or could not be built.
+    pub(super) fn trapped(&self) {
+        self.traps.fetch_add(1, Ordering::Relaxed);
+        self.worse.notify_one();
+    }
+
+    /// Resolves once a bound is crossed.
+    pub(super) async fn violated(&self) -> Violation {
+        loop {
+            let worse = self.worse.notified();
+            if let Some(violation) = self.violation() {
+                return violation;
+            }
+            worse.await;
+        }
+    }
+
+    fn violation(&self) -> Option<Violation> {
+        let Bounds {
+            traps: traps_bound,
+            errors_percent,
+            latency_ms,
+            ..
+        } = self.bounds;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (events, traps) = (read(&self.events), read(&self.traps));
+        if traps_bound > 0 && traps >= traps_bound {
+            return Some(Violation::Traps {
+                count: traps,
+                bound: traps_bound,
+            });
+        }
+        let percent = read(&self.errors).saturating_mul(100) / events.max(1);
+        let bound = u64::from(errors_percent);
+        if bound > 0 && events >= EVENTS_FOR_ERRORS && percent >= bound {
+            return Some(Violation::Errors { percent, bound });
+        }
+        let slow = read(&self.slow).saturating_mul(100);
+        (latency_ms > 0 && events >= EVENTS_FOR_LATENCY && slow > events).then_some(
+            Violation::Latency {
+                bound_ms: latency_ms,
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> Tally {
+        Tally::new(Bounds {
+            traps: 3,
+            errors_percent: 50,
+            latency_ms: 10,
+            window_ms: 1,
+        })
+    }
+
+    const FAST: Duration = Duration::from_millis(1);
+    const SLOW: Duration = Duration::from_millis(11);
+
+    #[test]
+    fn traps_count_from_the_first_and_shares_only_after_some_events() {
+        let traps = tally();
+        traps.trapped();
+        traps.trapped();
+        assert_eq!(traps.violation(), None);
+        traps.trapped();
+        let violation = traps.violation().unwrap();
+        assert_eq!(violation, Violation::Traps { count: 3, bound: 3 });
+
+        let errors = tally();
+        for _ in 0..EVENTS_FOR_ERRORS - 1 {
+            errors.ended(FAST, true);
+        }
+        assert_eq!(errors.violation(), None, "too few to judge");
+        for _ in 0..EVENTS_FOR_ERRORS {
+            errors.ended(FAST, false);
+        }
+        assert_eq!(errors.violation(), None, "less than half");
+        errors.ended(FAST, true);
+        assert_eq!(errors.violation().unwrap().name(), "errors");
+    }
+
+    #[test]
+    fn the_slowest_hundredth_may_be_slow_and_no_more() {
+        let tally = tally();
+        for _ in 0..199 {
+            tally.ended(FAST, false);
+        }
+        tally.ended(SLOW, false);
+        tally.ended(SLOW, false);
+        assert_eq!(tally.violation(), None);
+        tally.ended(SLOW, false);
+        assert_eq!(tally.violation().unwrap().name(), "latency");
+    }
+
+    #[test]
+    fn a_bound_of_zero_is_none() {
+        let tally = Tally::new(Bounds::NONE);
+        for _ in 0..1000 {
+            tally.ended(SLOW, true);
+            tally.trapped();
+        }
+        assert_eq!(tally.violation(), None);
+    }
+}
