@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test figures swaps chaos lint guests guests-rust wasm-target
+.PHONY: help run test simulation figures swaps chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ run: guests-rust ## Builds all that is needed and serves the chat example; PORT=
 
 test: guests ## Runs all tests; what needs a missing Node, Python or browser is named as skipped
 	$(CARGO) test --workspace
+
+simulation: ## Simulates clusters for a minute, optimised; TIDEGATE_SIMULATION_SECONDS, TIDEGATE_SEED
+	TIDEGATE_SIMULATION_SECONDS=$${TIDEGATE_SIMULATION_SECONDS:-60} \
+	$(CARGO) test --release -p tidegate-cluster --test simulation -- --nocapture promises
 
 figures: guests ## Measures, with a release build
 	$(CARGO) build --release --workspace

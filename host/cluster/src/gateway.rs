@@ -35,7 +35,7 @@ mod workers;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -133,6 +133,7 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             closes: closes::Closes::default(),
+            lost: AtomicBool::new(false),
             requests: requests::Requests::default(),
             commands: commands::Runner::new(commands),
             feed: feed::Feed::default(),
@@ -168,6 +169,14 @@ impl Gateway {
     /// Serves a link that is authenticated: a worker in the same process.
     pub fn attach(&self, link: Link) {
         self.arrive(Arrival::Link(Box::new(link)));
+    }
+
+    /// This life was declared lost: custodians tell the closes of its clients. Ends its links and its
+    /// clients' connections and tells no handler, whose effects nobody would take. Call it before the
+    /// stop of [`Self::run`].
+    pub fn lose(&self) {
+        self.context.lost.store(true, Ordering::Release);
+        self.context.all(|| Parcel::Lost);
     }
 
     /// Connects a client of this process to a listener, as if it came from `address`.

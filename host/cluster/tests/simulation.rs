@@ -1,7 +1,7 @@
 //! Thousands of short lives of a cluster: the real registers, workers and gateways, each on a
 //! runtime with a clock of its own, over a network that delays, holds and cuts as the seed says.
 //!
-//! `TIDEGATE_SIMULATION_SECONDS=600` runs longer; `TIDEGATE_SEED=7` runs one seed and prints what
+//! `TIDEGATE_SIMULATION_SECONDS=600` runs longer, `TIDEGATE_FIRST_SEED` elsewhere than from 1; `TIDEGATE_SEED=7` runs one seed and prints what
 //! happened; `TIDEGATE_SURVEY=1` does not stop at the first seed that fails but lists them all. The
 //! same seed gives the same trace.
 
@@ -86,7 +86,7 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
         return;
     }
     let seconds = number("TIDEGATE_SIMULATION_SECONDS").unwrap_or(SECONDS);
-    let first = number("TIDEGATE_FIRST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    let first = number("TIDEGATE_FIRST_SEED").unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);
     let next = AtomicU64::new(first);
     let survey = number("TIDEGATE_SURVEY").is_some();
@@ -114,6 +114,19 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
     println!("seeds {first} to {last}: {} runs", last - first);
     if let Some((seed, trace, wrong)) = failed.into_inner().unwrap() {
         fail(seed, &trace, &wrong);
+    }
+}
+
+/// Seeds that once failed, each by a cause of its own: a frozen gateway that answers a dial late,
+/// custody dropped over a freeze, over the loss of all registers, over a link that the gateway never
+/// learnt of, closes whose commit did not arrive, forwards and closes of a lost gateway that lives on.
+#[test]
+fn seeds_that_once_failed_hold() {
+    for seed in [74, 229, 153, 86, 1389, 730, 2379, 1750] {
+        let (trace, wrong) = run(seed);
+        if let Some(wrong) = wrong {
+            fail(seed, &trace, &wrong);
+        }
     }
 }
 

@@ -75,6 +75,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
                 failure = Some(Refusal::Lost);
             }
             // Its clients are closed before it may join again.
+            gateway.lose();
             ending.cancel();
             serve.await;
         }

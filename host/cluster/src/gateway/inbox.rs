@@ -117,6 +117,8 @@ pub(super) enum Parcel {
     },
     /// The view has changed.
     Members(Arc<Members>),
+    /// This life was declared lost.
+    Lost,
     /// Read no more from clients.
     Quiesce,
     /// Close all clients.

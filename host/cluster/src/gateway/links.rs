@@ -58,7 +58,8 @@ async fn run(shard: Rc<Shard>, link: Link) {
         sender,
         receiver,
     } = link;
-    if shard.is_lost(peer.incarnation) {
+    let lost = shard.context.lost.load(Ordering::Acquire);
+    if lost || shard.is_lost(peer.incarnation) {
         return sender.refuse(Refusal::Lost);
     }
     let end = match peer.role {

@@ -20,13 +20,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
+use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,8 @@ pub(super) struct Context {
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
     pub(super) closes: Closes,
+    /// This life was declared lost.
+    pub(super) lost: AtomicBool,
     pub(super) requests: super::requests::Requests,
     pub(super) commands: super::commands::Runner,
     pub(super) feed: super::feed::Feed,
@@ -426,6 +429,18 @@ impl State {
         };
         self.lanes.push(number, EventKind::Close(Box::new(closed)));
         self.pump(number);
+    }
+
+    /// This life was declared lost: nothing is told any more.
+    fn lose(&mut self) {
+        self.quiet = true;
+        self.end_requests();
+        self.workers.refuse(&Refusal::Lost);
+        for (_, connection) in self.connections.drain() {
+            connection.tell_close();
+            connection.close(1001);
+        }
+        self.lanes = Lanes::default();
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rand::rngs::StdRng;
 use tidegate_wire::Name;
 use tidegate_wire::frame::{Announcement, Frame, Load, Serving};
+use tidegate_wire::hello::Refusal;
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
@@ -104,6 +105,13 @@ impl Workers {
 
     pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Worker> {
         self.workers.remove(&key)
+    }
+
+    /// Ends all links.
+    pub(super) fn refuse(&self, reason: &Refusal) {
+        for worker in self.workers.values() {
+            worker.link.sender.refuse(reason.clone());
+        }
     }
 
     pub(super) fn get(&self, key: WorkerKey) -> Option<&Worker> {

@@ -223,6 +223,7 @@ pub(crate) fn gateway(birth: Birth, router: Router) -> (Process, Rc<Shown>) {
             () = &mut serve => {}
             lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost)) => {
                 drop(lost);
+                gateway.lose();
                 ending.cancel();
                 serve.await;
             }

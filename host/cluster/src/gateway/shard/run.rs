@@ -177,6 +177,7 @@ impl State {
                 sequence,
             } => self.peer_ack(incarnation, sequence),
             Parcel::Members(members) => self.members(members),
+            Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
                 self.quiet = true;
                 self.end_requests();
