@@ -35,7 +35,7 @@ mod workers;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -133,7 +133,7 @@ impl Gateway {
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
             closes: closes::Closes::default(),
-            lost: AtomicBool::new(false),
+            lost: CancellationToken::new(),
             requests: requests::Requests::default(),
             commands: commands::Runner::new(commands),
             feed: feed::Feed::default(),
@@ -175,8 +175,13 @@ impl Gateway {
     /// clients' connections and tells no handler, whose effects nobody would take. Call it before the
     /// stop of [`Self::run`].
     pub fn lose(&self) {
-        self.context.lost.store(true, Ordering::Release);
-        self.context.all(|| Parcel::Lost);
+        self.context.lose();
+    }
+
+    /// Whether this life was declared lost: by [`Self::lose`], or a worker said so.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.context.lost.is_cancelled()
     }
 
     /// Connects a client of this process to a listener, as if it came from `address`.
@@ -203,7 +208,7 @@ impl Gateway {
     }
 
     /// Accepts clients on `listeners`, in the order of the settings, and nodes on `lan`, until
-    /// `stop`; then ends in order, within the time of the settings.
+    /// `stop` or until this life is lost; then ends in order, within the time of the settings.
     pub async fn run(
         &self,
         listeners: Vec<TcpListener>,
@@ -223,7 +228,11 @@ impl Gateway {
             tokio::spawn(listener::nodes(self.context.clone(), lan, nodes.clone()));
         }
         let peers = tokio::spawn(peers::follow(self.context.clone(), members));
-        stop.cancelled().await;
+        tokio::select! {
+            biased;
+            () = self.context.lost.cancelled() => accepting.cancel(),
+            () = stop.cancelled() => {}
+        }
         self.end().await;
         peers.abort();
         nodes.cancel();

@@ -68,7 +68,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let mut refused = membership.refused.clone();
     let mut failure = None;
     tokio::select! {
-        () = &mut serve => {}
+        () = &mut serve => failure = gateway.is_lost().then_some(Refusal::Lost),
         lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost)) => {
             // The reference into the channel must not live on.
             if lost.map(drop).is_ok() {
@@ -80,6 +80,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             serve.await;
         }
     }
+    // Also when the gateway has ended by itself.
+    ending.cancel();
     api::ended(api).await;
     membership.leave().await;
     ended.cancel();

@@ -305,7 +305,9 @@ impl Fleet {
             }
             Undo::Release(way, line) => self.way(*way)?.hold(*line, false),
             Undo::ReleaseAll(way) => self.way(*way)?.hold_all(false),
-            Undo::Repair => drop(self.swap(Version::Good)?),
+            Undo::Repair => {
+                self.swap(Version::Good)?;
+            }
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ async fn run(shard: Rc<Shard>, link: Link) {
         sender,
         receiver,
     } = link;
-    let lost = shard.context.lost.load(Ordering::Acquire);
+    let lost = shard.context.lost.is_cancelled();
     if lost || shard.is_lost(peer.incarnation) {
         return sender.refuse(Refusal::Lost);
     }
@@ -122,6 +122,11 @@ impl WorkerTask {
             }
             self.batch(&mut frames);
         };
+        if matches!(end, LinkEnd::Goodbye(Refusal::Lost)) {
+            // That worker tells the closes of its clients: their lanes must not go to another one,
+            // which would run their events and tell them again.
+            context.lose();
+        }
         if self.announced {
             context.all(|| Parcel::WorkerLost(self.key));
             context.workers.send_modify(|workers| *workers -= 1);

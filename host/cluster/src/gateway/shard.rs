@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -65,7 +65,7 @@ pub(super) struct Context {
     pub(super) received: std::sync::Mutex<Received>,
     pub(super) closes: Closes,
     /// This life was declared lost.
-    pub(super) lost: AtomicBool,
+    pub(super) lost: CancellationToken,
     pub(super) requests: super::requests::Requests,
     pub(super) commands: super::commands::Runner,
     pub(super) feed: super::feed::Feed,
@@ -95,6 +95,12 @@ impl Context {
     /// The low bits of a connection number that hold the shard.
     fn shard_mask(&self) -> u32 {
         u32::from(self.settings.shards).next_power_of_two() - 1
+    }
+
+    /// This life was declared lost.
+    pub(super) fn lose(&self) {
+        self.lost.cancel();
+        self.all(|| Parcel::Lost);
     }
 
     pub(super) fn all(&self, parcel: impl Fn() -> Parcel) {
