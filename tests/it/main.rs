@@ -4,7 +4,6 @@
 mod admin;
 mod bad_plugins;
 mod behaviour;
-mod chaos;
 mod check;
 mod client_api;
 mod closing;
