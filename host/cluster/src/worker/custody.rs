@@ -24,7 +24,8 @@ use crate::membership::Members;
 
 /// After so many looks at a gateway that a register lists it is alive: a dead one is listed for a
 /// lease, and its link may have ended a lease before that of the register.
-const LISTED_MAX: u32 = 2 * super::LOOKS_PER_LEASE;
+// The first look may come at once: one more makes two whole leases.
+const LISTED_MAX: u32 = 2 * super::LOOKS_PER_LEASE + 1;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
