@@ -89,7 +89,7 @@ async fn a_plugin_that_traps_or_spins_in_on_start_is_not_deployed() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_waits_and_says_goodbye() {
-    let deployment = deploy(settings("stopped")).await;
+    let deployment = deploy(settings("says-goodbye")).await;
     let home = Home::new();
     let events: Vec<u64> = (0..100)
         .map(|_| home.script(&deployment, client(1), "count"))
@@ -98,7 +98,10 @@ async fn a_stop_finishes_what_waits_and_says_goodbye() {
     for event in events {
         assert_eq!(home.commit_of(event).await.outcome, Outcome::Done);
     }
-    assert_eq!(logged(&["stopped", "stopped after 100 events"]).len(), 1);
+    assert_eq!(
+        logged(&["says-goodbye", "stopped after 100 events"]).len(),
+        1
+    );
     let late = home.run(&deployment, client(1), "count").await;
     assert_eq!(late.outcome, Outcome::Returned);
     let error = deployment.swap(plugin(guest()).await).await.unwrap_err();
