@@ -30,6 +30,8 @@ mod people;
 mod process;
 #[path = "simulation/record.rs"]
 mod record;
+#[path = "simulation/voices.rs"]
+mod voices;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -78,6 +80,7 @@ fn fail(seed: u64, trace: &[String], wrong: &str) -> ! {
 #[test]
 fn promises_hold_whatever_the_network_and_the_processes_do() {
     if let Some(seed) = number("TIDEGATE_SEED") {
+        voices::listen();
         let (trace, wrong) = run(seed);
         println!("{}", trace.join("\n"));
         if let Some(wrong) = wrong {
@@ -119,10 +122,11 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
 
 /// Seeds that once failed, each by a cause of its own: a frozen gateway that answers a dial late,
 /// custody dropped over a freeze, over the loss of all registers, over a link that the gateway never
-/// learnt of, closes whose commit did not arrive, forwards and closes of a lost gateway that lives on.
+/// learnt of, closes whose commit did not arrive, forwards and closes of a lost gateway that lives on, a
+/// register that died before its word of a loss arrived, closes adopted by a gateway that knew nobody.
 #[test]
 fn seeds_that_once_failed_hold() {
-    for seed in [74, 229, 153, 86, 1389, 730, 2379, 1750] {
+    for seed in [74, 229, 153, 86, 1389, 730, 2379, 1750, 3931, 7260] {
         let (trace, wrong) = run(seed);
         if let Some(wrong) = wrong {
             fail(seed, &trace, &wrong);

@@ -49,7 +49,7 @@ pub(crate) struct Process {
     // Dropped first: its tasks hold what those of the runtime look at.
     local: LocalSet,
     runtime: Runtime,
-    clock: Clock,
+    pub(crate) clock: Clock,
     view: Rc<Slot<watch::Receiver<Arc<Members>>>>,
 }
 

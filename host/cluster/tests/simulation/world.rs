@@ -17,6 +17,7 @@ use super::network::{Host, Net, STEP_MS};
 use super::people::Person;
 use super::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
 use super::record::Record;
+use super::voices;
 
 /// The cluster must be whole by then.
 const START_MS: u64 = 4_000;
@@ -267,7 +268,8 @@ impl World {
         for host in 0..self.machines.len() {
             let machine = &self.machines[host];
             if let Some(process) = machine.process.as_ref().filter(|_| !machine.frozen) {
-                process.step(self.now_ms);
+                let now_ms = self.now_ms;
+                voices::speaking(host, process.clock, &self.record, || process.step(now_ms));
             }
             let shown = self.machines[host].shown.as_ref();
             if shown.is_some_and(|shown| shown.ended.get()) {
