@@ -2,8 +2,8 @@
 
 use rand::RngExt;
 
-use super::network::Host;
-use super::world::{Kind, World};
+use crate::network::Host;
+use crate::world::{Kind, World};
 
 /// How a fault ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use tidegate_wire::id::ClientId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::network::{Clock, Host};
-use super::record::Record;
+use crate::network::{Clock, Host};
+use crate::record::Record;
 
 /// The tenant of all clients.
 pub(crate) fn tenant() -> Name {

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tidegate_cluster::gateway::{Gateway, LocalClient};
 use tidegate_wire::id::ClientId;
 
-use super::network::Host;
-use super::record::Record;
+use crate::network::Host;
+use crate::record::Record;
 
 /// A client.
 pub(crate) struct Person {

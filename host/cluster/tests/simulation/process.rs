@@ -27,7 +27,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{advance, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::network::{Clock, Host, Net, STEP_MS, Socket};
+use crate::network::{Clock, Host, Net, STEP_MS, Socket};
 
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// Of links, and at registers.
@@ -265,7 +265,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router) -> GatewaySettings 
         link: LINK,
         listeners: vec![ListenerSettings {
             name: "lines".into(),
-            tenant: super::handlers::tenant(),
+            tenant: crate::handlers::tenant(),
             address: SocketAddr::V4(announced),
             transport: Transport::TextLines,
             static_folder: None,

@@ -9,8 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::network::{Clock, Host};
-use super::record::Record;
+use crate::network::{Clock, Host};
+use crate::record::Record;
 
 thread_local! {
     /// The process that runs on this thread.

@@ -1,30 +1,30 @@
 //! One run: a cluster, its clients, what goes wrong, and what must hold at the end. Everything
 //! follows from the seed.
 
+mod checks;
+mod crowd;
+mod plan;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tidegate_cluster::gateway::router::Router;
-use tidegate_wire::id::ClientId;
-use tidegate_wire::query::{Answer, Query, Selector};
 
-use super::handlers::{Script, tenant};
-use super::network::{Host, Net, STEP_MS};
-use super::people::Person;
-use super::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
-use super::record::Record;
-use super::voices;
+use plan::Plan;
+
+use crate::handlers::Script;
+use crate::network::{Host, Net, STEP_MS};
+use crate::people::Person;
+use crate::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
+use crate::record::Record;
+use crate::voices;
 
 /// The cluster must be whole by then.
 const START_MS: u64 = 4_000;
 /// Everything must be quiet so long after the last fault.
 const SETTLE_MS: u64 = 8_000;
-/// Events that a client may have under way.
-const UNDER_WAY: u64 = 12;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,47 +50,6 @@ impl Machine {
     }
 }
 
-/// What can go wrong in a run, and how the run looks otherwise.
-pub(crate) struct Plan {
-    pub(crate) registers: usize,
-    pub(crate) workers: usize,
-    pub(crate) gateways: usize,
-    router: Router,
-    returns: u32,
-    pub(crate) chaos_ms: u64,
-    /// Of a thousand steps so many begin with a fault.
-    pub(crate) faults: u32,
-    pub(crate) kills_gateways: bool,
-    pub(crate) kills_workers: bool,
-    pub(crate) kills_registers: bool,
-    pub(crate) freezes: bool,
-    pub(crate) partitions: bool,
-}
-
-impl Plan {
-    fn draw(rng: &mut SmallRng) -> Self {
-        let router = match rng.random_range(0..4) {
-            0 => Router::Rand,
-            1 => Router::BindRandom,
-            _ => Router::Bind,
-        };
-        Self {
-            registers: rng.random_range(1..=2),
-            workers: rng.random_range(1..=3),
-            gateways: rng.random_range(1..=3),
-            router,
-            returns: if rng.random_bool(0.3) { 3 } else { 0 },
-            chaos_ms: rng.random_range(500..2_000),
-            faults: rng.random_range(10..80),
-            kills_gateways: rng.random_bool(0.4),
-            kills_workers: rng.random_bool(0.6),
-            kills_registers: rng.random_bool(0.4),
-            freezes: rng.random_bool(0.5),
-            partitions: rng.random_bool(0.5),
-        }
-    }
-}
-
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) rng: SmallRng,
@@ -99,7 +58,7 @@ pub(crate) struct World {
     pub(crate) record: Arc<Record>,
     pub(crate) machines: Vec<Machine>,
     people: Vec<Person>,
-    pub(crate) due: Vec<(u64, super::faults::Mend)>,
+    pub(crate) due: Vec<(u64, crate::faults::Mend)>,
     /// No worker was killed, so that no custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
     lives: u64,
@@ -190,26 +149,6 @@ impl World {
         self.pass(2 * LEASE.as_millis() as u64)?;
         self.judge()?;
         self.count_ghosts()
-    }
-
-    /// Nobody was closed without reason, and no gateway that lives was told to be lost.
-    fn judge(&self) -> Result<(), Violation> {
-        for it in self.people.iter().filter(|it| self.lives_on(it)) {
-            if it.over && !it.left {
-                return Err(format!(
-                    "client {} was closed although its gateway lives",
-                    it.number
-                ));
-            }
-            let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
-            if self.people.iter().any(lost) {
-                let number = it.number;
-                return Err(format!(
-                    "client {number} was told as lost with its gateway, which lives"
-                ));
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn log(&self, line: impl FnOnce() -> String) {
@@ -306,221 +245,6 @@ impl World {
             self.step()?;
         }
         Ok(())
-    }
-
-    fn explain(&self) -> String {
-        let mut text = String::new();
-        for it in &self.people {
-            text += &format!(
-                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, got {:?}, left {}, over {}",
-                it.number,
-                it.id,
-                it.host,
-                it.life,
-                self.machines[it.host].life,
-                it.sent,
-                it.answered,
-                it.got_from,
-                it.left,
-                it.over
-            );
-        }
-        text
-    }
-
-    fn is_whole(&self) -> bool {
-        let workers = self.plan.workers;
-        let nodes = workers + self.plan.gateways;
-        self.machines.iter().all(|machine| {
-            let Some(process) = &machine.process else {
-                return false;
-            };
-            match machine.kind {
-                Kind::Register => true,
-                Kind::Worker => process.nodes() == nodes,
-                Kind::Gateway => {
-                    let gateway = machine.shown.as_ref().map(|it| it.gateway.borrow());
-                    let gateway = gateway.as_ref().and_then(|it| it.as_ref());
-                    process.nodes() == nodes
-                        && gateway.is_some_and(|it| *it.workers().borrow() == workers)
-                }
-            }
-        })
-    }
-
-    /// A client comes to a gateway that runs.
-    fn arrive(&mut self, host: Host, monitor: bool) {
-        let machine = &self.machines[host];
-        let Some(gateway) = machine
-            .shown
-            .as_ref()
-            .and_then(|it| it.gateway.borrow().clone())
-        else {
-            return;
-        };
-        let (number, life) = (self.people.len(), machine.life);
-        self.log(|| format!("client {number} comes to host {host}, life {life}"));
-        let person = Person::connect(number, host, life, monitor, &gateway);
-        self.people.push(person);
-    }
-
-    /// Clients come, talk and go.
-    fn chat(&mut self) {
-        for place in 0..self.people.len() {
-            let person = &self.people[place];
-            if person.monitor
-                || !person.is_here()
-                || person.sent - person.answered >= UNDER_WAY
-                || self.rng.random_range(0..100) >= 25
-            {
-                continue;
-            }
-            let other = self.rng.random_range(0..self.people.len());
-            let friends = self.is_lasting(place) && self.is_lasting(other);
-            let target = self.people[other]
-                .id
-                .filter(|_| friends && self.rng.random_bool(0.5));
-            let (record, now) = (self.record.clone(), self.now_ms);
-            let person = &mut self.people[place];
-            match target {
-                Some(id) if !self.rng.random_bool(0.02) => person.greet(other, id, &record, now),
-                Some(_) => person.leave(&record, now),
-                None => person.say("", &record, now),
-            }
-        }
-        if self.people.len() < 40 && self.rng.random_range(0..100) < 5 {
-            let gateways = self.hosts(Kind::Gateway);
-            let host = gateways[self.rng.random_range(0..gateways.len())];
-            self.arrive(host, false);
-        }
-    }
-
-    /// Whether a client's gateway has lived in the same life so far.
-    fn lives_on(&self, person: &Person) -> bool {
-        let machine = &self.machines[person.host];
-        machine.is_up() && machine.life == person.life
-    }
-
-    /// Whether a client is there, at a gateway that was there from the start: all others know it.
-    fn is_lasting(&self, place: usize) -> bool {
-        let person = &self.people[place];
-        person.is_here() && self.lives_on(person) && self.is_first(person.life)
-    }
-
-    const fn is_first(&self, life: u64) -> bool {
-        life <= self.machines.len() as u64
-    }
-
-    fn is_answered(&self) -> bool {
-        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && it.answered < it.sent;
-        !self.people.iter().any(|it| waits(&it))
-    }
-
-    /// Whether lasting clients have everything that lasting clients sent them.
-    fn has_arrived(&self) -> bool {
-        let lasting: Vec<&Person> = (0..self.people.len())
-            .filter(|place| self.is_lasting(*place))
-            .map(|place| &self.people[place])
-            .collect();
-        lasting.iter().all(|to| {
-            lasting.iter().all(|from| {
-                let got = to.got_from.get(&from.number).copied().unwrap_or_default();
-                got == from.sent_to(to.number)
-            })
-        })
-    }
-
-    /// Closes that monitors at gateways that lived from the start must know and do not.
-    fn untold(&self) -> Vec<(usize, ClientId)> {
-        let lasting = (0..self.people.len()).filter(|place| self.is_lasting(*place));
-        let monitors: Vec<&Person> = lasting
-            .map(|place| &self.people[place])
-            .filter(|it| it.monitor)
-            .collect();
-        let mut untold = Vec::new();
-        for it in self.people.iter().filter(|it| !it.monitor) {
-            let Some(id) = it.id else { continue };
-            // A gateway that is lost while it forwards may have told only some.
-            // So may one that adopted the close and was lost then: somebody there was told.
-            let told = |it: &Person| !self.lives_on(it) && it.closes.contains_key(&id);
-            let partly = self.people.iter().any(told);
-            let must = self.lives_on(it) || (self.custodians_safe && !it.left && !partly);
-            let must = must && self.record.has_seen(id) && self.is_first(it.life);
-            let knows = |monitor: &&Person| monitor.closes.contains_key(&id);
-            if must && !monitors.iter().all(knows) {
-                untold.push((it.number, id));
-            }
-        }
-        untold
-    }
-
-    /// At the end nobody but the monitors is online.
-    fn count_ghosts(&mut self) -> Result<(), Violation> {
-        let here = |it: &&Person| it.is_here() && self.lives_on(it);
-        let mut expected: Vec<ClientId> = self
-            .people
-            .iter()
-            .filter(here)
-            .filter_map(|it| it.id)
-            .collect();
-        expected.sort_unstable();
-        for host in self.hosts(Kind::Gateway) {
-            // Links between gateways may still be on their way.
-            let end = self.now_ms + SETTLE_MS;
-            let mut answered = self.ask(host)?;
-            while answered.is_none() && self.now_ms < end {
-                answered = self.ask(host)?;
-            }
-            let Some(answered) = answered else {
-                return Err(format!("host {host} reaches no whole answer"));
-            };
-            if answered != expected {
-                let what = "ghosts, or somebody is missing";
-                return Err(format!(
-                    "{what} at host {host}: {answered:?}, not {expected:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Who is online, as one gateway says; none if it could not reach all others.
-    fn ask(&mut self, host: Host) -> Result<Option<Vec<ClientId>>, Violation> {
-        let machine = &self.machines[host];
-        let gateway = machine
-            .shown
-            .as_ref()
-            .and_then(|it| it.gateway.borrow().clone());
-        let (Some(gateway), Some(process)) = (gateway, &machine.process) else {
-            return Ok(None);
-        };
-        let answer = Arc::new(Mutex::new(None));
-        let told = answer.clone();
-        process.spawn(async move {
-            let query = Query::Clients {
-                of: vec![Selector::Everyone],
-                fields: tidegate_wire::query::ClientFields::default(),
-                after: None,
-                limit: 1000,
-            };
-            let within = Duration::from_secs(1);
-            let answered = gateway.access().ask(&tenant(), query, within).await;
-            told.lock().unwrap().replace(answered);
-        });
-        self.until(2_000, "a query to be answered", |_| {
-            answer.lock().unwrap().is_some()
-        })?;
-        let answered = answer.lock().unwrap().take();
-        match answered {
-            Some(Ok(answered)) if answered.missing.is_empty() => match answered.answer {
-                Answer::Clients { page, .. } => {
-                    Ok(Some(page.into_iter().map(|it| it.client).collect()))
-                }
-                other => Err(format!("an answer to another question: {other:?}")),
-            },
-            Some(Ok(_)) => Ok(None),
-            other => Err(format!("host {host} answers {other:?}")),
-        }
     }
 
     /// How many closes were told, for the summary.
