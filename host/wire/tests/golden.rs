@@ -442,12 +442,13 @@ fn place(frame: &Frame) -> usize {
         Frame::Watch { .. } => 22,
         Frame::Unwatch { .. } => 23,
         Frame::Happened { .. } => 24,
+        Frame::Deploy(_) => 25,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 25];
+    let mut seen = [false; 26];
     let all = frames().into_iter().map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();
