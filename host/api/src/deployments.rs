@@ -153,6 +153,7 @@ pub(crate) fn refusal(error: &DeployError) -> Refusal {
         | DeployError::CanaryUnderWay { .. } => (StatusCode::CONFLICT, ErrorName::Conflict),
         DeployError::TenantUnknown { .. }
         | DeployError::Refused { .. }
+        | DeployError::TakenBack { .. }
         | DeployError::WorkerLost { .. } => (StatusCode::UNPROCESSABLE_ENTITY, ErrorName::Other),
         DeployError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorName::InvalidArgument),
         DeployError::NotDeployed { .. } | DeployError::UnknownVersion { .. } => {

@@ -6,9 +6,14 @@
 //! component is: that is behind [`Deployables`].
 
 mod agent;
+mod change;
+mod converge;
 mod desk;
 mod operator;
+mod plan;
 mod store;
+mod transfer;
+mod uplink;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,8 +75,8 @@ pub struct TakenBack {
     pub reason: String,
 }
 
-/// What a worker does with components. The calls for one tenant never overlap, except that
-/// `discard` may come while `prepare` runs; `prepare` is never dropped half done.
+/// What a worker does with components. The calls for one tenant never overlap, and none is dropped
+/// half done.
 pub trait Deployables: Send + Sync + 'static {
     /// All tenants that this worker has settings for, and what runs for each now. A deploy for
     /// another tenant is refused naming the worker.

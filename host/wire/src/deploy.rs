@@ -221,6 +221,8 @@ pub enum Deploy {
     Enrol {
         /// The node, as in its hello.
         node: Node,
+        /// Whether the register is the first of the node's configuration.
+        first: bool,
         /// What it takes for desired.
         desired: Desired,
     },

@@ -65,7 +65,11 @@ fn texts(frame: &Frame) -> usize {
 
 fn deployed(deploy: &Deploy) -> usize {
     match deploy {
-        Deploy::Enrol { node: enrolled, desired } => node(enrolled) + wanted(desired),
+        Deploy::Enrol {
+            node: enrolled,
+            desired,
+            ..
+        } => node(enrolled) + wanted(desired),
         Deploy::State(desired) => wanted(desired),
         Deploy::Answer { overview, .. } => {
             let running = overview.workers.iter().map(|it| it.running.len() * FRAME_BYTES);

@@ -139,6 +139,14 @@ pub enum DeployError {
     /// The order makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// It served, and failed too often.
+    #[error("version {version} served and was taken back everywhere: {reason}")]
+    TakenBack {
+        /// Which.
+        version: Name,
+        /// Where and why.
+        reason: String,
+    },
     /// The register could not keep it.
     #[error("the register could not write it down, nobody switches: {0}")]
     Disk(String),

@@ -1,0 +1,17 @@
+//! Deploys over real links with real folders, with workers whose components are made up.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "deploy/fake.rs"]
+mod fake;
+#[path = "deploy/rig.rs"]
+mod rig;
+
+#[path = "deploy/two_phases.rs"]
+mod two_phases;
