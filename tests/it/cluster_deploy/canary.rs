@@ -114,10 +114,7 @@ async fn clients_of_a_uid_are_found_by_the_gateway() -> Outcome {
     args.extend(["--canary-uid", "alice"]);
     cluster.gateway(0)?.run("default", &args).await?.ok()?;
     let state = state(cluster.gateway(0)?).await?;
-    ensure!(
-        state["releases"][0]["canary"]["clients"][0] == *id,
-        "{state}"
-    );
+    ensure!(at(&state, "/releases/0/canary/clients/0") == id, "{state}");
     ensure!(alice.who().await?.version != old);
     ensure!(other.who().await?.version == old);
     let mut args = new.args()?;

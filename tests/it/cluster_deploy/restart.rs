@@ -9,7 +9,7 @@ async fn a_worker_that_joins_later_serves_what_was_deployed() -> Outcome {
     build.deploy(cluster.gateway(0)?).await?.ok()?;
     cluster.add_worker().await?;
     all_run(&cluster, &build.version).await?;
-    ensure!(met(&cluster, 0, 12).await? == [build.version.clone()]);
+    all_meet(&cluster, 0, 12, &build.version).await?;
     Ok(())
 }
 
@@ -29,7 +29,7 @@ async fn workers_without_a_file_serve_from_the_first_deploy_on() -> Outcome {
     );
     build.deploy(gateway).await?.ok()?;
     ensure!(early.text().await?.starts_with("id:"));
-    ensure!(met(&cluster, 0, 8).await? == [build.version.clone()]);
+    all_meet(&cluster, 0, 8, &build.version).await?;
     Ok(())
 }
 
@@ -59,7 +59,7 @@ async fn after_all_nodes_were_killed_the_last_deploy_serves() -> Outcome {
     }
     all_run(&cluster, &second.version).await?;
     for gateway in 0..2 {
-        ensure!(met(&cluster, gateway, 12).await? == [second.version.clone()]);
+        all_meet(&cluster, gateway, 12, &second.version).await?;
     }
     let back = cluster.gateway(1)?.run("default", &["rollback"]).await?;
     back.ok()?;
