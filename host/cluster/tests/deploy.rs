@@ -15,3 +15,11 @@ mod rig;
 
 #[path = "deploy/two_phases.rs"]
 mod two_phases;
+#[path = "deploy/canary.rs"]
+mod canary;
+#[path = "deploy/history.rs"]
+mod history;
+#[path = "deploy/losses.rs"]
+mod losses;
+#[path = "deploy/strangers.rs"]
+mod strangers;

@@ -13,6 +13,8 @@
 
 #[path = "golden/asked.rs"]
 mod asked;
+#[path = "golden/deploy.rs"]
+mod deploy;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -284,6 +286,7 @@ fn variants() -> Vec<(String, Frame)> {
         add(format!("goodbye {at}"), Frame::Goodbye(refusal));
     }
     out.extend(asked::frames());
+    out.extend(deploy::variants());
     out
 }
 

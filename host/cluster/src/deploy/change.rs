@@ -118,12 +118,19 @@ pub(super) fn again(release: &Release, by: Name) -> Candidate {
     }
 }
 
-/// The release that served before the current one and was not taken back.
+/// The release that served before the current one; not one of a version that was taken back since.
 pub(super) fn before(deployed: &Deployed) -> Option<&Release> {
     let current = deployed.current()?;
     let mut older = deployed.releases.iter();
     older.by_ref().find(|it| it.fate == Fate::Active)?;
-    older.find(|it| it.fate == Fate::Replaced && it.version != current.version)
+    let taken_back = |version: &Name| {
+        let mut served = deployed.releases.iter().filter(|it| it.has_served());
+        let newest = served.find(|it| it.version == *version);
+        newest.is_some_and(|it| matches!(it.fate, Fate::RolledBack(_)))
+    };
+    older.find(|it| {
+        it.fate == Fate::Replaced && it.version != current.version && !taken_back(&it.version)
+    })
 }
 
 /// The newest release that served and whose version begins with `prefix`.

@@ -241,6 +241,12 @@ pub(crate) async fn failed(progress: mpsc::Receiver<Progress>) -> DeployError {
 }
 
 impl Gateway {
+    /// As a process ends.
+    pub(crate) async fn stop(self) {
+        drop(self.operator);
+        self.running.stop().await;
+    }
+
     /// Deploys for tenant `t` until it is done.
     pub(crate) async fn deploy(&self, name: &str) -> (u64, Name, u32) {
         done(self.operator.deploy(order(name), component(name))).await

@@ -86,14 +86,16 @@ impl Deployed {
     /// What serves some clients.
     #[must_use]
     pub fn canary(&self) -> Option<(&Release, &CanaryPlan)> {
-        self.releases.iter().find_map(|release| match &release.fate {
-            Fate::Canary(plan) => Some((release, plan)),
-            Fate::Active
-            | Fate::Replaced
-            | Fate::RolledBack(_)
-            | Fate::Failed(_)
-            | Fate::Withdrawn => None,
-        })
+        self.releases
+            .iter()
+            .find_map(|release| match &release.fate {
+                Fate::Canary(plan) => Some((release, plan)),
+                Fate::Active
+                | Fate::Replaced
+                | Fate::RolledBack(_)
+                | Fate::Failed(_)
+                | Fate::Withdrawn => None,
+            })
     }
 
     /// The release whose bytes are kept, current and canary first, each version once.

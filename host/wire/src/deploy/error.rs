@@ -124,7 +124,9 @@ pub enum DeployError {
         tenant: Name,
     },
     /// There is one.
-    #[error("tenant {tenant:?} has a canary under way, version {version}: promote it or roll it back first")]
+    #[error(
+        "tenant {tenant:?} has a canary under way, version {version}: promote it or roll it back first"
+    )]
     CanaryUnderWay {
         /// Whose.
         tenant: Name,

@@ -47,7 +47,7 @@ struct Trouble {
 
 /// The agent's state.
 pub(super) struct Body {
-    store: Store,
+    pub(super) store: Store,
     exchange: Exchange,
     pub(super) deployables: Arc<dyn Deployables>,
     pub(super) settings: DeploySettings,

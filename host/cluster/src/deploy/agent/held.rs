@@ -115,6 +115,7 @@ impl Body {
                 }
                 Err(error) => {
                     self.held = None;
+                    self.tidy();
                     tracing::warn!(%tenant, %version, %error, "a version cannot run here");
                     self.prepared(order, Err(error));
                 }
@@ -124,6 +125,8 @@ impl Body {
                 if outcome.is_ok() {
                     self.deployables.discard(tenant.clone(), version);
                 }
+                drop(outcome);
+                self.tidy();
             }
         }
         self.look(tenant);
@@ -144,10 +147,18 @@ impl Body {
     /// What is being prepared is discarded when that is done.
     pub(super) fn let_go(&mut self) {
         if let Some(held) = self.held.take()
-            && let Stage::Ready(_) = held.stage
+            && let Stage::Ready(pin) = held.stage
         {
             self.deployables.discard(held.tenant, held.version);
+            drop(pin);
+            self.tidy();
         }
+    }
+
+    /// What never served is not kept.
+    fn tidy(&self) {
+        let store = self.store.clone();
+        tokio::spawn(async move { store.tidy().await });
     }
 
     /// What is held makes room for something that was decided.

@@ -67,6 +67,8 @@ pub(super) struct Room {
     /// Before that, workers may not have found the way back.
     pub(super) opens: Instant,
     collecting: bool,
+    /// Somebody who may have what was lacking has come meanwhile.
+    collect_again: bool,
     /// When a canary is to serve everybody.
     promotion: Option<(Instant, Name)>,
 }
@@ -90,6 +92,7 @@ impl Room {
             orders: rand::random(),
             opens: Instant::now() + settings.grace,
             collecting: false,
+            collect_again: false,
             promotion: None,
         }
     }
@@ -152,7 +155,12 @@ impl Room {
                 }
             }
             Mail::Obtained { order, outcome } => self.job_obtained(order, outcome).await,
-            Mail::Collected => self.collecting = false,
+            Mail::Collected => {
+                self.collecting = false;
+                if std::mem::take(&mut self.collect_again) {
+                    self.collect();
+                }
+            }
         }
     }
 
@@ -175,6 +183,7 @@ impl Room {
                     peer.running = Some(running);
                 }
                 self.job_status(peer).await;
+                self.collect();
             }
             Deploy::TakenBack {
                 tenant,
@@ -321,7 +330,11 @@ impl Room {
     /// Looks for components that are to be kept here and are not here, as on a new disk.
     fn collect(&mut self) {
         let lacking = self.store.lacking();
-        if self.collecting || lacking.is_empty() {
+        if lacking.is_empty() {
+            return;
+        }
+        if self.collecting {
+            self.collect_again = true;
             return;
         }
         self.collecting = true;
