@@ -17,6 +17,8 @@ mod rig;
 mod two_phases;
 #[path = "deploy/canary.rs"]
 mod canary;
+#[path = "deploy/chaos.rs"]
+mod chaos;
 #[path = "deploy/history.rs"]
 mod history;
 #[path = "deploy/losses.rs"]

@@ -1,6 +1,7 @@
 //! `tidegate worker`: runs plugins for the gateways of a cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_cluster::deploy::Agent;
 use tidegate_cluster::membership;
@@ -14,6 +15,10 @@ use crate::config::{Authority, Config};
 use crate::deployables::Plugins;
 use crate::{deploys, operations, settings, tenants};
 
+/// How long a worker waits at its start to hear from a register what the cluster runs, before it
+/// begins with its own files.
+const HEARD: Duration = Duration::from_secs(5);
+
 /// Runs until `stop`.
 ///
 /// # Errors
@@ -25,7 +30,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let runtime = tenants::runtime(&config)?;
     let bridge = Bridge::new();
     let plugins = Plugins::new(&config, &runtime, &bridge)?;
-    plugins.start(&kept.store.desired()).await?;
 
     let it = &config.worker;
     let identity = settings::identity(&config, Role::Worker, it.name.clone(), &it.tags, None);
@@ -37,6 +41,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::deploy(&config),
         stop.clone(),
     );
+    agent.heard(HEARD).await;
+    plugins.start(&kept.store.desired()).await?;
     agent.settled().await;
     readiness.set("plugins", true, "loaded");
     let registers = it.registers.iter().map(Authority::to_string).collect();

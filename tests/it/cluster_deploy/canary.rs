@@ -106,7 +106,8 @@ async fn clients_of_a_uid_are_found_by_the_gateway() -> Outcome {
         .await?;
     let bytes = std::fs::read(&bench)?;
     let mut alice = cluster.ws(1).await?;
-    ensure!(alice.ask("B:alice").await? == "alice", "not bound");
+    alice.send("U:alice").await?;
+    alice.nothing_else().await?;
     let mut other = cluster.ws(0).await?;
     let (old, id) = (alice.who().await?.version, alice.id().await?);
     let new = Build::of(cluster.folder(), "new", &another_build(&bytes, "new")?)?;

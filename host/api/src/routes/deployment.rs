@@ -78,7 +78,8 @@ struct Wanted {
 /// `event:` is `uploaded`, `worker`, `decided`, and at last `done` or `failed`. Hanging up undoes
 /// nothing.
 #[utoipa::path(post, path = "/v1/deployment", tag = "deployment", params(Wanted),
-    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    request_body(content = String, content_type = "application/octet-stream",
+        description = "The component; `application/wasm` says the same"),
     responses((status = 200, description = "Server-sent events", body = String,
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),

@@ -25,6 +25,8 @@ struct State {
     /// Why what is prepared cannot be switched to.
     stuck: Option<String>,
     log: Vec<String>,
+    /// Every version that ever served here, to all or some.
+    switched: Vec<Name>,
     taken_back: Option<mpsc::Receiver<TakenBack>>,
 }
 
@@ -47,6 +49,7 @@ impl Fake {
             refuse: None,
             stuck: None,
             log: Vec::new(),
+            switched: Vec::new(),
             taken_back: Some(taken_back),
         };
         Self {
@@ -95,6 +98,10 @@ impl Fake {
 
     pub(crate) fn has_prepared(&self, tenant: &str) -> bool {
         self.state.lock().unwrap().slots[tenant].prepared.is_some()
+    }
+
+    pub(crate) fn switched(&self) -> Vec<Name> {
+        self.state.lock().unwrap().switched.clone()
     }
 
     /// What was done, in order.
@@ -179,6 +186,7 @@ impl Deployables for Fake {
     }
 
     fn activate(&self, tenant: Name, version: Name) -> Boxed<Result<(), String>> {
+        self.state.lock().unwrap().switched.push(version.clone());
         self.go("activate", tenant, |slot| match slot.prepared.take() {
             Some((prepared, true)) if prepared == version => {
                 slot.canary = Some(version);

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Stage};
 use super::work::{self, Hands};
-use super::{MAIL_MAX, Mail};
+use super::{MAIL_MAX, Mail, State};
 use crate::deploy::converge::{Next, Now, next};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
 use crate::deploy::uplink::News;
-use crate::deploy::{Deployables, DeploySettings, Serving, Store, TakenBack};
+use crate::deploy::{DeploySettings, Deployables, Serving, Store, TakenBack};
 use crate::link::LinkSender;
 use crate::net::Backoff;
 
@@ -54,6 +54,8 @@ pub(super) struct Body {
     mail: mpsc::Sender<Mail>,
     seed: u64,
     pub(super) desks: Vec<DeskLink>,
+    /// A register has told what is desired.
+    heard: bool,
     pub(super) held: Option<Held>,
     /// Tenants that something is being done for, with what.
     pub(super) working: BTreeSet<Name>,
@@ -67,7 +69,9 @@ pub(super) struct Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,6 +98,7 @@ impl Body {
             mail,
             seed,
             desks: (0..desks).map(|_| DeskLink::default()).collect(),
+            heard: false,
             held: None,
             working: BTreeSet::new(),
             trying: BTreeMap::new(),
@@ -106,15 +111,17 @@ impl Body {
     pub(super) async fn run(
         mut self,
         mut letters: mpsc::Receiver<Mail>,
-        settle: watch::Sender<bool>,
+        told: watch::Sender<State>,
         stop: CancellationToken,
     ) {
         let mut batch = Vec::new();
         self.look_at_all();
         loop {
-            if self.working.is_empty() {
-                settle.send_if_modified(|settled| !std::mem::replace(settled, true));
-            }
+            let state = State {
+                heard: self.heard,
+                settled: self.working.is_empty(),
+            };
+            told.send_if_modified(|told| std::mem::replace(told, state) != state);
             self.tell();
             let held = self.held.as_ref().map(|held| held.until);
             let idle = |tenant: &Name| !self.working.contains(tenant);
@@ -199,6 +206,7 @@ impl Body {
             tracing::warn!(%error, "a register told an impossible state");
             return;
         }
+        self.heard = true;
         if let Some(desk) = self.desks.get_mut(desk) {
             desk.known = Some(desired.rank());
         }
@@ -244,7 +252,8 @@ impl Body {
 
     fn next(&self, tenant: &Name) -> Next {
         let desired = self.store.desired();
-        let (Some(deployed), Some(now)) = (desired.tenants.get(tenant), self.serving(tenant)) else {
+        let (Some(deployed), Some(now)) = (desired.tenants.get(tenant), self.serving(tenant))
+        else {
             return Next::Nothing;
         };
         let step = next(
