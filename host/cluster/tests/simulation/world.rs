@@ -25,6 +25,10 @@ use crate::voices;
 const START_MS: u64 = 4_000;
 /// Everything must be quiet so long after the last fault.
 const SETTLE_MS: u64 = 8_000;
+/// All messages that wait must be answered by then, also one after the other.
+const ANSWER_MS: u64 = 60_000;
+/// Another generator for the same seed.
+const MORE: u64 = 0x00C0_FFEE_0000_0000;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,25 +46,41 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// Not stepped.
     pub(crate) frozen: bool,
+    /// Suspended with its clock.
+    pub(crate) asleep: bool,
 }
 
 impl Machine {
     pub(crate) fn is_up(&self) -> bool {
         self.process.is_some()
     }
+
+    /// Its process was told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shown.as_ref().is_some_and(|it| it.stop.is_cancelled())
+    }
+
+    pub(crate) fn stop(&self) {
+        self.shown.iter().for_each(|it| it.stop.cancel());
+    }
 }
 
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) rng: SmallRng,
+    /// For what was added later.
+    pub(crate) more: SmallRng,
     pub(crate) plan: Plan,
     pub(crate) net: Arc<Net>,
     pub(crate) record: Arc<Record>,
     pub(crate) machines: Vec<Machine>,
     people: Vec<Person>,
     pub(crate) due: Vec<(u64, crate::faults::Mend)>,
-    /// No worker was killed, so that no custodian can have been lost together with a gateway.
+    /// No custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
+    /// When a worker last left in peace, and a gateway was last gone.
+    pub(crate) drained_ms: Option<u64>,
+    pub(crate) gone_ms: Option<u64>,
     lives: u64,
 }
 
@@ -68,9 +88,11 @@ pub(crate) struct World {
 pub(crate) type Violation = String;
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// With `all` also with what was added later.
+    pub(crate) fn new(seed: u64, all: bool) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut more = SmallRng::seed_from_u64(seed ^ MORE);
+        let plan = Plan::draw(&mut rng, all.then_some(&mut more));
         let net = Net::new(seed);
         let kinds = std::iter::repeat_n(Kind::Register, plan.registers)
             .chain(std::iter::repeat_n(Kind::Worker, plan.workers))
@@ -81,10 +103,12 @@ impl World {
             shown: None,
             life: 0,
             frozen: false,
+            asleep: false,
         });
         Self {
             now_ms: 0,
             rng,
+            more,
             machines: machines.collect(),
             plan,
             net,
@@ -92,12 +116,15 @@ impl World {
             people: vec![],
             due: vec![],
             custodians_safe: true,
+            drained_ms: None,
+            gone_ms: None,
             lives: 0,
         }
     }
 
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        self.log(|| format!("{:?}", self.plan));
         for host in 0..self.machines.len() {
             self.start(host);
         }
@@ -114,17 +141,20 @@ impl World {
             person.say("watch", &self.record, self.now_ms);
         }
         self.until(START_MS, "the monitors to be answered", Self::is_answered)?;
+        self.record.set_rough(self.plan.more.fails);
         let end = self.now_ms + self.plan.chaos_ms;
         while self.now_ms < end {
             self.harm();
+            self.harm_more();
             self.chat();
             self.step()?;
         }
+        self.record.set_rough(false);
         self.heal();
         // A gateway may not know yet that it was declared lost.
         self.pass(4 * LEASE.as_millis() as u64)?;
         self.until(SETTLE_MS, "the cluster to be whole again", Self::is_whole)?;
-        self.until(SETTLE_MS, "all messages to be answered", Self::is_answered)?;
+        self.until(ANSWER_MS, "all messages to be answered", Self::is_answered)?;
         self.until(
             SETTLE_MS,
             "everything sent to others to arrive",
@@ -171,6 +201,7 @@ impl World {
             now_ms: self.now_ms,
         };
         let (kind, life) = (self.machines[host].kind, self.lives);
+        let bounds = self.plan.more.bounds;
         self.log(|| format!("host {host} starts as {kind:?}, life {life}"));
         let (router, returns, seed) = (self.plan.router, self.plan.returns, birth.incarnation);
         let (process, shown) = match kind {
@@ -179,10 +210,11 @@ impl World {
                 let record = self.record.clone();
                 let script =
                     move |clock| Arc::new(Script::new(host, clock, record, seed, returns)) as _;
-                (worker(birth, script), None)
+                let (process, shown) = worker(birth, bounds, script);
+                (process, Some(shown))
             }
             Kind::Gateway => {
-                let (process, shown) = gateway(birth, router);
+                let (process, shown) = gateway(birth, router, bounds);
                 (process, Some(shown))
             }
         };
@@ -196,6 +228,7 @@ impl World {
         self.net.gone(host, silently);
         let machine = &mut self.machines[host];
         machine.frozen = false;
+        machine.asleep = false;
         machine.shown = None;
         drop(machine.process.take());
     }
@@ -207,12 +240,17 @@ impl World {
         for host in 0..self.machines.len() {
             let machine = &self.machines[host];
             if let Some(process) = machine.process.as_ref().filter(|_| !machine.frozen) {
-                let now_ms = self.now_ms;
-                voices::speaking(host, process.clock, &self.record, || process.step(now_ms));
+                let (now_ms, asleep) = (self.now_ms, machine.asleep);
+                let step = || process.step(now_ms, asleep);
+                voices::speaking(host, process.clock.clone(), &self.record, step);
+                self.machines[host].asleep = false;
             }
             let shown = self.machines[host].shown.as_ref();
             if shown.is_some_and(|shown| shown.ended.get()) {
-                self.log(|| format!("host {host} was declared lost and has ended"));
+                self.log(|| format!("host {host} has ended"));
+                if self.machines[host].kind == Kind::Gateway {
+                    self.gateway_gone();
+                }
                 self.kill(host, false);
                 self.restart_later(host);
             }

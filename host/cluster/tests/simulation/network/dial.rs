@@ -23,7 +23,7 @@ pub(crate) struct Dialer {
 
 impl Connect for Dialer {
     fn connect(&self, to: SocketAddr) -> Connecting {
-        let (net, host, clock) = (self.net.clone(), self.host, self.clock);
+        let (net, host, clock) = (self.net.clone(), self.host, self.clock.clone());
         Box::pin(async move {
             let step = Duration::from_millis(STEP_MS);
             sleep(step).await;
@@ -85,7 +85,7 @@ impl Listen for Socket {
                 listener.incoming.pop_front();
             }
             drop(state);
-            let stream = Stream::new(self.net.clone(), number, 1, self.clock);
+            let stream = Stream::new(self.net.clone(), number, 1, self.clock.clone());
             return Ok((stream, self.address));
         }
     }

@@ -15,11 +15,23 @@ impl World {
     /// Nobody was closed without reason, and no gateway that lives was told to be lost.
     pub(super) fn judge(&self) -> Result<(), Violation> {
         for it in self.people.iter().filter(|it| self.lives_on(it)) {
-            if it.over && !it.left {
+            if it.over && !it.left && !(self.plan.more.fails && it.id.is_none()) {
                 return Err(format!(
                     "client {} was closed although its gateway lives",
                     it.number
                 ));
+            }
+            let counts = self
+                .people
+                .iter()
+                .filter_map(|monitor| monitor.counts.get(&it.id?));
+            for (count, swaps) in counts {
+                if *count < it.answered || *swaps > it.swaps {
+                    return Err(format!(
+                        "client {}: its close knows of {count} commits and {swaps} swaps",
+                        it.number
+                    ));
+                }
             }
             let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
             if self.people.iter().any(lost) {
@@ -36,7 +48,7 @@ impl World {
         let mut text = String::new();
         for it in &self.people {
             text += &format!(
-                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, got {:?}, left {}, over {}",
+                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, got {:?}, left {}, over {}",
                 it.number,
                 it.id,
                 it.host,
@@ -44,6 +56,7 @@ impl World {
                 self.machines[it.host].life,
                 it.sent,
                 it.answered,
+                it.due,
                 it.got_from,
                 it.left,
                 it.over
@@ -56,7 +69,7 @@ impl World {
         let workers = self.plan.workers;
         let nodes = workers + self.plan.gateways;
         self.machines.iter().all(|machine| {
-            let Some(process) = &machine.process else {
+            let Some(process) = machine.process.as_ref().filter(|_| !machine.is_stopping()) else {
                 return false;
             };
             match machine.kind {
@@ -73,7 +86,7 @@ impl World {
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && it.answered < it.sent;
+        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && !it.due.is_empty();
         !self.people.iter().any(|it| waits(&it))
     }
 

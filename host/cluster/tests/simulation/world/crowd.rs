@@ -6,9 +6,6 @@ use super::{Kind, World};
 use crate::network::Host;
 use crate::people::Person;
 
-/// Events that a client may have under way.
-const UNDER_WAY: u64 = 12;
-
 impl World {
     /// A client comes to a gateway that runs.
     pub(super) fn arrive(&mut self, host: Host, monitor: bool) {
@@ -32,7 +29,7 @@ impl World {
             let person = &self.people[place];
             if person.monitor
                 || !person.is_here()
-                || person.sent - person.answered >= UNDER_WAY
+                || person.due.len() >= self.plan.more.under_way
                 || self.rng.random_range(0..100) >= 25
             {
                 continue;
@@ -42,18 +39,34 @@ impl World {
             let target = self.people[other]
                 .id
                 .filter(|_| friends && self.rng.random_bool(0.5));
+            let what = self.topic();
             let (record, now) = (self.record.clone(), self.now_ms);
             let person = &mut self.people[place];
             match target {
                 Some(id) if !self.rng.random_bool(0.02) => person.greet(other, id, &record, now),
                 Some(_) => person.leave(&record, now),
-                None => person.say("", &record, now),
+                None if what == "swap" => person.swap(&record, now),
+                None => person.say(what, &record, now),
             }
         }
         if self.people.len() < 40 && self.rng.random_range(0..100) < 5 {
             let gateways = self.hosts(Kind::Gateway);
             let host = gateways[self.rng.random_range(0..gateways.len())];
             self.arrive(host, false);
+        }
+    }
+
+    /// What a line asks for that goes to nobody else.
+    fn topic(&mut self) -> &'static str {
+        let more = &self.plan.more;
+        if !more.fails && !more.swaps {
+            return "";
+        }
+        match self.more.random_range(0..10) {
+            0 if more.fails => "fail",
+            1 if more.fails => "trap",
+            2..5 if more.swaps => "swap",
+            _ => "",
         }
     }
 
