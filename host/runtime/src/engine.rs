@@ -37,6 +37,8 @@ const BACKTRACE_FRAMES_MAX: usize = 32;
 pub struct RuntimeSettings {
     /// Where compiled code is kept between runs; None keeps nothing.
     pub cache_dir: Option<PathBuf>,
+    /// How many bytes of compiled code are kept there; the least lately used goes first.
+    pub cache_bytes_max: u64,
     /// Instances of all deployments together. The pool has room for twice as many, so that a new
     /// version can start beside the old one.
     pub instances_max: u32,
@@ -51,6 +53,7 @@ impl Default for RuntimeSettings {
     fn default() -> Self {
         Self {
             cache_dir: None,
+            cache_bytes_max: 512 << 20,
             instances_max: 64,
             memory_bytes_max: 128 << 20,
             pooling: true,
@@ -105,7 +108,7 @@ impl Runtime {
         let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
         let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
-            CompileCache::open(dir, &engine)
+            CompileCache::open(dir, settings.cache_bytes_max, &engine)
                 .inspect_err(|error| {
                     tracing::warn!(
                         dir = %dir.display(),
