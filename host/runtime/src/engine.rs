@@ -15,6 +15,7 @@ use wasmtime::{
 };
 
 use crate::cache::CompileCache;
+use crate::compilers::Compilers;
 use crate::host_api::{self, HostState};
 use crate::limits::{TABLE_ELEMENTS_MAX, TICK};
 use crate::plugin::{self, Plugin, PluginError, PluginKind};
@@ -73,6 +74,9 @@ pub enum RuntimeError {
     /// The thread of the engine's clock cannot be started.
     #[error("the thread that limits the CPU time of plugins cannot be started: {0}")]
     Clock(std::io::Error),
+    /// The threads of the compiler cannot be started.
+    #[error("the threads that compile plugins cannot be started: {0}")]
+    Compilers(rayon::ThreadPoolBuildError),
 }
 
 /// Everything that plugins of one process share. Clones are handles to the same.
@@ -86,6 +90,7 @@ struct Shared {
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
     cache: Option<CompileCache>,
+    compilers: Compilers,
     compilations: Arc<Semaphore>,
     memory_bytes_max: usize,
 }
@@ -124,6 +129,7 @@ impl Runtime {
                 handlers,
                 commands,
                 cache,
+                compilers: Compilers::start().map_err(RuntimeError::Compilers)?,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
                 memory_bytes_max: settings.memory_bytes_max,
             }),
@@ -153,7 +159,8 @@ impl Runtime {
         let own_name = name.to_owned();
         let work = move || {
             let _permit = permit;
-            plugin::load(&runtime, &own_name, &bytes)
+            let load = || plugin::load(&runtime, &own_name, &bytes);
+            runtime.shared.compilers.run(load)
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
