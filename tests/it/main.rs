@@ -4,6 +4,7 @@
 mod admin;
 mod bad_plugins;
 mod behaviour;
+mod chaos;
 mod check;
 mod client_api;
 mod closing;
