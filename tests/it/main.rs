@@ -12,6 +12,7 @@ mod conformance;
 mod contract;
 mod deploy;
 mod docs;
+mod failures;
 mod handshake;
 mod heartbeats;
 mod links;

@@ -35,11 +35,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Api;
 use crate::client::Transport;
+use crate::cluster::Turn;
 use crate::wait::eventually;
 use clients::{Phase, World};
 use fleet::{Fleet, Undo};
 use ledger::Ledger;
-use schedule::{Fault, GATEWAYS, What};
+use schedule::{Fault, GATEWAYS};
+pub use schedule::{Way, What, Who};
 use verdict::{Sums, verdict};
 
 /// Pause between two looks at the processes.
@@ -50,6 +52,8 @@ const RESTING: Duration = Duration::from_secs(45);
 const AGREEING: Duration = Duration::from_secs(30);
 /// How long it is waited for closes that may be lost.
 const EXCUSING: Duration = Duration::from_secs(5);
+/// The clients of a scene.
+const SCENE_CLIENTS: u64 = 60;
 /// How many strangers ask for the version at each gateway.
 const ASKERS: usize = 4;
 /// How long the closes of all clients may take to be told.
@@ -98,26 +102,76 @@ fn number(name: &str) -> Result<Option<u64>> {
 /// # Errors
 /// When anything is not as promised; the error has the seed and the schedule.
 pub async fn run(plan: Plan, say: &mut dyn FnMut(String)) -> Result<()> {
+    let faults = schedule::schedule(plan.seed, plan.length);
+    play(plan, &faults, Turn::take_all, say).await.map(drop)
+}
+
+/// Makes a run with a few clients and these faults only. Returns what was seen.
+///
+/// # Errors
+/// When anything is not as promised; the error has the seed.
+pub async fn scene(faults: &[(u64, u64, What)]) -> Result<Scene> {
+    let fault = |(at, lasts, what): &(u64, u64, What)| Fault {
+        at: Duration::from_millis(*at),
+        lasts: Duration::from_millis(*lasts),
+        what: *what,
+    };
+    let mut faults: Vec<_> = faults.iter().map(fault).collect();
+    faults.sort_by_key(|fault| fault.at);
+    let length = faults.iter().map(Fault::end).max();
+    let plan = Plan {
+        seed: number("TIDEGATE_SEED")?.unwrap_or_else(rand::random),
+        length: length.unwrap_or_default(),
+        clients: SCENE_CLIENTS,
+        rate: SCENE_CLIENTS * 4,
+    };
+    play(plan, &faults, Turn::take, &mut |line| println(&line)).await
+}
+
+#[allow(
+    clippy::print_stdout,
+    reason = "libtest shows what failed tests have printed"
+)]
+fn println(line: &str) {
+    println!("{line}");
+}
+
+/// What was seen in a scene.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// How many lives of gateways have ended.
+    pub lives: usize,
+    /// How many connections broke from the other side.
+    pub broken: usize,
+    /// How many closes nobody told, gateway and custodian being lost.
+    pub excused: usize,
+}
+
+async fn play(
+    plan: Plan,
+    faults: &[Fault],
+    turn: fn() -> Turn,
+    say: &mut dyn FnMut(String),
+) -> Result<Scene> {
     let Plan {
         seed,
         length,
         clients,
         rate,
     } = plan;
-    let faults = schedule::schedule(seed, length);
     say(format!(
         "chaos: TIDEGATE_SEED={seed} TIDEGATE_CHAOS_SECONDS={} TIDEGATE_CHAOS_CLIENTS={clients} \
          TIDEGATE_CHAOS_RATE={rate}, {} faults",
         length.as_secs(),
         faults.len()
     ));
-    let ran = Run::start(plan).await?.through(&faults, say).await;
+    let ran = Run::start(plan, turn()).await?.through(faults, say).await;
     ran.with_context(|| {
         let mut text = format!(
             "TIDEGATE_SEED={seed} TIDEGATE_CHAOS_SECONDS={}\n",
             length.as_secs()
         );
-        for fault in &faults {
+        for fault in faults {
             let _ = writeln!(text, "{fault}");
         }
         text
@@ -135,8 +189,8 @@ struct Run {
 }
 
 impl Run {
-    async fn start(plan: Plan) -> Result<Self> {
-        let fleet = Fleet::start().await?;
+    async fn start(plan: Plan, turn: Turn) -> Result<Self> {
+        let fleet = Fleet::start(turn).await?;
         let doors = (0..GATEWAYS).map(|number| fleet.gateway(number)?.listener(Transport::Ws));
         let (rests, resting) = mpsc::channel(64);
         let world = Arc::new(World {
@@ -168,7 +222,7 @@ impl Run {
         Ok(run)
     }
 
-    async fn through(mut self, faults: &[Fault], say: &mut dyn FnMut(String)) -> Result<()> {
+    async fn through(mut self, faults: &[Fault], say: &mut dyn FnMut(String)) -> Result<Scene> {
         self.violence(faults).await?;
         say("chaos: all is healed; the clients come to rest".to_owned());
         let settled = self.settle(say).await;
@@ -179,7 +233,11 @@ impl Run {
             wrong.push(format!("{error:#}"));
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-        Ok(())
+        Ok(Scene {
+            lives: self.fleet.history().lives(),
+            broken: sums.broken,
+            excused: sums.excused,
+        })
     }
 
     /// Lets happen what is due, and undoes it when its time is over.
@@ -220,6 +278,7 @@ impl Run {
         let what = "those who are connected are listed, and nobody else";
         self.at_every_gateway(what, lists::as_seen).await?;
         step("all lists agreed");
+        self.world.ledger.acquainted();
         self.one_version().await?;
         let ledger = &self.world.ledger;
         eventually("all that clients sent to each other arrives", async || {

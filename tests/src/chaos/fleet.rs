@@ -80,8 +80,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When one does not become ready.
-    pub(super) async fn start() -> Result<Self> {
-        let turn = Turn::take_all();
+    pub(super) async fn start(turn: Turn) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let plugin = Plugin::Recorder.copy_to(folder.path())?;
         let mut fleet = Self {

@@ -12,9 +12,11 @@ const NOTICED_AFTER: Duration = Duration::from_secs(4);
 /// A gateway that ends by itself was in trouble at most so long before: a freeze beyond its lease, and
 /// the time to be told.
 const TROUBLED_BEFORE_END: Duration = Duration::from_secs(15);
-/// What is done to a custodian so long before its gateway is in trouble may still be unknown to it:
-/// twice the lease of a link.
+/// What is done to a custodian so long before its gateway is in trouble may still be unknown to it,
+/// if its links were held: twice the lease of a link.
 const UNKNOWN_TO_GATEWAY: Duration = Duration::from_secs(4);
+/// If they were not, the gateway sees the end of a link at once; on a busy machine a little later.
+const SEEN_BY_GATEWAY: Duration = Duration::from_millis(1500);
 /// The closes of a lost gateway are told so long after its end: the lease at the registers, a frozen
 /// custodian, and the handlers' time.
 pub(super) const TOLD_AFTER_END: Duration = Duration::from_secs(15);
@@ -140,7 +142,7 @@ impl History {
     ) -> bool {
         let begun = self.trouble_before(end);
         let until = end.at + TOLD_AFTER_END;
-        let since = begun - UNKNOWN_TO_GATEWAY;
+        let since = begun - self.unknown_for(end.gateway, begun);
         let killed = |which: Option<usize>| {
             self.troubles.iter().any(|it| {
                 let What::Kill(Who::Worker(killed)) = it.what else {
@@ -152,6 +154,25 @@ impl History {
         match worker {
             Some(worker) if !self.may_have_moved(end, served, worker) => killed(Some(worker)),
             _ => killed(None),
+        }
+    }
+
+    /// For how long the end of a link may be unknown to a gateway.
+    fn unknown_for(&self, gateway: usize, at: Instant) -> Duration {
+        let holds = |what| match what {
+            What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {
+                way == Way::Gateway(gateway)
+            }
+            What::Kill(_) | What::Freeze(_) | What::Cut(..) | What::Swap(_) => false,
+        };
+        let since = at - UNKNOWN_TO_GATEWAY;
+        let mut troubles = self.troubles.iter();
+        let held = troubles
+            .any(|it| holds(it.what) && it.from <= at && it.to.is_none_or(|to| since <= to));
+        if held {
+            UNKNOWN_TO_GATEWAY
+        } else {
+            SEEN_BY_GATEWAY
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Book {
     open: BTreeSet<String>,
     /// By id, what was told of a client by a handler.
     pub(super) told: BTreeMap<String, Told>,
+    /// When all gateways had been seen to list the same: they know each other since.
+    pub(super) acquainted: Option<Instant>,
     /// The connections of watchers.
     pub(super) watches: Vec<Watch>,
     /// Connections that were broken from the other side.
@@ -261,6 +263,11 @@ impl Ledger {
                 format!("{to} heard {heard} of {sent} messages of {from}")
             })
             .collect()
+    }
+
+    /// All gateways list the same.
+    pub(super) fn acquainted(&self) {
+        self.book().acquainted = Some(Instant::now());
     }
 
     /// A watcher is in its group; returns the number of its connection.

@@ -26,7 +26,7 @@ const GATEWAY_REST_MS: u64 = 2500;
 
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Who {
+pub enum Who {
     /// A register.
     Register(usize),
     /// A gateway.
@@ -37,7 +37,7 @@ pub(super) enum Who {
 
 /// Where connections pass a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
+pub enum Way {
     /// To a gateway, from workers and other gateways.
     Gateway(usize),
     /// From a gateway or a worker to a register.
@@ -46,7 +46,7 @@ pub(super) enum Way {
 
 /// A version of the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub enum Version {
     /// Another build that does the same.
     Good,
     /// Half a file.
@@ -59,7 +59,7 @@ pub(super) enum Version {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub enum What {
     /// `kill -9`; it is started again at the end of the fault.
     Kill(Who),
     /// SIGSTOP; it goes on at the end of the fault.

@@ -294,7 +294,11 @@ impl Judge<'_> {
 
     /// Whoever watched all the while hears it.
     fn hearing(&mut self, id: &str, seen: &Seen, over: Instant, runs: &[Run], end: Option<End>) {
-        let since = over.checked_sub(NOTICED).unwrap_or(over).max(seen.asked.at);
+        // One that leaves closes after that; what breaks may have closed before it is noticed.
+        let since = match end {
+            Some(_) => over.checked_sub(NOTICED).unwrap_or(over).max(seen.asked.at),
+            None => over,
+        };
         for watch in watches(self.book, since) {
             self.sums.looks += 1;
             if watch.closes.contains(id) {
@@ -321,7 +325,8 @@ impl Judge<'_> {
     /// Whether a gateway had started so lately that it may not have known all others.
     fn was_new(&self, gateway: usize, at: Instant) -> bool {
         let since = at.checked_sub(ACQUAINTED).unwrap_or(at);
-        self.history.ended_between(gateway, since, at)
+        let together = self.book.acquainted.is_some_and(|since| since <= at);
+        !together && self.history.ended_between(gateway, since, at)
     }
 
     /// Whether what a close had others told may be lost: with the home that had committed it, with
@@ -341,11 +346,14 @@ impl Judge<'_> {
     }
 }
 
-/// The watchers that watched long before `since`, and on until it was told.
+/// The watchers that watched long before `since`, or since all gateways knew each other, and on until
+/// it was told.
 fn watches(book: &Book, since: Instant) -> impl Iterator<Item = &Watch> {
     let until = since + TOLD_AFTER_END;
+    let together = book.acquainted.filter(|at| *at <= since);
     let settled = move |watch: &&Watch| {
-        watch.from + ACQUAINTED < since && watch.until.is_none_or(|it| until < it)
+        let knows = together.is_some_and(|at| watch.from < at) || watch.from + ACQUAINTED < since;
+        knows && watch.until.is_none_or(|it| until < it)
     };
     book.watches.iter().filter(settled)
 }
