@@ -30,11 +30,11 @@ figures: guests ## Measures, with a release build
 
 swaps: guests ## A hundred swaps under load: the longest pause of any client, with a release build
 	$(CARGO) build --release --workspace
-	$(CARGO) run --release -p tidegate-tests --bin swaps
+	$(BUILD)/release/swaps
 
 chaos: guests ## Half an hour of violence; TIDEGATE_SEED, TIDEGATE_CHAOS_SECONDS, TIDEGATE_CHAOS_CLIENTS
 	$(CARGO) build --release --workspace
-	$(CARGO) run --release -p tidegate-tests --bin chaos
+	$(BUILD)/release/chaos
 
 lint: ## Checks format, lints, documentation and, where cargo-deny is installed, dependencies
 	$(CARGO) fmt --all --check

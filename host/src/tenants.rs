@@ -39,6 +39,7 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let instances: usize = all.iter().map(|(_, instances)| *instances).sum();
     let settings = RuntimeSettings {
         cache_dir: config.worker.cache_dir.folder(),
+        cache_bytes_max: config.worker.cache_mib << 20,
         instances_max: u32::try_from(instances)?.max(4),
         memory_bytes_max: usize::try_from(memory_mib.unwrap_or(128) << 20)?,
         pooling: config.worker.pooling,

@@ -4,6 +4,7 @@
 mod admin;
 mod bad_plugins;
 mod behaviour;
+mod chaos;
 mod check;
 mod client_api;
 mod closing;
@@ -12,6 +13,7 @@ mod conformance;
 mod contract;
 mod deploy;
 mod docs;
+mod failures;
 mod handshake;
 mod heartbeats;
 mod links;

@@ -31,13 +31,23 @@ struct Lines {
 
 #[derive(Debug)]
 struct Line {
-    held: watch::Sender<bool>,
+    /// What comes from the dialler, and what goes to it.
+    held: [watch::Sender<bool>; 2],
     pump: JoinHandle<()>,
 }
 
 /// A connection of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineId(u64);
+
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// From the one who dialled.
+    FromDialler,
+    /// To the one who dialled.
+    ToDialler,
+}
 
 impl Proxy {
     /// Listens at `address` for connections to `target`.
@@ -75,8 +85,19 @@ impl Proxy {
 
     /// Holds a connection, or lets it go on.
     pub fn hold(&self, line: LineId, held: bool) {
+        self.hold_one(line, Stream::FromDialler, held);
+        self.hold_one(line, Stream::ToDialler, held);
+    }
+
+    /// Holds one direction of a connection, or lets it go on: a half-open link.
+    pub fn hold_one(&self, line: LineId, stream: Stream, held: bool) {
         if let Some(line) = lock(&self.lines).open.get(&line.0) {
-            line.held.send_replace(held);
+            let [from, to] = &line.held;
+            let gate = match stream {
+                Stream::FromDialler => from,
+                Stream::ToDialler => to,
+            };
+            gate.send_replace(held);
         }
     }
 
@@ -111,8 +132,8 @@ async fn accept(
             tokio::task::yield_now().await;
             continue;
         };
-        let (held, hold) = watch::channel(false);
-        let gates = [hold, all_held.clone()];
+        let held = [watch::channel(false).0, watch::channel(false).0];
+        let gates = held.each_ref().map(|it| [it.subscribe(), all_held.clone()]);
         let pump = tokio::spawn(async move {
             // Nobody there, or the end of either side: dropping both is what a link would show.
             let _ = carry(near, target, gates).await;
@@ -127,15 +148,16 @@ async fn accept(
 
 type Gates = [watch::Receiver<bool>; 2];
 
-async fn carry(near: TcpStream, target: SocketAddrV4, gates: Gates) -> Result<()> {
+async fn carry(near: TcpStream, target: SocketAddrV4, gates: [Gates; 2]) -> Result<()> {
+    let [from, to] = gates;
     let far = TcpStream::connect(target).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let (from_near, to_near) = near.into_split();
     let (from_far, to_far) = far.into_split();
     tokio::select! {
-        ended = copy(from_near, to_far, gates.clone()) => ended,
-        ended = copy(from_far, to_near, gates) => ended,
+        ended = copy(from_near, to_far, from) => ended,
+        ended = copy(from_far, to_near, to) => ended,
     }
 }
 

@@ -4,6 +4,9 @@
 //! the code, and the checksum of the code. Loading compiled code is as trusting as running it, so
 //! the directory belongs to this user alone and the checksum is compared before the code is mapped.
 //! Whatever is wrong with an entry makes it a miss: it is compiled and written again.
+//!
+//! What is kept is bounded in bytes: beyond the bound the entries go that were not used for longest,
+//! also those of other engines. Removing one that is in use hurts nobody: it stays mapped.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -11,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -18,16 +22,21 @@ use wasmtime::component::Component;
 /// Changes when the meaning of an entry does.
 const SCHEMA: u64 = 1;
 
+/// A file that is not renamed yet belongs to a writer that is gone after so long.
+const WRITING_MAX: Duration = Duration::from_secs(3600);
+
 /// A directory of compiled plugins for one engine.
 #[derive(Debug)]
 pub(crate) struct CompileCache {
     dir: PathBuf,
+    /// How much all entries may have, those of other engines too.
+    bytes_max: u64,
     /// Stands for wasmtime's version, the CPU's features and all settings that shape the code.
     engine: String,
 }
 
 impl CompileCache {
-    pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, bytes_max: u64, engine: &Engine) -> io::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -39,6 +48,7 @@ impl CompileCache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {
             dir: dir.to_owned(),
+            bytes_max,
             engine: format!("{:016x}", hasher.finish()),
         })
     }
@@ -58,6 +68,7 @@ impl CompileCache {
         )]
         let component = unsafe { Component::deserialize_file(engine, &code) };
         component
+            .inspect(|_| self.used(hash))
             .inspect_err(|error| {
                 tracing::warn!(
                     entry = %code.display(),
@@ -76,11 +87,59 @@ impl CompileCache {
             .and_then(|code| {
                 let sum = blake3::hash(&code).to_hex();
                 self.replace(&self.path(hash, "cwasm"), &code)?;
-                self.replace(&self.path(hash, "blake3"), sum.as_bytes())
+                self.replace(&self.path(hash, "blake3"), sum.as_bytes())?;
+                self.trim(&self.path(hash, "cwasm"))
             });
         if let Err(error) = written {
             tracing::warn!(dir = %self.dir.display(), %error, "a compiled plugin cannot be kept");
         }
+    }
+
+    /// The time of the checksum says when an entry was used last; the code is not written to.
+    fn used(&self, hash: &str) {
+        let sum = fs::File::options()
+            .write(true)
+            .open(self.path(hash, "blake3"));
+        // A directory that cannot be written to is not trimmed either.
+        let _ = sum.and_then(|sum| sum.set_modified(SystemTime::now()));
+    }
+
+    /// Removes entries, least lately used first, until the rest is within the bound. The newest stays.
+    fn trim(&self, newest: &Path) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.dir)? {
+            let path = file?.path();
+            // Another process may have removed it in between.
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            let written = metadata.modified()?;
+            match path.extension().and_then(|it| it.to_str()) {
+                Some("cwasm") => {
+                    let sum = fs::metadata(path.with_extension("blake3"));
+                    let used = sum.and_then(|it| it.modified()).unwrap_or(written);
+                    entries.push((used, metadata.len(), path));
+                }
+                Some("tmp") if written.elapsed().is_ok_and(|it| it > WRITING_MAX) => {
+                    let _ = fs::remove_file(&path);
+                }
+                Some(_) | None => {}
+            }
+        }
+        entries.sort();
+        let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, own, path) in entries.iter().filter(|(.., path)| path != newest) {
+            if bytes <= self.bytes_max {
+                break;
+            }
+            // The checksum last: code without one is a miss.
+            for file in [path.clone(), path.with_extension("blake3")] {
+                let _ = fs::remove_file(file);
+            }
+            bytes -= own;
+            tracing::debug!(entry = %path.display(), "a compiled plugin is no longer kept");
+        }
+        Ok(())
     }
 
     fn path(&self, hash: &str, extension: &str) -> PathBuf {

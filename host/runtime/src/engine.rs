@@ -15,6 +15,7 @@ use wasmtime::{
 };
 
 use crate::cache::CompileCache;
+use crate::compilers::Compilers;
 use crate::host_api::{self, HostState};
 use crate::limits::{TABLE_ELEMENTS_MAX, TICK};
 use crate::plugin::{self, Plugin, PluginError, PluginKind};
@@ -37,6 +38,8 @@ const BACKTRACE_FRAMES_MAX: usize = 32;
 pub struct RuntimeSettings {
     /// Where compiled code is kept between runs; None keeps nothing.
     pub cache_dir: Option<PathBuf>,
+    /// How many bytes of compiled code are kept there; the least lately used goes first.
+    pub cache_bytes_max: u64,
     /// Instances of all deployments together. The pool has room for twice as many, so that a new
     /// version can start beside the old one.
     pub instances_max: u32,
@@ -51,6 +54,7 @@ impl Default for RuntimeSettings {
     fn default() -> Self {
         Self {
             cache_dir: None,
+            cache_bytes_max: 512 << 20,
             instances_max: 64,
             memory_bytes_max: 128 << 20,
             pooling: true,
@@ -70,6 +74,9 @@ pub enum RuntimeError {
     /// The thread of the engine's clock cannot be started.
     #[error("the thread that limits the CPU time of plugins cannot be started: {0}")]
     Clock(std::io::Error),
+    /// The threads of the compiler cannot be started.
+    #[error("the threads that compile plugins cannot be started: {0}")]
+    Compilers(rayon::ThreadPoolBuildError),
 }
 
 /// Everything that plugins of one process share. Clones are handles to the same.
@@ -83,6 +90,7 @@ struct Shared {
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
     cache: Option<CompileCache>,
+    compilers: Compilers,
     compilations: Arc<Semaphore>,
     memory_bytes_max: usize,
 }
@@ -105,7 +113,7 @@ impl Runtime {
         let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
         let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
-            CompileCache::open(dir, &engine)
+            CompileCache::open(dir, settings.cache_bytes_max, &engine)
                 .inspect_err(|error| {
                     tracing::warn!(
                         dir = %dir.display(),
@@ -121,6 +129,7 @@ impl Runtime {
                 handlers,
                 commands,
                 cache,
+                compilers: Compilers::start().map_err(RuntimeError::Compilers)?,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
                 memory_bytes_max: settings.memory_bytes_max,
             }),
@@ -150,7 +159,8 @@ impl Runtime {
         let own_name = name.to_owned();
         let work = move || {
             let _permit = permit;
-            plugin::load(&runtime, &own_name, &bytes)
+            let load = || plugin::load(&runtime, &own_name, &bytes);
+            runtime.shared.compilers.run(load)
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,

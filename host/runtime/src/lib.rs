@@ -9,6 +9,7 @@
 mod bindings;
 mod cache;
 mod command;
+mod compilers;
 mod dead_letter;
 mod deployment;
 mod engine;

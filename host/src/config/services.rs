@@ -186,6 +186,8 @@ section! {
         /// Where compiled plugins are kept: `platform` is the user's cache folder, `off` nowhere,
         /// anything else a path.
         cache_dir: CacheDir = CacheDir::Platform;
+        /// How many MiB of compiled plugins are kept there; the least lately used goes first.
+        cache_mib: u64 = 512 => 1..=1 << 20;
         /// Whether memory for instances is reserved at the start, which makes them faster to
         /// build. Without enough address space the worker does without.
         pooling: bool = true;

@@ -8,10 +8,11 @@ use tidegate_tests::chaos::{self, Plan};
 
 const SECONDS: u64 = 30 * 60;
 const CLIENTS: u64 = 2000;
+const RATE: u64 = 4000;
 
 fn main() -> Result<()> {
     tidegate_tests::process::without_tails();
-    let plan = Plan::from_environment(SECONDS, CLIENTS)?;
+    let plan = Plan::from_environment(SECONDS, CLIENTS, RATE)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

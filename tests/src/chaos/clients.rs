@@ -2,7 +2,6 @@
 //! must be the next one and the session's count must go up with it, or a message was lost, repeated
 //! or out of order. It passes some on to another client, and now and then it leaves and comes back.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +12,22 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::ledger::Ledger;
+use super::ledger::{Asked, Ledger};
 use crate::load::{Lean, encode};
 
 /// No answer for so long, while its connection stays open, is a loss.
 const STALLED: Duration = Duration::from_secs(40);
 /// The most messages that a client sends at once.
 const BATCH_MAX: u64 = 4;
-/// The longest pause between two batches.
-const PAUSE_MS_MAX: u64 = 900;
+/// Clients in one group.
+const GROUP: u64 = 15;
+/// Clients with one uid.
+const UID: u64 = 2;
 /// One batch in so many is the last one of its connection.
 const LEAVES: u32 = 40;
-/// Every so many batches one message is passed on.
+/// So long may a connect take.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// Every so many batches messages are passed on.
 const PASSES_ON: u64 = 4;
 
 /// What the clients are to do.
@@ -45,10 +48,27 @@ pub(super) struct World {
     pub(super) doors: Vec<SocketAddrV4>,
     /// What they saw.
     pub(super) ledger: Ledger,
+    /// The longest pause of a client between two batches.
+    pub(super) pause_max: Duration,
     /// What they are to do.
     pub(super) phase: watch::Sender<Phase>,
     /// Who rests: its number, once.
     pub(super) resting: mpsc::Sender<u64>,
+}
+
+/// The pause that makes so many clients send so many messages a second.
+pub(super) fn pause_max(clients: u64, rate: u64) -> Duration {
+    // A batch has half of the most messages, a pause half of the longest time.
+    Duration::from_millis(clients * (1 + BATCH_MAX) * 1000 / rate.max(1))
+}
+
+/// The version that a stranger is served.
+pub(super) async fn version(door: SocketAddrV4) -> Result<String> {
+    let mut lean = timeout(CONNECTING, Lean::connect(door, None)).await??;
+    first(&mut lean).await?;
+    lean.write(&encode(b"version")).await?;
+    let answer = timeout(STALLED, lean.next()).await??;
+    Ok(String::from_utf8_lossy(answer).into_owned())
 }
 
 /// One client, until it is told to leave.
@@ -78,6 +98,10 @@ struct Client {
     rested: bool,
 }
 
+/// So long after its start every gateway is known to all others: a send to a client whose gateway
+/// nobody has heard of yet is one to nobody.
+const ACQUAINTED: Duration = Duration::from_secs(8);
+
 /// One connection under way.
 struct Life {
     lean: Lean,
@@ -102,17 +126,24 @@ impl Client {
         let Some(&door) = self.world.doors.get(gateway) else {
             return;
         };
+        let asked = Asked {
+            gateway,
+            at: std::time::Instant::now(),
+            uid: format!("u{}", self.number / UID),
+            group: format!("g{}", self.number / GROUP),
+        };
+        let target = format!("/?uid={}&group={}", asked.uid, asked.group);
         // A gateway that is not there, or frozen, is nothing to note.
-        let connecting = timeout(Duration::from_secs(5), Lean::connect(door, None));
+        let connecting = timeout(CONNECTING, Lean::connect_to(door, None, &target));
         let Ok(Ok(mut lean)) = connecting.await else {
             return;
         };
         let ledger = &self.world.ledger;
         let id = match first(&mut lean).await {
             Ok(id) => id,
-            Err(error) => return ledger.broken(None, gateway, &format!("{error:#}")),
+            Err(error) => return ledger.broken(None, &asked, &format!("{error:#}")),
         };
-        ledger.connected(&id, gateway);
+        ledger.connected(&id, asked.clone());
         let mut life = Life {
             lean,
             id,
@@ -125,7 +156,7 @@ impl Client {
             Ended::Left => self.world.ledger.left(&life.id),
             Ended::Broken(error) => {
                 let why = format!("{error:#}");
-                self.world.ledger.broken(Some(&life.id), gateway, &why);
+                self.world.ledger.broken(Some(&life.id), &asked, &why);
             }
         }
     }
@@ -138,8 +169,8 @@ impl Client {
             if self.rng.random_range(0..LEAVES) == 0 {
                 return self.leave(life).await;
             }
-            let pause = self.rng.random_range(0..PAUSE_MS_MAX);
-            let until = Instant::now() + Duration::from_millis(pause);
+            let until =
+                Instant::now() + self.rng.random_range(Duration::ZERO..self.world.pause_max);
             if let Err(error) = life.idle(until, &self.world.ledger).await {
                 return Ended::Broken(error);
             }
@@ -163,8 +194,8 @@ impl Client {
         life.batches += 1;
         let mut frames = Vec::new();
         for _ in 0..count {
-            let mut text = life.sent.to_string();
-            if life.batches.is_multiple_of(PASSES_ON) && text.len() < 20 {
+            let mut text = format!("{}@", life.sent);
+            if life.batches.is_multiple_of(PASSES_ON) {
                 let nth = self.rng.random_range(0..1 << 16);
                 if let Some(tail) = life.pass_on(nth, &self.world.ledger) {
                     text.push_str(&tail);
@@ -212,7 +243,9 @@ impl Life {
     /// The tail of a message that is passed on to this connection's partner.
     fn pass_on(&mut self, nth: usize, ledger: &Ledger) -> Option<String> {
         if self.partner.is_none() {
-            self.partner = ledger.any_open(nth).map(|partner| (partner, 0));
+            self.partner = ledger
+                .any_open(nth, &self.id, ACQUAINTED)
+                .map(|partner| (partner, 0));
         }
         let (partner, sent) = self.partner.as_mut()?;
         let tail = format!(">{partner}:{sent}");
@@ -237,15 +270,15 @@ impl Life {
             return Ok(());
         }
         let due = format!("{}:{}", self.answered, self.answered + 1);
-        if text != due {
-            ledger.violation(format!(
-                "{}: the answer {text} came where {due} was due",
-                self.id
-            ));
+        let (answer, worker) = text.split_once('@').unwrap_or((&text, ""));
+        if answer != due {
+            let id = &self.id;
+            ledger.violation(format!("{id}: the answer {text} came where {due} was due"));
         }
-        ensure!(text == due, "a wrong answer");
+        ensure!(answer == due, "a wrong answer");
         self.answered += 1;
-        ledger.answered(&self.id, self.answered);
+        let worker = worker.strip_prefix("worker-").map(str::parse).transpose()?;
+        ledger.answered(&self.id, self.answered, worker);
         Ok(())
     }
 }
@@ -263,14 +296,13 @@ async fn first(lean: &mut Lean) -> Result<String> {
 }
 
 /// A watcher at one gateway, which comes back whenever its connection breaks, until `leave`.
-pub(super) async fn watcher(
-    world: Arc<World>,
-    door: SocketAddrV4,
-    mut leave: watch::Receiver<bool>,
-) {
+pub(super) async fn watcher(world: Arc<World>, gateway: usize, mut leave: watch::Receiver<bool>) {
+    let Some(&door) = world.doors.get(gateway) else {
+        return;
+    };
     while !*leave.borrow() {
         tokio::select! {
-            _ = watch_once(&world.ledger, door) => {}
+            _ = watch_once(&world.ledger, gateway, door) => {}
             _ = leave.changed() => {}
         }
         tokio::select! {
@@ -280,15 +312,16 @@ pub(super) async fn watcher(
     }
 }
 
-async fn watch_once(ledger: &Ledger, door: SocketAddrV4) -> Result<()> {
-    let mut lean = timeout(
-        Duration::from_secs(5),
-        Lean::connect_to(door, None, "/?watch"),
-    )
-    .await??;
-    let mut before = BTreeSet::new();
+async fn watch_once(ledger: &Ledger, gateway: usize, door: SocketAddrV4) -> Result<()> {
+    let connecting = Lean::connect_to(door, None, "/?watch");
+    let mut lean = timeout(CONNECTING, connecting).await??;
+    let id = first(&mut lean).await?;
+    let watch = ledger.watches(gateway, id);
     loop {
-        let text = String::from_utf8_lossy(lean.next().await?).into_owned();
-        ledger.told(&text, &mut before);
+        let Ok(text) = lean.next().await else {
+            ledger.watched(watch);
+            return Ok(());
+        };
+        ledger.told(watch, &String::from_utf8_lossy(text));
     }
 }

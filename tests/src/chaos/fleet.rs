@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use super::history::History;
 use super::schedule::{GATEWAYS, REGISTERS, Version, WORKERS, Way, What, Who};
 use crate::api::Api;
 use crate::client::Transport;
@@ -19,7 +20,7 @@ use crate::node::Node;
 use crate::plugins::{Plugin, another_build, replace};
 use crate::ports;
 use crate::process::Signal;
-use crate::proxy::{LineId, Proxy};
+use crate::proxy::{LineId, Proxy, Stream};
 
 /// The tenant of the run.
 const TENANT: &str = "default";
@@ -40,8 +41,7 @@ pub(super) struct Fleet {
     builds: u32,
     /// Since when the plugin's file is good, if it is.
     good_since: Option<Instant>,
-    /// The ends of gateways' lives.
-    ends: Vec<End>,
+    history: History,
     /// What must not happen to processes.
     wrong: Vec<String>,
     _folder: TempDir,
@@ -56,15 +56,6 @@ struct Member {
     frozen: bool,
 }
 
-/// The end of one life of a gateway.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    /// Which.
-    pub(super) gateway: usize,
-    /// When it was noticed.
-    pub(super) at: Instant,
-}
-
 /// What ends a fault.
 #[derive(Debug)]
 pub(super) enum Undo {
@@ -76,6 +67,8 @@ pub(super) enum Undo {
     Thaw(Who),
     /// The connection goes on.
     Release(Way, LineId),
+    /// The muted direction goes on.
+    Unmute(Way, LineId, Stream),
     /// All connections go on.
     ReleaseAll(Way),
     /// A good version takes the place of a bad one.
@@ -87,8 +80,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When one does not become ready.
-    pub(super) async fn start() -> Result<Self> {
-        let turn = Turn::take();
+    pub(super) async fn start(turn: Turn) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let plugin = Plugin::Recorder.copy_to(folder.path())?;
         let mut fleet = Self {
@@ -98,7 +90,7 @@ impl Fleet {
             plugin,
             builds: 0,
             good_since: Some(Instant::now()),
-            ends: Vec::new(),
+            history: History::new(),
             wrong: Vec::new(),
             _folder: folder,
             _turn: turn,
@@ -217,19 +209,25 @@ impl Fleet {
             .collect()
     }
 
-    /// All that the workers have logged.
+    /// What each worker has logged.
     #[must_use]
-    pub(super) fn worker_logs(&self) -> String {
-        let workers = self.nodes.range(Who::Worker(0)..);
-        workers
-            .filter_map(|(_, member)| Some(member.node.process().ok()?.log()))
-            .collect()
+    pub(super) fn worker_logs(&self) -> Vec<(usize, String)> {
+        let log = |number| {
+            let member = self.nodes.get(&Who::Worker(number))?;
+            Some((number, member.node.process().ok()?.log()))
+        };
+        (0..WORKERS).filter_map(log).collect()
     }
 
-    /// The ends of gateways' lives so far.
+    /// What went wrong when.
     #[must_use]
-    pub(super) fn ends(&self) -> &[End] {
-        &self.ends
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The faults begin now.
+    pub(super) fn begins(&mut self) {
+        self.history.start = Instant::now();
     }
 
     /// What must not have happened to processes.
@@ -243,6 +241,7 @@ impl Fleet {
     /// # Errors
     /// When the harness cannot do it.
     pub(super) async fn begin(&mut self, what: What) -> Result<Undo> {
+        self.history.begins(what);
         Ok(match what {
             What::Kill(who) => {
                 let member = self.member(who)?;
@@ -278,6 +277,14 @@ impl Fleet {
                 proxy.hold(line, true);
                 Undo::Release(way, line)
             }
+            What::Mute(way, nth, stream) => {
+                let proxy = self.way(way)?;
+                let Some(line) = proxy.pick(nth) else {
+                    return Ok(Undo::Nothing);
+                };
+                proxy.hold_one(line, stream, true);
+                Undo::Unmute(way, line, stream)
+            }
             What::HoldAll(way) => {
                 self.way(way)?.hold_all(true);
                 Undo::ReleaseAll(way)
@@ -290,7 +297,8 @@ impl Fleet {
     ///
     /// # Errors
     /// When the harness cannot do it.
-    pub(super) fn end(&mut self, undo: &Undo) -> Result<()> {
+    pub(super) fn end(&mut self, what: What, undo: &Undo) -> Result<()> {
+        self.history.ends(what);
         match undo {
             Undo::Nothing => {}
             Undo::Start(who) => {
@@ -304,6 +312,7 @@ impl Fleet {
                 member.node.signal(Signal::Continue)?;
             }
             Undo::Release(way, line) => self.way(*way)?.hold(*line, false),
+            Undo::Unmute(way, line, stream) => self.way(*way)?.hold_one(*line, *stream, false),
             Undo::ReleaseAll(way) => self.way(*way)?.hold_all(false),
             Undo::Repair => {
                 self.swap(Version::Good)?;
@@ -364,8 +373,7 @@ impl Fleet {
 
     fn note_end(&mut self, who: Who) {
         if let Who::Gateway(gateway) = who {
-            let at = Instant::now();
-            self.ends.push(End { gateway, at });
+            self.history.gateway_ended(gateway);
         }
     }
 

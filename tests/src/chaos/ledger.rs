@@ -1,17 +1,9 @@
-//! What was seen of every connection, by its client and by the watchers, and what follows from it.
+//! What was seen of every connection, by its client and by the watchers. It notes at once what can
+//! be wrong in no case; `verdict` draws the conclusions from the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::fleet::End;
-
-/// A connection that its gateway's end has closed is noticed at most so long before or after it:
-/// a gateway that was declared lost closes its clients first.
-const END_NOTICED: Duration = Duration::from_secs(8);
-
-/// Violations that are told; the rest is counted.
-const TOLD_MAX: usize = 40;
 
 /// The book of a run.
 #[derive(Debug, Default)]
@@ -19,79 +11,148 @@ pub(super) struct Ledger {
     book: Mutex<Book>,
 }
 
+/// All facts.
 #[derive(Debug, Default)]
-struct Book {
-    seen: BTreeMap<String, Seen>,
-    told: BTreeMap<String, Told>,
-    broken: Vec<Broken>,
-    pairs: BTreeMap<(String, String), Pair>,
-    violations: Vec<String>,
-    answered: u64,
-    broken_before_answer: u64,
+pub(super) struct Book {
+    /// By id, the connections whose handler answered.
+    pub(super) seen: BTreeMap<String, Seen>,
+    open: BTreeSet<String>,
+    /// By id, what was told of a client by a handler.
+    pub(super) told: BTreeMap<String, Told>,
+    /// When all gateways had been seen to list the same: they know each other since.
+    pub(super) acquainted: Option<Instant>,
+    /// The connections of watchers.
+    pub(super) watches: Vec<Watch>,
+    /// Connections that were broken from the other side.
+    pub(super) broken: Vec<Broken>,
+    /// What clients sent to each other.
+    pub(super) pairs: BTreeMap<(String, String), Pair>,
+    /// What must not be.
+    pub(super) violations: Vec<String>,
+    /// Messages that were answered, in order and once.
+    pub(super) answered: u64,
+}
+
+/// What a client asked for with its connect.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Which gateway.
+    pub(super) gateway: usize,
+    /// When it began to connect.
+    pub(super) at: Instant,
+    /// The uid that it asked to be bound to.
+    pub(super) uid: String,
+    /// The group that it asked to be in.
+    pub(super) group: String,
 }
 
 /// A connection, as its client sees it.
 #[derive(Clone, Debug)]
-struct Seen {
-    gateway: usize,
-    open: bool,
-    sent: u64,
-    answered: u64,
+pub(super) struct Seen {
+    /// How it began.
+    pub(super) asked: Asked,
+    /// When its handler had answered.
+    pub(super) known: Instant,
+    /// When it was over.
+    pub(super) over: Option<Instant>,
+    /// How many messages it sent.
+    pub(super) sent: u64,
+    /// How many were answered.
+    pub(super) answered: u64,
+    /// Which worker served it last.
+    pub(super) worker: Option<usize>,
+    /// When.
+    pub(super) served: Instant,
 }
 
-/// What watchers heard of a client.
-#[derive(Debug, Default)]
-struct Told {
-    connects: BTreeSet<String>,
-    /// By event: the reason and the session's count.
-    closes: BTreeMap<String, (String, u64)>,
-}
-
+/// What any watcher was told of a client.
 #[derive(Debug)]
-struct Broken {
-    gateway: usize,
-    at: Instant,
-    who: String,
+pub(super) struct Told {
+    /// The first time.
+    pub(super) first: Instant,
+    /// The events that told its connect.
+    pub(super) connects: BTreeSet<String>,
+    /// By event, what a close said.
+    pub(super) closes: BTreeMap<String, Close>,
+}
+
+/// What a close said.
+#[derive(Clone, Debug)]
+pub(super) struct Close {
+    /// Why.
+    pub(super) reason: String,
+    /// The session's count.
+    pub(super) count: u64,
+    /// The uid and the groups.
+    pub(super) named: (String, String),
+}
+
+/// One connection of a watcher.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Its id.
+    pub(super) id: String,
+    /// At which gateway.
+    pub(super) gateway: usize,
+    /// From when on it is in the group.
+    pub(super) from: Instant,
+    /// When it broke, if it did.
+    pub(super) until: Option<Instant>,
+    /// The clients whose connect it was told.
+    pub(super) connects: HashSet<String>,
+    /// The clients whose close it was told.
+    pub(super) closes: HashSet<String>,
+}
+
+/// A connection that was broken from the other side.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// By which gateway.
+    pub(super) gateway: usize,
+    /// When it began to connect.
+    pub(super) asked: Instant,
+    /// When.
+    pub(super) at: Instant,
+    /// Whose, and how.
+    pub(super) who: String,
 }
 
 /// What one client sent to another.
 #[derive(Debug, Default)]
-struct Pair {
+pub(super) struct Pair {
     sent: u64,
-    heard: u64,
-}
-
-/// Figures of a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
-    /// Connections whose handler answered.
-    pub(super) connections: usize,
-    /// Connections that broke with their gateway.
-    pub(super) broken: usize,
-    /// Messages that were answered, in order and once.
-    pub(super) answered: u64,
-    /// Messages from client to client that arrived.
-    pub(super) passed_on: u64,
+    /// How much of it arrived.
+    pub(super) heard: u64,
 }
 
 impl Ledger {
+    /// All facts.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Something that must not be.
     pub(super) fn violation(&self, text: String) {
         self.book().violations.push(text);
     }
 
     /// A client knows its id.
-    pub(super) fn connected(&self, id: &str, gateway: usize) {
+    pub(super) fn connected(&self, id: &str, asked: Asked) {
+        let now = Instant::now();
         let seen = Seen {
-            gateway,
-            open: true,
+            asked,
+            known: now,
+            over: None,
             sent: 0,
             answered: 0,
+            worker: None,
+            served: now,
         };
         let mut book = self.book();
+        book.open.insert(id.to_owned());
         if book.seen.insert(id.to_owned(), seen).is_some() {
-            book.violations
-                .push(format!("two clients have the id {id}"));
+            let text = format!("two clients have the id {id}");
+            book.violations.push(text);
         }
     }
 
@@ -102,50 +163,72 @@ impl Ledger {
         }
     }
 
-    /// A client has got so many answers.
-    pub(super) fn answered(&self, id: &str, answered: u64) {
+    /// A client has got so many answers, the last one from this worker.
+    pub(super) fn answered(&self, id: &str, answered: u64, worker: Option<usize>) {
         let mut book = self.book();
         book.answered += 1;
         if let Some(seen) = book.seen.get_mut(id) {
             seen.answered = answered;
+            seen.worker = worker;
+            seen.served = Instant::now();
         }
     }
 
     /// A client closes its connection.
     pub(super) fn left(&self, id: &str) {
-        if let Some(seen) = self.book().seen.get_mut(id) {
-            seen.open = false;
-        }
+        self.book().over(id);
     }
 
     /// A connection was broken from the other side, of a client that knows its id or not yet.
-    pub(super) fn broken(&self, id: Option<&str>, gateway: usize, why: &str) {
+    pub(super) fn broken(&self, id: Option<&str>, asked: &Asked, why: &str) {
         let mut book = self.book();
-        match id.and_then(|id| book.seen.get_mut(id)) {
-            Some(seen) => seen.open = false,
-            None => book.broken_before_answer += 1,
-        }
-        let id = id.unwrap_or("one that had no answer yet");
+        let who = id.unwrap_or("one that had no answer yet");
+        book.over(who);
         book.broken.push(Broken {
-            gateway,
+            gateway: asked.gateway,
+            asked: asked.at,
             at: Instant::now(),
-            who: format!("{id}: {why}"),
+            who: format!("{who}: {why}"),
         });
     }
 
-    /// Some client that is connected, by any number.
-    pub(super) fn any_open(&self, nth: usize) -> Option<String> {
+    /// Some client that is connected for so long, by any number, if `own` is too.
+    pub(super) fn any_open(&self, nth: usize, own: &str, since: Duration) -> Option<String> {
         let book = self.book();
-        let open: Vec<_> = book.seen.iter().filter(|(_, seen)| seen.open).collect();
-        let (id, _) = open.get(nth % open.len().max(1))?;
-        Some((*id).clone())
+        let is_settled = |id: &&String| {
+            let seen = book.seen.get(*id);
+            seen.is_some_and(|seen| seen.known.elapsed() > since)
+        };
+        let count = book.open.len().max(1);
+        let partner = book.open.iter().nth(nth % count);
+        let own = book.open.get(own).filter(is_settled);
+        own.and(partner.filter(is_settled)).cloned()
     }
 
     /// The clients that are connected.
     pub(super) fn open(&self) -> BTreeSet<String> {
+        self.book().open.clone()
+    }
+
+    /// The groups of those who are connected: how many clients and how many uids each has.
+    pub(super) fn groups(&self) -> BTreeMap<String, (u64, u64)> {
         let book = self.book();
-        let open = book.seen.iter().filter(|(_, seen)| seen.open);
-        open.map(|(id, _)| id.clone()).collect()
+        let mut uids = BTreeMap::<_, (u64, BTreeSet<_>)>::new();
+        for seen in book.open.iter().filter_map(|id| book.seen.get(id)) {
+            let (clients, uids) = uids.entry(seen.asked.group.clone()).or_default();
+            *clients += 1;
+            uids.insert(seen.asked.uid.clone());
+        }
+        let count =
+            |(group, (clients, uids)): (_, (_, BTreeSet<_>))| (group, (clients, uids.len() as u64));
+        uids.into_iter().map(count).collect()
+    }
+
+    /// The uids of those who are connected.
+    pub(super) fn uids(&self) -> BTreeSet<String> {
+        let book = self.book();
+        let open = book.open.iter().filter_map(|id| book.seen.get(id));
+        open.map(|seen| seen.asked.uid.clone()).collect()
     }
 
     /// A client has sent so many messages to another.
@@ -171,127 +254,93 @@ impl Ledger {
     /// What is still on its way between clients that are connected.
     pub(super) fn on_the_way(&self) -> Vec<String> {
         let book = self.book();
-        let is_open = |id: &String| book.seen.get(id).is_some_and(|seen| seen.open);
-        let waits = book
-            .pairs
-            .iter()
-            .filter(|((from, to), pair)| is_open(from) && is_open(to) && pair.heard < pair.sent);
+        let waits = book.pairs.iter().filter(|((from, to), pair)| {
+            pair.heard < pair.sent && book.open.contains(from) && book.open.contains(to)
+        });
         waits
             .map(|((from, to), pair)| {
-                format!(
-                    "{to} heard {} of {} messages of {from}",
-                    pair.heard, pair.sent
-                )
+                let Pair { sent, heard } = pair;
+                format!("{to} heard {heard} of {sent} messages of {from}")
             })
             .collect()
     }
 
-    /// What a watcher was sent. `before` is what this connection of it was sent already.
-    pub(super) fn told(&self, text: &str, before: &mut BTreeSet<String>) {
+    /// All gateways list the same.
+    pub(super) fn acquainted(&self) {
+        self.book().acquainted = Some(Instant::now());
+    }
+
+    /// A watcher is in its group; returns the number of its connection.
+    pub(super) fn watches(&self, gateway: usize, id: String) -> usize {
+        let mut book = self.book();
+        book.watches.push(Watch {
+            id,
+            gateway,
+            from: Instant::now(),
+            until: None,
+            connects: HashSet::new(),
+            closes: HashSet::new(),
+        });
+        book.watches.len() - 1
+    }
+
+    /// A watcher's connection is broken.
+    pub(super) fn watched(&self, watch: usize) {
+        if let Some(watch) = self.book().watches.get_mut(watch) {
+            watch.until = Some(Instant::now());
+        }
+    }
+
+    /// What a watcher was sent.
+    pub(super) fn told(&self, watch: usize, text: &str) {
         let parts: Vec<_> = text.split(':').collect();
         let mut book = self.book();
-        let key = match parts.as_slice() {
-            ["connected", id, event, ..] => {
-                let told = book.told.entry((*id).to_owned()).or_default();
-                told.connects.insert((*event).to_owned());
-                format!("connected:{id}:{event}")
-            }
-            ["closed", id, event, reason, count] => {
-                let told = book.told.entry((*id).to_owned()).or_default();
-                let close = ((*reason).to_owned(), count.parse().unwrap_or(0));
-                told.closes.insert((*event).to_owned(), close);
-                format!("closed:{id}:{event}")
-            }
-            _ => return,
+        let Book { told, watches, .. } = &mut *book;
+        let Some(watch) = watches.get_mut(watch) else {
+            return;
         };
-        if !before.insert(key) {
-            book.violations
-                .push(format!("a watcher is told twice: {text}"));
-        }
-    }
-
-    /// Connections that are over and whose close no watcher has heard.
-    pub(super) fn untold(&self) -> Vec<String> {
-        let book = self.book();
-        let over = book.seen.iter().filter(|(_, seen)| !seen.open);
-        let known = over.map(|(id, _)| id);
-        let heard = book.told.keys().filter(|id| !book.seen.contains_key(*id));
-        let is_untold = |id: &&String| book.told.get(*id).is_none_or(|it| it.closes.is_empty());
-        known.chain(heard).filter(is_untold).cloned().collect()
-    }
-
-    /// Draws the conclusions. `runs` are the closes that handlers ran, `ends` the ends of gateways'
-    /// lives.
-    pub(super) fn conclude(&self, runs: &BTreeSet<String>, ends: &[End]) -> (Sums, Vec<String>) {
-        let untold = self.untold();
-        let book = self.book();
-        let mut wrong = book.violations.clone();
-        for broken in &book.broken {
-            let ended = ends.iter().any(|end| {
-                let between = end.at.max(broken.at) - end.at.min(broken.at);
-                end.gateway == broken.gateway && between < END_NOTICED
-            });
-            if !ended {
-                let Broken { gateway, who, .. } = broken;
-                wrong.push(format!("gateway {gateway} lives and has closed {who}"));
+        let is_new = match parts.as_slice() {
+            ["connected", id, event] => {
+                of(told, id).connects.insert((*event).to_owned());
+                watch.connects.insert((*id).to_owned())
             }
-        }
-        for id in &untold {
-            // A gateway that dies takes along what it had not sent on; the handler did see it.
-            if !runs.contains(id) {
-                wrong.push(format!("no handler saw the close of {id}"));
-            } else if ends.is_empty() {
-                wrong.push(format!(
-                    "a handler saw the close of {id}, its effects are lost"
-                ));
+            ["closed", id, event, reason, count, uid, groups] => {
+                let close = Close {
+                    reason: (*reason).to_owned(),
+                    count: count.parse().unwrap_or(u64::MAX),
+                    named: ((*uid).to_owned(), (*groups).to_owned()),
+                };
+                of(told, id).closes.insert((*event).to_owned(), close);
+                watch.closes.insert((*id).to_owned())
             }
-        }
-        for (id, told) in &book.told {
-            book.check(id, told, &mut wrong);
-        }
-        if wrong.len() > TOLD_MAX {
-            let more = wrong.len() - TOLD_MAX;
-            wrong.truncate(TOLD_MAX);
-            wrong.push(format!("… and {more} more"));
-        }
-        let sums = Sums {
-            connections: book.seen.len(),
-            broken: book.broken.len(),
-            answered: book.answered,
-            passed_on: book.pairs.values().map(|pair| pair.heard).sum(),
+            _ => false,
         };
-        (sums, wrong)
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        if !is_new {
+            let text = format!("a watcher is told twice, or nonsense: {text}");
+            book.violations.push(text);
+        }
     }
 }
 
 impl Book {
-    fn check(&self, id: &str, told: &Told, wrong: &mut Vec<String>) {
-        if told.connects.len() > 1 {
-            wrong.push(format!("{id} is told connected by {:?}", told.connects));
+    fn over(&mut self, id: &str) {
+        self.open.remove(id);
+        if let Some(seen) = self.seen.get_mut(id) {
+            seen.over = Some(Instant::now());
         }
-        if told.closes.len() > 1 {
-            wrong.push(format!("{id} is told closed by {:?}", told.closes));
-        }
-        let Some(seen) = self.seen.get(id) else {
-            return;
-        };
-        for (event, (reason, count)) in &told.closes {
-            if !(seen.answered..=seen.sent).contains(count) {
-                let Seen {
-                    gateway,
-                    sent,
-                    answered,
-                    ..
-                } = seen;
-                wrong.push(format!(
-                    "{id} of gateway {gateway}: its session counts {count} messages at its close \
-                     {event} ({reason}), {answered} of {sent} were answered"
-                ));
-            }
+    }
+}
+
+fn of<'a>(told: &'a mut BTreeMap<String, Told>, id: &str) -> &'a mut Told {
+    told.entry(id.to_owned()).or_insert_with(Told::new)
+}
+
+impl Told {
+    fn new() -> Self {
+        Self {
+            first: Instant::now(),
+            connects: BTreeSet::new(),
+            closes: BTreeMap::new(),
         }
     }
 }

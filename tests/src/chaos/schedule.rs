@@ -1,14 +1,16 @@
 //! What happens when: drawn from a seed. Pure: the same seed and length give the same faults.
 //!
-//! Gateways are lost in chapters of their own, with calm around them: promise 6 holds as long as a
-//! client's gateway or its custodian lives, and a gateway that dies while its custodians change
-//! may take both. Registers, links to registers and versions know no chapters.
+//! Three kinds of fault run beside each other and know nothing of each other: those of workers and of
+//! the links between nodes, those of gateways, those of registers and versions. One node has one
+//! fault at a time, its links any number.
 
 use std::fmt;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use crate::proxy::Stream;
 
 /// Gateways of the fleet.
 pub(super) const GATEWAYS: usize = 3;
@@ -17,18 +19,14 @@ pub(super) const WORKERS: usize = 3;
 /// Registers of the fleet.
 pub(super) const REGISTERS: usize = 2;
 
-/// Before a gateway is lost, custodians do not change for so long: twice the lease of a link and
-/// the time to connect again.
-const CALM_BEFORE_MS: u64 = 6000;
-/// After it nothing happens to workers for so long: until the lease at the registers has run out and
-/// the closes are told.
-const CALM_AFTER_MS: u64 = 6500;
-/// How long workers and links are under fire.
-const CHAPTER_MS: u64 = 7000;
+/// After a fault a node is left alone for so long: it is starting.
+const REST_MS: u64 = 300;
+/// A gateway for so long: its clients are to come back to it.
+const GATEWAY_REST_MS: u64 = 2500;
 
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Who {
+pub enum Who {
     /// A register.
     Register(usize),
     /// A gateway.
@@ -39,7 +37,7 @@ pub(super) enum Who {
 
 /// Where connections pass a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
+pub enum Way {
     /// To a gateway, from workers and other gateways.
     Gateway(usize),
     /// From a gateway or a worker to a register.
@@ -48,7 +46,7 @@ pub(super) enum Way {
 
 /// A version of the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub enum Version {
     /// Another build that does the same.
     Good,
     /// Half a file.
@@ -61,7 +59,7 @@ pub(super) enum Version {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub enum What {
     /// `kill -9`; it is started again at the end of the fault.
     Kill(Who),
     /// SIGSTOP; it goes on at the end of the fault.
@@ -70,6 +68,8 @@ pub(super) enum What {
     Cut(Way, usize),
     /// One connection carries nothing.
     Hold(Way, usize),
+    /// One connection carries nothing in one direction.
+    Mute(Way, usize, Stream),
     /// No connection of a way carries anything.
     HoldAll(Way),
     /// The plugin is replaced; a bad version by a good one again at the end of the fault.
@@ -111,19 +111,9 @@ pub(super) fn schedule(seed: u64, length: Duration) -> Vec<Fault> {
         faults: Vec::new(),
         length,
     };
-    let mut now = 500;
-    // Which kind of chapter comes first is drawn too, so that short runs see both.
-    let mut workers_next = draw.rng.random();
-    while now < length {
-        let end = if workers_next {
-            draw.workers_and_links(now)
-        } else {
-            draw.gateway(now)
-        };
-        now = end;
-        workers_next = !workers_next;
-    }
-    draw.any_time();
+    draw.workers_and_links();
+    draw.gateways();
+    draw.registers_and_versions();
     draw.faults.sort_by_key(|fault| fault.at);
     draw.faults
 }
@@ -135,36 +125,67 @@ struct Draw {
 }
 
 impl Draw {
-    /// Workers die and freeze, links to gateways are cut and held. Returns when a gateway may go.
-    fn workers_and_links(&mut self, from: u64) -> u64 {
-        let mut free = [from; WORKERS];
-        let mut now = from;
-        let mut last = from;
-        while now < from + CHAPTER_MS {
+    /// Workers die and freeze, links to gateways are cut, held and half held.
+    fn workers_and_links(&mut self) {
+        let mut free = [0; WORKERS];
+        let mut now = 500;
+        while now < self.length {
             let worker = self.rng.random_range(0..WORKERS);
             let way = Way::Gateway(self.rng.random_range(0..GATEWAYS));
             let nth = self.rng.random_range(0..16);
             let is_free = free.get(worker).is_some_and(|free| *free <= now);
-            let (what, lasts) = match self.rng.random_range(0..8) {
-                0..=1 if is_free => (What::Kill(Who::Worker(worker)), self.lasts(100, 2000)),
-                2..=3 if is_free => (What::Freeze(Who::Worker(worker)), self.lasts(200, 4500)),
-                4 => (What::Hold(way, nth), self.lasts(200, 4500)),
+            let (what, lasts) = match self.rng.random_range(0..36) {
+                0..=5 if is_free => (What::Kill(Who::Worker(worker)), self.lasts(100, 2000)),
+                6..=14 if is_free => (What::Freeze(Who::Worker(worker)), self.lasts(200, 4500)),
+                15..=20 => (What::Hold(way, nth), self.lasts(200, 4500)),
+                21..=26 => (What::Mute(way, nth, self.stream()), self.lasts(200, 4500)),
+                27 => {
+                    self.all_workers(now, &mut free);
+                    now += self.lasts(1000, 2000);
+                    continue;
+                }
                 _ => (What::Cut(way, nth), 0),
             };
             if let (What::Kill(_) | What::Freeze(_), Some(free)) = (what, free.get_mut(worker)) {
-                *free = now + lasts + 300;
+                *free = now + lasts + REST_MS;
             }
-            last = last.max(now + lasts);
             self.add(now, lasts, what);
-            now += self.rng.random_range(50..1200);
+            now += self.rng.random_range(50..1500);
         }
-        last + CALM_BEFORE_MS
     }
 
-    /// One gateway is lost, or seems to be. Returns when it has passed.
-    fn gateway(&mut self, now: u64) -> u64 {
-        let gateway = Who::Gateway(self.rng.random_range(0..GATEWAYS));
-        let lasts = match self.rng.random_range(0..6) {
+    /// No worker is there for a moment.
+    fn all_workers(&mut self, now: u64, free: &mut [u64; WORKERS]) {
+        for (worker, free) in free.iter_mut().enumerate() {
+            if *free <= now {
+                let lasts = self.lasts(100, 1500);
+                self.add(now, lasts, What::Kill(Who::Worker(worker)));
+                *free = now + lasts + REST_MS;
+            }
+        }
+    }
+
+    /// Gateways are lost, or seem to be; now and then two at a time.
+    fn gateways(&mut self) {
+        let mut free = [0; GATEWAYS];
+        let mut now = self.lasts(500, 4000);
+        while now < self.length {
+            let number = self.rng.random_range(0..GATEWAYS);
+            let lasts = match free.get(number) {
+                Some(free) if *free <= now => self.gateway(now, number),
+                _ => 0,
+            };
+            if let (Some(free), 1..) = (free.get_mut(number), lasts) {
+                *free = now + lasts + GATEWAY_REST_MS;
+            }
+            now += self.rng.random_range(500..7000);
+        }
+    }
+
+    /// One gateway is lost, or seems to be. Returns for how long.
+    fn gateway(&mut self, now: u64, number: usize) -> u64 {
+        let gateway = Who::Gateway(number);
+        match self.rng.random_range(0..6) {
             0..=2 => {
                 let lasts = self.lasts(50, 2000);
                 self.add(now, lasts, What::Kill(gateway));
@@ -188,11 +209,19 @@ impl Draw {
                 }
                 lasts
             }
-        };
-        now + lasts + CALM_AFTER_MS
+        }
     }
 
-    fn any_time(&mut self) {
+    fn stream(&mut self) -> Stream {
+        if self.rng.random() {
+            Stream::FromDialler
+        } else {
+            Stream::ToDialler
+        }
+    }
+
+    /// Registers die and freeze, links to them are cut and held, versions come.
+    fn registers_and_versions(&mut self) {
         let mut now = 1000;
         let mut free = [0; REGISTERS];
         let mut file_free = 0;
@@ -210,13 +239,14 @@ impl Draw {
                 2 if is_free => (What::Freeze(Who::Register(register)), self.lasts(200, 5000)),
                 3..=4 => (What::Cut(way, 0), 0),
                 5 => (What::Hold(way, 0), self.lasts(200, 5000)),
-                6 if file_free <= now => (What::Swap(self.bad()), self.lasts(300, 1200)),
+                6 => (What::Mute(way, 0, self.stream()), self.lasts(200, 5000)),
+                7 if file_free <= now => (What::Swap(self.bad()), self.lasts(300, 1200)),
                 _ if file_free <= now => (What::Swap(Version::Good), 0),
                 _ => (What::Cut(way, 0), 0),
             };
             match (what, free.get_mut(register)) {
-                (What::Kill(_) | What::Freeze(_), Some(free)) => *free = now + lasts + 300,
-                (What::Swap(_), _) => file_free = now + lasts + 300,
+                (What::Kill(_) | What::Freeze(_), Some(free)) => *free = now + lasts + REST_MS,
+                (What::Swap(_), _) => file_free = now + lasts + REST_MS,
                 _ => {}
             }
             self.add(now, lasts, what);
@@ -288,6 +318,8 @@ mod tests {
             "Cut(Reg",
             "Hold(Gat",
             "Hold(Reg",
+            "Mute(Gat",
+            "Mute(Reg",
             "HoldAll(Reg",
             "Good",
             "Half",

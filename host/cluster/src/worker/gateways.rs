@@ -74,7 +74,8 @@ async fn dial(
         match dialled {
             // A frozen gateway may answer when it has been declared lost: what it would entrust to
             // this worker was told, or is being told.
-            Ok(link) if members.borrow().is_lost(gateway) => {
+            // Not a new process at the address of a lost one: it would end at once.
+            Ok(link) if members.borrow().is_lost(link.peer.incarnation) => {
                 return link.sender.refuse(Refusal::Lost);
             }
             Ok(link) if link.peer.incarnation == gateway => {

@@ -28,6 +28,44 @@ fn entry(dir: &Path, extension: &str) -> PathBuf {
 }
 
 #[tokio::test]
+async fn what_was_not_used_for_longest_goes_when_the_cache_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let load = async |runtime: &Runtime, number| {
+        let bytes = guest_version(number);
+        runtime.load_bytes("a", bytes).await.unwrap();
+    };
+    let wide = runtime_with(dir);
+    load(&wide, 1).await;
+    let one = fs::metadata(entry(dir, "cwasm")).unwrap().len();
+    load(&wide, 2).await;
+    // Used again, so that the second is the oldest.
+    load(&runtime_with(dir), 1).await;
+    let narrow = Runtime::new(RuntimeSettings {
+        cache_dir: Some(dir.to_owned()),
+        cache_bytes_max: 2 * one + one / 2,
+        pooling: false,
+        ..RuntimeSettings::default()
+    })
+    .unwrap();
+    let before = files_of(dir);
+    load(&narrow, 3).await;
+    assert_eq!(files_of(dir).len(), 4, "two are kept");
+    let gone = before.iter().filter(|path| !path.exists()).count();
+    assert_eq!(gone, 2, "the code and the checksum of one");
+    let written = files_of(dir);
+    load(&runtime_with(dir), 1).await;
+    assert_eq!(files_of(dir), written, "the first is still kept");
+}
+
+fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir).unwrap();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
 async fn a_second_load_uses_the_kept_code_and_a_damaged_entry_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("deep/cache");

@@ -1,0 +1,221 @@
+//! What went wrong when: what the schedule did to nodes and links, and which gateways ended. The
+//! verdict asks it what the design promises in spite of that.
+
+use std::time::{Duration, Instant};
+
+use super::schedule::{Way, What, Who};
+
+/// A gateway that was declared lost closes its clients at most so long before it ends.
+const CLOSES_BEFORE_END: Duration = Duration::from_secs(5);
+/// A broken connection is noticed at most so long after its gateway's end, on a busy machine.
+const NOTICED_AFTER: Duration = Duration::from_secs(4);
+/// A gateway that ends by itself was in trouble at most so long before: a freeze beyond its lease, and
+/// the time to be told.
+const TROUBLED_BEFORE_END: Duration = Duration::from_secs(15);
+/// What is done to a custodian so long before its gateway is in trouble may still be unknown to it,
+/// if its links were held: twice the lease of a link.
+const UNKNOWN_TO_GATEWAY: Duration = Duration::from_secs(4);
+/// If they were not, the gateway sees the end of a link at once; on a busy machine a little later.
+const SEEN_BY_GATEWAY: Duration = Duration::from_millis(1500);
+/// The closes of a lost gateway are told so long after its end: the lease at the registers, a frozen
+/// custodian, and the handlers' time.
+pub(super) const TOLD_AFTER_END: Duration = Duration::from_secs(15);
+
+/// The history of a run.
+#[derive(Debug)]
+pub(super) struct History {
+    /// When the faults begin.
+    pub(super) start: Instant,
+    troubles: Vec<Trouble>,
+    ends: Vec<End>,
+}
+
+/// Something that was done, and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    what: What,
+    from: Instant,
+    to: Option<Instant>,
+}
+
+/// The end of one life of a gateway.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// Which.
+    pub(super) gateway: usize,
+    /// When it was noticed.
+    pub(super) at: Instant,
+}
+
+impl History {
+    /// Nothing has happened yet.
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            troubles: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// A time as the schedule has it, in milliseconds.
+    pub(super) fn ms(&self, at: Instant) -> u128 {
+        at.saturating_duration_since(self.start).as_millis()
+    }
+
+    /// Something goes wrong from now on.
+    pub(super) fn begins(&mut self, what: What) {
+        let (from, to) = (Instant::now(), None);
+        self.troubles.push(Trouble { what, from, to });
+    }
+
+    /// The oldest trouble of this kind is over.
+    pub(super) fn ends(&mut self, what: What) {
+        let mut open = self.troubles.iter_mut().filter(|it| it.to.is_none());
+        if let Some(trouble) = open.find(|it| it.what == what) {
+            trouble.to = Some(Instant::now());
+        }
+    }
+
+    /// A gateway's life has ended.
+    pub(super) fn gateway_ended(&mut self, gateway: usize) {
+        let at = Instant::now();
+        self.ends.push(End { gateway, at });
+    }
+
+    /// How many lives of gateways have ended.
+    pub(super) fn lives(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The end of a gateway that broke a connection at this time, if it was one. The connection was
+    /// asked for before it.
+    pub(super) fn end_that_broke(
+        &self,
+        gateway: usize,
+        asked: Instant,
+        at: Instant,
+    ) -> Option<End> {
+        let mut ends = self.ends.iter().filter(|end| end.gateway == gateway);
+        ends.find(|end| {
+            asked <= end.at && end.at <= at + CLOSES_BEFORE_END && at <= end.at + NOTICED_AFTER
+        })
+        .copied()
+    }
+
+    /// Whether this gateway ended in this time.
+    pub(super) fn ended_between(&self, gateway: usize, from: Instant, to: Instant) -> bool {
+        self.first_end_between(gateway, from, to).is_some()
+    }
+
+    /// The first end of this gateway in this time.
+    pub(super) fn first_end_between(
+        &self,
+        gateway: usize,
+        from: Instant,
+        to: Instant,
+    ) -> Option<End> {
+        let mut ends = self.ends.iter().filter(|end| end.gateway == gateway);
+        ends.find(|end| from <= end.at && end.at <= to).copied()
+    }
+
+    /// Whether this worker was killed in this time.
+    pub(super) fn worker_killed_between(&self, worker: usize, from: Instant, to: Instant) -> bool {
+        let kill = What::Kill(Who::Worker(worker));
+        let mut kills = self.troubles.iter().filter(|it| it.what == kill);
+        kills.any(|it| from <= it.from && it.from <= to)
+    }
+
+    /// Whether any gateway ended in this time, other than by this end.
+    pub(super) fn another_ended(&self, but: End, from: Instant, to: Instant) -> bool {
+        let mut others = self.ends.iter().filter(|end| end.at != but.at);
+        others.any(|end| from <= end.at && end.at <= to)
+    }
+
+    /// Whether the custodian of a client may have been lost with its gateway: the worker that served
+    /// it last, at `served`, was killed while that gateway was in trouble or the close not told yet;
+    /// or another worker was, and the client may have been moved to it in between.
+    pub(super) fn custodian_may_be_lost(
+        &self,
+        end: End,
+        served: Instant,
+        worker: Option<usize>,
+    ) -> bool {
+        let begun = self.trouble_before(end);
+        let until = end.at + TOLD_AFTER_END;
+        let since = begun - self.unknown_for(end.gateway, begun);
+        let killed = |which: Option<usize>| {
+            self.troubles.iter().any(|it| {
+                let What::Kill(Who::Worker(killed)) = it.what else {
+                    return false;
+                };
+                which.is_none_or(|which| which == killed) && since <= it.from && it.from <= until
+            })
+        };
+        match worker {
+            Some(worker) if !self.may_have_moved(end, served, worker) => killed(Some(worker)),
+            _ => killed(None),
+        }
+    }
+
+    /// For how long the end of a link may be unknown to a gateway.
+    fn unknown_for(&self, gateway: usize, at: Instant) -> Duration {
+        let holds = |what| match what {
+            What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {
+                way == Way::Gateway(gateway)
+            }
+            What::Kill(_) | What::Freeze(_) | What::Cut(..) | What::Swap(_) => false,
+        };
+        let since = at - UNKNOWN_TO_GATEWAY;
+        let mut troubles = self.troubles.iter();
+        let held = troubles
+            .any(|it| holds(it.what) && it.from <= at && it.to.is_none_or(|to| since <= to));
+        if held {
+            UNKNOWN_TO_GATEWAY
+        } else {
+            SEEN_BY_GATEWAY
+        }
+    }
+
+    /// Whether something happened, from when it was served until its gateway's end, because of which
+    /// a gateway gives a client to another worker.
+    fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
+        let concerns = |what| match what {
+            What::Kill(who) | What::Freeze(who) => who == Who::Worker(worker),
+            What::Cut(way, _) | What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {
+                match way {
+                    Way::Gateway(gateway) => gateway == end.gateway,
+                    Way::Register(who, _) => who == Who::Worker(worker),
+                }
+            }
+            What::Swap(_) => false,
+        };
+        // What ended a little earlier may still have its consequence ahead of it.
+        let since = served - UNKNOWN_TO_GATEWAY;
+        self.troubles
+            .iter()
+            .any(|it| concerns(it.what) && it.from <= end.at && it.to.is_none_or(|to| since <= to))
+    }
+
+    /// When the trouble began that ended a gateway.
+    fn trouble_before(&self, end: End) -> Instant {
+        let gateway = Who::Gateway(end.gateway);
+        let concerns = |what| match what {
+            What::Kill(who) | What::Freeze(who) => who == gateway,
+            What::HoldAll(Way::Register(who, _)) | What::Hold(Way::Register(who, _), _) => {
+                who == gateway
+            }
+            What::HoldAll(Way::Gateway(_))
+            | What::Hold(Way::Gateway(_), _)
+            | What::Cut(..)
+            | What::Mute(..)
+            | What::Swap(_) => false,
+        };
+        let since = end.at - TROUBLED_BEFORE_END;
+        let troubles = self.troubles.iter().filter(|it| concerns(it.what));
+        let begins = troubles.map(|it| it.from);
+        let first = begins
+            .filter(|from| since <= *from && *from <= end.at)
+            .min();
+        first.unwrap_or(end.at)
+    }
+}
