@@ -6,6 +6,7 @@
 
 mod body;
 mod held;
+mod tell;
 mod work;
 
 use tokio::sync::{mpsc, watch};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::store::Pin;
 use super::transfer::Exchange;
 use super::uplink::{News, Uplinks};
-use super::{Deployables, DeploySettings, Desks, Shared, Store, TakenBack};
+use super::{DeploySettings, Deployables, Desks, Shared, Store, TakenBack};
 use crate::link::Identity;
 use body::Body;
 
@@ -74,7 +75,15 @@ impl Agent {
             stop.clone(),
         ));
         let (settle, settled) = watch::channel(false);
-        let body = Body::new(desks.len(), store, exchange, deployables, settings, mail, seed);
+        let body = Body::new(
+            desks.len(),
+            store,
+            exchange,
+            deployables,
+            settings,
+            mail,
+            seed,
+        );
         tokio::spawn(body.run(letters, settle, stop));
         Self { settled }
     }

@@ -137,7 +137,11 @@ impl Chaos {
                 self.fault().await;
             }
             let next = timeout(PATIENCE, progress.recv()).await;
-            if next.expect("an order never ended").expect("no last").is_last() {
+            if next
+                .expect("an order never ended")
+                .expect("no last")
+                .is_last()
+            {
                 return;
             }
         }
@@ -177,7 +181,10 @@ impl Chaos {
         for version in self.fakes.iter().flat_map(Fake::switched) {
             assert!(served.contains(&version), "{version} was never decided");
         }
-        let active = deployed.releases.iter().filter(|it| it.fate == Fate::Active);
+        let active = deployed
+            .releases
+            .iter()
+            .filter(|it| it.fate == Fate::Active);
         assert!(active.count() <= 1);
     }
 }

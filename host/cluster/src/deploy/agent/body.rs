@@ -20,7 +20,7 @@ use crate::deploy::converge::{Next, Now, next};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
 use crate::deploy::uplink::News;
-use crate::deploy::{Deployables, DeploySettings, Serving, Store, TakenBack};
+use crate::deploy::{DeploySettings, Deployables, Serving, Store, TakenBack};
 use crate::link::LinkSender;
 use crate::net::Backoff;
 
@@ -32,15 +32,15 @@ const RETRY_FACTOR: u32 = 10;
 pub(super) struct DeskLink {
     pub(super) sender: Option<LinkSender>,
     /// The state that it has told or was told since its link is there.
-    known: Option<(u64, Incarnation)>,
+    pub(super) known: Option<(u64, Incarnation)>,
     /// The status that it was told.
-    told: Option<(u64, Vec<Running>)>,
+    pub(super) told: Option<(u64, Vec<Running>)>,
 }
 
 /// Why a tenant does not run what is desired.
-struct Trouble {
+pub(super) struct Trouble {
     next: Next,
-    text: String,
+    pub(super) text: String,
     again: Instant,
     backoff: Backoff,
 }
@@ -58,16 +58,18 @@ pub(super) struct Body {
     /// Tenants that something is being done for, with what.
     pub(super) working: BTreeSet<Name>,
     trying: BTreeMap<Name, Next>,
-    troubles: BTreeMap<Name, Trouble>,
+    pub(super) troubles: BTreeMap<Name, Trouble>,
     /// What was taken back here, until the state no longer wants it.
-    taken_back: BTreeMap<Name, (TakenBack, u64)>,
+    pub(super) taken_back: BTreeMap<Name, (TakenBack, u64)>,
     /// Why the newest state could not be kept, and so is not followed.
-    disk: Option<String>,
+    pub(super) disk: Option<String>,
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,7 +121,10 @@ impl Body {
             let held = self.held.as_ref().map(|held| held.until);
             let idle = |tenant: &Name| !self.working.contains(tenant);
             let troubles = self.troubles.iter().filter(|(tenant, _)| idle(tenant));
-            let deadline = troubles.map(|(_, it)| it.again).chain(held).min();
+            // What runs may have changed without any mail.
+            let look = Some(Instant::now() + self.settings.link.heartbeat);
+            let deadline = troubles.map(|(_, it)| it.again).chain(held).chain(look);
+            let deadline = deadline.min();
             let turn = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
@@ -244,7 +249,8 @@ impl Body {
 
     fn next(&self, tenant: &Name) -> Next {
         let desired = self.store.desired();
-        let (Some(deployed), Some(now)) = (desired.tenants.get(tenant), self.serving(tenant)) else {
+        let (Some(deployed), Some(now)) = (desired.tenants.get(tenant), self.serving(tenant))
+        else {
             return Next::Nothing;
         };
         let step = next(
@@ -390,65 +396,5 @@ impl Body {
         self.report(&it);
         let tenant = it.tenant.clone();
         self.taken_back.insert(tenant, (it, release.generation));
-    }
-
-    /// Tells the first register; told again when its link is back.
-    fn report(&self, it: &TakenBack) {
-        if let Some(sender) = self.desks.first().and_then(|desk| desk.sender.as_ref()) {
-            let TakenBack {
-                tenant,
-                version,
-                reason: why,
-            } = it.clone();
-            let reason = reason(why);
-            send(
-                sender,
-                Deploy::TakenBack {
-                    tenant,
-                    version,
-                    reason,
-                },
-            );
-        }
-    }
-
-    /// Tells every desk what is new to it.
-    fn tell(&mut self) {
-        let desired = self.store.desired();
-        let tenants = self.deployables.tenants();
-        let running: Vec<Running> = tenants.into_iter().map(|it| self.running(it)).collect();
-        for desk in &mut self.desks {
-            let Some(sender) = &desk.sender else {
-                continue;
-            };
-            if desk.known.is_some_and(|known| known < desired.rank()) {
-                desk.known = Some(desired.rank());
-                send(sender, Deploy::State((*desired).clone()));
-            }
-            let status = (desired.generation, running.clone());
-            if desk.told.as_ref() != Some(&status) {
-                let (generation, running) = status.clone();
-                send(
-                    sender,
-                    Deploy::Status {
-                        generation,
-                        running,
-                    },
-                );
-                desk.told = Some(status);
-            }
-        }
-    }
-
-    fn running(&self, it: Serving) -> Running {
-        let taken_back = self.taken_back.get(&it.tenant);
-        let trouble = self.troubles.get(&it.tenant).map(|it| it.text.clone());
-        let trouble = trouble.or_else(|| taken_back.map(|(it, _)| reason(it.reason.clone())));
-        Running {
-            tenant: it.tenant,
-            serving: it.serving,
-            canary: it.canary,
-            trouble: trouble.or_else(|| self.disk.clone()),
-        }
     }
 }
