@@ -7,6 +7,7 @@ mod behaviour;
 mod check;
 mod client_api;
 mod closing;
+mod cluster_deploy;
 mod conformance;
 mod contract;
 mod deploy;

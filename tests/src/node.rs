@@ -23,6 +23,34 @@ pub(crate) struct Door {
     pub(crate) address: SocketAddrV4,
 }
 
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub error: String,
+}
+
+impl Ran {
+    /// Itself, if it went well.
+    ///
+    /// # Errors
+    /// With what it said, if not.
+    pub fn ok(self) -> Result<Self> {
+        ensure!(
+            self.code == 0,
+            "exit code {}: {}{}",
+            self.code,
+            self.out,
+            self.error
+        );
+        Ok(self)
+    }
+}
+
 /// A register, gateway, worker, or all in one.
 #[derive(Debug)]
 pub struct Node {
@@ -200,6 +228,25 @@ impl Node {
     pub fn api_address(&self) -> Result<SocketAddrV4> {
         self.api
             .with_context(|| format!("{} serves no Client API", self.name))
+    }
+
+    /// Runs `tidegate` with these arguments against this gateway's Client API, as a tenant.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn run(&self, tenant: &str, args: &[&str]) -> Result<Ran> {
+        let output = tokio::process::Command::new(tools::tidegate()?)
+            .args(args)
+            .env("TIDEGATE_API", format!("http://{}", self.api_address()?))
+            .env("TIDEGATE_TOKEN", token_of(tenant))
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        Ok(Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// The address of the links: a register's or a gateway's.

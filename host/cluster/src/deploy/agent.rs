@@ -9,7 +9,10 @@ mod held;
 mod tell;
 mod work;
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::store::Pin;
@@ -25,7 +28,16 @@ const MAIL_MAX: usize = 256;
 /// Keeps a worker at what is desired, until `stop`.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    settled: watch::Receiver<bool>,
+    state: watch::Receiver<State>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    /// A register has told what is desired.
+    heard: bool,
+    /// Nothing is being done for any tenant.
+    settled: bool,
 }
 
 /// What reaches the body.
@@ -74,7 +86,7 @@ impl Agent {
             mail.clone(),
             stop.clone(),
         ));
-        let (settle, settled) = watch::channel(false);
+        let (told, state) = watch::channel(State::default());
         let body = Body::new(
             desks.len(),
             store,
@@ -84,15 +96,24 @@ impl Agent {
             mail,
             seed,
         );
-        tokio::spawn(body.run(letters, settle, stop));
-        Self { settled }
+        tokio::spawn(body.run(letters, told, stop));
+        Self { state }
     }
 
-    /// Waits until every tenant that the store names a version for runs it, as far as its bytes are
-    /// in the store and it starts. What is left is tried again for as long as the process runs.
+    /// Waits until a register has told what is desired, but not longer than this. A worker that was
+    /// away would otherwise begin with what nobody wants any more.
+    pub async fn heard(&self, within: Duration) {
+        let mut state = self.state.clone();
+        // Fails only when the agent has ended; without a register there is nothing to hear.
+        let _ = timeout(within, state.wait_for(|state| state.heard)).await;
+    }
+
+    /// Waits until every tenant that the store names a version for runs it, as far as its bytes can
+    /// be had and it starts. What is left is tried again for as long as the process runs.
     pub async fn settled(&self) {
+        let mut state = self.state.clone();
         // Fails only when the agent has ended.
-        let _ = self.settled.clone().wait_for(|settled| *settled).await;
+        let _ = state.wait_for(|state| state.settled).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Stage};
 use super::work::{self, Hands};
-use super::{MAIL_MAX, Mail};
+use super::{MAIL_MAX, Mail, State};
 use crate::deploy::converge::{Next, Now, next};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
@@ -54,6 +54,8 @@ pub(super) struct Body {
     mail: mpsc::Sender<Mail>,
     seed: u64,
     pub(super) desks: Vec<DeskLink>,
+    /// A register has told what is desired.
+    heard: bool,
     pub(super) held: Option<Held>,
     /// Tenants that something is being done for, with what.
     pub(super) working: BTreeSet<Name>,
@@ -96,6 +98,7 @@ impl Body {
             mail,
             seed,
             desks: (0..desks).map(|_| DeskLink::default()).collect(),
+            heard: false,
             held: None,
             working: BTreeSet::new(),
             trying: BTreeMap::new(),
@@ -108,15 +111,17 @@ impl Body {
     pub(super) async fn run(
         mut self,
         mut letters: mpsc::Receiver<Mail>,
-        settle: watch::Sender<bool>,
+        told: watch::Sender<State>,
         stop: CancellationToken,
     ) {
         let mut batch = Vec::new();
         self.look_at_all();
         loop {
-            if self.working.is_empty() {
-                settle.send_if_modified(|settled| !std::mem::replace(settled, true));
-            }
+            let state = State {
+                heard: self.heard,
+                settled: self.working.is_empty(),
+            };
+            told.send_if_modified(|told| std::mem::replace(told, state) != state);
             self.tell();
             let held = self.held.as_ref().map(|held| held.until);
             let idle = |tenant: &Name| !self.working.contains(tenant);
@@ -204,6 +209,7 @@ impl Body {
             tracing::warn!(%error, "a register told an impossible state");
             return;
         }
+        self.heard = true;
         if let Some(desk) = self.desks.get_mut(desk) {
             desk.known = Some(desired.rank());
         }
