@@ -61,6 +61,8 @@ pub(super) struct Body {
     pub(super) working: BTreeSet<Name>,
     trying: BTreeMap<Name, Next>,
     pub(super) troubles: BTreeMap<Name, Trouble>,
+    /// The releases that each tenant runs or ran when nothing was left to do.
+    reached: BTreeMap<Name, Vec<u64>>,
     /// What was taken back here, until the state no longer wants it.
     pub(super) taken_back: BTreeMap<Name, (TakenBack, u64)>,
     /// Why the newest state could not be kept, and so is not followed.
@@ -103,6 +105,7 @@ impl Body {
             working: BTreeSet::new(),
             trying: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            reached: BTreeMap::new(),
             taken_back: BTreeMap::new(),
             disk: None,
         }
@@ -221,6 +224,8 @@ impl Body {
             }
         }
         let desired = self.store.desired();
+        let known = |tenant: &Name| desired.tenants.contains_key(tenant);
+        self.reached.retain(|tenant, _| known(tenant));
         self.taken_back.retain(|tenant, (it, _)| {
             let deployed = desired.tenants.get(tenant);
             deployed.is_some_and(|deployed| {
@@ -289,7 +294,12 @@ impl Body {
         let next = self.next(tenant);
         if next == Next::Nothing {
             self.troubles.remove(tenant);
+            self.reach(tenant);
             return self.begin_prepare(tenant);
+        }
+        if self.has_left(tenant, &next) && !self.troubles.contains_key(tenant) {
+            let text = "what was reached serves no longer";
+            self.trouble(tenant, next.clone(), text.to_owned());
         }
         let now = Instant::now();
         let trouble = self.troubles.get(tenant);
@@ -303,6 +313,27 @@ impl Body {
         self.working.insert(tenant.clone());
         self.trying.insert(tenant.clone(), next.clone());
         tokio::spawn(work::step(self.hands(), tenant.clone(), next, pin));
+    }
+
+    /// The tenant runs what is desired.
+    fn reach(&mut self, tenant: &Name) {
+        let desired = self.store.desired();
+        if let Some(deployed) = desired.tenants.get(tenant) {
+            let canary = deployed.canary().map(|(release, _)| release);
+            let reached = deployed.current().into_iter().chain(canary);
+            let reached = reached.map(|release| release.generation).collect();
+            self.reached.insert(tenant.clone(), reached);
+        }
+    }
+
+    /// Whether a release is to be served that ran here already: it was probably taken back this
+    /// moment, and word of that is on its way. It is started again only if there comes none.
+    fn has_left(&self, tenant: &Name, next: &Next) -> bool {
+        let reached = self.reached.get(tenant);
+        match next {
+            Next::Serve { generation, .. } => reached.is_some_and(|it| it.contains(generation)),
+            Next::Nothing | Next::Promote(_) | Next::GiveUp(..) => false,
+        }
     }
 
     /// What is held, if it is what is to be served.
