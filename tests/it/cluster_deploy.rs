@@ -15,6 +15,9 @@ use tidegate_tests::{
     Builder, Cluster, Node, Outcome, Plugin, Ran, Talkers, Transport, eventually,
 };
 
+/// Short, and a node is back before a restarted register misses it.
+const TIMES: &str = "[register]\ngrace-ms = 3000\n[link]\nreconnect-ms-max = 500";
+
 /// A release of the recorder in a file of its own.
 struct Build {
     file: PathBuf,
@@ -50,7 +53,7 @@ fn recorder(gateways: usize, workers: usize) -> Result<Builder> {
     Ok(Cluster::apart(gateways, workers)
         .other_plugin_file(&Plugin::Recorder.path()?)
         .worker_flags(&["--instances", "2"])
-        .settings("[register]\ngrace-ms = 1000")
+        .settings(TIMES)
         .deploys())
 }
 

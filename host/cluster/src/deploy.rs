@@ -101,7 +101,8 @@ pub trait Deployables: Send + Sync + 'static {
     /// The version, a canary under way or one that serves everybody, is no longer wanted: what
     /// served before it serves again (for the latter: what the configuration names, if anything).
     fn give_up(&self, tenant: Name, version: Name, reason: String) -> Boxed<Result<(), String>>;
-    /// The versions that this worker takes back by itself from now on. Asked for once.
+    /// The versions that this worker takes back by itself from now on: told before `tenants` shows
+    /// it, so that what failed is not started again. Asked for once.
     fn taken_back(&self) -> mpsc::Receiver<TakenBack>;
 }
 
@@ -124,7 +125,7 @@ pub struct DeploySettings {
     /// The longest.
     pub reconnect_max: Duration,
     /// How long after its start a desk waits for workers before it carries an order out: longer
-    /// than the longest wait of a node before it connects again.
+    /// than the longest wait of a node before it connects again. Nothing where all is one process.
     pub grace: Duration,
     /// How long workers may take to prepare.
     pub prepare_max: Duration,

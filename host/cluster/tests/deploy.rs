@@ -13,15 +13,17 @@ mod fake;
 #[path = "deploy/rig.rs"]
 mod rig;
 
-#[path = "deploy/two_phases.rs"]
-mod two_phases;
 #[path = "deploy/canary.rs"]
 mod canary;
 #[path = "deploy/chaos.rs"]
 mod chaos;
+#[path = "deploy/here.rs"]
+mod here;
 #[path = "deploy/history.rs"]
 mod history;
 #[path = "deploy/losses.rs"]
 mod losses;
 #[path = "deploy/strangers.rs"]
 mod strangers;
+#[path = "deploy/two_phases.rs"]
+mod two_phases;

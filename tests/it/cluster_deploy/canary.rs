@@ -71,7 +71,7 @@ async fn a_version_that_breaks_at_one_worker_is_rolled_back_at_all() -> Outcome 
     let cluster = Cluster::apart(1, 2)
         .other_plugin_file(&scripted)
         .plugin_settings("rollback-traps = 3\nrollback-seconds = 120\ninstances = 1\n")
-        .settings("[register]\ngrace-ms = 1000")
+        .settings(TIMES)
         .deploys()
         .start()
         .await?;
@@ -100,7 +100,7 @@ async fn clients_of_a_uid_are_found_by_the_gateway() -> Outcome {
     let bench = Plugin::Bench.path()?;
     let cluster = Cluster::apart(2, 1)
         .plugin_file(&bench)
-        .settings("[register]\ngrace-ms = 1000")
+        .settings(TIMES)
         .deploys()
         .start()
         .await?;

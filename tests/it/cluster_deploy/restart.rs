@@ -8,6 +8,8 @@ async fn a_worker_that_joins_later_serves_what_was_deployed() -> Outcome {
     let build = Build::new(cluster.folder(), "early")?;
     build.deploy(cluster.gateway(0)?).await?.ok()?;
     cluster.add_worker().await?;
+    let log = cluster.worker(1)?.process()?.log();
+    ensure!(!log.contains("plugin runs"), "it began with its own file");
     all_run(&cluster, &build.version).await?;
     all_meet(&cluster, 0, 12, &build.version).await?;
     Ok(())

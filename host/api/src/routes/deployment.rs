@@ -14,7 +14,7 @@ use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Overview};
 use tidegate_wire::Name;
 use tidegate_wire::deploy::CANARY_CLIENTS_MAX;
 use tidegate_wire::id::ClientId;
-use tidegate_wire::query::{Answer, ClientFields, Query, Selector};
+use tidegate_wire::query::{Answer, ClientFields, LIMIT_MAX, Query, Selector};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -150,11 +150,7 @@ async fn canary(api: &Api, tenant: &Name, wanted: &Wanted) -> Result<Option<Cana
     clients.sort_unstable();
     clients.dedup();
     if clients.len() > CANARY_CLIENTS_MAX {
-        return Err(Refusal::invalid(format!(
-            "{} clients would try it first, at most {CANARY_CLIENTS_MAX} may be chosen: give a \
-             `percent`",
-            clients.len()
-        )));
+        return Err(too_many(clients.len()));
     }
     Ok(Some(CanaryPlan {
         percent,
@@ -163,17 +159,27 @@ async fn canary(api: &Api, tenant: &Name, wanted: &Wanted) -> Result<Option<Cana
     }))
 }
 
+fn too_many(clients: usize) -> Refusal {
+    Refusal::invalid(format!(
+        "{clients} clients or more would try it first, at most {CANARY_CLIENTS_MAX} may be chosen: \
+         give a `percent`"
+    ))
+}
+
 async fn clients_of(api: &Api, tenant: &Name, uids: &[String]) -> Result<Vec<ClientId>, Refusal> {
     let query = Query::Clients {
         of: vec![Selector::Uids(names::names("uid", uids)?)],
         fields: ClientFields::default(),
         after: None,
-        limit: u32::try_from(CANARY_CLIENTS_MAX).unwrap_or(u32::MAX) + 1,
+        limit: LIMIT_MAX,
     };
     let answered = api.ask(tenant, query).await?;
-    let Answer::Clients { page, .. } = answered.answer else {
+    let Answer::Clients { page, more } = answered.answer else {
         return Err(unexpected());
     };
+    if more {
+        return Err(too_many(page.len() + 1));
+    }
     if let Some(missing) = answered.missing.first() {
         let detail = format!("the gateway {missing} did not say which clients the uids have");
         return Err(Refusal::timeout(detail));

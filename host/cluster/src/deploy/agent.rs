@@ -6,6 +6,7 @@
 
 mod body;
 mod held;
+mod tell;
 mod work;
 
 use std::time::Duration;

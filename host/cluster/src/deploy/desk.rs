@@ -6,8 +6,10 @@
 //! others keep copies.
 
 mod attend;
+mod ending;
 mod job;
 mod orders;
+mod reports;
 mod room;
 
 use std::sync::Arc;

@@ -183,7 +183,10 @@ impl<M: Send + 'static> Uplink<M> {
                 };
                 match *frame {
                     Deploy::Fetch { version, offset } => {
-                        let lend = self.shared.exchange.lend(peer, version, offset, &link.sender);
+                        let lend = self
+                            .shared
+                            .exchange
+                            .lend(peer, version, offset, &link.sender);
                         lend.await;
                     }
                     frame @ (Deploy::Chunk { .. } | Deploy::Missing { .. }) => {

@@ -72,7 +72,10 @@ fn deployed(deploy: &Deploy) -> usize {
         } => node(enrolled) + wanted(desired),
         Deploy::State(desired) => wanted(desired),
         Deploy::Answer { overview, .. } => {
-            let running = overview.workers.iter().map(|it| it.running.len() * FRAME_BYTES);
+            let running = overview
+                .workers
+                .iter()
+                .map(|it| it.running.len() * FRAME_BYTES);
             wanted(&overview.desired) + running.sum::<usize>()
         }
         Deploy::Status { running, .. } => running.len() * FRAME_BYTES,

@@ -38,10 +38,16 @@ async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
     }
     serve(&[&a, &b], "one").await;
     let error = failed(gateway.operator.deploy(order("three"), component("three"))).await;
-    assert!(matches!(error, DeployError::CanaryUnderWay { .. }), "{error}");
+    assert!(
+        matches!(error, DeployError::CanaryUnderWay { .. }),
+        "{error}"
+    );
     // One that joins meanwhile runs both.
     let late = rig.plain_worker("late").await;
-    until("late has the canary", || late.fake.canary("t") == Some(two.clone())).await;
+    until("late has the canary", || {
+        late.fake.canary("t") == Some(two.clone())
+    })
+    .await;
     serve(&[&late], "one").await;
     gateway.sees(3).await;
 
@@ -66,7 +72,10 @@ async fn a_rollback_gives_a_canary_up() {
     assert_eq!(done(back).await.1, version_of(&component("one")));
     assert_eq!(a.fake.canary("t"), None);
     serve(&[&a], "one").await;
-    assert_eq!(newest(&gateway).await, Fate::RolledBack("rolled back by bob".to_owned()));
+    assert_eq!(
+        newest(&gateway).await,
+        Fate::RolledBack("rolled back by bob".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -94,7 +103,10 @@ async fn promise_5_a_canary_that_one_worker_takes_back_is_given_up_everywhere() 
     a.fake.take_back("t", &component("two"), "3 traps").await;
     until("b gives it up", || b.fake.canary("t").is_none()).await;
     serve(&[&a, &b], "one").await;
-    assert_eq!(newest(&gateway).await, Fate::RolledBack("worker a: 3 traps".to_owned()));
+    assert_eq!(
+        newest(&gateway).await,
+        Fate::RolledBack("worker a: 3 traps".to_owned())
+    );
     gateway.deploy("three").await;
     serve(&[&a, &b], "three").await;
 }
@@ -120,7 +132,10 @@ async fn promise_5_a_version_that_one_worker_takes_back_is_taken_back_everywhere
     let releases = &desired.tenants["t"].releases;
     assert_eq!(releases[0].fate, Fate::Active);
     assert_eq!(&*releases[0].by, "tidegate");
-    assert_eq!(releases[1].fate, Fate::RolledBack("worker a: 3 traps".to_owned()));
+    assert_eq!(
+        releases[1].fate,
+        Fate::RolledBack("worker a: 3 traps".to_owned())
+    );
     let prepared = a.fake.log().iter().filter(|it| *it == "prepare t").count();
     assert_eq!(prepared, 2);
 }
@@ -130,11 +145,17 @@ async fn promise_5_a_first_release_that_is_taken_back_leaves_what_the_files_name
     let rig = Rig::new(1).await;
     let _register = rig.register(0).await;
     let with_file = || Fake::new(&["t"]).with_file("t", "of the file");
-    let (a, b) = (rig.worker("a", with_file()).await, rig.worker("b", with_file()).await);
+    let (a, b) = (
+        rig.worker("a", with_file()).await,
+        rig.worker("b", with_file()).await,
+    );
     let gateway = rig.gateway("g").await;
     gateway.sees(2).await;
     gateway.deploy("one").await;
     a.fake.take_back("t", &component("one"), "3 traps").await;
-    until("b goes back to its file", || b.fake.serving("t") == Some("of the file".into())).await;
+    until("b goes back to its file", || {
+        b.fake.serving("t") == Some("of the file".into())
+    })
+    .await;
     assert_eq!(a.fake.serving("t"), Some("of the file".into()));
 }

@@ -21,7 +21,7 @@ const ORDERS: usize = 12;
 struct Chaos {
     rig: Rig,
     random: SmallRng,
-    register: Option<Running>,
+    registers: Vec<Option<Running>>,
     workers: Vec<Option<Worker>>,
     /// Of all lives of all workers.
     fakes: Vec<Fake>,
@@ -30,11 +30,11 @@ struct Chaos {
 
 impl Chaos {
     async fn new(seed: u64) -> Self {
-        let mut rig = Rig::new(1).await;
+        let mut rig = Rig::new(2).await;
         rig.settings.grace = std::time::Duration::from_millis(50);
         let gateway = rig.gateway("g").await;
         let mut chaos = Self {
-            register: Some(rig.register(0).await),
+            registers: vec![None, None],
             rig,
             random: SmallRng::seed_from_u64(seed),
             workers: (0..WORKERS).map(|_| None).collect(),
@@ -51,8 +51,10 @@ impl Chaos {
 
     /// Everybody is there and refuses nothing.
     async fn mend(&mut self) {
-        if self.register.is_none() {
-            self.register = Some(self.rig.register(0).await);
+        for place in 0..self.registers.len() {
+            if self.registers[place].is_none() {
+                self.registers[place] = Some(self.rig.register(place).await);
+            }
         }
         for place in 0..WORKERS {
             if self.workers[place].is_none() {
@@ -87,10 +89,13 @@ impl Chaos {
                 }
                 None => self.start(place).await,
             },
-            2 => match self.register.take() {
-                Some(register) => register.stop().await,
-                None => self.register = Some(self.rig.register(0).await),
-            },
+            2 => {
+                let place = self.random.random_range(0..2);
+                match self.registers[place].take() {
+                    Some(register) => register.stop().await,
+                    None => self.registers[place] = Some(self.rig.register(place).await),
+                }
+            }
             3 | 4 => {
                 let refuse = self.chance(50).then_some("it does not start");
                 if let Some(worker) = &self.workers[place] {
@@ -137,7 +142,11 @@ impl Chaos {
                 self.fault().await;
             }
             let next = timeout(PATIENCE, progress.recv()).await;
-            if next.expect("an order never ended").expect("no last").is_last() {
+            if next
+                .expect("an order never ended")
+                .expect("no last")
+                .is_last()
+            {
                 return;
             }
         }
@@ -177,7 +186,10 @@ impl Chaos {
         for version in self.fakes.iter().flat_map(Fake::switched) {
             assert!(served.contains(&version), "{version} was never decided");
         }
-        let active = deployed.releases.iter().filter(|it| it.fate == Fate::Active);
+        let active = deployed
+            .releases
+            .iter()
+            .filter(|it| it.fate == Fate::Active);
         assert!(active.count() <= 1);
     }
 }

@@ -12,7 +12,10 @@ fn fates(gateway: &[(Name, Fate)]) -> Vec<&Fate> {
 async fn history(gateway: &Gateway) -> Vec<(Name, Fate)> {
     let desired = gateway.operator.desired().await.unwrap();
     let releases = &desired.tenants["t"].releases;
-    releases.iter().map(|it| (it.source.clone(), it.fate.clone())).collect()
+    releases
+        .iter()
+        .map(|it| (it.source.clone(), it.fate.clone()))
+        .collect()
 }
 
 #[tokio::test]
@@ -68,7 +71,11 @@ async fn a_prefix_must_mean_one_version() {
     let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
     let first = |name: &String| version_of(&component(name))[..1].to_owned();
     let digit = first(&names[0]);
-    let alike: Vec<&String> = names.iter().filter(|it| first(it) == digit).take(2).collect();
+    let alike: Vec<&String> = names
+        .iter()
+        .filter(|it| first(it) == digit)
+        .take(2)
+        .collect();
     for name in &alike {
         gateway.deploy(name).await;
     }
@@ -84,7 +91,10 @@ async fn a_prefix_must_mean_one_version() {
     let error = to("").await;
     assert!(matches!(error, DeployError::Ambiguous { .. }), "{error}");
     let error = to("no hash").await;
-    assert!(matches!(error, DeployError::UnknownVersion { .. }), "{error}");
+    assert!(
+        matches!(error, DeployError::UnknownVersion { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +112,9 @@ async fn the_bytes_of_the_last_versions_only_are_kept() {
         assert_eq!(files.count(), 10, "at {node}");
     }
     let version = version_of(&component("c0"));
-    let back = gateway.operator.rollback("t".into(), Some(version.to_string()), "bob".into());
+    let back = gateway
+        .operator
+        .rollback("t".into(), Some(version.to_string()), "bob".into());
     assert_eq!(failed(back).await, DeployError::NotKept { version });
 }
 

@@ -16,7 +16,9 @@ async fn a_worker_that_joins_later_gets_the_version_and_its_bytes() {
     let gateway = rig.gateway("g").await;
     gateway.sees(1).await;
     gateway.deploy("one").await;
-    let late = rig.worker("late", Fake::new(&["t"]).with_file("t", "of the file")).await;
+    let late = rig
+        .worker("late", Fake::new(&["t"]).with_file("t", "of the file"))
+        .await;
     serve(&[&a, &late], "one").await;
     let stranger = rig.worker("other", Fake::new(&["other"])).await;
     gateway.sees(3).await;
@@ -37,7 +39,10 @@ async fn a_worker_lost_after_the_decision_switches_when_it_is_back() {
     let seen = all(progress).await;
     let lost = |it: &Progress| matches!(it, Progress::Worker { worker, step: Step::Failed(_) } if &**worker == "b");
     assert!(seen.iter().any(lost), "{seen:?}");
-    assert!(matches!(seen.last(), Some(Progress::Done { workers: 1, .. })));
+    assert!(matches!(
+        seen.last(),
+        Some(Progress::Done { workers: 1, .. })
+    ));
     let b = rig.plain_worker("b").await;
     serve(&[&a, &b], "one").await;
 }
@@ -58,7 +63,10 @@ async fn a_switch_that_fails_is_told_and_tried_again() {
     .await;
     a.fake.stick(None);
     let seen = all(progress).await;
-    assert!(matches!(seen.last(), Some(Progress::Done { workers: 1, .. })));
+    assert!(matches!(
+        seen.last(),
+        Some(Progress::Done { workers: 1, .. })
+    ));
     serve(&[&a], "one").await;
 }
 
@@ -76,12 +84,18 @@ async fn promise_5_a_register_lost_before_the_decision_leaves_nothing_prepared()
     register.stop().await;
     let error = failed(progress).await;
     assert!(
-        matches!(error, DeployError::RegisterLost { .. } | DeployError::Stopping),
+        matches!(
+            error,
+            DeployError::RegisterLost { .. } | DeployError::Stopping
+        ),
         "{error}"
     );
     until("a lets go", || !a.fake.has_prepared("t")).await;
     b.fake.gate(true);
-    until("b lets go", || b.fake.log().contains(&"discard t".to_owned())).await;
+    until("b lets go", || {
+        b.fake.log().contains(&"discard t".to_owned())
+    })
+    .await;
     let _register = rig.register(0).await;
     gateway.sees(2).await;
     gateway.deploy("two").await;
@@ -105,7 +119,10 @@ async fn what_is_prepared_is_held_for_as_long_as_the_register_lives() {
     })
     .await;
     b.fake.gate(true);
-    assert!(matches!(all(progress).await.last(), Some(Progress::Done { workers: 2, .. })));
+    assert!(matches!(
+        all(progress).await.last(),
+        Some(Progress::Done { workers: 2, .. })
+    ));
     assert_eq!(a.fake.log(), ["prepare t", "activate t"]);
 }
 
@@ -142,7 +159,9 @@ async fn a_register_with_a_new_disk_learns_state_and_bytes_from_the_others() {
     let _register = rig.register(0).await;
     gateway.sees(1).await;
     let version = version_of(&component("two"));
-    let file = rig.folder("register-0/components").join(format!("{version}.wasm"));
+    let file = rig
+        .folder("register-0/components")
+        .join(format!("{version}.wasm"));
     until("the bytes are back", || file.exists()).await;
     let (generation, ..) = gateway.deploy("three").await;
     assert_eq!(generation, 3);
@@ -159,7 +178,9 @@ async fn a_second_register_keeps_copies_and_teaches_the_first() {
     gateway.sees(1).await;
     gateway.deploy("one").await;
     let version = version_of(&component("one"));
-    let file = rig.folder("register-1/components").join(format!("{version}.wasm"));
+    let file = rig
+        .folder("register-1/components")
+        .join(format!("{version}.wasm"));
     until("the second has the bytes", || file.exists()).await;
     // Everything is gone but the second register.
     first.stop().await;
@@ -186,7 +207,12 @@ async fn without_the_first_register_nothing_is_deployed_and_the_error_names_it()
     let gateway = rig.gateway("g").await;
     let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
     let register = rig.registers[0].to_string();
-    assert_eq!(error, DeployError::NoRegister { register: register.clone() });
+    assert_eq!(
+        error,
+        DeployError::NoRegister {
+            register: register.clone()
+        }
+    );
     assert!(error.to_string().contains(&register));
     assert!(gateway.operator.desired().await.is_err());
 }

@@ -188,9 +188,12 @@ impl Rig {
     }
 }
 
+/// Some chunks and a bit.
+pub(crate) const LENGTH: usize = 600_000;
+
 /// What a component of a test is: its own bytes, more than a few chunks.
 pub(crate) fn component(name: &str) -> Bytes {
-    let bytes = name.bytes().cycle().take(1_500_000).collect::<Vec<u8>>();
+    let bytes = name.bytes().cycle().take(LENGTH).collect::<Vec<u8>>();
     bytes.into()
 }
 

@@ -33,7 +33,10 @@ impl Raw {
     }
 
     fn send(&self, frame: Deploy) {
-        self.link.sender.send(Frame::Deploy(Box::new(frame))).unwrap();
+        self.link
+            .sender
+            .send(Frame::Deploy(Box::new(frame)))
+            .unwrap();
     }
 
     /// The next frame, none at the end of the link.
@@ -178,7 +181,8 @@ async fn a_node_speaks_for_its_own_role_only() {
     assert_eq!(register.next().await, None);
     // Its hello says gateway.
     let mut liar = Raw::dial(&rig, Role::Gateway).await;
-    liar.find(|frame| matches!(frame, Deploy::State(_)).then_some(())).await;
+    liar.find(|frame| matches!(frame, Deploy::State(_)).then_some(()))
+        .await;
     liar.send(Deploy::Enrol {
         node: identity(Role::Worker, "raw").node,
         first: true,

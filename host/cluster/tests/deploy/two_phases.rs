@@ -4,7 +4,7 @@
 use tidegate_cluster::deploy::{DeployError, Fate, Progress, Step, version_of};
 
 use super::fake::Fake;
-use super::rig::{Rig, all, component, done, failed, order, serve, until};
+use super::rig::{LENGTH, Rig, all, component, done, failed, order, serve, until};
 
 #[tokio::test]
 async fn all_prepare_then_all_switch_and_every_step_is_told() {
@@ -16,7 +16,12 @@ async fn all_prepare_then_all_switch_and_every_step_is_told() {
     let progress = all(gateway.operator.deploy(order("one.wasm"), component("one"))).await;
     let place = |wanted: &Progress| progress.iter().position(|it| it == wanted).unwrap();
     let decided = place(&Progress::Decided { generation: 1 });
-    assert_eq!(place(&Progress::Uploaded { bytes: 1_500_000 }), 0);
+    assert_eq!(
+        place(&Progress::Uploaded {
+            bytes: LENGTH as u64
+        }),
+        0
+    );
     for worker in ["a", "b"] {
         let step = |step| {
             place(&Progress::Worker {

@@ -32,15 +32,15 @@ const RETRY_FACTOR: u32 = 10;
 pub(super) struct DeskLink {
     pub(super) sender: Option<LinkSender>,
     /// The state that it has told or was told since its link is there.
-    known: Option<(u64, Incarnation)>,
+    pub(super) known: Option<(u64, Incarnation)>,
     /// The status that it was told.
-    told: Option<(u64, Vec<Running>)>,
+    pub(super) told: Option<(u64, Vec<Running>)>,
 }
 
 /// Why a tenant does not run what is desired.
-struct Trouble {
+pub(super) struct Trouble {
     next: Next,
-    text: String,
+    pub(super) text: String,
     again: Instant,
     backoff: Backoff,
 }
@@ -60,11 +60,13 @@ pub(super) struct Body {
     /// Tenants that something is being done for, with what.
     pub(super) working: BTreeSet<Name>,
     trying: BTreeMap<Name, Next>,
-    troubles: BTreeMap<Name, Trouble>,
+    pub(super) troubles: BTreeMap<Name, Trouble>,
+    /// The releases that each tenant runs or ran when nothing was left to do.
+    reached: BTreeMap<Name, Vec<u64>>,
     /// What was taken back here, until the state no longer wants it.
-    taken_back: BTreeMap<Name, (TakenBack, u64)>,
+    pub(super) taken_back: BTreeMap<Name, (TakenBack, u64)>,
     /// Why the newest state could not be kept, and so is not followed.
-    disk: Option<String>,
+    pub(super) disk: Option<String>,
 }
 
 impl fmt::Debug for Body {
@@ -103,6 +105,7 @@ impl Body {
             working: BTreeSet::new(),
             trying: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            reached: BTreeMap::new(),
             taken_back: BTreeMap::new(),
             disk: None,
         }
@@ -126,7 +129,10 @@ impl Body {
             let held = self.held.as_ref().map(|held| held.until);
             let idle = |tenant: &Name| !self.working.contains(tenant);
             let troubles = self.troubles.iter().filter(|(tenant, _)| idle(tenant));
-            let deadline = troubles.map(|(_, it)| it.again).chain(held).min();
+            // What runs may have changed without any mail.
+            let look = Some(Instant::now() + self.settings.link.heartbeat);
+            let deadline = troubles.map(|(_, it)| it.again).chain(held).chain(look);
+            let deadline = deadline.min();
             let turn = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
@@ -218,6 +224,8 @@ impl Body {
             }
         }
         let desired = self.store.desired();
+        let known = |tenant: &Name| desired.tenants.contains_key(tenant);
+        self.reached.retain(|tenant, _| known(tenant));
         self.taken_back.retain(|tenant, (it, _)| {
             let deployed = desired.tenants.get(tenant);
             deployed.is_some_and(|deployed| {
@@ -286,7 +294,12 @@ impl Body {
         let next = self.next(tenant);
         if next == Next::Nothing {
             self.troubles.remove(tenant);
+            self.reach(tenant);
             return self.begin_prepare(tenant);
+        }
+        if self.has_left(tenant, &next) && !self.troubles.contains_key(tenant) {
+            let text = "what was reached serves no longer";
+            self.trouble(tenant, next.clone(), text.to_owned());
         }
         let now = Instant::now();
         let trouble = self.troubles.get(tenant);
@@ -300,6 +313,27 @@ impl Body {
         self.working.insert(tenant.clone());
         self.trying.insert(tenant.clone(), next.clone());
         tokio::spawn(work::step(self.hands(), tenant.clone(), next, pin));
+    }
+
+    /// The tenant runs what is desired.
+    fn reach(&mut self, tenant: &Name) {
+        let desired = self.store.desired();
+        if let Some(deployed) = desired.tenants.get(tenant) {
+            let canary = deployed.canary().map(|(release, _)| release);
+            let reached = deployed.current().into_iter().chain(canary);
+            let reached = reached.map(|release| release.generation).collect();
+            self.reached.insert(tenant.clone(), reached);
+        }
+    }
+
+    /// Whether a release is to be served that ran here already: it was probably taken back this
+    /// moment, and word of that is on its way. It is started again only if there comes none.
+    fn has_left(&self, tenant: &Name, next: &Next) -> bool {
+        let reached = self.reached.get(tenant);
+        match next {
+            Next::Serve { generation, .. } => reached.is_some_and(|it| it.contains(generation)),
+            Next::Nothing | Next::Promote(_) | Next::GiveUp(..) => false,
+        }
     }
 
     /// What is held, if it is what is to be served.
@@ -399,65 +433,5 @@ impl Body {
         self.report(&it);
         let tenant = it.tenant.clone();
         self.taken_back.insert(tenant, (it, release.generation));
-    }
-
-    /// Tells the first register; told again when its link is back.
-    fn report(&self, it: &TakenBack) {
-        if let Some(sender) = self.desks.first().and_then(|desk| desk.sender.as_ref()) {
-            let TakenBack {
-                tenant,
-                version,
-                reason: why,
-            } = it.clone();
-            let reason = reason(why);
-            send(
-                sender,
-                Deploy::TakenBack {
-                    tenant,
-                    version,
-                    reason,
-                },
-            );
-        }
-    }
-
-    /// Tells every desk what is new to it.
-    fn tell(&mut self) {
-        let desired = self.store.desired();
-        let tenants = self.deployables.tenants();
-        let running: Vec<Running> = tenants.into_iter().map(|it| self.running(it)).collect();
-        for desk in &mut self.desks {
-            let Some(sender) = &desk.sender else {
-                continue;
-            };
-            if desk.known.is_some_and(|known| known < desired.rank()) {
-                desk.known = Some(desired.rank());
-                send(sender, Deploy::State((*desired).clone()));
-            }
-            let status = (desired.generation, running.clone());
-            if desk.told.as_ref() != Some(&status) {
-                let (generation, running) = status.clone();
-                send(
-                    sender,
-                    Deploy::Status {
-                        generation,
-                        running,
-                    },
-                );
-                desk.told = Some(status);
-            }
-        }
-    }
-
-    fn running(&self, it: Serving) -> Running {
-        let taken_back = self.taken_back.get(&it.tenant);
-        let trouble = self.troubles.get(&it.tenant).map(|it| it.text.clone());
-        let trouble = trouble.or_else(|| taken_back.map(|(it, _)| reason(it.reason.clone())));
-        Running {
-            tenant: it.tenant,
-            serving: it.serving,
-            canary: it.canary,
-            trouble: trouble.or_else(|| self.disk.clone()),
-        }
     }
 }

@@ -54,7 +54,10 @@ fn a_canary_leaves_the_active_release_until_it_is_promoted() {
     let promoted = apply(&two, Change::Promote);
     assert_eq!(fates(&promoted), [Fate::Active, Fate::Replaced]);
     let given_up = apply(&two, Change::GiveUp("why".to_owned()));
-    assert_eq!(fates(&given_up), [Fate::RolledBack("why".to_owned()), Fate::Active]);
+    assert_eq!(
+        fates(&given_up),
+        [Fate::RolledBack("why".to_owned()), Fate::Active]
+    );
 }
 
 #[test]

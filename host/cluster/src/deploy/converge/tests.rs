@@ -61,7 +61,10 @@ fn a_worker_goes_to_the_active_release_from_wherever_it_is() {
     assert!(serves(&step(&releases, Some(1), None), 2, false));
     assert_eq!(step(&releases, Some(2), None), Next::Nothing);
     assert_eq!(step(&releases, Some(1), Some(2)), Next::Promote(version(2)));
-    assert!(matches!(step(&releases, Some(1), Some(9)), Next::GiveUp(..)));
+    assert!(matches!(
+        step(&releases, Some(1), Some(9)),
+        Next::GiveUp(..)
+    ));
 }
 
 #[test]
@@ -77,7 +80,10 @@ fn a_canary_comes_after_the_release_that_it_stands_beside() {
 
 #[test]
 fn a_canary_that_was_given_up_is_told_why() {
-    let releases = [(2, Fate::RolledBack("3 traps".to_owned())), (1, Fate::Active)];
+    let releases = [
+        (2, Fate::RolledBack("3 traps".to_owned())),
+        (1, Fate::Active),
+    ];
     let given_up = Next::GiveUp(version(2), "3 traps".to_owned());
     assert_eq!(step(&releases, Some(1), Some(2)), given_up);
 }

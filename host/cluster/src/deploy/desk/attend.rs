@@ -95,7 +95,10 @@ async fn serve(front: &Front, link: &mut Link, peer: PeerId, mut frames: Vec<Fra
             }
             match *frame {
                 Deploy::Fetch { version, offset } => {
-                    front.exchange.lend(peer, version, offset, &link.sender).await;
+                    front
+                        .exchange
+                        .lend(peer, version, offset, &link.sender)
+                        .await;
                 }
                 frame @ (Deploy::Chunk { .. } | Deploy::Missing { .. }) => {
                     front.exchange.received(peer, frame);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_wire::Name;
-use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress, Step, reason};
+use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress, reason};
 use tidegate_wire::id::Incarnation;
 use tokio::time::Instant;
 
@@ -12,8 +12,7 @@ use super::Mail;
 use super::orders::{Target, resolve};
 use super::room::{Peer, Room};
 use crate::deploy::change::{Candidate, Change};
-use crate::deploy::converge::{Now, follows};
-use crate::deploy::plan::{Act, Cause, Event, Plan};
+use crate::deploy::plan::{Act, Event, Plan};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::{FetchError, From, PeerId};
 
@@ -24,16 +23,16 @@ const HOLDS: u32 = 4;
 pub(super) struct Job {
     pub(super) tenant: Name,
     /// Whom to tell.
-    peer: PeerId,
-    number: u64,
+    pub(super) peer: PeerId,
+    pub(super) number: u64,
     /// The desk's number of it.
-    order: u64,
-    asked: Order,
-    stage: Stage,
+    pub(super) order: u64,
+    pub(super) asked: Order,
+    pub(super) stage: Stage,
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// For workers to find the way back.
     Waiting,
     /// For the bytes.
@@ -42,20 +41,20 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Work {
-    plan: Plan,
-    change: Change,
+pub(super) struct Work {
+    pub(super) plan: Plan,
+    pub(super) change: Change,
     /// What is to be prepared, kept for as long as the pin lives.
-    candidate: Option<(Candidate, Pin)>,
+    pub(super) candidate: Option<(Candidate, Pin)>,
     /// What the tenant runs in the end.
-    version: Name,
+    pub(super) version: Name,
     /// The workers, also those that are lost.
-    names: BTreeMap<Incarnation, Name>,
-    troubles: BTreeMap<Incarnation, String>,
-    until: Instant,
-    next_hold: Instant,
+    pub(super) names: BTreeMap<Incarnation, Name>,
+    pub(super) troubles: BTreeMap<Incarnation, String>,
+    pub(super) until: Instant,
+    pub(super) next_hold: Instant,
     /// That of the decision.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 impl Job {
@@ -122,7 +121,7 @@ impl Room {
         }
     }
 
-    async fn begin(&mut self) {
+    pub(super) async fn begin(&mut self) {
         let Some(job) = &mut self.job else {
             return;
         };
@@ -181,7 +180,7 @@ impl Room {
     }
 
     /// Whether there are workers and all know the tenant.
-    fn ready(&self) -> Result<(), DeployError> {
+    pub(super) fn ready(&self) -> Result<(), DeployError> {
         let Some(job) = &self.job else {
             return Ok(());
         };
@@ -212,7 +211,9 @@ impl Room {
         let pin = match outcome {
             Ok(pin) => pin,
             Err(error) if upload => {
-                return self.fail(DeployError::Upload(reason(error.to_string()))).await;
+                return self
+                    .fail(DeployError::Upload(reason(error.to_string())))
+                    .await;
             }
             Err(_) => return self.fail(DeployError::NotKept { version }).await,
         };
@@ -229,12 +230,12 @@ impl Room {
         self.act(acts).await;
     }
 
-    fn plan_workers(&self) -> BTreeMap<Incarnation, Name> {
+    pub(super) fn plan_workers(&self) -> BTreeMap<Incarnation, Name> {
         let named = |it: &Peer| (it.node.incarnation, it.node.name.clone());
         self.workers().map(named).collect()
     }
 
-    fn work(
+    pub(super) fn work(
         &mut self,
         plan: Plan,
         change: Change,
@@ -258,7 +259,7 @@ impl Room {
         }
     }
 
-    fn working(&mut self) -> Option<(&mut Work, PeerId, u64)> {
+    pub(super) fn working(&mut self) -> Option<(&mut Work, PeerId, u64)> {
         let job = self.job.as_mut()?;
         match &mut job.stage {
             Stage::Working(work) => Some((work, job.peer, job.number)),
@@ -266,7 +267,7 @@ impl Room {
         }
     }
 
-    async fn event(&mut self, event: Event) {
+    pub(super) async fn event(&mut self, event: Event) {
         if let Some((work, ..)) = self.working() {
             let acts = work.plan.on(event);
             self.act(acts).await;
@@ -274,7 +275,7 @@ impl Room {
     }
 
     /// Does what the plan says, and what it says to that.
-    async fn act(&mut self, acts: Vec<Act>) {
+    pub(super) async fn act(&mut self, acts: Vec<Act>) {
         let mut acts = std::collections::VecDeque::from(acts);
         while let Some(act) = acts.pop_front() {
             match act {
@@ -293,7 +294,7 @@ impl Room {
         }
     }
 
-    fn send_prepare(&mut self, worker: Incarnation) {
+    pub(super) fn send_prepare(&mut self, worker: Incarnation) {
         let Some(job) = &self.job else {
             return;
         };
@@ -316,7 +317,7 @@ impl Room {
     }
 
     /// The decision.
-    async fn write(&mut self) -> Vec<Act> {
+    pub(super) async fn write(&mut self) -> Vec<Act> {
         let Some(job) = &self.job else {
             return Vec::new();
         };
@@ -338,201 +339,5 @@ impl Room {
         let acts = work.plan.on(Event::Written);
         self.progress(peer, number, Progress::Decided { generation });
         acts
-    }
-
-    /// A worker has told what it runs.
-    pub(super) async fn job_status(&mut self, peer: PeerId) {
-        let Some(job) = &self.job else {
-            return;
-        };
-        let Stage::Working(work) = &job.stage else {
-            return;
-        };
-        let Some(peer) = self.peers.get(&peer) else {
-            return;
-        };
-        let worker = peer.node.incarnation;
-        let awaited = work.plan.awaited().contains(&worker);
-        if work.plan.is_undecided() || !awaited || peer.generation < work.generation {
-            return;
-        }
-        if self.has_followed(peer, &job.tenant) {
-            self.step(worker, Step::Switched);
-            return self.event(Event::Switched(worker)).await;
-        }
-        let trouble = peer.running(&job.tenant);
-        if let Some(trouble) = trouble.and_then(|it| it.trouble.clone()) {
-            let Some((work, ..)) = self.working() else {
-                return;
-            };
-            let told = work.troubles.insert(worker, trouble.clone());
-            if told.as_ref() != Some(&trouble) {
-                self.step(worker, Step::Failed(reason(trouble)));
-            }
-        }
-    }
-
-    /// Whether a worker does what the state says about the tenant; one without settings for it is
-    /// not concerned.
-    fn has_followed(&self, peer: &Peer, tenant: &Name) -> bool {
-        let desired = self.store.desired();
-        let Some(deployed) = desired.tenants.get(tenant) else {
-            return true;
-        };
-        peer.running(tenant).is_none_or(|running| {
-            let now = Now {
-                serving: running.serving.as_ref(),
-                canary: running.canary.as_ref(),
-            };
-            follows(deployed, now)
-        })
-    }
-
-    pub(super) fn job_step(&mut self, peer: PeerId, order: u64, step: Step) {
-        let step = match step {
-            Step::Failed(text) => Step::Failed(reason(text)),
-            Step::Fetched | Step::Compiled | Step::Started | Step::Switched => step,
-        };
-        if let Some(worker) = self.of_order(peer, order) {
-            self.step(worker, step);
-        }
-    }
-
-    pub(super) async fn job_prepared(
-        &mut self,
-        peer: PeerId,
-        order: u64,
-        outcome: Result<(), String>,
-    ) {
-        let Some(worker) = self.of_order(peer, order) else {
-            return;
-        };
-        match outcome {
-            Ok(()) => self.event(Event::Prepared(worker)).await,
-            Err(text) => {
-                let text = reason(text);
-                self.step(worker, Step::Failed(text.clone()));
-                self.event(Event::Refused(worker, text)).await;
-            }
-        }
-    }
-
-    /// The worker, if it speaks of the order that is carried out.
-    fn of_order(&self, peer: PeerId, order: u64) -> Option<Incarnation> {
-        let current = self.job.as_ref().is_some_and(|job| job.order == order);
-        let peer = self.peers.get(&peer).filter(|_| current)?;
-        Some(peer.node.incarnation)
-    }
-
-    fn step(&mut self, worker: Incarnation, step: Step) {
-        let Some((work, peer, number)) = self.working() else {
-            return;
-        };
-        if let Some(worker) = work.names.get(&worker).cloned() {
-            self.progress(peer, number, Progress::Worker { worker, step });
-        }
-    }
-
-    pub(super) async fn job_lost(&mut self, worker: Incarnation) {
-        if let Some((work, ..)) = self.working()
-            && !work.plan.is_undecided()
-            && work.plan.awaited().contains(&worker)
-        {
-            let text = "lost after the decision: it switches when it is back";
-            self.step(worker, Step::Failed(text.to_owned()));
-        }
-        self.event(Event::Lost(worker)).await;
-    }
-
-    /// A version was taken back everywhere while the order that brought it was being finished.
-    pub(super) fn job_taken_back(&mut self, tenant: &Name, version: &Name, why: &str) {
-        let Some((work, peer, number)) = self.working() else {
-            return;
-        };
-        let decided = !work.plan.is_undecided() && work.version == *version;
-        if decided && self.job.as_ref().is_some_and(|job| job.tenant == *tenant) {
-            let reason = DeployError::TakenBack {
-                version: version.clone(),
-                reason: why.to_owned(),
-            };
-            self.progress(peer, number, Progress::Failed { reason });
-            self.job = None;
-        }
-    }
-
-    async fn done(&mut self, workers: u32) {
-        let Some((work, ..)) = self.working() else {
-            return;
-        };
-        let done = Progress::Done {
-            generation: work.generation,
-            version: work.version.clone(),
-            workers,
-        };
-        self.end(done).await;
-    }
-
-    async fn fail_for(&mut self, cause: Cause) {
-        let seconds = self.settings.prepare_max.as_secs();
-        let Some((work, ..)) = self.working() else {
-            return;
-        };
-        let name = |worker: Incarnation| -> Name {
-            let name = work.names.get(&worker).cloned();
-            name.unwrap_or_else(|| worker.to_string().into())
-        };
-        let error = match cause {
-            Cause::Refused(worker, reason) => DeployError::Refused {
-                worker: name(worker),
-                reason,
-            },
-            Cause::Lost(worker) => DeployError::WorkerLost {
-                worker: name(worker),
-            },
-            Cause::TooSlow(worker) => DeployError::TooSlow {
-                worker: name(worker),
-                seconds,
-            },
-            Cause::NotWritten(text) => DeployError::Disk(reason(text)),
-        };
-        let candidate = work.candidate.as_ref().map(|(it, _)| it.clone());
-        let tried = matches!(work.change, Change::Serve(_));
-        let written = !matches!(error, DeployError::Disk(_));
-        if let Some(candidate) = candidate.filter(|_| tried && written)
-            && let Some(tenant) = self.job.as_ref().map(|job| job.tenant.clone())
-        {
-            let failed = Change::Failed(candidate, error.to_string());
-            // The command is told anyhow; the history lacks it.
-            let _ = self.decide(&tenant, failed).await;
-        }
-        self.fail(error).await;
-    }
-
-    async fn fail(&mut self, reason: DeployError) {
-        self.end(Progress::Failed { reason }).await;
-    }
-
-    async fn end(&mut self, last: Progress) {
-        let Some(job) = self.job.take() else {
-            return;
-        };
-        let (tenant, by) = (&job.tenant, job.asked.by());
-        if let Progress::Failed { reason } = &last {
-            tracing::warn!(%tenant, %by, %reason, "an order was not carried out");
-        } else {
-            tracing::info!(%tenant, %by, "an order was carried out");
-        }
-        self.progress(job.peer, job.number, last);
-        // With its pin: what never served is not kept.
-        drop(job);
-        self.store.tidy().await;
-    }
-
-    /// The desk ends: who waits is told.
-    pub(super) fn stop_job(&mut self) {
-        if let Some(job) = self.job.take() {
-            let reason = DeployError::Stopping;
-            self.progress(job.peer, job.number, Progress::Failed { reason });
-        }
     }
 }

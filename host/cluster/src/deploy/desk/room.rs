@@ -212,7 +212,10 @@ impl Room {
         let conflict = desired.generation == mine.generation && desired != *mine;
         if conflict {
             let generation = mine.generation;
-            tracing::warn!(generation, "two registers have written: one of the states is dropped");
+            tracing::warn!(
+                generation,
+                "two registers have written: one of the states is dropped"
+            );
         }
         match self.store.adopt(desired).await {
             Ok(true) => self.spread(),
@@ -362,7 +365,9 @@ impl Room {
         let desired = self.store.desired();
         let canaries = desired.tenants.iter().filter_map(|(tenant, deployed)| {
             let (release, plan) = deployed.canary()?;
-            let due = release.at_ms.saturating_add(plan.seconds.saturating_mul(1000));
+            let due = release
+                .at_ms
+                .saturating_add(plan.seconds.saturating_mul(1000));
             (plan.seconds > 0).then_some((due, tenant))
         });
         if let Some((due, tenant)) = canaries.min() {

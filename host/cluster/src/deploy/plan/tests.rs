@@ -51,7 +51,10 @@ fn what_was_prepared_and_let_go_counts_as_refused() {
 fn a_worker_lost_before_the_decision_fails_it_and_one_lost_after_does_not() {
     let mut plan = two();
     plan.on(Event::Prepared(A));
-    assert_eq!(plan.on(Event::Lost(A)), [Act::Discard(B), Act::Fail(Cause::Lost(A))]);
+    assert_eq!(
+        plan.on(Event::Lost(A)),
+        [Act::Discard(B), Act::Fail(Cause::Lost(A))]
+    );
 
     let mut plan = two();
     plan.on(Event::Prepared(A));

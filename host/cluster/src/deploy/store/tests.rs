@@ -119,12 +119,17 @@ async fn bytes_are_checked_when_written_and_when_read() {
     let wrong = store.put(&version, Bytes::from_static(b"two")).await;
     assert!(matches!(wrong, Err(StoreError::WrongHash(_))));
     let _pin = store.pin(&version);
-    store.put(&version, Bytes::from_static(b"one")).await.unwrap();
+    store
+        .put(&version, Bytes::from_static(b"one"))
+        .await
+        .unwrap();
     let file = folder.path().join(format!("components/{version}.wasm"));
     fs::write(&file, b"two").unwrap();
     assert_eq!(store.component(&version).await, None);
     assert!(!file.exists() && !store.has(&version));
-    let traversal = store.put(&"../../x".into(), Bytes::from_static(b"one")).await;
+    let traversal = store
+        .put(&"../../x".into(), Bytes::from_static(b"one"))
+        .await;
     assert!(matches!(traversal, Err(StoreError::WrongHash(_))));
 }
 
@@ -134,9 +139,13 @@ async fn what_a_killed_process_left_unfinished_is_removed() {
     drop(open(folder.path()).unwrap());
     let unfinished = [
         folder.path().join("desired.tmp"),
-        folder.path().join(format!("components/{}.tmp", version_of(b"x"))),
+        folder
+            .path()
+            .join(format!("components/{}.tmp", version_of(b"x"))),
     ];
-    let unnamed = folder.path().join(format!("components/{}.wasm", version_of(b"x")));
+    let unnamed = folder
+        .path()
+        .join(format!("components/{}.wasm", version_of(b"x")));
     for path in unfinished.iter().chain([&unnamed]) {
         fs::write(path, b"half").unwrap();
     }

@@ -90,6 +90,8 @@ impl Exchange {
 
 fn chunk(bytes: &Bytes, offset: u64) -> Option<Bytes> {
     let start = usize::try_from(offset).ok()?;
-    let end = bytes.len().min(start.checked_add(CHUNK_BYTES_MAX as usize)?);
+    let end = bytes
+        .len()
+        .min(start.checked_add(CHUNK_BYTES_MAX as usize)?);
     (start < end).then(|| bytes.slice(start..end))
 }

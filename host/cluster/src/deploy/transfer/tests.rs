@@ -80,7 +80,9 @@ async fn no_more_is_asked_for_than_a_few_chunks_ahead() {
     let taker = Exchange::new(Store::in_memory(), Duration::from_millis(50));
     taker.join(0, here.sender.clone());
     let version = version_of(b"long");
-    let silent = taker.obtain(&version, CHUNK_BYTES_MAX * 100, From::Anyone).await;
+    let silent = taker
+        .obtain(&version, CHUNK_BYTES_MAX * 100, From::Anyone)
+        .await;
     assert!(matches!(silent, Err(FetchError::Silent(_))));
     let mut frames = Vec::new();
     there.receiver.recv(&mut frames).await.unwrap();
