@@ -1,7 +1,10 @@
 //! What goes wrong, and how it is put right again.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 
+use crate::handlers::serving;
 use crate::network::Host;
 use crate::world::{Kind, World};
 
@@ -13,6 +16,8 @@ const MOVING_MS: u64 = 1_000;
 pub(crate) enum Mend {
     Start(Host),
     Thaw(Host),
+    /// It serves its tenant again.
+    Serve(Host),
     /// Bytes flow again.
     Unblock(Vec<(Host, Host)>),
 }
@@ -39,11 +44,12 @@ impl World {
         if self.plan.more.faults == 0 || self.more.random_range(0..1000) >= self.plan.more.faults {
             return;
         }
-        match self.more.random_range(0..4) {
+        match self.more.random_range(0..5) {
             0 if self.plan.more.drains => self.drain(),
             1 if self.plan.more.stops_gateways => self.stop_gateway(),
             2 if self.plan.more.suspends => self.freeze(true),
             3 if self.plan.more.parts_registers => self.part_register(),
+            4 if self.plan.more.withdraws => self.withdraw(),
             _ => {}
         }
     }
@@ -67,6 +73,16 @@ impl World {
                 || plan.more.parts_registers);
         self.custodians_safe &= others && !self.is_recent(self.gone_ms);
         self.drained_ms = Some(self.now_ms);
+    }
+
+    /// A worker no longer serves the tenant: its clients move to others.
+    fn withdraw(&mut self) {
+        let workers = self.hosts(Kind::Worker);
+        let host = workers[self.rng.random_range(0..workers.len())];
+        let end = self.now_ms + self.draw_ms();
+        self.log(|| format!("host {host} serves nobody until {end}"));
+        self.machines[host].serving.send_replace(Arc::default());
+        self.due.push((end, Mend::Serve(host)));
     }
 
     fn stop_gateway(&mut self) {
@@ -207,6 +223,10 @@ impl World {
             Mend::Thaw(host) => {
                 self.log(|| format!("host {host} thaws"));
                 self.machines[host].frozen = false;
+            }
+            Mend::Serve(host) => {
+                self.log(|| format!("host {host} serves again"));
+                self.machines[host].serving.send_replace(serving());
             }
             Mend::Unblock(ways) => {
                 self.log(|| format!("no longer blocked: {ways:?}"));

@@ -33,6 +33,14 @@ pub(crate) fn tenant() -> Name {
     "t".into()
 }
 
+/// What a worker announces while it serves that tenant.
+pub(crate) fn serving() -> Arc<Vec<Serving>> {
+    Arc::new(vec![Serving {
+        tenant: tenant(),
+        version: "v1".into(),
+    }])
+}
+
 const MONITORS: &str = "monitors";
 const COUNT: &str = "count";
 const SWAPS: &str = "swaps";
@@ -65,17 +73,14 @@ impl Script {
         record: Arc<Record>,
         seed: u64,
         returns: u32,
+        serving: watch::Sender<Arc<Vec<Serving>>>,
     ) -> Self {
-        let serving = Serving {
-            tenant: tenant(),
-            version: "v1".into(),
-        };
         Self {
             host,
             clock,
             record,
             returns,
-            serving: watch::Sender::new(Arc::new(vec![serving])),
+            serving,
             state: Arc::new(Mutex::new(State {
                 rng: SmallRng::seed_from_u64(seed),
                 lanes: BTreeMap::new(),

@@ -126,6 +126,32 @@ fn take(failed: &Failed, seed: u64, trace: Vec<String>, wrong: String) {
     }
 }
 
+/// A clock that is set cannot change what a service does: leases, deadlines and retries follow
+/// `Instant`, which these processes' clocks stand for. What tells a time to somebody may read the
+/// wall clock: what is told of a client, and the events of the feed.
+#[test]
+fn only_what_is_told_reads_the_wall_clock() {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let mut readers = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from(sources)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::read_to_string(&path)
+                .unwrap()
+                .contains("SystemTime")
+            {
+                readers.push(path.strip_prefix(sources).unwrap().to_owned());
+            }
+        }
+    }
+    readers.sort();
+    let told = ["gateway/client.rs", "gateway/shard/feed.rs"].map(std::path::PathBuf::from);
+    assert_eq!(readers, told);
+}
+
 /// Seeds that once failed, each by a cause of its own: a frozen gateway that answers a dial late,
 /// custody dropped over a freeze, over the loss of all registers, over a link that the gateway never
 /// learnt of, closes whose commit did not arrive, forwards and closes of a lost gateway that lives on, a

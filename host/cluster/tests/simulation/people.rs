@@ -163,6 +163,8 @@ impl Person {
                 }
             }
             "f" => {
+                // Of one sender, whose home passes its effects on in the order of its commits, to
+                // its own shards and to other gateways.
                 let got = self.got_from.entry(number(1) as usize).or_default();
                 *got += 1;
                 if number(2) != *got {

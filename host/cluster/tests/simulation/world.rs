@@ -14,7 +14,10 @@ use rand::{RngExt, SeedableRng};
 
 use plan::Plan;
 
-use crate::handlers::Script;
+use tidegate_wire::frame::Serving;
+use tokio::sync::watch;
+
+use crate::handlers::{Script, serving};
 use crate::network::{Host, Net, STEP_MS};
 use crate::people::Person;
 use crate::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
@@ -43,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) kind: Kind,
     process: Option<Process>,
     shown: Option<Rc<Shown>>,
+    /// What its handlers serve.
+    pub(crate) serving: watch::Sender<Arc<Vec<Serving>>>,
     pub(crate) life: u64,
     /// Not stepped.
     pub(crate) frozen: bool,
@@ -101,6 +106,7 @@ impl World {
             kind,
             process: None,
             shown: None,
+            serving: watch::Sender::new(serving()),
             life: 0,
             frozen: false,
             asleep: false,
@@ -208,8 +214,11 @@ impl World {
             Kind::Register => (register(birth), None),
             Kind::Worker => {
                 let record = self.record.clone();
-                let script =
-                    move |clock| Arc::new(Script::new(host, clock, record, seed, returns)) as _;
+                let serving = self.machines[host].serving.clone();
+                let script = move |clock| {
+                    let script = Script::new(host, clock, record, seed, returns, serving);
+                    Arc::new(script) as _
+                };
                 let (process, shown) = worker(birth, bounds, script);
                 (process, Some(shown))
             }

@@ -94,17 +94,12 @@ impl State {
     /// does not spin.
     fn returned(&mut self, worker: WorkerKey, commit: &Commit) {
         let number = commit.client.connection;
-        if !self
-            .lanes
-            .is_current(number, worker, commit.event.sequence, commit.attempt)
-        {
+        let (sequence, attempt) = (commit.event.sequence, commit.attempt);
+        let Some((events, bytes)) = self.lanes.returned(number, worker, sequence, attempt) else {
             return self.metrics.stale();
-        }
-        let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else {
-            return;
         };
         self.workers.returned(worker, events, bytes);
-        if self.lanes.set_queued(number, true) {
+        if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push_back(number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.

@@ -38,6 +38,8 @@ pub(crate) struct More {
     pub(crate) stops_gateways: bool,
     /// Machines are suspended: their clocks miss time.
     pub(crate) suspends: bool,
+    /// Workers no longer serve the tenant, and serve it again.
+    pub(crate) withdraws: bool,
     /// One register is cut off from some nodes.
     pub(crate) parts_registers: bool,
     /// Handlers return errors and trap until the event is a dead letter.
@@ -57,6 +59,7 @@ impl More {
         drains: false,
         stops_gateways: false,
         suspends: false,
+        withdraws: false,
         parts_registers: false,
         fails: false,
         swaps: false,
@@ -84,6 +87,7 @@ impl More {
             drains: rng.random_bool(0.4),
             stops_gateways: rng.random_bool(0.2),
             suspends: rng.random_bool(0.3),
+            withdraws: rng.random_bool(0.2),
             parts_registers: rng.random_bool(0.4),
             fails: rng.random_bool(0.5),
             swaps: rng.random_bool(0.5),
