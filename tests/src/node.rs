@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::api::Api;
 use crate::client::{Client, Transport};
@@ -35,6 +36,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    fn of(output: std::process::Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code().context("it was killed")?,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
     /// Itself, if it went well.
     ///
     /// # Errors
@@ -235,18 +244,49 @@ impl Node {
     /// # Errors
     /// When it cannot be run.
     pub async fn run(&self, tenant: &str, args: &[&str]) -> Result<Ran> {
-        let output = tokio::process::Command::new(tools::tidegate()?)
+        Ran::of(self.command(tenant, args)?.output().await?)
+    }
+
+    /// The same, and does something when it has said so many lines.
+    ///
+    /// # Errors
+    /// When it cannot be run, or the other thing fails.
+    pub async fn run_and(
+        &self,
+        tenant: &str,
+        args: &[&str],
+        lines: usize,
+        then: impl Future<Output = Result<()>>,
+    ) -> Result<Ran> {
+        let mut command = self.command(tenant, args)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut said = BufReader::new(stdout).lines();
+        let mut out = String::new();
+        for _ in 0..lines {
+            if let Some(line) = said.next_line().await? {
+                out.push_str(&line);
+                out.push('\n');
+            }
+        }
+        then.await?;
+        while let Some(line) = said.next_line().await? {
+            out.push_str(&line);
+            out.push('\n');
+        }
+        let ran = Ran::of(child.wait_with_output().await?)?;
+        Ok(Ran { out, ..ran })
+    }
+
+    fn command(&self, tenant: &str, args: &[&str]) -> Result<tokio::process::Command> {
+        let mut command = tokio::process::Command::new(tools::tidegate()?);
+        command
             .args(args)
             .env("TIDEGATE_API", format!("http://{}", self.api_address()?))
             .env("TIDEGATE_TOKEN", token_of(tenant))
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            error: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+            .kill_on_drop(true);
+        Ok(command)
     }
 
     /// The address of the links: a register's or a gateway's.
