@@ -95,7 +95,7 @@ fn deployed(deploy: &Deploy) -> usize {
 
 fn wanted(desired: &Desired) -> usize {
     let releases = desired.tenants.values().map(|it| it.releases.len());
-    releases.sum::<usize>() * FRAME_BYTES * 2
+    releases.sum::<usize>() * FRAME_BYTES * 4
 }
 
 fn asked(effects: &[Effect], query: &Query) -> usize {

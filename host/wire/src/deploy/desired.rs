@@ -203,3 +203,84 @@ fn is_proper(release: &Release) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DesiredError(pub String);
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::NAME_BYTES_MAX;
+    use crate::deploy::{Deploy, reason};
+    use crate::frame::{Frame, encode};
+    use crate::id::ClientId;
+
+    fn release(fate: Fate) -> Release {
+        Release {
+            generation: u64::MAX,
+            version: "f".repeat(64).into(),
+            source: "s".repeat(NAME_BYTES_MAX).into(),
+            bytes: COMPONENT_BYTES_MAX,
+            at_ms: u64::MAX,
+            by: "b".repeat(NAME_BYTES_MAX).into(),
+            fate,
+        }
+    }
+
+    #[test]
+    fn the_largest_state_fits_a_frame() {
+        let client = ClientId {
+            ip: u32::MAX,
+            port: u16::MAX,
+            connection: u32::MAX,
+        };
+        let plan = CanaryPlan {
+            percent: 100,
+            clients: vec![client; CANARY_CLIENTS_MAX],
+            seconds: u64::MAX,
+        };
+        let why = reason("é".repeat(REASON_BYTES_MAX));
+        assert!(why.len() <= REASON_BYTES_MAX && why.ends_with('…'));
+        let mut releases = vec![release(Fate::RolledBack(why)); HISTORY_MAX - 1];
+        releases.push(release(Fate::Canary(plan)));
+        let deployed = Deployed { releases };
+        let tenant = |number| format!("{number:0>NAME_BYTES_MAX$}").into();
+        let tenants = (0..TENANTS_MAX).map(|number| (tenant(number), deployed.clone()));
+        let desired = Desired {
+            generation: u64::MAX,
+            writer: Incarnation(u64::MAX),
+            tenants: tenants.collect(),
+        };
+        desired.check().unwrap();
+        let frame = Frame::Deploy(Box::new(Deploy::State(desired)));
+        encode(&frame, &mut BytesMut::new()).unwrap();
+    }
+
+    #[test]
+    fn states_that_no_register_makes_are_refused() {
+        let of = |releases: Vec<Release>| Desired {
+            tenants: [("t".into(), Deployed { releases })].into(),
+            ..Desired::default()
+        };
+        of(vec![release(Fate::Active)]).check().unwrap();
+        let active = release(Fate::Active);
+        of(vec![active.clone(); 2]).check().unwrap_err();
+        of(vec![release(Fate::Replaced); HISTORY_MAX + 1])
+            .check()
+            .unwrap_err();
+        let traversal = Release {
+            version: "../../etc/passwd".into(),
+            ..active.clone()
+        };
+        of(vec![traversal]).check().unwrap_err();
+        let long = Release {
+            bytes: COMPONENT_BYTES_MAX + 1,
+            ..active.clone()
+        };
+        of(vec![long]).check().unwrap_err();
+        let nameless = Desired {
+            tenants: [("".into(), Deployed::default())].into(),
+            ..Desired::default()
+        };
+        nameless.check().unwrap_err();
+    }
+}

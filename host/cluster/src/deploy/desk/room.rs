@@ -178,6 +178,9 @@ impl Room {
                 mut running,
             } => {
                 running.truncate(RUNNING_MAX);
+                for it in &mut running {
+                    it.trouble = it.trouble.take().map(reason);
+                }
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.generation = generation;
                     peer.running = Some(running);
