@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidegate_api::{Settings, Tokens};
+use tidegate_api::{Grant, Settings, Tokens};
+use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::access::Access;
 use tidegate_cluster::net;
 use tokio::net::TcpListener;
@@ -22,6 +23,16 @@ pub struct Api {
     query: Duration,
 }
 
+/// The gateway behind the API.
+pub struct Behind {
+    /// Questions and actions.
+    pub access: Access,
+    /// Deploys.
+    pub operator: Operator,
+    /// Its announced address.
+    pub announced: SocketAddrV4,
+}
+
 impl Api {
     /// Reads the tokens and binds the address, if one is configured.
     ///
@@ -32,8 +43,15 @@ impl Api {
             return Ok(None);
         };
         let mut tokens = Tokens::new();
-        for (token, tenant) in read_tokens(config)? {
-            tokens.add(token.expose(), tenant);
+        for (token, it) in read_tokens(config)? {
+            tokens.add(
+                token.expose(),
+                Grant {
+                    tenant: it.tenant.clone(),
+                    name: it.name.clone(),
+                    deploy: it.deploy,
+                },
+            );
         }
         let listener = net::bind(address).await.context("`api.listen`")?;
         tracing::info!(address = %listener.local_addr()?, tokens = tokens.count(), "client API listens");
@@ -48,19 +66,19 @@ impl Api {
     /// Serves until `stop` on a task of its own.
     pub fn serve(
         self,
-        access: Access,
-        announced: SocketAddrV4,
+        behind: Behind,
         readiness: &Readiness,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         readiness.set("api", true, "served");
         let settings = Settings {
-            answering: announced,
+            answering: behind.announced,
             query: self.query,
             tokens: self.tokens,
         };
         tokio::spawn(async move {
-            let served = tidegate_api::serve(self.listener, settings, Arc::new(access), stop);
+            let (access, operator) = (Arc::new(behind.access), Arc::new(behind.operator));
+            let served = tidegate_api::serve(self.listener, settings, access, operator, stop);
             if let Err(error) = served.await {
                 tracing::error!(%error, "the Client API ended");
             }

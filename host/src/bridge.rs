@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use tidegate_cluster::gateway::commands::{self, Commands, LocalHub};
 use tidegate_cluster::worker::{Handlers, Lane};
@@ -22,56 +22,96 @@ use tokio::sync::watch;
 
 /// The deployments of one worker as what runs its handlers.
 pub struct Bridge {
-    deployments: BTreeMap<Name, Deployment>,
+    deployments: RwLock<BTreeMap<Name, Deployment>>,
     serving: watch::Sender<Arc<Vec<Serving>>>,
 }
 
 impl Bridge {
-    /// Joins these deployments, and follows their versions as long as they live.
+    /// Serves nobody yet.
     #[must_use]
-    pub fn new(deployments: BTreeMap<Name, Deployment>) -> Arc<Self> {
-        let versions: Vec<_> = deployments
-            .iter()
-            .map(|(tenant, it)| (tenant.clone(), it.version()))
-            .collect();
-        let serving = watch::Sender::new(Arc::new(serving(&versions)));
-        let bridge = Arc::new(Self {
-            deployments,
-            serving,
-        });
-        for (tenant, version) in versions {
-            tokio::spawn(follow(tenant, version, Arc::downgrade(&bridge)));
-        }
-        bridge
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            deployments: RwLock::default(),
+            serving: watch::Sender::new(Arc::default()),
+        })
     }
 
-    /// The deployments.
-    pub fn deployments(&self) -> impl Iterator<Item = &Deployment> {
-        self.deployments.values()
-    }
-}
-
-fn serving(versions: &[(Name, watch::Receiver<Name>)]) -> Vec<Serving> {
-    let one = |(tenant, version): &(Name, watch::Receiver<Name>)| Serving {
-        tenant: tenant.clone(),
-        version: version.borrow().clone(),
-    };
-    versions.iter().map(one).collect()
-}
-
-async fn follow(tenant: Name, mut version: watch::Receiver<Name>, bridge: std::sync::Weak<Bridge>) {
-    while version.changed().await.is_ok() {
-        let Some(bridge) = bridge.upgrade() else {
-            return;
+    /// Serves a tenant from now on, and follows the version of its deployment as long as it lives.
+    /// A tenant that is served already keeps its deployment.
+    pub fn add(self: &Arc<Self>, tenant: &Name, deployment: Deployment) {
+        let version = deployment.version();
+        let first = Serving {
+            tenant: tenant.clone(),
+            version: version.borrow().clone(),
         };
-        let now = version.borrow_and_update().clone();
-        bridge.serving.send_modify(|serving| {
-            let mut changed = Vec::clone(serving);
-            for entry in changed.iter_mut().filter(|entry| entry.tenant == tenant) {
-                entry.version = now.clone();
+        {
+            let deployments = self.deployments.write();
+            let mut deployments = deployments.unwrap_or_else(PoisonError::into_inner);
+            if deployments.contains_key(tenant) {
+                return;
             }
-            *serving = Arc::new(changed);
+            deployments.insert(tenant.clone(), deployment);
+        }
+        self.serving.send_modify(|serving| {
+            let mut more = Vec::clone(serving);
+            more.push(first);
+            *serving = Arc::new(more);
         });
+        tokio::spawn(follow(tenant.clone(), version, Arc::downgrade(self)));
+    }
+
+    /// Serves a tenant no longer; its deployment is given to whoever stops it.
+    pub fn remove(&self, tenant: &Name) -> Option<Deployment> {
+        self.serving.send_modify(|serving| {
+            let mut fewer = Vec::clone(serving);
+            fewer.retain(|entry| entry.tenant != *tenant);
+            *serving = Arc::new(fewer);
+        });
+        let deployments = self.deployments.write();
+        deployments
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(tenant)
+    }
+
+    /// The deployment of a tenant, if it is served.
+    #[must_use]
+    pub fn deployment(&self, tenant: &Name) -> Option<Deployment> {
+        self.read().get(tenant).cloned()
+    }
+
+    /// All deployments.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<Deployment> {
+        self.read().values().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Name, Deployment>> {
+        let deployments = self.deployments.read();
+        deployments.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn follow(tenant: Name, mut version: watch::Receiver<Name>, bridge: Weak<Bridge>) {
+    loop {
+        {
+            let Some(bridge) = bridge.upgrade() else {
+                return;
+            };
+            let now = version.borrow_and_update().clone();
+            bridge.serving.send_if_modified(|serving| {
+                let mut changed = Vec::clone(serving);
+                let mut is_changed = false;
+                for entry in changed.iter_mut().filter(|entry| entry.tenant == tenant) {
+                    is_changed |= entry.version != now;
+                    entry.version = now.clone();
+                }
+                *serving = Arc::new(changed);
+                is_changed
+            });
+        }
+        if version.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -81,7 +121,8 @@ impl Handlers for Bridge {
     }
 
     fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
-        match self.deployments.get(tenant) {
+        // Held while the event is put into a mailbox, which never waits.
+        match self.read().get(tenant) {
             Some(deployment) => {
                 deployment.dispatch(Job {
                     delivery,
@@ -101,10 +142,7 @@ impl Handlers for Bridge {
     }
 
     fn queued_bytes(&self) -> u64 {
-        self.deployments
-            .values()
-            .map(Deployment::queued_bytes)
-            .sum()
+        self.read().values().map(Deployment::queued_bytes).sum()
     }
 }
 

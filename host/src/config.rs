@@ -25,7 +25,7 @@ pub use layers::Override;
 pub use listener::Listener;
 pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
-pub use services::{Admin, Api, ApiToken, Gateway, Link, Log, Register, Worker};
+pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Worker};
 pub use tokens::read as read_tokens;
 pub use types::{
     CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret, Watch,
@@ -76,6 +76,8 @@ pub struct Config {
     pub api: Api,
     /// `[[api-token]]`
     pub api_tokens: Vec<ApiToken>,
+    /// `[deploy]`
+    pub deploy: Deploy,
     /// `[register]`
     pub register: Register,
     /// `[link]`
@@ -157,6 +159,7 @@ impl Config {
             admin: top.table("admin", Admin::read),
             api: top.table("api", Api::read),
             api_tokens: top.tables("api-token", ApiToken::read),
+            deploy: top.table("deploy", Deploy::read),
             register: top.table("register", Register::read),
             link: top.table("link", Link::read),
             gateway: top.table("gateway", |section| {
@@ -193,6 +196,19 @@ impl Config {
     #[must_use]
     pub fn serves_api(&self) -> bool {
         matches!(self.purpose, Purpose::Serve | Purpose::Gateway) && self.api.listen.is_some()
+    }
+
+    /// Whether somebody can deploy handlers of this tenant through this process alone: with a token
+    /// of its Client API, or as a member of a cluster.
+    #[must_use]
+    pub fn is_deployable(&self, tenant: &str) -> bool {
+        let by_token = |it: &ApiToken| it.deploy && *it.tenant == *tenant;
+        match self.purpose {
+            Purpose::Serve => {
+                self.links() || (self.serves_api() && self.api_tokens.iter().any(by_token))
+            }
+            Purpose::Worker | Purpose::Register | Purpose::Gateway | Purpose::Check => true,
+        }
     }
 
     /// What is allowed but hardly meant, for the log.

@@ -7,6 +7,8 @@ pub mod bridge;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod deployables;
+pub mod deploys;
 pub mod operations;
 pub mod settings;
 pub mod telemetry;

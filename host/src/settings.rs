@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use tidegate_cluster::deploy::DeploySettings;
 use tidegate_cluster::gateway::hub::HubLimits;
 use tidegate_cluster::gateway::outbound;
 use tidegate_cluster::gateway::router;
@@ -67,6 +68,18 @@ pub const fn membership(config: &Config) -> MembershipSettings {
         lease: ms(config.register.lease_ms),
         reconnect_min: ms(config.link.reconnect_ms_min),
         reconnect_max: ms(config.link.reconnect_ms_max),
+    }
+}
+
+/// Deploys, at any node.
+#[must_use]
+pub fn deploy(config: &Config) -> DeploySettings {
+    DeploySettings {
+        link: link(config),
+        reconnect_min: ms(config.link.reconnect_ms_min),
+        reconnect_max: ms(config.link.reconnect_ms_max),
+        grace: ms(config.register.grace_ms),
+        ..DeploySettings::default()
     }
 }
 

@@ -1,14 +1,13 @@
-//! Tenants and their plugins, from the configuration to running deployments.
+//! Tenants and their plugins, from the configuration to the settings of deployments.
 
 pub mod commands;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_runtime::{
     Bounds, Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
@@ -29,9 +28,8 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
     let plugins = plugins.map(|it| {
         let instances = instances(config, it);
-        // A canary has its own beside those of two versions.
-        let tried = (instances * usize::from(it.canary_percent)).div_ceil(100);
-        (it.memory_mib, instances + tried)
+        // A canary, of any share of the clients, has its own beside those of two versions.
+        (it.memory_mib, instances * 2)
     });
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
@@ -49,46 +47,24 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     Ok(Runtime::new(settings)?)
 }
 
-/// Loads every plugin, starts its deployment and watches its file.
-///
-/// # Errors
-/// When a plugin is refused; the text names the file and what would be right.
-pub async fn start(
-    config: &Config,
-    runtime: &Runtime,
-    stop: &CancellationToken,
-) -> anyhow::Result<Arc<Bridge>> {
-    let mut deployments = BTreeMap::new();
-    for plugin in &config.plugins {
-        let deployment = start_one(config, runtime, plugin).await?;
-        if let Some(watching) = plugin.watch.watching() {
-            let follow = watch(
-                plugin.file.clone(),
-                watching,
-                runtime.clone(),
-                deployment.clone(),
-                stop.clone(),
-            );
-            tokio::spawn(follow);
-        }
-        deployments.insert(plugin.tenant.clone(), deployment);
+/// Takes each new version of the plugin's file until `stop`.
+pub fn follow(plugin: &Plugin, runtime: &Runtime, deployment: Deployment, stop: CancellationToken) {
+    if let (Some(file), Some(watching)) = (&plugin.file, plugin.watch.watching()) {
+        let follow = watch(file.clone(), watching, runtime.clone(), deployment, stop);
+        tokio::spawn(follow);
     }
-    Ok(Bridge::new(deployments))
 }
 
-async fn start_one(
-    config: &Config,
-    runtime: &Runtime,
-    plugin: &Plugin,
-) -> anyhow::Result<Deployment> {
-    let loaded = runtime.load(&plugin.file).await?;
-    let version = loaded.version().clone();
-    let instances = instances(config, plugin);
-    let settings = DeploymentSettings {
+/// How the plugin of a tenant runs at this worker, whichever version it is.
+///
+/// # Errors
+/// When a number does not fit this machine.
+pub fn settings(config: &Config, plugin: &Plugin) -> anyhow::Result<DeploymentSettings> {
+    Ok(DeploymentSettings {
         tenant: plugin.tenant.clone(),
         worker_name: config.worker.name.clone(),
         tags: config.worker.tags.clone(),
-        instances,
+        instances: instances(config, plugin),
         limits: Limits {
             cpu_ms: plugin.cpu_ms,
             wall_ms: plugin.wall_ms,
@@ -116,18 +92,16 @@ async fn start_one(
                 window_ms: plugin.rollback_seconds * 1_000,
             },
         },
-    };
-    let deployment = Deployment::start(runtime, loaded, settings).await?;
-    tracing::info!(tenant = %plugin.tenant, file = %plugin.file.display(), %version, instances,
-        "plugin runs");
-    Ok(deployment)
+    })
 }
 
 /// Ends every deployment: what waits is handled, instances are told.
 pub async fn stop(bridge: &Bridge) {
+    let mut stopping = JoinSet::new();
     for deployment in bridge.deployments() {
-        deployment.stop(STOP).await;
+        stopping.spawn(async move { deployment.stop(STOP).await });
     }
+    while stopping.join_next().await.is_some() {}
 }
 
 fn instances(config: &Config, plugin: &Plugin) -> usize {

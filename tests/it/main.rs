@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod client_api;
 mod closing;
+mod cluster_deploy;
 mod conformance;
 mod contract;
 mod deploy;

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod swaps;
+pub mod talkers;
 pub mod tools;
 pub mod wait;
 
@@ -27,10 +28,11 @@ pub use api::{Api, Reply};
 pub use client::{Client, Received, Transport};
 pub use cluster::{Builder, Cluster};
 pub use feed::{Feed, Told};
-pub use node::Node;
+pub use node::{Node, Ran};
 pub use plugins::Plugin;
 pub use probe::{Answer, Probe};
 pub use process::{Process, Signal};
+pub use talkers::Talkers;
 pub use wait::{DEADLINE, eventually, within};
 
 /// What a test returns: an error names the claim that does not hold.

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::api::Api;
 use crate::client::{Client, Transport};
@@ -21,6 +22,42 @@ pub(crate) struct Door {
     pub(crate) tenant: String,
     pub(crate) transport: Transport,
     pub(crate) address: SocketAddrV4,
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub error: String,
+}
+
+impl Ran {
+    fn of(output: std::process::Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code().context("it was killed")?,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Itself, if it went well.
+    ///
+    /// # Errors
+    /// With what it said, if not.
+    pub fn ok(self) -> Result<Self> {
+        ensure!(
+            self.code == 0,
+            "exit code {}: {}{}",
+            self.code,
+            self.out,
+            self.error
+        );
+        Ok(self)
+    }
 }
 
 /// A register, gateway, worker, or all in one.
@@ -200,6 +237,56 @@ impl Node {
     pub fn api_address(&self) -> Result<SocketAddrV4> {
         self.api
             .with_context(|| format!("{} serves no Client API", self.name))
+    }
+
+    /// Runs `tidegate` with these arguments against this gateway's Client API, as a tenant.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn run(&self, tenant: &str, args: &[&str]) -> Result<Ran> {
+        Ran::of(self.command(tenant, args)?.output().await?)
+    }
+
+    /// The same, and does something when it has said so many lines.
+    ///
+    /// # Errors
+    /// When it cannot be run, or the other thing fails.
+    pub async fn run_and(
+        &self,
+        tenant: &str,
+        args: &[&str],
+        lines: usize,
+        then: impl Future<Output = Result<()>>,
+    ) -> Result<Ran> {
+        let mut command = self.command(tenant, args)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut said = BufReader::new(stdout).lines();
+        let mut out = String::new();
+        for _ in 0..lines {
+            if let Some(line) = said.next_line().await? {
+                out.push_str(&line);
+                out.push('\n');
+            }
+        }
+        then.await?;
+        while let Some(line) = said.next_line().await? {
+            out.push_str(&line);
+            out.push('\n');
+        }
+        let ran = Ran::of(child.wait_with_output().await?)?;
+        Ok(Ran { out, ..ran })
+    }
+
+    fn command(&self, tenant: &str, args: &[&str]) -> Result<tokio::process::Command> {
+        let mut command = tokio::process::Command::new(tools::tidegate()?);
+        command
+            .args(args)
+            .env("TIDEGATE_API", format!("http://{}", self.api_address()?))
+            .env("TIDEGATE_TOKEN", token_of(tenant))
+            .kill_on_drop(true);
+        Ok(command)
     }
 
     /// The address of the links: a register's or a gateway's.

@@ -12,6 +12,7 @@ use tidegate_wire::Name;
 use crate::cluster::OnceKey;
 use crate::problem::Refusal;
 use crate::router::Api;
+use crate::tokens::Grant;
 
 const KEY_HEADER: &str = "idempotency-key";
 const KEY_BYTES_MAX: usize = 255;
@@ -24,19 +25,49 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        let refused =
-            |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
-        let Some(value) = single(&parts.headers, AUTHORIZATION.as_str())? else {
-            let detail = "a token is needed: send the header `Authorization: Bearer TOKEN`";
-            return Err(refused(detail));
-        };
-        let token = bearer(value)
-            .ok_or_else(|| refused("the header `Authorization` is not `Bearer` and a token"))?;
-        match api.tokens.tenant(token) {
-            Some(tenant) => Ok(Self(tenant.clone())),
-            None => Err(refused("no tenant has this token")),
-        }
+        Ok(Self(grant(&parts.headers, api)?.tenant.clone()))
     }
+}
+
+/// Whoever may deploy handlers of the tenant of the call's token.
+#[derive(Clone, Debug)]
+pub(crate) struct Deployer {
+    pub(crate) tenant: Name,
+    /// For the history.
+    pub(crate) name: Name,
+}
+
+impl FromRequestParts<Api> for Deployer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let grant = grant(&parts.headers, api)?;
+        if !grant.deploy {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                ErrorName::NotPermitted,
+                "this token may not deploy: its [[api-token]] needs deploy = true",
+            ));
+        }
+        Ok(Self {
+            tenant: grant.tenant.clone(),
+            name: grant.name.clone(),
+        })
+    }
+}
+
+/// What the call's token is good for.
+fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, Refusal> {
+    let refused =
+        |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
+    let Some(value) = single(headers, AUTHORIZATION.as_str())? else {
+        let detail = "a token is needed: send the header `Authorization: Bearer TOKEN`";
+        return Err(refused(detail));
+    };
+    let token = bearer(value)
+        .ok_or_else(|| refused("the header `Authorization` is not `Bearer` and a token"))?;
+    let grant = api.tokens.grant(token);
+    grant.ok_or_else(|| refused("no tenant has this token"))
 }
 
 /// The scheme's case is not distinguished (RFC 9110).

@@ -1,9 +1,11 @@
-//! What the API needs of a gateway. [`Access`] is the real one; tests script their own.
+//! What the API needs of a gateway. [`Access`] and [`Operator`] are the real ones; tests script
+//! their own.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tidegate_cluster::deploy::{DeployError, DeployOrder, Operator, Overview, Progress};
 use tidegate_cluster::gateway::access::{Access, RequestError, Told};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -56,6 +58,41 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Bytes, RequestError>>;
 
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
+}
+
+/// Deploys over the cluster; see [`Operator`] for what each call promises.
+#[expect(
+    missing_docs,
+    reason = "the same calls as those of Operator, which has their documentation"
+)]
+pub trait Deploys: Send + Sync + 'static {
+    fn deploy(&self, order: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress>;
+    fn rollback(&self, tenant: Name, to: Option<String>, by: Name) -> mpsc::Receiver<Progress>;
+    fn promote(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress>;
+    fn withdraw(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress>;
+    fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>>;
+}
+
+impl Deploys for Operator {
+    fn deploy(&self, order: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress> {
+        Self::deploy(self, order, component)
+    }
+
+    fn rollback(&self, tenant: Name, to: Option<String>, by: Name) -> mpsc::Receiver<Progress> {
+        Self::rollback(self, tenant, to, by)
+    }
+
+    fn promote(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress> {
+        Self::promote(self, tenant, by)
+    }
+
+    fn withdraw(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress> {
+        Self::withdraw(self, tenant, by)
+    }
+
+    fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>> {
+        Box::pin(Self::overview(self))
+    }
 }
 
 impl Cluster for Access {

@@ -9,6 +9,7 @@ mod answers;
 mod body;
 mod caller;
 mod cluster;
+mod deployments;
 mod effects;
 mod names;
 mod openapi;
@@ -19,8 +20,8 @@ mod routes;
 mod serve;
 mod tokens;
 
-pub use cluster::{Cluster, OnceKey};
+pub use cluster::{Cluster, Deploys, OnceKey};
 pub use openapi::document;
 pub use router::Settings;
 pub use serve::serve;
-pub use tokens::{TOKEN_BYTES_MIN, Tokens};
+pub use tokens::{Grant, TOKEN_BYTES_MIN, Tokens};

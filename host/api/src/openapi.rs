@@ -30,6 +30,7 @@ use crate::routes;
         tidegate_client::Message,
         tidegate_client::Happening,
         tidegate_client::Kind,
+        tidegate_client::DeployProgress,
     )),
     tags(
         (name = "actions", description = "Doing: one commit each, once under an idempotency key"),
@@ -39,6 +40,7 @@ use crate::routes;
         (name = "groups", description = "Lists, counts, members"),
         (name = "code", description = "Custom commands, and requests to the handler"),
         (name = "feed", description = "What happens, as it happens"),
+        (name = "deployment", description = "The tenant's handler: deploys over the cluster"),
         (name = "cluster", description = "Gateways and status"),
     )
 )]

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::BODY_BYTES_MAX;
-use crate::cluster::{Cluster, OnceKey};
+use crate::cluster::{Cluster, Deploys, OnceKey};
 use crate::openapi;
 use crate::problem::Refusal;
 use crate::routes;
@@ -25,6 +25,9 @@ use crate::tokens::Tokens;
 
 /// More calls are refused while so many are under way.
 const CALLS_MAX: usize = 1024;
+
+/// Components in memory at once.
+const UPLOADS_MAX: usize = 4;
 
 /// What the API is told.
 #[derive(Clone, Debug)]
@@ -40,11 +43,14 @@ pub struct Settings {
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) deploys: Arc<dyn Deploys>,
     pub(crate) answering: SocketAddrV4,
     pub(crate) query: Duration,
     pub(crate) tokens: Tokens,
     pub(crate) stop: CancellationToken,
     calls: Semaphore,
+    /// Held from before a component is read until its deploy is over.
+    pub(crate) uploads: Arc<Semaphore>,
 }
 
 pub(crate) type Api = Arc<Shared>;
@@ -100,15 +106,18 @@ pub(crate) fn unexpected() -> Refusal {
 pub(crate) fn router(
     settings: Settings,
     cluster: Arc<dyn Cluster>,
+    deploys: Arc<dyn Deploys>,
     stop: CancellationToken,
 ) -> Router {
     let api = Arc::new(Shared {
         cluster,
+        deploys,
         answering: settings.answering,
         query: settings.query,
         tokens: settings.tokens,
         stop,
         calls: Semaphore::new(CALLS_MAX),
+        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
     });
     let (calls, document) = routes::all().split_for_parts();
     calls

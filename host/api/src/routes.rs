@@ -3,6 +3,7 @@
 mod actions;
 mod clients;
 mod commands;
+mod deployment;
 mod feed;
 mod gateways;
 mod groups;
@@ -26,4 +27,5 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
         .merge(gateways::routes())
         .merge(commands::routes())
         .merge(feed::routes())
+        .merge(deployment::routes())
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Deploys};
 use crate::router::{Settings, router};
 
 /// More connections wait in the kernel's backlog.
@@ -41,10 +41,11 @@ pub async fn serve(
     listener: TcpListener,
     settings: Settings,
     cluster: Arc<dyn Cluster>,
+    deploys: Arc<dyn Deploys>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     debug!(address = %listener.local_addr()?, "client API listens");
-    let router = router(settings, cluster, stop.clone());
+    let router = router(settings, cluster, deploys, stop.clone());
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {

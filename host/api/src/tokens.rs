@@ -1,4 +1,4 @@
-//! Bearer tokens: which tenant each reaches. Only their hashes are kept, and they are compared in
+//! Bearer tokens: which tenant each reaches, and what it may do there. Only their hashes are kept, and they are compared in
 //! constant time.
 
 use std::fmt;
@@ -10,10 +10,21 @@ use tidegate_wire::Name;
 /// A shorter token can be guessed.
 pub const TOKEN_BYTES_MIN: usize = 16;
 
+/// What a token is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Whom it reaches.
+    pub tenant: Name,
+    /// Whom the history of deploys names.
+    pub name: Name,
+    /// Whether it may deploy handlers of its tenant.
+    pub deploy: bool,
+}
+
 /// The tokens of all tenants.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    entries: Vec<([u8; 32], Name)>,
+    entries: Vec<([u8; 32], Grant)>,
 }
 
 impl fmt::Debug for Tokens {
@@ -29,9 +40,9 @@ impl Tokens {
         Self::default()
     }
 
-    /// Adds a token that reaches `tenant`.
-    pub fn add(&mut self, token: &[u8], tenant: Name) {
-        self.entries.push((hash(token), tenant));
+    /// Adds a token.
+    pub fn add(&mut self, token: &[u8], grant: Grant) {
+        self.entries.push((hash(token), grant));
     }
 
     /// How many there are.
@@ -40,13 +51,13 @@ impl Tokens {
         self.entries.len()
     }
 
-    /// The tenant that this token reaches. All tokens are looked at, whichever fits.
+    /// What this token is good for. All tokens are looked at, whichever fits.
     #[must_use]
-    pub fn tenant(&self, token: &[u8]) -> Option<&Name> {
+    pub fn grant(&self, token: &[u8]) -> Option<&Grant> {
         let hash = hash(token);
-        self.entries.iter().fold(None, |found, (known, tenant)| {
+        self.entries.iter().fold(None, |found, (known, grant)| {
             match bool::from(known.ct_eq(&hash)) {
-                true => Some(tenant),
+                true => Some(grant),
                 false => found,
             }
         })
@@ -64,11 +75,16 @@ mod tests {
     #[test]
     fn a_token_reaches_its_tenant_and_is_never_shown() {
         let mut tokens = Tokens::new();
-        tokens.add(b"0123456789abcdef", "a".into());
-        tokens.add(b"fedcba9876543210", "b".into());
-        assert_eq!(tokens.tenant(b"fedcba9876543210"), Some(&"b".into()));
-        assert_eq!(tokens.tenant(b"fedcba987654321"), None);
-        assert_eq!(tokens.tenant(b""), None);
+        let grant = |tenant: &str| Grant {
+            tenant: tenant.into(),
+            name: "token".into(),
+            deploy: false,
+        };
+        tokens.add(b"0123456789abcdef", grant("a"));
+        tokens.add(b"fedcba9876543210", grant("b"));
+        assert_eq!(tokens.grant(b"fedcba9876543210"), Some(&grant("b")));
+        assert_eq!(tokens.grant(b"fedcba987654321"), None);
+        assert_eq!(tokens.grant(b""), None);
         assert_eq!(format!("{tokens:?}"), "2 tokens");
     }
 }

@@ -16,10 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::{StreamExt, TryStreamExt};
-use tidegate_api::{Cluster, OnceKey, Settings, Tokens, serve};
+use tidegate_api::{Cluster, Deploys, Grant, OnceKey, Settings, Tokens, serve};
 use tidegate_client::{
-    Client, ClientsQuery, ErrorName, FeedFilter, Kind, Message, Selector, Send, Told as Heard,
+    Client, ClientsQuery, Deploy, DeployProgress, DeployStep, Error, ErrorName, FeedFilter, Kind,
+    Message, Selector, Send, Told as Heard,
 };
+use tidegate_cluster::deploy::{DeployError, DeployOrder, Overview, Progress, Step};
 use tidegate_cluster::gateway::access::{RequestError, Told};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -33,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "token-of-tenant-t";
+const DEPLOYER: &str = "token-of-a-deployer";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// 2,500 clients; the first three actions find the gateway full; requests never end.
@@ -115,6 +118,60 @@ impl Cluster for Scripted {
     }
 }
 
+/// One worker, which refuses what has an odd length; a rollback is never decided.
+struct Deploying;
+
+impl Deploys for Deploying {
+    fn deploy(&self, order: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress> {
+        assert_eq!((&*order.by, &*order.source), ("ci", "a b.wasm"));
+        let bytes = component.len() as u64;
+        let step = |step| Progress::Worker {
+            worker: "w".into(),
+            step,
+        };
+        let reason = "it is odd".to_owned();
+        let last = match bytes % 2 {
+            0 => Progress::Done {
+                generation: 3,
+                version: "v".into(),
+                workers: 1,
+            },
+            _ => Progress::Failed {
+                reason: DeployError::Refused {
+                    worker: "w".into(),
+                    reason,
+                },
+            },
+        };
+        told([Progress::Uploaded { bytes }, step(Step::Fetched), last])
+    }
+
+    fn rollback(&self, _: Name, _: Option<String>, _: Name) -> mpsc::Receiver<Progress> {
+        told([Progress::Decided { generation: 4 }])
+    }
+
+    fn promote(&self, tenant: Name, _: Name) -> mpsc::Receiver<Progress> {
+        let reason = DeployError::NoCanary { tenant };
+        told([Progress::Failed { reason }])
+    }
+
+    fn withdraw(&self, _: Name, _: Name) -> mpsc::Receiver<Progress> {
+        told([])
+    }
+
+    fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>> {
+        ready(Err(DeployError::Stopping)).boxed()
+    }
+}
+
+fn told(progress: impl IntoIterator<Item = Progress>) -> mpsc::Receiver<Progress> {
+    let (tell, told) = mpsc::channel(8);
+    for progress in progress {
+        tell.try_send(progress).unwrap();
+    }
+    told
+}
+
 struct Running {
     address: SocketAddr,
     stop: CancellationToken,
@@ -127,14 +184,25 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut tokens = Tokens::new();
-        tokens.add(TOKEN.as_bytes(), "t".into());
+        for (token, deploy) in [(TOKEN, false), (DEPLOYER, true)] {
+            let (tenant, name) = ("t".into(), "ci".into());
+            tokens.add(
+                token.as_bytes(),
+                Grant {
+                    tenant,
+                    name,
+                    deploy,
+                },
+            );
+        }
         let settings = Settings {
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),
             tokens,
         };
         let cluster = Arc::new(Scripted::default());
-        let task = tokio::spawn(serve(listener, settings, cluster, stop.clone()));
+        let deploys = Arc::new(Deploying);
+        let task = tokio::spawn(serve(listener, settings, cluster, deploys, stop.clone()));
         Self {
             address,
             stop,
@@ -143,8 +211,12 @@ impl Running {
     }
 
     fn client(&self) -> Client {
+        self.client_with(TOKEN)
+    }
+
+    fn client_with(&self, token: &str) -> Client {
         Client::builder(format!("http://{}/", self.address))
-            .token(TOKEN)
+            .token(token)
             .deadline(DEADLINE)
             .build()
             .unwrap()
@@ -239,6 +311,52 @@ async fn the_feed_says_that_it_broke_and_goes_on_and_ends_with_the_gateway() {
     api.end().await;
     let broken = tokio::time::timeout(DEADLINE, broken).await.unwrap();
     assert!(matches!(broken.unwrap(), Some(Ok(Heard::Broken(_)))));
+}
+
+#[tokio::test]
+async fn a_deploy_is_told_to_its_end_and_a_refusal_is_heard_whatever_is_sent() {
+    let api = Running::start().await;
+    let deploy = |bytes: usize| Deploy {
+        component: vec![0; bytes],
+        source: "a b.wasm".into(),
+        ..Deploy::default()
+    };
+    let client = api.client_with(DEPLOYER);
+    for bytes in [20 << 20, (20 << 20) + 1] {
+        let told = client.deploy(deploy(bytes)).await.unwrap();
+        let told: Vec<_> = told.try_collect().await.unwrap();
+        assert_eq!(
+            told[0],
+            DeployProgress::Uploaded {
+                bytes: bytes as u64
+            }
+        );
+        let DeployProgress::Worker { step, .. } = &told[1] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(*step, DeployStep::Fetched);
+        if let DeployProgress::Failed { status, detail, .. } = &told[2] {
+            assert_eq!(*status, 422);
+            assert!(bytes % 2 == 1 && detail.contains("it is odd"), "{detail}");
+        } else {
+            let DeployProgress::Done { version, .. } = &told[2] else {
+                panic!("{told:?}")
+            };
+            assert_eq!(version.as_deref(), Some("v"));
+        }
+    }
+    // Before the body is read, and before anything happens.
+    let refused = api.client().deploy(deploy(60 << 20)).await.err().unwrap();
+    assert_eq!(refused.name(), Some(ErrorName::NotPermitted), "{refused}");
+    let refused = client.promote().await.err().unwrap();
+    assert_eq!(refused.name(), Some(ErrorName::Conflict), "{refused}");
+    let told = client.rollback(None).await.unwrap();
+    let error = told.try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Answer(text) if text.contains("history")),
+        "{error}"
+    );
+    api.end().await;
 }
 
 #[tokio::test]

@@ -261,8 +261,13 @@ impl Gateway {
         self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
         self.context.all(|| Parcel::GoAway);
-        self.until(deadline, |status| status.lanes.load(Ordering::Acquire) == 0)
-            .await;
+        // What the last events did must have reached the other gateways, which take nothing more
+        // from this one once it has left.
+        self.until(deadline, |status| {
+            status.lanes.load(Ordering::Acquire) == 0
+                && status.forwards.load(Ordering::Acquire) == 0
+        })
+        .await;
         let left: usize = self
             .context
             .statuses

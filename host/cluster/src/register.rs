@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::deploy::{self, DeploySettings, Store};
 use crate::link::{Identity, Link, LinkSender, LinkSettings};
 use crate::net::stream::Listen;
 use crate::net::{AcceptSettings, accept_links};
@@ -76,23 +77,42 @@ enum Mail {
 }
 
 impl Register {
-    /// Serves nodes until `stop`, then closes their links.
+    /// As [`Self::run_with`], with a desk that holds what is deployed in memory only.
     pub async fn run(
         listener: impl Listen,
         identity: Identity,
         settings: RegisterSettings,
         stop: CancellationToken,
     ) {
+        let deploys = DeploySettings {
+            link: settings.link,
+            grace: settings.grace,
+            ..DeploySettings::default()
+        };
+        let node = identity.node.clone();
+        let desk = deploy::Desk::start(node, Store::in_memory(), deploys, stop.clone());
+        Self::run_with(listener, identity, settings, desk, stop).await;
+    }
+
+    /// Serves nodes until `stop`, then closes their links. Links for deploys go to `desk`.
+    pub async fn run_with(
+        listener: impl Listen,
+        identity: Identity,
+        settings: RegisterSettings,
+        desk: deploy::Desk,
+        stop: CancellationToken,
+    ) {
         let (mail, letters) = mpsc::channel(MAIL_MAX);
         let links = Arc::new(AtomicU64::new(0));
         let serve = move |link: Link| {
             let id = links.fetch_add(1, Ordering::Relaxed);
-            attend::attend(link, id, settings, mail.clone())
+            attend::attend(link, id, settings, mail.clone(), desk.clone())
         };
         let bounds = AcceptSettings {
             handshakes_max: HANDSHAKES_MAX,
             // A node that is back may still hold its old link.
-            links_max: (settings.nodes_max as usize).saturating_mul(2),
+            // Two links a node: this one and that for deploys.
+            links_max: (settings.nodes_max as usize).saturating_mul(4),
         };
         let accept = accept_links(
             listener,

@@ -11,6 +11,7 @@ mod hand_over;
 mod job;
 mod mail;
 mod meters;
+mod prepared;
 mod rollout;
 mod routes;
 mod seat;
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -44,11 +45,16 @@ use trial::Trial;
 use versions::Versions;
 
 pub use job::{Asking, Boxed, EventContext, Job};
+pub use prepared::{Prepared, Tried};
+pub use rollout::Condemned;
 pub use settings::{Bounds, DeploymentSettings, Rollout};
 pub use versions::{VersionRecord, VersionState};
 
 /// Worker losses after which an event runs alone.
 const LOSSES_MAX: u8 = 2;
+
+/// Versions that crossed a bound and were not heard of yet.
+const CONDEMNED_MAX: usize = 16;
 
 /// A running deployment. Clones are handles to the same; when the last one goes without
 /// [`Deployment::stop`], waiting events are given back and on-stop does not run.
@@ -65,6 +71,7 @@ struct Shared {
     routes: RwLock<Routes>,
     load: Arc<Load>,
     version: watch::Sender<Name>,
+    condemned: broadcast::Sender<Condemned>,
     versions: Mutex<Versions>,
     trial: Mutex<Option<Trial>>,
     /// One change at a time; closed once the deployment stops.
@@ -135,6 +142,7 @@ impl Deployment {
                 routes: RwLock::default(),
                 load: Arc::new(Load::default()),
                 version,
+                condemned: broadcast::Sender::new(CONDEMNED_MAX),
                 versions: Mutex::new(versions),
                 trial: Mutex::default(),
                 changes: Semaphore::new(1),
@@ -199,6 +207,22 @@ impl Deployment {
         let name = self.shared.settings.tenant.to_string();
         let to = to.map(ToOwned::to_owned);
         on_its_own(name, Arc::clone(&self.shared).roll_back(to)).await
+    }
+
+    /// Gives up this version if some clients try it; false if they do not.
+    ///
+    /// # Errors
+    /// If the deployment has stopped.
+    pub async fn abandon(&self, version: &Name, reason: String) -> Result<bool, PluginError> {
+        let name = self.shared.settings.tenant.to_string();
+        let abandon = Arc::clone(&self.shared).abandon(version.clone(), reason);
+        on_its_own(name, abandon).await
+    }
+
+    /// Versions that cross a bound from now on.
+    #[must_use]
+    pub fn condemned(&self) -> broadcast::Receiver<Condemned> {
+        self.shared.condemned.subscribe()
     }
 
     /// The version that some clients try.
@@ -279,10 +303,10 @@ impl Deployment {
 }
 
 /// Runs a change that must not end half-way when its caller does.
-async fn on_its_own(
+async fn on_its_own<T: Send + 'static>(
     name: String,
-    change: impl Future<Output = Result<(), PluginError>> + Send + 'static,
-) -> Result<(), PluginError> {
+    change: impl Future<Output = Result<T, PluginError>> + Send + 'static,
+) -> Result<T, PluginError> {
     match tokio::spawn(change).await {
         Ok(result) => result,
         Err(_) => Err(stopped(&name)),

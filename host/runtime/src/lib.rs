@@ -23,8 +23,8 @@ mod watch;
 pub use command::{CommandCall, CommandDeployment, CommandResult, CommandSettings, HubAccess};
 pub use dead_letter::DeadLetter;
 pub use deployment::{
-    Asking, Bounds, Boxed, Deployment, DeploymentSettings, EventContext, Job, Rollout,
-    VersionRecord, VersionState,
+    Asking, Bounds, Boxed, Condemned, Deployment, DeploymentSettings, EventContext, Job, Prepared,
+    Rollout, Tried, VersionRecord, VersionState,
 };
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;

@@ -1,9 +1,13 @@
 //! The commands that ask a running gateway through its Client API: what is typed.
 
+pub mod deploy;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
+
+use deploy::{Deploy, History, Promote, Rollback, Withdraw};
 
 /// Where gateways of the examples serve the Client API.
 const API: &str = "http://127.0.0.1:7280";
@@ -50,6 +54,28 @@ Examples:
     /// Follow connects, closes, joins, leaves and binds until interrupted
     #[command(after_help = "Example: tidegate feed --kind joined,left --group lobby")]
     Feed(Feed),
+    /// Have all workers run a new version of the tenant's handler
+    #[command(after_help = "\
+All workers prepare it, then all switch; if one cannot, none does. The token needs deploy = true in
+its [[api-token]]. Once deployed, a tenant's own file at the workers is not followed any more.
+
+Examples:
+  tidegate deploy chat.wasm --tenant chat
+  tidegate deploy chat.wasm --canary-percent 10 --canary-seconds 300
+  tidegate deploy chat.wasm --canary-uid alice --canary-client 7f00000107d000000001")]
+    Deploy(Deploy),
+    /// Go back to an earlier version, or give up the one that some clients try
+    #[command(after_help = "Examples:\n  tidegate rollback\n  tidegate rollback --to 3fa94c")]
+    Rollback(Rollback),
+    /// Let all clients follow those that try a version
+    #[command(after_help = "Example: tidegate promote --tenant chat")]
+    Promote(Promote),
+    /// Let the cluster forget what the tenant runs: workers start with their own file again
+    #[command(after_help = "Example: tidegate withdraw --tenant chat")]
+    Withdraw(Withdraw),
+    /// Show what the cluster ran for the tenant, and workers that lag behind
+    #[command(after_help = "Example: tidegate history --json")]
+    History(History),
 }
 
 /// Which gateway, as whom, and how answers are printed.
@@ -334,6 +360,11 @@ impl Command {
             Self::Request(it) => &it.connect,
             Self::Status(it) => &it.connect,
             Self::Feed(it) => &it.connect,
+            Self::Deploy(it) => &it.to.connect,
+            Self::Rollback(it) => &it.of.connect,
+            Self::Promote(it) => &it.of.connect,
+            Self::Withdraw(it) => &it.of.connect,
+            Self::History(it) => &it.of.connect,
         }
     }
 }

@@ -84,7 +84,10 @@ fn worker_takes_registers_tags_and_a_plugin() {
     assert_eq!(&*config.worker.name, "w1");
     assert_eq!(config.worker.tags, ["a".into(), "b".into()]);
     assert_eq!(config.worker.instances, 2);
-    assert_eq!(config.plugins[0].file.to_str(), Some("chat.wasm"));
+    assert_eq!(
+        config.plugins[0].file.as_ref().unwrap().to_str(),
+        Some("chat.wasm")
+    );
 }
 
 #[test]

@@ -39,8 +39,15 @@ pub fn run(
             writeln!(out, "error: {error}")?;
         }
     }
+    for it in config.plugins.iter().filter(|it| it.file.is_none()) {
+        let tenant = tenant_of(&it.tenant);
+        writeln!(out, "no plugin file{tenant}: it waits for a deploy")?;
+    }
     let handlers = config.plugins.iter();
-    let handlers = handlers.map(|it| (&it.file, Some((PluginKind::Handler, &it.tenant))));
+    let handlers = handlers.filter_map(|it| {
+        let file = it.file.as_ref()?;
+        Some((file, Some((PluginKind::Handler, &it.tenant))))
+    });
     let commands = config.commands.iter();
     let commands = commands.map(|it| (&it.file, Some((PluginKind::Command, &it.tenant))));
     let given = plugins.iter().map(|file| (file, None));

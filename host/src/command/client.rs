@@ -2,8 +2,10 @@
 //! file for each command.
 
 mod clients;
+mod deploy;
 mod feed;
 mod groups;
+mod history;
 mod kick;
 mod output;
 mod request;
@@ -66,6 +68,11 @@ async fn go(command: &Command) -> anyhow::Result<u8> {
         Command::Request(it) => request::run(&client, it, &mut out).await?,
         Command::Status(it) => status::run(&client, it, &mut out).await?,
         Command::Feed(it) => feed::run(&client, it, &mut out).await?,
+        Command::Deploy(it) => deploy::deploy(&client, it, &mut out).await?,
+        Command::Rollback(it) => deploy::rollback(&client, it, &mut out).await?,
+        Command::Promote(it) => deploy::promote(&client, it, &mut out).await?,
+        Command::Withdraw(it) => deploy::withdraw(&client, it, &mut out).await?,
+        Command::History(it) => history::run(&client, it, &mut out).await?,
     }
     Ok(if out.is_partial() { PARTIAL } else { DONE })
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use anyhow::Context;
+use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::{membership, net};
 use tidegate_wire::hello::Refusal;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Readiness;
 use crate::api::{self, Api};
 use crate::config::{Authority, Config};
-use crate::{operations, settings, tenants};
+use crate::{deploys, operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
@@ -22,6 +23,7 @@ use crate::{operations, settings, tenants};
 /// When it cannot start, or when the registers will not have it again.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let readiness = operations::start(&config, &stop).await?;
+    let kept = deploys::open(&config).await?;
     let (lan, announced) = bind_lan(&config).await?;
     let listeners = bind_listeners(&config, &readiness).await?;
     let api = Api::bind(&config, &readiness).await?;
@@ -35,6 +37,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
     tracing::info!(%announced, incarnation = %identity.node.incarnation, "gateway");
     let registers = it.registers.iter().map(Authority::to_string).collect();
+    let operator = Operator::start(
+        deploys::desks(&it.registers),
+        identity.clone(),
+        kept.store.clone(),
+        settings::deploy(&config),
+        stop.clone(),
+    );
     // The membership outlives `stop`: others must reach this gateway until its clients are told.
     let ended = CancellationToken::new();
     let membership = membership::join(
@@ -57,7 +66,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("start", true, "done");
 
     let ending = stop.child_token();
-    let api = api.map(|api| api.serve(gateway.access(), announced, &readiness, ending.clone()));
+    let behind = api::Behind {
+        access: gateway.access(),
+        operator,
+        announced,
+    };
+    let api = api.map(|api| api.serve(behind, &readiness, ending.clone()));
     let serve = gateway.run(
         listeners,
         Some(lan),

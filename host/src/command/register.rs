@@ -1,13 +1,14 @@
 //! `tidegate register`: tells gateways and workers about each other.
 
 use anyhow::Context;
+use tidegate_cluster::deploy::Desk;
 use tidegate_cluster::net;
 use tidegate_cluster::register::Register;
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{operations, settings};
+use crate::{deploys, operations, settings};
 
 /// Runs until `stop`.
 ///
@@ -21,9 +22,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let address = listener.local_addr()?;
     let name = format!("register-{address}");
     let identity = settings::identity(&config, Role::Register, name.into(), &[], None);
+    let kept = deploys::open(&config).await?;
+    let desk = Desk::start(
+        identity.node.clone(),
+        kept.store.clone(),
+        settings::deploy(&config),
+        stop.clone(),
+    );
     tracing::info!(%address, "register listens");
     readiness.set("listening", true, address.to_string());
     readiness.set("start", true, "done");
-    Register::run(listener, identity, settings::register(&config), stop).await;
+    let settings = settings::register(&config);
+    Register::run_with(listener, identity, settings, desk, stop).await;
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use tidegate_cluster::deploy::{Agent, Desk, Desks, Operator};
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::link::{Identity, pair};
 use tidegate_cluster::membership::{self, Membership};
@@ -19,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateway::{bind_lan, bind_listeners};
 use crate::api::{self, Api};
+use crate::bridge::Bridge;
 use crate::config::Config;
-use crate::{operations, settings, tenants};
+use crate::deployables::Plugins;
+use crate::{deploys, operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
@@ -41,15 +44,40 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let listeners = bind_listeners(&config, &readiness).await?;
     let api = Api::bind(&config, &readiness).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
+    let kept = deploys::open(&config).await?;
     let runtime = tenants::runtime(&config)?;
-    let bridge = tenants::start(&config, &runtime, &stop).await?;
+    let bridge = Bridge::new();
+    let plugins = Plugins::new(&config, &runtime, &bridge)?;
+    plugins.start(&kept.store.desired()).await?;
     let commands = tenants::commands::start(&config, Some(&runtime), &stop).await?;
-    readiness.set("plugins", true, "loaded");
 
     let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
     let gateway_identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
     let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
     let worker_identity = settings::identity(&config, Role::Worker, name, tags, None);
+    let register_identity =
+        settings::identity(&config, Role::Register, "register".into(), &[], None);
+    let deploying = settings::deploy(&config);
+    let (node, store) = (register_identity.node.clone(), kept.store.clone());
+    let desk = Desk::start(node, store, deploying, ended.clone());
+    let agent = Agent::start(
+        Desks::Here(desk.clone()),
+        worker_identity.clone(),
+        kept.store.clone(),
+        Arc::new(plugins.clone()),
+        deploying,
+        stop.clone(),
+    );
+    let operator = Operator::start(
+        Desks::Here(desk.clone()),
+        gateway_identity.clone(),
+        kept.store.clone(),
+        deploying,
+        stop.clone(),
+    );
+    agent.settled().await;
+    readiness.set("plugins", true, "loaded");
+    let register = register.map(|listener| (listener, register_identity, desk));
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
@@ -83,7 +111,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let (worker, members, done) = (worker.clone(), members.clone(), done.clone());
         async move { worker.run(members, done).await }
     });
-    let api = api.map(|api| api.serve(gateway.access(), announced, &readiness, stop.clone()));
+    let behind = api::Behind {
+        access: gateway.access(),
+        operator,
+        announced,
+    };
+    let api = api.map(|api| api.serve(behind, &readiness, stop.clone()));
     announce(&config, &listeners)?;
 
     gateway.run(listeners, lan, members, stop).await;
@@ -93,6 +126,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     membership.leave().await;
     ended.cancel();
     tenants::commands::stop(&commands).await;
+    plugins.end();
     tenants::stop(&bridge).await;
     Ok(())
 }
@@ -100,21 +134,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 /// With a register this process is a member like any other; without one it is alone.
 fn join(
     config: &Config,
-    register: Option<TcpListener>,
+    register: Option<(TcpListener, Identity, Desk)>,
     gateway: &Identity,
     ended: &CancellationToken,
 ) -> anyhow::Result<Membership> {
-    let Some(register) = register else {
+    let Some((register, identity, desk)) = register else {
         // Nobody is to be dialled: worker and gateway have their link.
         return Ok(membership::fixed(Vec::new()));
     };
     let address = register.local_addr()?;
-    let identity = settings::identity(config, Role::Register, "register".into(), &[], None);
     tracing::info!(%address, "register listens");
-    let serve = Register::run(
+    let serve = Register::run_with(
         register,
         identity,
         settings::register(config),
+        desk,
         ended.clone(),
     );
     tokio::spawn(serve);

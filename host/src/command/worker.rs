@@ -1,15 +1,23 @@
 //! `tidegate worker`: runs plugins for the gateways of a cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tidegate_cluster::deploy::Agent;
 use tidegate_cluster::membership;
 use tidegate_cluster::worker::Worker;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::Bridge;
 use crate::config::{Authority, Config};
-use crate::{operations, settings, tenants};
+use crate::deployables::Plugins;
+use crate::{deploys, operations, settings, tenants};
+
+/// How long a worker waits at its start to hear from a register what the cluster runs, before it
+/// begins with its own files.
+const HEARD: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`.
 ///
@@ -18,12 +26,25 @@ use crate::{operations, settings, tenants};
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let readiness = operations::start(&config, &stop).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
+    let kept = deploys::open(&config).await?;
     let runtime = tenants::runtime(&config)?;
-    let bridge = tenants::start(&config, &runtime, &stop).await?;
-    readiness.set("plugins", true, "loaded");
+    let bridge = Bridge::new();
+    let plugins = Plugins::new(&config, &runtime, &bridge)?;
 
     let it = &config.worker;
     let identity = settings::identity(&config, Role::Worker, it.name.clone(), &it.tags, None);
+    let agent = Agent::start(
+        deploys::desks(&it.registers),
+        identity.clone(),
+        kept.store.clone(),
+        Arc::new(plugins.clone()),
+        settings::deploy(&config),
+        stop.clone(),
+    );
+    agent.heard(HEARD).await;
+    plugins.start(&kept.store.desired()).await?;
+    agent.settled().await;
+    readiness.set("plugins", true, "loaded");
     let registers = it.registers.iter().map(Authority::to_string).collect();
     // The membership outlives `stop`: the worker is a member until it has given its lanes away.
     let ended = CancellationToken::new();
@@ -58,6 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     }
     membership.leave().await;
     ended.cancel();
+    plugins.end();
     tenants::stop(&bridge).await;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! What no key can know alone: keys that must fit each other, and what a command needs.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
@@ -45,11 +44,26 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings.extend(super::tokens::warning(config));
+    warnings.extend(in_memory(config));
     // A plugin can be checked alone.
     if length == 0 && config.purpose == Purpose::Check && !config.listeners.is_empty() {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));
     }
     warnings
+}
+
+/// What is deployed does not outlive the process.
+fn in_memory(config: &Config) -> Option<String> {
+    let runs = matches!(config.purpose, Purpose::Serve | Purpose::Worker);
+    let mut plugins = config.plugins.iter();
+    let waiting = plugins.find(|it| it.file.is_none())?;
+    (runs && config.deploy.state_dir.is_none()).then(|| {
+        format!(
+            "the [[plugin]] for the tenant `{}` has no file and `deploy.state-dir` is not set: what \
+             is deployed is kept in memory only",
+            waiting.tenant
+        )
+    })
 }
 
 struct Check<'a> {
@@ -59,7 +73,8 @@ struct Check<'a> {
 
 /// What is run for a tenant.
 struct Run<'a> {
-    file: &'a Path,
+    /// Whether it has one, or needs none.
+    has_file: bool,
     tenant: &'a Name,
     cpu_ms: u64,
     wall_ms: u64,
@@ -177,14 +192,25 @@ impl Check<'_> {
     fn plugins(&mut self) {
         let config = self.config;
         let plugins = config.plugins.iter().map(|it| Run {
-            file: &it.file,
+            has_file: true,
             tenant: &it.tenant,
             cpu_ms: it.cpu_ms,
             wall_ms: it.wall_ms,
         });
         self.run("plugin", plugins);
+        for (at, it) in config.plugins.iter().enumerate() {
+            if it.file.is_none() && !config.is_deployable(&it.tenant) {
+                let message = format!(
+                    "the [[plugin]] for the tenant `{}` has no `file`, and nobody can deploy one: \
+                     give a file, like file = \"chat.wasm\", or `api.listen` and an [[api-token]] \
+                     of the tenant with deploy = true",
+                    it.tenant
+                );
+                self.refuse(&format!("plugin.{at}"), message);
+            }
+        }
         let commands = config.commands.iter().map(|it| Run {
-            file: &it.file,
+            has_file: !it.file.as_os_str().is_empty(),
             tenant: &it.tenant,
             cpu_ms: it.cpu_ms,
             wall_ms: it.wall_ms,
@@ -199,7 +225,7 @@ impl Check<'_> {
             let table = format!("{key}.{at}");
             let path = |inner: &str| format!("{table}.{inner}");
             let given = |path: &str| self.config.places.of(path).is_given();
-            if it.file.as_os_str().is_empty() && !given(&path("file")) {
+            if !it.has_file && !given(&path("file")) {
                 let message = format!("a [[{key}]] needs its `file`, like file = \"chat.wasm\"");
                 self.refuse(&table, message);
             }

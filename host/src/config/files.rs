@@ -19,8 +19,9 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
             }
         }
     }
-    let plugins = config.plugins.iter().map(|it| &it.file).enumerate();
+    let plugins = config.plugins.iter().enumerate();
     let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
+    let plugins = plugins.filter_map(|(at, it)| it.file.as_ref().map(|file| (at, file)));
     let commands = config.commands.iter().map(|it| &it.file).enumerate();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let plugins = plugins.map(|(at, file)| (format!("plugin.{at}.file"), "plugin", file));

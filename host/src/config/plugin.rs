@@ -13,7 +13,9 @@ section! {
     /// A plugin and the tenant that it serves. A tenant has one.
     pub struct Plugin {
         /// The component file. A relative path starts at the folder of the configuration file.
-        file: PathBuf = PathBuf::new();
+        /// Not set: the tenant is served from its first `tidegate deploy` on. What was deployed
+        /// takes the place of the file, which is not followed any more.
+        file: Option<PathBuf> = None;
         /// Whom it serves.
         tenant: Name = "default".into();
         /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
@@ -30,8 +32,8 @@ section! {
         state_ms: u64 = 1_000 => TIME;
         /// How many bytes of memory an instance may hand to its successor.
         state_bytes_max: usize = 16 << 20 => BYTES;
-        /// Of a hundred clients so many try a new version before the others follow; with 0 it
-        /// serves all at once.
+        /// Of a hundred clients so many try a new version of the file before the others follow;
+        /// with 0 it serves all at once. A deploy over the cluster says for itself who tries it.
         canary_percent: u8 = 0 => 0..=100;
         /// How long they try it; with 0 until it is promoted by hand.
         canary_seconds: u64 = 60 => SECONDS;

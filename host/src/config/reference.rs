@@ -6,7 +6,8 @@ use std::fmt::Write;
 use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
-    Admin, Api, ApiToken, Command, Config, Gateway, Link, Listener, Log, Plugin, Register, Worker,
+    Admin, Api, ApiToken, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin, Register,
+    Worker,
 };
 
 /// One table, for people.
@@ -44,7 +45,7 @@ fn table(header: &'static str, about: &'static [&'static str], keys: Vec<Key>) -
 
 fn example() -> Plugin {
     Plugin {
-        file: "chat.wasm".into(),
+        file: Some("chat.wasm".into()),
         ..Plugin::default()
     }
 }
@@ -63,6 +64,7 @@ fn defaults() -> Vec<Table> {
         table("[admin]", Admin::ABOUT, Admin::default().keys()),
         table("[api]", Api::ABOUT, Api::default().keys()),
         table("[[api-token]]", ApiToken::ABOUT, ApiToken::default().keys()),
+        table("[deploy]", Deploy::ABOUT, Deploy::default().keys()),
         table("[register]", Register::ABOUT, Register::default().keys()),
         table("[link]", Link::ABOUT, Link::default().keys()),
         table("[gateway]", Gateway::ABOUT, Gateway::default().keys()),
@@ -130,6 +132,7 @@ pub fn effective_file(config: &Config) -> String {
     let tokens = config.api_tokens.iter().map(ApiToken::keys);
     tables.extend(tokens.map(|keys| table("[[api-token]]", &[], keys)));
     tables.extend([
+        table("[deploy]", &[], config.deploy.keys()),
         table("[register]", &[], config.register.keys()),
         table("[link]", &[], config.link.keys()),
         table("[gateway]", &[], config.gateway.keys()),
@@ -170,7 +173,8 @@ pub(super) fn markdown() -> String {
         out.push_str("| key | default | meaning |\n|---|---|---|\n");
         for key in table.keys {
             let value = match (&key.value, key.key.as_str()) {
-                (_, "file") => "must be given".to_owned(),
+                (_, "file") if table.header == "[[command]]" => "must be given".to_owned(),
+                (_, "file") => "not set".to_owned(),
                 (Some(value), _) => format!("`{value}`"),
                 (None, _) => "not set".to_owned(),
             };

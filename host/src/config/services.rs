@@ -68,6 +68,20 @@ section! {
         token: Option<Secret> = None;
         /// A file that holds the token and nothing else, instead of `token`.
         token_file: Option<PathBuf> = None;
+        /// Whom the history of deploys names when this token was used.
+        name: Name = "token".into();
+        /// Whether it may deploy handlers of its tenant, and roll them back.
+        deploy: bool = false;
+    }
+}
+
+section! {
+    /// Deploys over the cluster: `tidegate deploy` and the Client API.
+    pub struct Deploy {
+        /// The folder in which this node keeps what was deployed, the components too, so that it
+        /// is served again after a restart. Each command has its own folder in it, like `worker`.
+        /// Not set: in memory only.
+        state_dir: Option<PathBuf> = None;
     }
 }
 

@@ -137,10 +137,6 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
              one another `tenant`",
         ),
         (
-            "[[plugin]]\ncpu-ms = 5\n",
-            "etc/t.toml:1:1: a [[plugin]] needs its `file`, like file = \"chat.wasm\"",
-        ),
-        (
             "[[plugin]]\nfile = \"a.wasm\"\nwall-ms = 100\n",
             "etc/t.toml:3:11: `wall-ms` in [[plugin]] is 100, less than its `cpu-ms`, 500",
         ),
@@ -298,7 +294,7 @@ fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() 
     let [plugin] = &config.plugins[..] else {
         panic!("one plugin");
     };
-    assert_eq!(plugin.file, Path::new("new.wasm"));
+    assert_eq!(plugin.file.as_deref(), Some(Path::new("new.wasm")));
     assert_eq!((plugin.cpu_ms, plugin.watch), (7, Watch::Off));
     let given = serde_json::to_string(&plugin.config).unwrap();
     assert_eq!(given, r#"{"a":[1,2.5,{"b":true}]}"#);
@@ -308,7 +304,10 @@ fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() 
 fn relative_paths_of_the_file_start_at_its_folder() {
     let text = "[[plugin]]\nfile = \"p/chat.wasm\"\n[worker]\ncache-dir = \"/c\"\n";
     let config = load(text, &[], Purpose::Check, &[]).unwrap();
-    assert_eq!(config.plugins[0].file, Path::new("etc/p/chat.wasm"));
+    assert_eq!(
+        config.plugins[0].file.as_deref(),
+        Some(Path::new("etc/p/chat.wasm"))
+    );
     assert_eq!(config.worker.cache_dir, CacheDir::At("/c".into()));
 }
 
@@ -398,7 +397,10 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
         .collect();
     let on = load(&on, &[], Purpose::Check, &[]).unwrap();
     assert_eq!(on.listeners.len(), 1);
-    assert_eq!(on.plugins[0].file, Path::new("etc/chat.wasm"));
+    assert_eq!(
+        on.plugins[0].file.as_deref(),
+        Some(Path::new("etc/chat.wasm"))
+    );
     assert_eq!(on.commands[0].file, Path::new("etc/commands.wasm"));
 }
 
@@ -452,6 +454,30 @@ fn files_that_are_not_there_are_told_at_the_key_that_names_them() {
              directory (os error 2)"
         )
     );
+}
+
+#[test]
+fn a_plugin_without_a_file_needs_somebody_who_can_deploy_one() {
+    let load = |purpose, more: &str| {
+        let text =
+            format!("secret = \"0123456789abcdef\"\n[[gateway.listener]]\n[[plugin]]\n{more}");
+        let overrides = overrides(purpose, &[]);
+        Config::of_text("t", &text, std::iter::empty(), &overrides, Vec::new())
+            .map_err(|errors| errors.to_string())
+    };
+    for purpose in [Purpose::Worker, Purpose::Check] {
+        let config = load(purpose, "").unwrap();
+        config.check_files().unwrap();
+    }
+    assert!(load(Purpose::Worker, "").unwrap().warnings()[0].contains("deploy.state-dir"));
+    let error = load(Purpose::Serve, "").unwrap_err();
+    assert!(error.contains("nobody can deploy one"), "{error}");
+    let token = "[api]\nlisten = \"127.0.0.1:0\"\n[[api-token]]\ntoken = \"0123456789abcdef\"\n";
+    assert!(load(Purpose::Serve, token).is_err(), "it may not deploy");
+    let deployer = format!("{token}deploy = true\n");
+    load(Purpose::Serve, &deployer).unwrap();
+    load(Purpose::Serve, &format!("{deployer}tenant = \"other\"\n")).unwrap_err();
+    load(Purpose::Serve, "[register]\nlisten = \"127.0.0.1:0\"\n").unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tidegate_wire::Name;
 
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::types::Secret;
-use super::{Config, Purpose};
+use super::{ApiToken, Config, Purpose};
 
 /// A longer file holds something else.
 const FILE_BYTES_MAX: u64 = 4_096;
@@ -57,14 +57,16 @@ pub(super) fn warning(config: &Config) -> Option<String> {
     }
 }
 
-/// The tokens, each with its tenant, also those in files.
+/// The tokens, each with its table, also those in files.
 ///
 /// # Errors
 /// Files that cannot be read, and tokens that are too short or there twice.
-pub fn read(config: &Config) -> Result<Vec<(Secret, Name)>, ConfigErrors> {
+pub fn read(config: &Config) -> Result<Vec<(Secret, &ApiToken)>, ConfigErrors> {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let mut tables = Vec::new();
     for (at, it) in config.api_tokens.iter().enumerate() {
         let place = |key| config.places.of(&format!("api-token.{at}.{key}"));
+        tables.push(it);
         if let Some(token) = &it.token {
             found.push((place("token"), token.clone(), it.tenant.clone()));
         } else if let Some(file) = &it.token_file {
@@ -77,9 +79,11 @@ pub fn read(config: &Config) -> Result<Vec<(Secret, Name)>, ConfigErrors> {
     }
     errors.extend(wrong(&found));
     match ConfigErrors::of(errors) {
+        // Each table had its token, or there was an error.
         None => Ok(found
             .into_iter()
-            .map(|(_, token, tenant)| (token, tenant))
+            .zip(tables)
+            .map(|((_, token, _), table)| (token, table))
             .collect()),
         Some(errors) => Err(errors),
     }
@@ -197,7 +201,7 @@ mod tests {
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
         let tokens = read(&config).unwrap();
         assert_eq!(tokens[0].0.expose(), b"0123456789abcdef");
-        assert_eq!(&*tokens[0].1, "t");
+        assert_eq!(&*tokens[0].1.tenant, "t");
         std::fs::write(&file, vec![b'x'; 5000]).unwrap();
         assert!(error(&config).contains("one token and nothing else"));
     }

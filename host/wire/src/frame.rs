@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::deploy::Deploy;
 use crate::effect::{Commit, Effect};
 use crate::event::{Delivery, SessionSnapshot};
 use crate::feed::{Filter, Happening};
@@ -188,6 +189,8 @@ pub enum Frame {
         /// How many were dropped before these because the watcher fell behind.
         missed: u64,
     },
+    /// On links for deploys only.
+    Deploy(Box<Deploy>),
 }
 
 impl Carry for Frame {
@@ -209,6 +212,7 @@ impl Carry for Frame {
                     answer.carry(visit);
                 }
             }
+            Self::Deploy(deploy) => deploy.carry(visit),
             Self::Heartbeat
             | Self::Goodbye(_)
             | Self::Announce(_)
@@ -247,6 +251,7 @@ impl Carry for Frame {
                     answer.carry_mut(visit);
                 }
             }
+            Self::Deploy(deploy) => deploy.carry_mut(visit),
             Self::Heartbeat
             | Self::Goodbye(_)
             | Self::Announce(_)

@@ -4,6 +4,7 @@
 //! no logging. `PROTOCOL.md` beside this crate has the byte layout and the versioning rule.
 
 pub mod cursor;
+pub mod deploy;
 pub mod effect;
 pub mod event;
 pub mod feed;

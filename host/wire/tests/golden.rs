@@ -13,6 +13,8 @@
 
 #[path = "golden/asked.rs"]
 mod asked;
+#[path = "golden/deploy.rs"]
+mod deploy;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -284,6 +286,7 @@ fn variants() -> Vec<(String, Frame)> {
         add(format!("goodbye {at}"), Frame::Goodbye(refusal));
     }
     out.extend(asked::frames());
+    out.extend(deploy::variants());
     out
 }
 
@@ -442,12 +445,13 @@ fn place(frame: &Frame) -> usize {
         Frame::Watch { .. } => 22,
         Frame::Unwatch { .. } => 23,
         Frame::Happened { .. } => 24,
+        Frame::Deploy(_) => 25,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 25];
+    let mut seen = [false; 26];
     let all = frames().into_iter().map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();

@@ -10,6 +10,8 @@
 
 #[path = "properties/asked.rs"]
 mod asked;
+#[path = "properties/deploy.rs"]
+mod deploy;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -377,7 +379,8 @@ fn frame() -> impl Strategy<Value = Frame> {
         commit(),
         forwards(),
         bookkeeping(),
-        asked::frame()
+        asked::frame(),
+        deploy::frame()
     ]
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Vec<u8>>,
+    body_type: &'static str,
     key: Option<String>,
     repeatable: bool,
     within: Option<Duration>,
@@ -51,9 +52,29 @@ impl Call {
             path: path.to_owned(),
             query: Vec::new(),
             body: None,
+            body_type: "application/json",
             key: None,
             repeatable: true,
             within: None,
+        }
+    }
+
+    /// A call without a body that changes something.
+    pub(crate) fn post(path: &str) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    /// A call that takes something away.
+    pub(crate) fn delete(path: &str) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
+    /// A call with a component.
+    pub(crate) fn upload(path: &str, component: Vec<u8>) -> Self {
+        Self {
+            body: Some(component),
+            body_type: "application/wasm",
+            ..Self::new(Method::POST, path)
         }
     }
 
@@ -176,7 +197,7 @@ impl Call {
         }
         if let Some(body) = &self.body {
             request = request
-                .header("content-type", "application/json")
+                .header("content-type", self.body_type)
                 .body(body.clone());
         }
         request

@@ -2,4 +2,7 @@
 
 mod act;
 mod ask;
+mod deploy;
 mod run;
+
+pub use deploy::Deploy;

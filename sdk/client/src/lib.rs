@@ -35,6 +35,7 @@ mod pages;
 mod sse;
 mod types;
 
+pub use calls::Deploy;
 pub use client::{Builder, Client};
 pub use error::Error;
 pub use feed::{FeedFilter, Told};

@@ -3,6 +3,7 @@
 
 mod action;
 mod command;
+mod deployment;
 mod feed;
 mod info;
 mod message;
@@ -15,6 +16,9 @@ pub use action::{
     Send, SessionEntries, SetSession, Uid, UpdateSession,
 };
 pub use command::{Command, CommandAnswer, CommandAnswers, CommandRun, Request};
+pub use deployment::{
+    Canary, DeployProgress, DeployStep, DeployedAt, Deployment, Fate, Release, Rollback,
+};
 pub use feed::{Happening, Kind};
 pub use info::{
     ClientInfo, ClientRef, CloseReason, Count, Field, Gateways, GroupClient, GroupInfo, GroupState,

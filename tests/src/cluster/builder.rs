@@ -32,9 +32,12 @@ pub struct Builder {
     worker_flags: Vec<OsString>,
     pin: Option<usize>,
     register: Option<SocketAddrV4>,
-    bench: bool,
+    pub(super) bench: bool,
     tenants: Vec<Tenant>,
     waits: bool,
+    deploys: bool,
+    has_file: bool,
+    worker_plugin_settings: Vec<(usize, String)>,
 }
 
 impl Builder {
@@ -55,6 +58,9 @@ impl Builder {
             bench: true,
             tenants: Vec::new(),
             waits: true,
+            deploys: false,
+            has_file: true,
+            worker_plugin_settings: Vec::new(),
         }
     }
 
@@ -130,6 +136,28 @@ impl Builder {
     pub fn plugin_settings(mut self, toml: &str) -> Self {
         self.plugin_settings.push_str(toml);
         self.plugin_settings.push('\n');
+        self
+    }
+
+    /// Lines of the `[[plugin]]` of one worker.
+    #[must_use]
+    pub fn worker_plugin_settings(mut self, worker: usize, toml: &str) -> Self {
+        self.worker_plugin_settings.push((worker, toml.to_owned()));
+        self
+    }
+
+    /// Nodes keep what is deployed, each in a folder of its own, and gateways serve the Client API
+    /// with a token of `default` that may deploy.
+    #[must_use]
+    pub const fn deploys(mut self) -> Self {
+        self.deploys = true;
+        self
+    }
+
+    /// Workers have no plugin file: they serve what is deployed.
+    #[must_use]
+    pub const fn without_file(mut self) -> Self {
+        self.has_file = false;
         self
     }
 
@@ -232,7 +260,11 @@ impl Builder {
         node.args.extend(words(&["--name", name]));
         node.args.extend(words(&["--admin", &admin.to_string()]));
         node.args.extend(self.worker_flags.iter().cloned());
-        let config = self.add_plugin(&mut node)?;
+        let mut config = self.add_plugin(&mut node)?;
+        let of_it = |(number, _): &&(usize, String)| format!("worker-{number}") == name;
+        for (_, lines) in self.worker_plugin_settings.iter().filter(of_it) {
+            config.push_str(lines);
+        }
         self.add_config(&mut node, folder, &config)?;
         Ok(node)
     }
@@ -288,6 +320,15 @@ impl Builder {
             }
             node.listeners.push((transport, address));
         }
+        if self.deploys {
+            let (api, token) = (ports::free()?, tenants::token_of("default"));
+            node.api = Some(api);
+            writeln!(
+                config,
+                "[api]\nlisten = \"{api}\"\n[[api-token]]\nname = \"tests\"\ndeploy = true\n\
+                 token = \"{token}\""
+            )?;
+        }
         Ok(config)
     }
 
@@ -296,15 +337,23 @@ impl Builder {
         if !self.tenants.is_empty() {
             return tenants::worker(&self.tenants, file, &self.plugin_settings);
         }
-        if self.plugin_settings.is_empty() {
+        let lines = &self.plugin_settings;
+        if !self.has_file {
+            return Ok(format!("[[plugin]]\n{lines}"));
+        }
+        if lines.is_empty() && self.worker_plugin_settings.is_empty() {
             node.args.push(file.into());
             return Ok(String::new());
         }
-        let lines = &self.plugin_settings;
         Ok(format!("[[plugin]]\nfile = {file:?}\n{lines}"))
     }
 
     fn add_config(&self, node: &mut Node, folder: &Path, own: &str) -> Result<()> {
+        if self.deploys {
+            let state = folder.join(&node.name).with_extension("state");
+            let set = format!("deploy.state-dir={}", state.display());
+            node.args.extend(words(&["--set", &set]));
+        }
         if self.settings.is_empty() && own.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The routes without a socket and with a scripted cluster.
 
 mod calls;
+mod deploys;
 mod document;
 mod rejections;
 
@@ -13,6 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tidegate_cluster::deploy::{DeployError, DeployOrder, Overview, Progress};
 use tidegate_cluster::gateway::access::{RequestError, Told};
 use tidegate_wire::feed::Filter;
 use tidegate_wire::query::AskError;
@@ -22,6 +24,7 @@ use tower::ServiceExt;
 use super::*;
 
 const TOKEN: &str = "token-of-tenant-t";
+const DEPLOYER: &str = "token-of-a-deployer";
 
 type Done = (Name, Option<OnceKey>, Vec<Effect>);
 type Asked = dyn Fn(&Query) -> Result<Answered, AskError> + Send + Sync;
@@ -101,6 +104,54 @@ impl Cluster for Scripted {
     }
 }
 
+/// Where nothing can be deployed.
+struct Nobody;
+
+impl Deploys for Nobody {
+    fn deploy(&self, _: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress> {
+        let bytes = component.len() as u64;
+        told([
+            Progress::Uploaded { bytes },
+            Progress::Failed {
+                reason: DeployError::NoWorker,
+            },
+        ])
+    }
+
+    fn rollback(&self, tenant: Name, _: Option<String>, _: Name) -> mpsc::Receiver<Progress> {
+        told([Progress::Failed {
+            reason: DeployError::NotDeployed { tenant },
+        }])
+    }
+
+    fn promote(&self, tenant: Name, _: Name) -> mpsc::Receiver<Progress> {
+        told([Progress::Failed {
+            reason: DeployError::NoCanary { tenant },
+        }])
+    }
+
+    fn withdraw(&self, _: Name, _: Name) -> mpsc::Receiver<Progress> {
+        told([Progress::Done {
+            generation: 7,
+            version: "".into(),
+            workers: 0,
+        }])
+    }
+
+    fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>> {
+        let register = "127.0.0.1:1236".to_owned();
+        ready(Err(DeployError::NoRegister { register })).boxed()
+    }
+}
+
+fn told(progress: impl IntoIterator<Item = Progress>) -> mpsc::Receiver<Progress> {
+    let (tell, told) = mpsc::channel(8);
+    for progress in progress {
+        tell.try_send(progress).unwrap();
+    }
+    told
+}
+
 /// A call's answer.
 #[derive(Debug)]
 struct Got {
@@ -129,13 +180,24 @@ impl Got {
 
 fn service(cluster: Arc<Scripted>) -> Router {
     let mut tokens = Tokens::new();
-    tokens.add(TOKEN.as_bytes(), "t".into());
+    let grant = |deploy| crate::Grant {
+        tenant: "t".into(),
+        name: "ci".into(),
+        deploy,
+    };
+    tokens.add(TOKEN.as_bytes(), grant(false));
+    tokens.add(DEPLOYER.as_bytes(), grant(true));
     let settings = Settings {
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),
         tokens,
     };
-    router(settings, cluster, CancellationToken::new())
+    router(
+        settings,
+        cluster,
+        Arc::new(Nobody),
+        CancellationToken::new(),
+    )
 }
 
 async fn call(cluster: &Arc<Scripted>, request: axum::http::request::Builder, body: Body) -> Got {

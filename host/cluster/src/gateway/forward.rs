@@ -69,6 +69,20 @@ impl Stream {
         }
     }
 
+    /// The last that has not arrived, as far as is known.
+    #[must_use]
+    pub fn last_unacknowledged(&self) -> Option<u64> {
+        let (forward, _) = self.unacknowledged.back()?;
+        Some(forward.sequence)
+    }
+
+    /// Whether everything up to this number has arrived.
+    #[must_use]
+    pub fn has_arrived(&self, sequence: u64) -> bool {
+        let first = self.unacknowledged.front();
+        first.is_none_or(|(forward, _)| forward.sequence > sequence)
+    }
+
     /// What must be sent on a new link, in order.
     pub fn unacknowledged(&self) -> impl Iterator<Item = &Forward> {
         self.unacknowledged.iter().map(|(forward, _)| forward)

@@ -212,7 +212,8 @@ impl WorkerTask {
             | Frame::Answer { .. }
             | Frame::Watch { .. }
             | Frame::Unwatch { .. }
-            | Frame::Happened { .. } => unexpected(&self.node, &self.sender),
+            | Frame::Happened { .. }
+            | Frame::Deploy(_) => unexpected(&self.node, &self.sender),
         }
     }
 

@@ -340,7 +340,7 @@ impl Lanes {
 
     /// Whether this is the lane's oldest event, at its current attempt, at this worker.
     #[must_use]
-    pub fn is_current(
+    fn is_current(
         &self,
         connection: u32,
         worker: WorkerKey,
@@ -427,6 +427,36 @@ impl Lanes {
             }
         }
         Some((under_way, bytes))
+    }
+
+    /// Takes back an event that `worker` returned, with those behind it; none if this attempt is not
+    /// under way there. One that overtook others of its lane leaves them under way: the rest follows
+    /// with a new session once they are committed.
+    pub fn returned(
+        &mut self,
+        connection: u32,
+        worker: WorkerKey,
+        sequence: u64,
+        attempt: u8,
+    ) -> Option<(usize, usize)> {
+        let lane = self.lanes.get_mut(&connection)?;
+        if lane.worker != Some(worker) {
+            return None;
+        }
+        let mut under_way = lane.events.iter().take(lane.under_way);
+        let place = under_way.position(|it| it.sequence == sequence && it.attempt == attempt)?;
+        if place == 0 {
+            return self.take_back(connection, worker, false);
+        }
+        lane.mirror = None;
+        let count = lane.under_way - place;
+        lane.under_way = place;
+        let mut bytes = 0;
+        for event in lane.events.iter_mut().skip(place).take(count) {
+            event.attempt = event.attempt.saturating_add(1);
+            bytes += event.bytes as usize;
+        }
+        Some((count, bytes))
     }
 
     /// Frees an idle lane from a worker that is leaving, so that it may choose another one.

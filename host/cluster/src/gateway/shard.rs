@@ -10,6 +10,7 @@ mod inquiry;
 mod outlet;
 mod part;
 mod questions;
+mod releases;
 mod requests;
 mod rounds;
 mod run;
@@ -117,6 +118,8 @@ pub(super) struct Status {
     pub(super) lanes: AtomicUsize,
     /// Events that wait or are under way.
     pub(super) events: AtomicUsize,
+    /// Other gateways that have not acknowledged everything.
+    pub(super) forwards: AtomicUsize,
     /// Watchers that are told.
     pub(super) watchers: AtomicUsize,
 }
@@ -177,6 +180,7 @@ struct State {
     view: Arc<Members>,
     next_connection: u32,
     rounds: Rounds,
+    releases: releases::Releases,
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
@@ -288,6 +292,7 @@ impl State {
             next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
             rounds: Rounds::default(),
+            releases: releases::Releases::default(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
@@ -449,6 +454,15 @@ impl State {
         self.lanes = Lanes::default();
     }
 
+    /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
+    fn unsettled(&self) -> usize {
+        let open = |peer: &&PeerStream| peer.stream.last_unacknowledged().is_some();
+        if self.context.lost.is_cancelled() {
+            return 0;
+        }
+        self.peers.values().filter(open).count()
+    }
+
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
     fn finish_turn(&mut self) {
         self.end_closing();
@@ -468,6 +482,7 @@ impl State {
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
+            status.forwards.store(self.unsettled(), Ordering::Release);
         }
     }
 

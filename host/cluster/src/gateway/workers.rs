@@ -135,9 +135,10 @@ impl Workers {
         }
     }
 
-    /// Whether lanes must leave this worker when they are idle.
-    pub(super) fn is_draining(&self, key: WorkerKey) -> bool {
-        self.workers.get(&key).is_none_or(|worker| worker.draining)
+    /// Whether lanes of this tenant must leave this worker when they are idle.
+    pub(super) fn is_leaving(&self, key: WorkerKey, tenant: &Name) -> bool {
+        let leaves = |worker: &Worker| worker.draining || worker.place(tenant).is_none();
+        self.workers.get(&key).is_none_or(leaves)
     }
 
     /// Whether somebody serves this tenant.

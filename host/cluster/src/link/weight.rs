@@ -1,5 +1,6 @@
 //! What a frame counts against the bound of a queue: about the memory that it holds.
 
+use tidegate_wire::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries};
 use tidegate_wire::feed::{Change, Happening};
@@ -58,7 +59,43 @@ fn texts(frame: &Frame) -> usize {
         Frame::Answer { answer, .. } => answer.as_ref().as_ref().map_or(0, found),
         Frame::Watch { filter, .. } => names(&filter.groups) + names(&filter.uids),
         Frame::Happened { happenings, .. } => happenings.iter().map(happening).sum(),
+        Frame::Deploy(deploy) => deployed(deploy),
     }
+}
+
+fn deployed(deploy: &Deploy) -> usize {
+    match deploy {
+        Deploy::Enrol {
+            node: enrolled,
+            desired,
+            ..
+        } => node(enrolled) + wanted(desired),
+        Deploy::State(desired) => wanted(desired),
+        Deploy::Answer { overview, .. } => {
+            let running = overview
+                .workers
+                .iter()
+                .map(|it| it.running.len() * FRAME_BYTES);
+            wanted(&overview.desired) + running.sum::<usize>()
+        }
+        Deploy::Status { running, .. } => running.len() * FRAME_BYTES,
+        Deploy::Order { .. } | Deploy::Prepare { .. } => PART_BYTES * CANARY_CLIENTS_MAX / 10,
+        Deploy::Progress { .. } | Deploy::TakenBack { .. } | Deploy::Step { .. } => {
+            REASON_BYTES_MAX
+        }
+        Deploy::Ask { .. }
+        | Deploy::Hold { .. }
+        | Deploy::Discard { .. }
+        | Deploy::Prepared { .. }
+        | Deploy::Fetch { .. }
+        | Deploy::Chunk { .. }
+        | Deploy::Missing { .. } => 0,
+    }
+}
+
+fn wanted(desired: &Desired) -> usize {
+    let releases = desired.tenants.values().map(|it| it.releases.len());
+    releases.sum::<usize>() * FRAME_BYTES * 2
 }
 
 fn asked(effects: &[Effect], query: &Query) -> usize {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::table::LinkId;
 use super::{Mail, RegisterSettings};
+use crate::deploy::Desk;
 use crate::link::Link;
 
 /// Passes on what the node says until the link ends or the node is silent for its lease.
@@ -17,6 +18,7 @@ pub(super) async fn attend(
     id: LinkId,
     settings: RegisterSettings,
     mail: mpsc::Sender<Mail>,
+    desk: Desk,
 ) {
     let opened = Instant::now();
     let mut lease = None;
@@ -41,6 +43,9 @@ pub(super) async fn attend(
                     break;
                 }
             },
+        }
+        if lease.is_none() && matches!(frames.first(), Some(Frame::Deploy(_))) {
+            return desk.attend(link, frames).await;
         }
         for frame in frames.drain(..) {
             let Some(letter) = read(frame, &link, id, &settings) else {

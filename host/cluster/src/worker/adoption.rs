@@ -1,8 +1,10 @@
 //! Effects of closes whose gateway is lost: any live gateway may apply them.
 //!
 //! Each is kept until a gateway has acknowledged it and is sent again on another link if its link
-//! ends first; gateways know it by its close and apply it once. What is kept is bounded; beyond the bound the newest is dropped with a warning,
-//! which can happen only while no gateway answers.
+//! ends first; gateways know it by its close and apply it once. A gateway that has just come may not
+//! know the others yet, to which it has to pass the effects on: while there is an older one, that
+//! one is waited for, some leases long. What is kept is bounded; beyond the bound the newest is
+//! dropped with a warning, which can happen only while no gateway answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Frame;
-use tidegate_wire::id::CloseId;
+use tidegate_wire::id::{CloseId, Incarnation};
 use tracing::warn;
 
 use super::lane::payload_bytes;
 use crate::link::LinkSender;
+use crate::membership::Members;
 
 /// Adoptions that are kept at most.
 const ADOPTIONS_MAX: usize = 16_384;
@@ -24,6 +27,10 @@ const ADOPTION_BYTES_MAX: u64 = 64 << 20;
 const ADOPTIONS_CROWDED: usize = 1024;
 /// What an effect counts besides its payload.
 const EFFECT_BYTES: u64 = 128;
+/// A gateway that was in the view at so many looks knows the others.
+const SETTLED_LOOKS: u32 = 2 * super::LOOKS_PER_LEASE;
+/// After so many looks a gateway that has just come is better than none.
+const WAIT_LOOKS: u32 = 4 * super::LOOKS_PER_LEASE;
 
 #[derive(Debug, Default)]
 pub(super) struct Adoptions {
@@ -36,10 +43,13 @@ struct Book {
     bytes: u64,
     /// By the number of the link.
     links: BTreeMap<u64, Way>,
+    /// The gateways of the view, and at how many looks each was there.
+    gateways: BTreeMap<Incarnation, u32>,
 }
 
 #[derive(Debug)]
 struct Way {
+    gateway: Incarnation,
     sender: LinkSender,
     /// The last sequence used on this link.
     sequence: u64,
@@ -53,6 +63,8 @@ struct Adoption {
     bytes: u64,
     /// The link and the sequence it was sent with.
     sent: Option<(u64, u64)>,
+    /// Looks since it was added.
+    waited: u32,
 }
 
 impl Adoptions {
@@ -75,20 +87,37 @@ impl Adoptions {
             close,
             bytes,
             sent: None,
+            waited: 0,
         });
         book.send_unsent();
     }
 
     /// There is a new link.
-    pub(super) fn linked(&self, link: u64, sender: LinkSender) {
+    pub(super) fn linked(&self, link: u64, gateway: Incarnation, sender: LinkSender) {
         let mut book = self.book();
-        book.links.insert(
-            link,
-            Way {
-                sender,
-                sequence: 0,
-            },
-        );
+        let way = Way {
+            gateway,
+            sender,
+            sequence: 0,
+        };
+        book.links.insert(link, way);
+        book.send_unsent();
+    }
+
+    /// Learns which gateways there are. `looked` is true once a look.
+    pub(super) fn follow(&self, members: &Members, looked: bool) {
+        let mut book = self.book();
+        let Book {
+            gateways, waiting, ..
+        } = &mut *book;
+        gateways.retain(|gateway, _| members.nodes.contains_key(gateway));
+        for node in members.gateways() {
+            let looks = gateways.entry(node.incarnation).or_default();
+            *looks = looks.saturating_add(looked.into());
+        }
+        for adoption in waiting.iter_mut() {
+            adoption.waited = adoption.waited.saturating_add(looked.into());
+        }
         book.send_unsent();
     }
 
@@ -135,27 +164,41 @@ impl Adoptions {
 
 impl Book {
     fn send_unsent(&mut self) {
-        let Self { waiting, links, .. } = self;
-        for adoption in waiting
-            .iter_mut()
-            .filter(|adoption| adoption.sent.is_none())
-        {
-            let sent = links.iter_mut().find_map(|(link, way)| {
-                let sequence = way.sequence + 1;
-                let frame = Frame::Adopt {
-                    sequence,
-                    tenant: adoption.tenant.clone(),
-                    effects: adoption.effects.clone(),
-                    close: adoption.close,
-                };
-                way.sender.send(frame).ok()?;
-                way.sequence = sequence;
+        let Self {
+            waiting,
+            links,
+            gateways,
+            ..
+        } = self;
+        if links.is_empty() {
+            return;
+        }
+        let is_settled = |looks: &u32| *looks >= SETTLED_LOOKS;
+        let any_settled = gateways.values().any(is_settled);
+        let unsent = waiting.iter_mut().filter(|it| it.sent.is_none());
+        for adoption in unsent {
+            let anybody = !any_settled || adoption.waited >= WAIT_LOOKS;
+            adoption.sent = links.iter_mut().find_map(|(link, way)| {
+                let able = anybody || gateways.get(&way.gateway).is_some_and(is_settled);
+                let sequence = able.then(|| way.send(adoption)).flatten()?;
                 Some((*link, sequence))
             });
-            if sent.is_none() {
-                return;
-            }
-            adoption.sent = sent;
         }
+    }
+}
+
+impl Way {
+    /// The sequence it was sent with; none if the link has ended.
+    fn send(&mut self, adoption: &Adoption) -> Option<u64> {
+        let sequence = self.sequence + 1;
+        let frame = Frame::Adopt {
+            sequence,
+            tenant: adoption.tenant.clone(),
+            effects: adoption.effects.clone(),
+            close: adoption.close,
+        };
+        self.sender.send(frame).ok()?;
+        self.sequence = sequence;
+        Some(sequence)
     }
 }

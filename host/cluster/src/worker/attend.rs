@@ -189,6 +189,7 @@ impl Attendant {
                 Frame::Watch { .. } => return Err(Over::Unexpected("watch")),
                 Frame::Unwatch { .. } => return Err(Over::Unexpected("unwatch")),
                 Frame::Happened { .. } => return Err(Over::Unexpected("happened")),
+                Frame::Deploy(_) => return Err(Over::Unexpected("deploy")),
             }
         }
         Ok(())

@@ -3,8 +3,8 @@
 //! They are kept in case their gateway is lost: then each client's close is told once, by this
 //! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
 //! again, or when a register has listed it for so long that it must be alive: then it has named
-//! another custodian. While no register lists it, as when all were started again, they are kept. What is kept is bounded by the
-//! clients of the gateways, and the number of gateways by [`PARTED_MAX`].
+//! another custodian. While no register lists it, as when all were started again, they are kept. What
+//! is kept is bounded by the clients of the gateways, and the number of gateways by [`PARTED_MAX`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -22,10 +22,11 @@ use super::home::Home;
 use super::lane::{Farewell, Lane};
 use crate::membership::Members;
 
-/// After so many looks at a gateway that a register lists it is alive: a dead one is listed for a
-/// lease, and its link may have ended a lease before that of the register.
-// The first look may come at once: one more makes two whole leases.
-const LISTED_MAX: u32 = 2 * super::LOOKS_PER_LEASE + 1;
+/// After so many looks at a gateway that a register lists it is alive. A dead one is listed for a
+/// lease. If the register dies in silence just then, its last word counts for a lease more, until its
+/// link has been silent for so long. One lease is for what was on its way, one look for the first,
+/// which may come at once.
+const LISTED_MAX: u32 = 3 * super::LOOKS_PER_LEASE + 1;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
@@ -80,7 +81,8 @@ impl Inner {
         if let Some(earlier) = earlier {
             earlier.sender.close();
         }
-        self.adoptions.linked(home.link, home.sender.clone());
+        let sender = home.sender.clone();
+        self.adoptions.linked(home.link, home.gateway, sender);
     }
 
     /// The gateway has sent something over a new link: it has this worker's announcement, and has
@@ -112,6 +114,7 @@ impl Inner {
     /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
     /// is no longer needed. `looked` is true once a look.
     pub(super) fn review(self: &Arc<Self>, members: &Members, looked: bool) {
+        self.adoptions.follow(members, looked);
         let (lost_links, lost) = {
             let mut table = self.table();
             table.parted.retain(|gateway, parted| {

@@ -1,15 +1,23 @@
 //! What goes wrong, and how it is put right again.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 
-use super::network::Host;
-use super::world::{Kind, World};
+use crate::handlers::serving;
+use crate::network::Host;
+use crate::world::{Kind, World};
+
+/// How long custody may take to move.
+const MOVING_MS: u64 = 1_000;
 
 /// How a fault ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
     Start(Host),
     Thaw(Host),
+    /// It serves its tenant again.
+    Serve(Host),
     /// Bytes flow again.
     Unblock(Vec<(Host, Host)>),
 }
@@ -23,12 +31,92 @@ impl World {
         match self.rng.random_range(0..6) {
             0 => self.cut_link(),
             1 if self.plan.partitions => self.part(),
-            2 if self.plan.freezes => self.freeze(),
+            2 if self.plan.freezes => self.freeze(false),
             3 if self.plan.kills_workers => self.kill_one(Kind::Worker),
             4 if self.plan.kills_registers => self.kill_one(Kind::Register),
             5 if self.plan.kills_gateways => self.kill_one(Kind::Gateway),
             _ => {}
         }
+    }
+
+    /// The same for what was added later.
+    pub(crate) fn harm_more(&mut self) {
+        if self.plan.more.faults == 0 || self.more.random_range(0..1000) >= self.plan.more.faults {
+            return;
+        }
+        match self.more.random_range(0..5) {
+            0 if self.plan.more.drains => self.drain(),
+            1 if self.plan.more.stops_gateways => self.stop_gateway(),
+            2 if self.plan.more.suspends => self.freeze(true),
+            3 if self.plan.more.parts_registers => self.part_register(),
+            4 if self.plan.more.withdraws => self.withdraw(),
+            _ => {}
+        }
+    }
+
+    /// A worker leaves in peace.
+    fn drain(&mut self) {
+        let workers = self.hosts(Kind::Worker);
+        let host = workers[self.rng.random_range(0..workers.len())];
+        if !self.machines[host].is_up() || self.machines[host].is_stopping() {
+            return;
+        }
+        self.log(|| format!("host {host} is told to stop"));
+        self.machines[host].stop();
+        let stays = |it: &&Host| self.machines[**it].is_up() && !self.machines[**it].is_stopping();
+        let plan = &self.plan;
+        // Whom it could name as custodians instead.
+        let others = workers.iter().any(|it| stays(&it))
+            && !(plan.freezes
+                || plan.partitions
+                || plan.more.suspends
+                || plan.more.parts_registers);
+        self.custodians_safe &= others && !self.is_recent(self.gone_ms);
+        self.drained_ms = Some(self.now_ms);
+    }
+
+    /// A worker no longer serves the tenant: its clients move to others.
+    fn withdraw(&mut self) {
+        let workers = self.hosts(Kind::Worker);
+        let host = workers[self.rng.random_range(0..workers.len())];
+        let end = self.now_ms + self.draw_ms();
+        self.log(|| format!("host {host} serves nobody until {end}"));
+        self.machines[host].serving.send_replace(Arc::default());
+        self.due.push((end, Mend::Serve(host)));
+    }
+
+    fn stop_gateway(&mut self) {
+        let gateways = self.hosts(Kind::Gateway);
+        let host = gateways[self.rng.random_range(0..gateways.len())];
+        if self.machines[host].is_up() && !self.machines[host].is_stopping() {
+            self.log(|| format!("host {host} is told to stop"));
+            self.machines[host].stop();
+            self.gateway_gone();
+        }
+    }
+
+    /// Notes that a gateway is about to be lost. A custodian that has just left may not have been
+    /// replaced yet.
+    pub(crate) fn gateway_gone(&mut self) {
+        self.custodians_safe &= !self.is_recent(self.drained_ms);
+        self.gone_ms = Some(self.now_ms);
+    }
+
+    fn is_recent(&self, when: Option<u64>) -> bool {
+        when.is_some_and(|when| self.now_ms < when + MOVING_MS)
+    }
+
+    /// Cuts one register off from some nodes: others may still reach it, and they another one.
+    fn part_register(&mut self) {
+        let registers = self.hosts(Kind::Register);
+        let register = registers[self.rng.random_range(0..registers.len())];
+        let mut ways = Vec::new();
+        for host in 0..self.machines.len() {
+            if host != register && self.rng.random_bool(0.5) {
+                ways.extend([(host, register), (register, host)]);
+            }
+        }
+        self.block(ways);
     }
 
     fn draw_ms(&mut self) -> u64 {
@@ -70,6 +158,11 @@ impl World {
                 }
             }
         }
+        self.block(ways);
+    }
+
+    /// Holds what goes these ways for a while.
+    fn block(&mut self, ways: Vec<(Host, Host)>) {
         for (from, to) in &ways {
             self.net.set_blocked(*from, *to, true);
         }
@@ -78,14 +171,16 @@ impl World {
         self.due.push((end, Mend::Unblock(ways)));
     }
 
-    fn freeze(&mut self) {
+    /// With `asleep` its clock stands still too, as when a machine is suspended.
+    fn freeze(&mut self, asleep: bool) {
         let host = self.rng.random_range(0..self.machines.len());
         if !self.machines[host].is_up() || self.machines[host].frozen {
             return;
         }
         let end = self.now_ms + self.draw_ms();
-        self.log(|| format!("host {host} is frozen until {end}"));
+        self.log(|| format!("host {host} is frozen until {end}, asleep {asleep}"));
         self.machines[host].frozen = true;
+        self.machines[host].asleep = asleep;
         self.due.push((end, Mend::Thaw(host)));
     }
 
@@ -94,6 +189,9 @@ impl World {
         let host = hosts[self.rng.random_range(0..hosts.len())];
         if self.machines[host].is_up() {
             self.custodians_safe &= kind != Kind::Worker;
+            if kind == Kind::Gateway {
+                self.gateway_gone();
+            }
             let silently = self.rng.random_bool(0.3);
             self.kill(host, silently);
             self.restart_later(host);
@@ -125,6 +223,10 @@ impl World {
             Mend::Thaw(host) => {
                 self.log(|| format!("host {host} thaws"));
                 self.machines[host].frozen = false;
+            }
+            Mend::Serve(host) => {
+                self.log(|| format!("host {host} serves again"));
+                self.machines[host].serving.send_replace(serving());
             }
             Mend::Unblock(ways) => {
                 self.log(|| format!("no longer blocked: {ways:?}"));

@@ -3,7 +3,10 @@
 //!
 //! A client's line is `n` (answer me), `n to ID WHO K` (and send to that client: I am WHO, this is my
 //! Kth for it) or `n watch` (and make me a monitor). It gets `hello ID` and `r n COUNT`; the other
-//! client gets `f WHO K`; monitors get `closed ID REASON COUNT`.
+//! client gets `f WHO K`; monitors get `closed ID REASON COUNT UID SWAPS`. `n fail` makes the handler
+//! return an error, `n trap` makes it trap twice: nothing of what it asked for may ever be seen.
+//! `n swap K` sets a session key from K - 1 to K by compare-and-set, which must succeed once,
+//! however often the handler runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -18,19 +21,33 @@ use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind, Message};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Query, SwapRefusal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::network::{Clock, Host};
-use super::record::Record;
+use crate::network::{Clock, Host};
+use crate::record::Record;
 
 /// The tenant of all clients.
 pub(crate) fn tenant() -> Name {
     "t".into()
 }
 
+/// What a worker announces while it serves that tenant.
+pub(crate) fn serving() -> Arc<Vec<Serving>> {
+    Arc::new(vec![Serving {
+        tenant: tenant(),
+        version: "v1".into(),
+    }])
+}
+
 const MONITORS: &str = "monitors";
 const COUNT: &str = "count";
+const SWAPS: &str = "swaps";
+/// How long an event traps, is tried again and traps again.
+const TRAP: Duration = Duration::from_millis(5);
+/// How long a compare-and-set may take.
+const ASK_MAX: Duration = Duration::from_millis(500);
 
 /// The handlers of one worker.
 pub(crate) struct Script {
@@ -56,17 +73,14 @@ impl Script {
         record: Arc<Record>,
         seed: u64,
         returns: u32,
+        serving: watch::Sender<Arc<Vec<Serving>>>,
     ) -> Self {
-        let serving = Serving {
-            tenant: tenant(),
-            version: "v1".into(),
-        };
         Self {
             host,
             clock,
             record,
             returns,
-            serving: watch::Sender::new(Arc::new(vec![serving])),
+            serving,
             state: Arc::new(Mutex::new(State {
                 rng: SmallRng::seed_from_u64(seed),
                 lanes: BTreeMap::new(),
@@ -89,7 +103,7 @@ impl Handlers for Script {
         drop(state);
         if !running {
             let (state, record) = (self.state.clone(), self.record.clone());
-            let (host, clock, returns) = (self.host, self.clock, self.returns);
+            let (host, clock, returns) = (self.host, self.clock.clone(), self.returns);
             tokio::spawn(run(state, record, host, clock, returns, client));
         }
     }
@@ -133,7 +147,7 @@ async fn run(
         let (outcome, effects) = if returned {
             (Outcome::Returned, vec![])
         } else {
-            (Outcome::Done, handle(&delivery, &lane, &record))
+            handle(&delivery, &lane, &record).await
         };
         record.log(clock.now_ms(), || {
             let (kind, event) = (delivery.kind.name(), delivery.event.sequence);
@@ -151,59 +165,105 @@ async fn run(
     }
 }
 
-fn handle(delivery: &Delivery, lane: &Lane, record: &Record) -> Vec<Effect> {
+async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outcome, Vec<Effect>) {
     let client = delivery.client;
-    let session = lane.session();
-    let count = session
-        .get(COUNT)
-        .and_then(|count| count.parse::<u64>().ok());
-    let set = |count: u64| Effect::Session {
+    match &delivery.kind {
+        EventKind::Connect { .. } => {
+            if record.is_rough() && delivery.event.sequence % 16 == 3 {
+                sleep(TRAP).await;
+                return (Outcome::DeadLettered, never(client));
+            }
+            record.saw(client);
+            let uid = format!("u{client}").into();
+            let effects = vec![
+                set(client, 0),
+                Effect::BindUid { client, uid },
+                send(client, format!("hello {client}")),
+            ];
+            (Outcome::Done, effects)
+        }
+        EventKind::Message(message) => {
+            let line = String::from_utf8_lossy(message.payload());
+            answer(delivery, lane, &line).await
+        }
+        EventKind::Close(closed) => {
+            let session = lane.session();
+            let key = |key| session.get(key).map_or("-".to_owned(), ToString::to_string);
+            let (count, swaps, reason) = (key(COUNT), key(SWAPS), closed.reason);
+            let uid = closed.uid.as_deref().unwrap_or("-");
+            let told = Effect::Send {
+                to: Recipients::Groups(vec![MONITORS.into()]),
+                message: text(format!("closed {client} {reason:?} {count} {uid} {swaps}")),
+                except: vec![],
+            };
+            (Outcome::Done, vec![told])
+        }
+        EventKind::Request { .. } => (Outcome::Done, vec![]),
+    }
+}
+
+/// Answers a line of a client.
+async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, Vec<Effect>) {
+    let client = delivery.client;
+    let count = lane.session().get(COUNT).and_then(|it| it.parse().ok());
+    let count = count.map_or(0, |count: u64| count + 1);
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut effects = vec![set(client, count)];
+    match words[1..] {
+        ["to", target, who, k] => {
+            effects.push(send(target.parse().unwrap(), format!("f {who} {k}")));
+        }
+        ["watch"] => effects.push(Effect::JoinGroup {
+            client,
+            group: MONITORS.into(),
+        }),
+        ["fail"] => return (Outcome::Failed, never(client)),
+        ["trap"] => {
+            sleep(TRAP).await;
+            return (Outcome::DeadLettered, never(client));
+        }
+        ["swap", k] => match swap(delivery, lane, k.parse().unwrap()).await {
+            Some(Ok(()) | Err(SwapRefusal::Offline)) => {}
+            Some(Err(refusal)) => effects.push(send(client, format!("refused {refusal:?}"))),
+            // The home could not be asked: somebody else may.
+            None => return (Outcome::Returned, vec![]),
+        },
+        _ => {}
+    }
+    effects.push(send(client, format!("r {} {count}", words[0])));
+    (Outcome::Done, effects)
+}
+
+/// What became of a compare-and-set; none if that is not known.
+async fn swap(delivery: &Delivery, lane: &Arc<Lane>, k: u64) -> Option<Result<(), SwapRefusal>> {
+    let query = Query::CompareAndSet {
+        client: delivery.client,
+        key: SWAPS.into(),
+        expected: (k > 1).then(|| (k - 1).to_string()),
+        new: Some(k.to_string()),
+        nth: 0,
+    };
+    let (event, attempt) = (delivery.event, delivery.attempt);
+    let asking = lane.clone().ask(event, attempt, vec![], query, ASK_MAX);
+    match asking.await.ok()?.answer {
+        Answer::Swapped(swapped) => Some(swapped),
+        _ => None,
+    }
+}
+
+fn set(client: ClientId, count: u64) -> Effect {
+    Effect::Session {
         client,
         change: SessionChange::Set {
             key: COUNT.into(),
             value: count.to_string(),
         },
-    };
-    match &delivery.kind {
-        EventKind::Connect { .. } => {
-            record.saw(client);
-            let uid = format!("u{client}").into();
-            vec![
-                set(0),
-                Effect::BindUid { client, uid },
-                send(client, format!("hello {client}")),
-            ]
-        }
-        EventKind::Message(message) => {
-            let line = String::from_utf8_lossy(message.payload());
-            let words: Vec<&str> = line.split(' ').collect();
-            let count = count.map_or(0, |count| count + 1);
-            let mut effects = vec![set(count)];
-            match words[1..] {
-                ["to", target, who, k] => {
-                    effects.push(send(target.parse().unwrap(), format!("f {who} {k}")));
-                }
-                ["watch"] => effects.push(Effect::JoinGroup {
-                    client,
-                    group: MONITORS.into(),
-                }),
-                _ => {}
-            }
-            effects.push(send(client, format!("r {} {count}", words[0])));
-            effects
-        }
-        EventKind::Close(closed) => {
-            let reason = closed.reason;
-            let uid = closed.uid.as_deref().unwrap_or("-");
-            let count = count.map_or("-".to_owned(), |count| count.to_string());
-            vec![Effect::Send {
-                to: Recipients::Groups(vec![MONITORS.into()]),
-                message: text(format!("closed {client} {reason:?} {count} {uid}")),
-                except: vec![],
-            }]
-        }
-        EventKind::Request { .. } => vec![],
     }
+}
+
+/// What a handler asked for before it failed: a line that its client takes for a fault.
+fn never(client: ClientId) -> Vec<Effect> {
+    vec![send(client, "never".to_owned())]
 }
 
 fn text(text: String) -> Message {

@@ -1,14 +1,14 @@
 //! The clients of a simulation: each sends numbered lines and checks what it gets, line by line.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tidegate_cluster::gateway::{Gateway, LocalClient};
 use tidegate_wire::id::ClientId;
 
-use super::network::Host;
-use super::record::Record;
+use crate::network::Host;
+use crate::record::Record;
 
 /// A client.
 pub(crate) struct Person {
@@ -22,11 +22,17 @@ pub(crate) struct Person {
     unread: RefCell<Vec<u8>>,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
+    /// Lines that must be answered and are not yet.
+    pub(crate) due: VecDeque<u64>,
+    /// Compare-and-sets asked for.
+    pub(crate) swaps: u64,
     /// To each other client.
     sent_to: BTreeMap<usize, u64>,
     pub(crate) got_from: BTreeMap<usize, u64>,
     /// Closes that a monitor was told.
     pub(crate) closes: BTreeMap<ClientId, u32>,
+    /// How many commits and swaps each of those sessions knew of, if the session was there.
+    pub(crate) counts: BTreeMap<ClientId, (u64, u64)>,
     /// Those of them that were said to be lost with their gateway.
     pub(crate) lost: BTreeSet<ClientId>,
     /// It has begun to close.
@@ -54,9 +60,12 @@ impl Person {
             unread: RefCell::default(),
             sent: 0,
             answered: 0,
+            due: VecDeque::new(),
+            swaps: 0,
             sent_to: BTreeMap::new(),
             got_from: BTreeMap::new(),
             closes: BTreeMap::new(),
+            counts: BTreeMap::new(),
             lost: BTreeSet::new(),
             left: false,
             over: false,
@@ -69,6 +78,10 @@ impl Person {
 
     pub(crate) fn say(&mut self, what: &str, record: &Record, now_ms: u64) {
         self.sent += 1;
+        // Handlers that fail send nothing.
+        if what != "fail" && what != "trap" {
+            self.due.push_back(self.sent);
+        }
         let line = format!("{} {what}\n", self.sent);
         record.log(now_ms, || {
             format!("client {} says {}", self.number, line.trim())
@@ -83,6 +96,12 @@ impl Person {
         *k += 1;
         let what = format!("to {id} {} {k}", self.number);
         self.say(&what, record, now_ms);
+    }
+
+    /// Asks for a compare-and-set that must succeed, since nobody else changes this key.
+    pub(crate) fn swap(&mut self, record: &Record, now_ms: u64) {
+        self.swaps += 1;
+        self.say(&format!("swap {}", self.swaps), record, now_ms);
     }
 
     /// How many it has sent to another client.
@@ -135,15 +154,17 @@ impl Person {
             "hello" => return Err("welcomed twice".to_owned()),
             "r" => {
                 self.answered += 1;
-                if number(1) != self.answered {
-                    let answered = self.answered;
-                    return Err(format!("answer {answered} was to come"));
+                let due = self.due.pop_front();
+                if Some(number(1)) != due {
+                    return Err(format!("the answer to {due:?} was to come"));
                 }
                 if number(2) != self.answered {
                     return Err("the session does not count the commits".to_owned());
                 }
             }
             "f" => {
+                // Of one sender, whose home passes its effects on in the order of its commits, to
+                // its own shards and to other gateways.
                 let got = self.got_from.entry(number(1) as usize).or_default();
                 *got += 1;
                 if number(2) != *got {
@@ -156,6 +177,9 @@ impl Person {
                 *closes += 1;
                 if *closes > 1 {
                     return Err("a close is told twice".to_owned());
+                }
+                if let (Ok(count), swaps) = (words[3].parse(), words[5].parse()) {
+                    self.counts.insert(id, (count, swaps.unwrap_or_default()));
                 }
                 if words[2] == "GatewayLost" {
                     self.lost.insert(id);

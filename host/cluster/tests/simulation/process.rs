@@ -27,7 +27,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{advance, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::network::{Clock, Host, Net, STEP_MS, Socket};
+use crate::network::{Clock, Host, Net, STEP_MS, Socket};
 
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// Of links, and at registers.
@@ -49,7 +49,7 @@ pub(crate) struct Process {
     // Dropped first: its tasks hold what those of the runtime look at.
     local: LocalSet,
     runtime: Runtime,
-    clock: Clock,
+    pub(crate) clock: Clock,
     view: Rc<Slot<watch::Receiver<Arc<Members>>>>,
 }
 
@@ -69,7 +69,7 @@ impl Process {
         let clock = runtime.block_on(async { Clock::start(now_ms) });
         let local = LocalSet::new();
         let view: Rc<Slot<_>> = Rc::default();
-        local.spawn_local(main(clock, view.clone()));
+        local.spawn_local(main(clock.clone(), view.clone()));
         Self {
             local,
             runtime,
@@ -80,11 +80,14 @@ impl Process {
 
     /// Runs until this time of the world. One that was not stepped for a while wakes up late, as a
     /// thawed process does.
-    pub(crate) fn step(&self, until_ms: u64) {
-        let clock = self.clock;
+    /// With `asleep` its machine was suspended: its clock does not jump.
+    pub(crate) fn step(&self, until_ms: u64, asleep: bool) {
+        let clock = self.clock.clone();
         self.local.block_on(&self.runtime, async move {
             let late = (until_ms - STEP_MS).saturating_sub(clock.now_ms());
-            if late > 0 {
+            if asleep {
+                clock.sleep_through(late);
+            } else if late > 0 {
                 advance(Duration::from_millis(late)).await;
             }
             sleep_until(clock.instant(until_ms)).await;
@@ -164,19 +167,23 @@ pub(crate) fn register(birth: Birth) -> Process {
             nodes_max: 64,
             link: LINK,
         };
-        let socket = birth.listen(clock);
+        let socket = birth.listen(clock.clone());
         let identity = birth.identity(Role::Register, clock);
         Register::run(socket, identity, settings, CancellationToken::new()).await;
     })
 }
 
+/// As `tidegate worker` does: one that is told to stop drains and leaves.
 pub(crate) fn worker(
     birth: Birth,
+    bounds: Bounds,
     handlers: impl FnOnce(Clock) -> Arc<dyn Handlers> + 'static,
-) -> Process {
-    Process::start(birth.now_ms, move |clock, view| async move {
+) -> (Process, Rc<Shown>) {
+    let shown = Rc::new(Shown::default());
+    let showing = shown.clone();
+    let process = Process::start(birth.now_ms, move |clock, view| async move {
         let settings = WorkerSettings {
-            window_events: 64,
+            window_events: bounds.window_events,
             window_bytes: 1 << 20,
             load_interval: Duration::from_millis(100),
             reconnect_min: RECONNECT_MIN,
@@ -184,33 +191,48 @@ pub(crate) fn worker(
             shutdown: LEASE,
             link: LINK,
         };
-        let identity = birth.identity(Role::Worker, clock);
+        let identity = birth.identity(Role::Worker, clock.clone());
         let membership = birth.join(identity.clone());
         view.replace(Some(membership.members.clone()));
         let worker = Worker::new(identity, settings, handlers(clock));
         worker
-            .run(membership.members.clone(), CancellationToken::new())
+            .run(membership.members.clone(), showing.stop.clone())
             .await;
-    })
+        membership.leave().await;
+        showing.ended.set(true);
+    });
+    (process, shown)
 }
 
-/// What a gateway's process shows.
+/// What a worker's or a gateway's process shows, and how it is told to stop.
 #[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) gateway: Slot<Arc<Gateway>>,
-    /// It was declared lost, has closed its clients and ended.
+    pub(crate) stop: CancellationToken,
+    /// It has left in peace, or was declared lost, has closed its clients and ended.
     pub(crate) ended: Cell<bool>,
 }
 
+/// Bounds of queues.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Uncommitted at one worker.
+    pub(crate) window_events: u32,
+    /// Of one client at its gateway.
+    pub(crate) hold_bytes_max: usize,
+    /// Of all clients of a gateway.
+    pub(crate) pending_bytes_max: usize,
+}
+
 /// As `tidegate gateway` does: a gateway that was declared lost closes its clients and ends.
-pub(crate) fn gateway(birth: Birth, router: Router) -> (Process, Rc<Shown>) {
+pub(crate) fn gateway(birth: Birth, router: Router, bounds: Bounds) -> (Process, Rc<Shown>) {
     let shown = Rc::new(Shown::default());
     let showing = shown.clone();
     let process = Process::start(birth.now_ms, move |clock, view| async move {
-        let identity = birth.identity(Role::Gateway, clock);
+        let identity = birth.identity(Role::Gateway, clock.clone());
         let membership = birth.join(identity.clone());
         view.replace(Some(membership.members.clone()));
-        let settings = gateway_settings(address(birth.host), router);
+        let settings = gateway_settings(address(birth.host), router, bounds);
         let gateway = Arc::new(Gateway::start_here(identity.clone(), settings).unwrap());
         showing.gateway.replace(Some(gateway.clone()));
         let ending = CancellationToken::new();
@@ -221,6 +243,10 @@ pub(crate) fn gateway(birth: Birth, router: Router) -> (Process, Rc<Shown>) {
         tokio::select! {
             biased;
             () = &mut serve => {}
+            () = showing.stop.cancelled() => {
+                ending.cancel();
+                serve.await;
+            }
             lost = refused.wait_for(|refused| *refused == Some(Refusal::Lost)) => {
                 drop(lost);
                 gateway.lose();
@@ -248,14 +274,14 @@ async fn accept(socket: Socket, identity: Identity, gateway: Arc<Gateway>) {
     }
 }
 
-fn gateway_settings(announced: SocketAddrV4, router: Router) -> GatewaySettings {
+fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> GatewaySettings {
     GatewaySettings {
         announced,
         shards: 2,
         router,
         no_worker: NoWorker::Hold,
-        hold_bytes_max: 64 << 10,
-        pending_bytes_max: 64 << 20,
+        hold_bytes_max: bounds.hold_bytes_max,
+        pending_bytes_max: bounds.pending_bytes_max,
         forward_bytes_max: 1 << 20,
         connections_max: 1000,
         handshakes_max: 64,
@@ -265,7 +291,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router) -> GatewaySettings 
         link: LINK,
         listeners: vec![ListenerSettings {
             name: "lines".into(),
-            tenant: super::handlers::tenant(),
+            tenant: crate::handlers::tenant(),
             address: SocketAddr::V4(announced),
             transport: Transport::TextLines,
             static_folder: None,

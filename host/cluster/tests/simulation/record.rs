@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_wire::id::ClientId;
 
@@ -9,6 +10,7 @@ use tidegate_wire::id::ClientId;
 pub(crate) struct Record {
     lines: Mutex<Vec<String>>,
     seen: Mutex<BTreeSet<ClientId>>,
+    rough: AtomicBool,
 }
 
 impl Record {
@@ -20,6 +22,15 @@ impl Record {
     /// A handler saw this client connect.
     pub(crate) fn saw(&self, client: ClientId) {
         self.seen.lock().unwrap().insert(client);
+    }
+
+    /// Handlers may trap on connects from now on, or no longer.
+    pub(crate) fn set_rough(&self, rough: bool) {
+        self.rough.store(rough, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_rough(&self) -> bool {
+        self.rough.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_seen(&self, client: ClientId) -> bool {

@@ -10,49 +10,36 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::mail::{Held, Mail};
+use super::prepared::Tried;
 use super::rollout::{Turn, stopped};
 use super::routes::{Canary, Place, SeatHandle, Share, canary_seat_of};
 use super::seat::Order;
-use super::starting::{Started, start_instances};
+use super::starting::Started;
 use super::tally::Tally;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
 impl Shared {
-    /// Gives a share of the clients to a new version.
+    /// Gives some of the clients to a version.
     pub(super) async fn start_canary(
         &self,
         _turn: &Turn<'_>,
-        plugin: &Plugin,
+        version: &Arc<Version>,
+        started: Vec<Started>,
+        tried: &Tried,
         tally: &Arc<Tally>,
     ) -> Result<(), PluginError> {
-        plugin.handler()?;
-        let seats = self.seats.len();
-        let share = Share {
-            percent: self.settings.rollout.canary_percent,
-        };
-        let version = Version::new(plugin.clone(), &self.settings.whose());
-        // Numbered behind the deployment's own, and its quarantine.
-        let started = start_instances(
-            &self.common.runtime,
-            &version,
-            seats + 1,
-            share.seats(seats),
-        )
-        .await;
-        let started = started.inspect_err(|error| {
-            self.versions().failed(plugin, error.to_string());
-        })?;
+        let (plugin, seats) = (&version.plugin, self.seats.len());
         let (marks, after) = marks(seats, started.len());
         let mut canary = Canary {
             plugin: plugin.clone(),
-            share,
+            share: Share::of(tried),
             seats: Vec::new(),
             leave: Mutex::default(),
         };
         let mut leave = Vec::new();
         for (index, (started, after)) in started.into_iter().zip(after).enumerate() {
-            let (seat, room) = self.canary_seat(&version, tally, index, started, after)?;
+            let (seat, room) = self.canary_seat(version, tally, index, started, after)?;
             canary.seats.push(seat);
             leave.push(room);
         }
@@ -151,7 +138,7 @@ impl Shared {
                 receivers.push((seat, receiver));
             }
             room.send(Mail::Return(Box::new(Held {
-                share: canary.share,
+                share: canary.share.clone(),
                 back,
                 tickets: VecDeque::new(),
                 marks: Vec::new(),

@@ -3,16 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_wire::Name;
 use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::Shared;
+use super::prepared::Tried;
 use super::seat::Order;
-use super::starting::start_instances;
+use super::starting::Started;
 use super::tally::{Tally, Violation};
 use super::trial::Then;
 use super::versions::VersionState;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
+
+/// A version that crossed a bound: it was taken back, unless there is none to go back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condemned {
+    /// Which.
+    pub version: Name,
+    /// Which bound, and by how much.
+    pub reason: String,
+}
 
 /// Whoever has it changes versions, and nobody else.
 pub(super) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] SemaphorePermit<'a>);
@@ -31,25 +42,30 @@ impl Shared {
         turn: &Turn<'_>,
         plugin: &Plugin,
     ) -> Result<(), PluginError> {
-        let rollout = &self.settings.rollout;
-        let was_tried = self.give_up(turn, "another version came").await?;
-        if was_tried && *self.version.borrow() == *plugin.version() {
-            return Ok(());
-        }
-        if rollout.canary_percent == 0 {
-            return self
-                .replace(turn, plugin, VersionState::Replaced, true)
-                .await;
-        }
-        let tally = Arc::new(Tally::new(rollout.bounds));
-        self.start_canary(turn, plugin, &tally).await?;
-        let within = Duration::from_millis(rollout.canary_ms);
-        let within = (!within.is_zero()).then_some(within);
-        self.watch_over(&tally, within, Then::Promote);
+        let ready = self
+            .make_ready(plugin, self.settings.rollout.tried())
+            .await?;
+        self.activate_in(turn, ready).await
+    }
+
+    /// Gives some clients to a version, and watches over it.
+    pub(super) async fn try_out(
+        self: &Arc<Self>,
+        turn: &Turn<'_>,
+        version: &Arc<Version>,
+        started: Vec<Started>,
+        tried: Tried,
+    ) -> Result<(), PluginError> {
+        let tally = Arc::new(Tally::new(self.settings.rollout.bounds));
+        let (percent, chosen) = (tried.percent, tried.clients.len());
+        self.start_canary(turn, version, started, &tried, &tally)
+            .await?;
+        self.watch_over(&tally, tried.within, Then::Promote);
         tracing::info!(
             tenant = &*self.settings.tenant,
-            version = &**plugin.version(),
-            percent = rollout.canary_percent,
+            version = &**version.plugin.version(),
+            percent,
+            chosen,
             "some clients try a new version"
         );
         Ok(())
@@ -70,10 +86,10 @@ impl Shared {
             tenant: tenant.to_string(),
         })?;
         // All others first, so that those who try it never see the old version again.
-        let started = self
-            .replace(&turn, &plugin, VersionState::Replaced, true)
+        let replaced = self
+            .go_over(&turn, &plugin, VersionState::Replaced, true)
             .await;
-        if let Err(error) = started {
+        if let Err(error) = replaced {
             self.give_up(&turn, &error.to_string()).await?;
             return Err(error);
         }
@@ -120,6 +136,10 @@ impl Shared {
             return;
         }
         let reason = violation.to_string();
+        let condemned = Condemned {
+            version: self.under_trial(),
+            reason: reason.clone(),
+        };
         let result = match self.give_up(&turn, &reason).await {
             Ok(true) => {
                 self.common.meters.rollback(violation.name());
@@ -144,10 +164,36 @@ impl Shared {
                 "a version crossed a bound, and none can take its place"
             );
         }
+        // Nobody may listen.
+        let _ = self.condemned.send(condemned);
+    }
+
+    /// The version that is tried, or else the one that serves.
+    fn under_trial(&self) -> Name {
+        let routes = self.routes();
+        match &routes.canary {
+            Some(canary) => canary.plugin.version().clone(),
+            None => self.version.borrow().clone(),
+        }
+    }
+
+    /// Gives up this version if some clients try it; false if they do not.
+    pub(super) async fn abandon(
+        self: Arc<Self>,
+        version: Name,
+        reason: String,
+    ) -> Result<bool, PluginError> {
+        let turn = self.turn(&self.settings.tenant).await?;
+        let tried = self.routes().canary.as_ref().map(|it| it.plugin.clone());
+        if tried.is_none_or(|tried| *tried.version() != version) {
+            return Ok(false);
+        }
+        self.common.meters.rollback("manual");
+        self.give_up(&turn, &reason).await
     }
 
     /// Takes the clients back from a canary; false if there is none.
-    async fn give_up(&self, turn: &Turn<'_>, reason: &str) -> Result<bool, PluginError> {
+    pub(super) async fn give_up(&self, turn: &Turn<'_>, reason: &str) -> Result<bool, PluginError> {
         let Some(plugin) = self.end_canary(turn).await? else {
             return Ok(false);
         };
@@ -173,7 +219,7 @@ impl Shared {
         let state = VersionState::RolledBack {
             reason: reason.to_owned(),
         };
-        self.replace(turn, target, state, false).await?;
+        self.go_over(turn, target, state, false).await?;
         self.common.meters.rollback(label);
         tracing::warn!(
             tenant = &*self.settings.tenant,
@@ -198,21 +244,30 @@ impl Shared {
         }
     }
 
-    /// Gives every seat an instance of this version; all are started before the first is given.
-    async fn replace(
+    /// Starts a version on all seats and lets it serve; nothing changes if it does not start.
+    async fn go_over(
         self: &Arc<Self>,
-        _turn: &Turn<'_>,
+        turn: &Turn<'_>,
         plugin: &Plugin,
         before: VersionState,
         is_new: bool,
     ) -> Result<(), PluginError> {
         plugin.handler()?;
         let version = Version::new(plugin.clone(), &self.settings.whose());
-        let count = self.seats.len();
-        let started = start_instances(&self.common.runtime, &version, 0, count).await;
-        let started = started.inspect_err(|error| {
-            self.versions().failed(plugin, error.to_string());
-        })?;
+        let started = self.start_all(&version, 0, self.seats.len()).await?;
+        self.replace(turn, &version, started, before, is_new).await
+    }
+
+    /// Gives every seat its instance of this version.
+    pub(super) async fn replace(
+        self: &Arc<Self>,
+        _turn: &Turn<'_>,
+        version: &Arc<Version>,
+        started: Vec<Started>,
+        before: VersionState,
+        is_new: bool,
+    ) -> Result<(), PluginError> {
+        let (plugin, count) = (&version.plugin, self.seats.len());
         let bounds = self.settings.rollout.bounds;
         let tally = (is_new && !bounds.is_none()).then(|| Arc::new(Tally::new(bounds)));
         let stopped = || stopped(plugin.source());
@@ -221,7 +276,7 @@ impl Shared {
         for (seat, started) in self.all_seats().zip(started) {
             let (done, taken_over) = oneshot::channel();
             let order = Order::TakeOver {
-                version: Arc::clone(&version),
+                version: Arc::clone(version),
                 started: started.map(Box::new),
                 tally: tally.clone(),
                 done,
@@ -243,7 +298,7 @@ impl Shared {
     }
 
     /// Waits for the change under way.
-    async fn turn(&self, name: &str) -> Result<Turn<'_>, PluginError> {
+    pub(super) async fn turn(&self, name: &str) -> Result<Turn<'_>, PluginError> {
         let turn = self.changes.acquire().await;
         turn.map(Turn).map_err(|_| stopped(name))
     }

@@ -1,5 +1,6 @@
 //! Which seat serves a client: one of the deployment's, or of its canary's.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_wire::id::ClientId;
@@ -7,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::mail::Mail;
+use super::prepared::Tried;
 use super::seat::{Common, Order, Seat};
 use super::starting::Started;
 use super::tally::Tally;
@@ -82,27 +84,36 @@ pub(super) struct Routes {
 }
 
 /// Some of all clients, always the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
-    pub(super) percent: u8,
+    percent: u8,
+    chosen: Arc<BTreeSet<ClientId>>,
 }
 
 impl Share {
-    pub(super) fn takes(self, client: ClientId) -> bool {
+    pub(super) fn of(tried: &Tried) -> Self {
+        Self {
+            percent: tried.percent,
+            chosen: Arc::new(tried.clients.iter().copied().collect()),
+        }
+    }
+
+    pub(super) fn takes(&self, client: ClientId) -> bool {
         // Another hash than that of the seats, so that each seat has its part of the share.
         let mut hash = bits(client) ^ 0x6a09_e667_f3bc_c908;
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         scaled(hash ^ (hash >> 31), 100) < usize::from(self.percent)
+            || self.chosen.contains(&client)
     }
+}
 
-    /// Seats for this share, of so many.
-    pub(super) fn seats(self, seats: usize) -> usize {
-        seats
-            .saturating_mul(self.percent.into())
-            .div_ceil(100)
-            .clamp(1, seats.max(1))
-    }
+/// Of the seats of a deployment so many for such a share of its clients; one for a few chosen ones.
+pub(super) fn seats_of(percent: u8, seats: usize) -> usize {
+    seats
+        .saturating_mul(percent.into())
+        .div_ceil(100)
+        .clamp(1, seats.max(1))
 }
 
 /// A client stays with its instance. Multiplied so that neighbours among connection numbers, whose
@@ -132,6 +143,14 @@ fn scaled(hash: u64, count: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn share(percent: u8, chosen: &[ClientId]) -> Share {
+        Share::of(&Tried {
+            percent,
+            clients: chosen.to_vec(),
+            within: None,
+        })
+    }
+
     fn client(connection: u32) -> ClientId {
         ClientId {
             ip: 0x7f00_0001,
@@ -154,7 +173,7 @@ mod tests {
     #[test]
     fn a_share_is_about_as_large_as_it_says_on_every_seat() {
         for percent in [0, 10, 50, 100] {
-            let share = Share { percent };
+            let share = share(percent, &[]);
             let mut counts = [[0_u32; 2]; 4];
             for connection in 0..8000 {
                 let client = client(connection);
@@ -169,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_larger_share_keeps_the_clients_of_a_smaller_one() {
-        let (small, large) = (Share { percent: 10 }, Share { percent: 30 });
+        let (small, large) = (share(10, &[]), share(30, &[]));
         assert!(
             (0..1000)
                 .map(client)
@@ -178,10 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn chosen_clients_are_taken_whatever_the_share() {
+        let chosen: Vec<ClientId> = [3, 5, 900].map(client).into();
+        let share = share(0, &chosen);
+        let taken: Vec<ClientId> = (0..1000)
+            .map(client)
+            .filter(|it| share.takes(*it))
+            .collect();
+        assert_eq!(taken, chosen);
+    }
+
+    #[test]
     fn every_seat_of_a_canary_has_seats_that_it_serves() {
         for seats in 1..20 {
             for percent in 1..=100 {
-                let own = Share { percent }.seats(seats);
+                let own = seats_of(percent, seats);
                 let mut used: Vec<usize> = (0..seats)
                     .map(|seat| canary_seat_of(seat, seats, own))
                     .collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 
+use super::prepared::Tried;
 use crate::limits::Limits;
 use crate::version::Whose;
 
@@ -72,6 +73,15 @@ impl Default for Rollout {
 }
 
 impl Rollout {
+    /// Who tries a version that comes without being told otherwise.
+    pub(super) fn tried(&self) -> Option<Tried> {
+        (self.canary_percent > 0).then(|| Tried {
+            percent: self.canary_percent,
+            clients: Vec::new(),
+            within: (self.canary_ms > 0).then(|| Duration::from_millis(self.canary_ms)),
+        })
+    }
+
     pub(super) const fn state_within(&self) -> Duration {
         Duration::from_millis(self.state_ms)
     }

@@ -18,6 +18,7 @@ mod directory;
 mod effects;
 mod harness;
 mod limits;
+mod prepared;
 mod reload;
 mod requests;
 mod state;

@@ -53,6 +53,24 @@ fn only_the_current_attempt_commits() {
 }
 
 #[test]
+fn an_event_that_comes_back_before_those_ahead_of_it_waits_for_them() {
+    let mut lanes = lanes();
+    (0..3).for_each(|n| lanes.push(1, message(n)));
+    let sent: Vec<Sending> = (0..3).map(|_| lanes.send(1, 7).unwrap()).collect();
+    let bytes = sent[1].bytes + sent[2].bytes;
+    assert_eq!(lanes.returned(1, 7, sent[1].sequence, 0), Some((2, bytes)));
+    // What was sent behind it came back with it.
+    assert_eq!(lanes.returned(1, 7, sent[2].sequence, 0), None);
+    assert!(lanes.commit(1, 7, sent[2].sequence, 0).is_err());
+    assert!(!lanes.is_ready(1, true), "the first runs");
+    assert!(lanes.commit(1, 7, sent[0].sequence, 0).is_ok());
+    assert!(lanes.is_ready(1, true));
+    let again = lanes.send(1, 7).unwrap();
+    assert_eq!((again.sequence, again.attempt), (sent[1].sequence, 1));
+    assert!(again.with_session);
+}
+
+#[test]
 fn the_close_waits_until_everything_before_it_is_committed() {
     let mut lanes = lanes();
     lanes.push(1, message(0));

@@ -69,24 +69,24 @@ impl State {
         self.workers.returned(worker, 1, committed.bytes);
         self.unhold(number);
         self.pump(number);
+        self.pump_waiting(worker);
+    }
+
+    /// A worker's window may have room: lanes that wait for it get their turn.
+    fn pump_waiting(&mut self, worker: WorkerKey) {
         while let Some(next) = self.workers.next_waiting(worker) {
             self.lanes.set_queued(next, false);
             self.pump(next);
         }
     }
 
-    /// The client's close is committed: its number is free, and the workers that know it forget it.
-    /// One that closed it keeps the effects until it knows that they arrived.
+    /// The client's close is committed: its number is free, and the workers that know it may forget
+    /// it. One that closed it keeps the effects until it knows that they arrived.
     fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
-        for worker in self.lanes.remove(number) {
-            if (worker != closer || acts)
-                && let Some(worker) = self.workers.get(worker)
-            {
-                // A link that has ended has nothing to forget.
-                let _ = worker.link.sender.send(Frame::Release(vec![client]));
-            }
-        }
+        let mut workers = self.lanes.remove(number);
+        workers.retain(|worker| *worker != closer || acts);
+        self.release(client, workers, acts);
     }
 
     /// A worker gave an event back, and with it those of its lane behind it. They are sent again
@@ -94,19 +94,16 @@ impl State {
     /// does not spin.
     fn returned(&mut self, worker: WorkerKey, commit: &Commit) {
         let number = commit.client.connection;
-        if !self
-            .lanes
-            .is_current(number, worker, commit.event.sequence, commit.attempt)
-        {
+        let (sequence, attempt) = (commit.event.sequence, commit.attempt);
+        let Some((events, bytes)) = self.lanes.returned(number, worker, sequence, attempt) else {
             return self.metrics.stale();
-        }
-        let Some((events, bytes)) = self.lanes.take_back(number, worker, false) else {
-            return;
         };
         self.workers.returned(worker, events, bytes);
-        if self.lanes.set_queued(number, true) {
+        if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push_back(number);
         }
+        // Its lane may go elsewhere, and no commit would tell the others.
+        self.pump_waiting(worker);
     }
 
     /// Applies effects here and passes on what concerns others.
@@ -372,6 +369,7 @@ impl State {
         if let Some(peer) = self.peers.get_mut(&incarnation) {
             peer.stream.acknowledge(sequence);
         }
+        self.send_releases();
     }
 
     /// The view has changed: streams to gateways that are gone end.
@@ -398,6 +396,7 @@ impl State {
             self.peers.entry(incarnation).or_default();
         }
         self.view = members;
+        self.send_releases();
     }
 
     /// A worker is there, or serves other tenants than before.

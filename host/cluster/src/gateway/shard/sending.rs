@@ -16,9 +16,12 @@ impl State {
             let Some(tenant) = self.lanes.tenant(number) else {
                 return;
             };
+            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+                return;
+            };
             let mut bound = self.lanes.worker(number);
             if let Some(worker) = bound
-                && (self.workers.is_draining(worker) || !router.binds())
+                && (self.workers.is_leaving(worker, name) || !router.binds())
             {
                 if !self.lanes.is_idle(number) {
                     return;
@@ -26,9 +29,6 @@ impl State {
                 self.lanes.unbind(number, worker);
                 bound = None;
             }
-            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
-                return;
-            };
             match self.workers.place(bound, name, router, &mut self.rng) {
                 Place::Worker(worker) => self.send_event(number, tenant, worker),
                 Place::Later(worker) => {

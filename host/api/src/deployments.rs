@@ -1,0 +1,171 @@
+//! Deploys of the cluster → the API's types; refusals of an order → problems.
+
+use axum::http::StatusCode;
+use tidegate_client::{
+    Canary, DeployProgress, DeployStep, DeployedAt, Deployment, ErrorName, Fate, Release,
+};
+use tidegate_cluster::deploy::{
+    self as cluster, CanaryPlan, DeployError, Deployed, Overview, Progress, Running, Step,
+    WorkerState,
+};
+use tidegate_wire::Name;
+
+use crate::problem::Refusal;
+
+/// What is to be and what is, of one tenant.
+pub(crate) fn deployment(tenant: &Name, overview: &Overview) -> Deployment {
+    let desired = &overview.desired;
+    let deployed = desired.tenants.get(tenant);
+    let version = deployed.and_then(Deployed::current).map(|it| &it.version);
+    let canary = deployed.and_then(Deployed::canary);
+    let canary = canary.map(|(release, _)| &release.version);
+    let releases = deployed.map(|it| &it.releases);
+    let mut workers: Vec<DeployedAt> = overview
+        .workers
+        .iter()
+        .filter_map(|worker| deployed_at(worker, tenant, version, canary))
+        .collect();
+    workers.sort_by(|a, b| a.worker.cmp(&b.worker));
+    Deployment {
+        tenant: tenant.to_string(),
+        generation: desired.generation,
+        version: version.map(ToString::to_string),
+        canary: canary.map(ToString::to_string),
+        under_way: overview.under_way.as_ref() == Some(tenant),
+        releases: releases.into_iter().flatten().map(release).collect(),
+        workers,
+    }
+}
+
+fn deployed_at(
+    worker: &WorkerState,
+    tenant: &Name,
+    version: Option<&Name>,
+    canary: Option<&Name>,
+) -> Option<DeployedAt> {
+    let Running {
+        serving,
+        canary: tried,
+        trouble,
+        ..
+    } = worker.running.iter().find(|it| it.tenant == *tenant)?;
+    let is_right =
+        version.is_none_or(|version| serving.as_ref() == Some(version)) && tried.as_ref() == canary;
+    Some(DeployedAt {
+        worker: worker.worker.to_string(),
+        generation: worker.generation,
+        version: serving.as_ref().map(ToString::to_string),
+        canary: tried.as_ref().map(ToString::to_string),
+        behind: !is_right || trouble.is_some(),
+        trouble: trouble.clone(),
+    })
+}
+
+fn release(release: &cluster::Release) -> Release {
+    let (fate, reason, canary) = match &release.fate {
+        cluster::Fate::Active => (Fate::Active, None, None),
+        cluster::Fate::Canary(plan) => (Fate::Canary, None, Some(self::canary(plan))),
+        cluster::Fate::Replaced => (Fate::Replaced, None, None),
+        cluster::Fate::RolledBack(reason) => (Fate::RolledBack, Some(reason.clone()), None),
+        cluster::Fate::Failed(reason) => (Fate::Failed, Some(reason.clone()), None),
+        cluster::Fate::Withdrawn => (Fate::Withdrawn, None, None),
+    };
+    Release {
+        generation: release.generation,
+        version: release.version.to_string(),
+        source: release.source.to_string(),
+        bytes: release.bytes,
+        at: release.at_ms,
+        by: release.by.to_string(),
+        fate,
+        reason,
+        canary,
+    }
+}
+
+fn canary(plan: &CanaryPlan) -> Canary {
+    Canary {
+        percent: plan.percent,
+        clients: plan.clients.iter().map(ToString::to_string).collect(),
+        seconds: plan.seconds,
+    }
+}
+
+/// One event.
+pub(crate) fn progress(progress: &Progress) -> DeployProgress {
+    match progress {
+        Progress::Uploaded { bytes } => DeployProgress::Uploaded { bytes: *bytes },
+        Progress::Worker { worker, step } => {
+            let (step, reason) = match step {
+                Step::Fetched => (DeployStep::Fetched, None),
+                Step::Compiled => (DeployStep::Compiled, None),
+                Step::Started => (DeployStep::Started, None),
+                Step::Switched => (DeployStep::Switched, None),
+                Step::Failed(reason) => (DeployStep::Failed, Some(reason.clone())),
+            };
+            DeployProgress::Worker {
+                worker: worker.to_string(),
+                step,
+                reason,
+            }
+        }
+        Progress::Decided { generation } => DeployProgress::Decided {
+            generation: *generation,
+        },
+        Progress::Done {
+            generation,
+            version,
+            workers,
+        } => DeployProgress::Done {
+            generation: *generation,
+            version: (!version.is_empty()).then(|| version.to_string()),
+            workers: *workers,
+        },
+        Progress::Failed { reason } => {
+            let Refusal {
+                status,
+                name,
+                detail,
+            } = refusal(reason);
+            DeployProgress::Failed {
+                status: status.as_u16(),
+                error: name,
+                detail,
+            }
+        }
+    }
+}
+
+/// Why an order was not carried out.
+pub(crate) fn refusal(error: &DeployError) -> Refusal {
+    let (status, name) = match error {
+        DeployError::NoRegister { .. } | DeployError::NoWorker | DeployError::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Other)
+        }
+        DeployError::RegisterLost { .. } | DeployError::TooSlow { .. } => {
+            (StatusCode::GATEWAY_TIMEOUT, ErrorName::Timeout)
+        }
+        DeployError::Busy { .. }
+        | DeployError::NothingBefore { .. }
+        | DeployError::NotKept { .. }
+        | DeployError::Already { .. }
+        | DeployError::NoCanary { .. }
+        | DeployError::CanaryUnderWay { .. } => (StatusCode::CONFLICT, ErrorName::Conflict),
+        DeployError::TenantUnknown { .. }
+        | DeployError::Refused { .. }
+        | DeployError::TakenBack { .. }
+        | DeployError::WorkerLost { .. } => (StatusCode::UNPROCESSABLE_ENTITY, ErrorName::Other),
+        DeployError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorName::InvalidArgument),
+        DeployError::NotDeployed { .. } | DeployError::UnknownVersion { .. } => {
+            (StatusCode::NOT_FOUND, ErrorName::InvalidArgument)
+        }
+        DeployError::Ambiguous { .. } | DeployError::Invalid(_) => {
+            (StatusCode::BAD_REQUEST, ErrorName::InvalidArgument)
+        }
+        DeployError::TooManyTenants(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorName::QuotaExceeded),
+        DeployError::Upload(_) | DeployError::Disk(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorName::Other)
+        }
+    };
+    Refusal::new(status, name, error.to_string())
+}

@@ -1,0 +1,254 @@
+//! Deploys over the cluster: a component comes in, what happens goes out as server-sent events. Only
+//! a token that may deploy changes anything; every token of the tenant may look.
+
+mod progress;
+mod upload;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use tidegate_client::{Deployment, ErrorName, Rollback};
+use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Overview};
+use tidegate_wire::Name;
+use tidegate_wire::deploy::CANARY_CLIENTS_MAX;
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, ClientFields, LIMIT_MAX, Query, Selector};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::body::{OptionalBody, Params};
+use crate::caller::{Caller, Deployer};
+use crate::problem::Refusal;
+use crate::router::{Api, Outcome, unexpected};
+use crate::{deployments, names};
+
+use upload::Upload;
+
+/// What a component is called whose file is not named.
+const SOURCE: &str = "component.wasm";
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(get_deployment, deploy, withdraw))
+        .routes(routes!(rollback))
+        .routes(routes!(promote))
+}
+
+/// What the cluster runs for the tenant, and what it ran
+#[utoipa::path(get, path = "/v1/deployment", tag = "deployment",
+    responses((status = 200, description = "State, workers and history", body = Deployment)))]
+async fn get_deployment(State(api): State<Api>, caller: Caller) -> Outcome<Deployment> {
+    let overview = overview(&api).await?;
+    Ok(Json(deployments::deployment(&caller.0, &overview)))
+}
+
+async fn overview(api: &Api) -> Result<Overview, Refusal> {
+    match tokio::time::timeout(api.query, api.deploys.overview()).await {
+        Ok(answered) => Ok(answered.map_err(|error| deployments::refusal(&error))?),
+        Err(_) => Err(Refusal::timeout("the register did not answer in time")),
+    }
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// The name of the component's file, for the history.
+    #[param(min_length = 1, max_length = 255)]
+    source: Option<String>,
+    /// Of a hundred clients so many try it first. Without `percent`, `client` and `uid`: it serves
+    /// all at once.
+    #[param(minimum = 0, maximum = 100)]
+    percent: Option<u8>,
+    /// Clients that try it first.
+    client: Vec<String>,
+    /// The clients that these uids have now try it first.
+    uid: Vec<String>,
+    /// After so long it serves everybody; without it when it is promoted.
+    #[param(minimum = 0, maximum = 86400)]
+    seconds: Option<u64>,
+}
+
+/// Has all workers run a version
+///
+/// The body is the component. All workers prepare it, then all switch; if one cannot, none does.
+/// `event:` is `uploaded`, `worker`, `decided`, and at last `done` or `failed`. Hanging up undoes
+/// nothing.
+#[utoipa::path(post, path = "/v1/deployment", tag = "deployment", params(Wanted),
+    request_body(content = String, content_type = "application/octet-stream",
+        description = "The component; `application/wasm` says the same"),
+    responses((status = 200, description = "Server-sent events", body = String,
+            content_type = "text/event-stream"),
+        (status = 403, description = "not-permitted: the token may not deploy"),
+        (status = 404, description = "offline: none of the uids has a client"),
+        (status = 409, description = "conflict: another order is under way, or a canary"),
+        (status = 413, description = "invalid-argument: the component is too long"),
+        (status = 415, description = "invalid-argument: the body is not said to be a component"),
+        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
+async fn deploy(
+    State(api): State<Api>,
+    by: Result<Deployer, Refusal>,
+    wanted: Result<Params<Wanted>, Refusal>,
+    upload: Upload,
+) -> Result<Response, Refusal> {
+    let known = upload.check();
+    let admitted = async {
+        let by = by?;
+        let wanted = wanted?.0;
+        known?;
+        let source = names::name("source", wanted.source.as_deref().unwrap_or(SOURCE))?;
+        let canary = canary(&api, &by.tenant, &wanted).await?;
+        Ok((by, source, canary))
+    };
+    let (by, source, canary) = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            // Whoever is still sending would not see the answer.
+            upload.pass_over().await;
+            return Err(refusal);
+        }
+    };
+    let place = api.uploads.clone().try_acquire_owned();
+    let place = place.map_err(|_| Refusal::overloaded("other components are being deployed"))?;
+    let component = upload.read().await?;
+    let order = DeployOrder {
+        tenant: by.tenant,
+        source,
+        by: by.name,
+        canary,
+    };
+    let progress = api.deploys.deploy(order, component);
+    progress::answer(progress, Some(place)).await
+}
+
+/// Who tries it first.
+async fn canary(api: &Api, tenant: &Name, wanted: &Wanted) -> Result<Option<CanaryPlan>, Refusal> {
+    let (percent, seconds) = (wanted.percent.unwrap_or(0), wanted.seconds.unwrap_or(0));
+    if percent > 100 {
+        let detail = format!("`percent` is {percent}: 0 to 100 is right");
+        return Err(Refusal::invalid(detail));
+    }
+    if percent == 0 && wanted.client.is_empty() && wanted.uid.is_empty() {
+        return match seconds {
+            0 => Ok(None),
+            _ => Err(Refusal::invalid(
+                "`seconds` without `percent`, `client` or `uid`: nobody would try it first",
+            )),
+        };
+    }
+    if seconds > 86_400 {
+        let detail = format!("`seconds` is {seconds}: 0 to 86400 is right");
+        return Err(Refusal::invalid(detail));
+    }
+    let mut clients = names::clients(&wanted.client)?;
+    if !wanted.uid.is_empty() {
+        clients.extend(clients_of(api, tenant, &wanted.uid).await?);
+    }
+    clients.sort_unstable();
+    clients.dedup();
+    if clients.len() > CANARY_CLIENTS_MAX {
+        return Err(too_many(clients.len()));
+    }
+    Ok(Some(CanaryPlan {
+        percent,
+        clients,
+        seconds,
+    }))
+}
+
+fn too_many(clients: usize) -> Refusal {
+    Refusal::invalid(format!(
+        "{clients} clients or more would try it first, at most {CANARY_CLIENTS_MAX} may be chosen: \
+         give a `percent`"
+    ))
+}
+
+async fn clients_of(api: &Api, tenant: &Name, uids: &[String]) -> Result<Vec<ClientId>, Refusal> {
+    let query = Query::Clients {
+        of: vec![Selector::Uids(names::names("uid", uids)?)],
+        fields: ClientFields::default(),
+        after: None,
+        limit: LIMIT_MAX,
+    };
+    let answered = api.ask(tenant, query).await?;
+    let Answer::Clients { page, more } = answered.answer else {
+        return Err(unexpected());
+    };
+    if more {
+        return Err(too_many(page.len() + 1));
+    }
+    if let Some(missing) = answered.missing.first() {
+        let detail = format!("the gateway {missing} did not say which clients the uids have");
+        return Err(Refusal::timeout(detail));
+    }
+    match page.is_empty() {
+        false => Ok(page.into_iter().map(|info| info.client).collect()),
+        true => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            ErrorName::Offline,
+            "none of the uids has a client",
+        )),
+    }
+}
+
+/// Lets the cluster forget what the tenant runs
+///
+/// At their next start workers use the file of their configuration. Answers as a deploy does.
+#[utoipa::path(delete, path = "/v1/deployment", tag = "deployment",
+    responses((status = 200, description = "Server-sent events", body = String,
+            content_type = "text/event-stream"),
+        (status = 403, description = "not-permitted: the token may not deploy"),
+        (status = 404, description = "invalid-argument: the tenant was never deployed"),
+        (status = 409, description = "conflict: another order is under way"),
+        (status = 422, description = "other: a worker cannot; nothing has changed")))]
+async fn withdraw(State(api): State<Api>, by: Deployer) -> Result<Response, Refusal> {
+    progress::answer(api.deploys.withdraw(by.tenant, by.name), None).await
+}
+
+/// Goes back to an earlier version
+///
+/// Without `to` the version that some clients try is given up, or, if there is none, the release
+/// before serves again. Answers as a deploy does.
+#[utoipa::path(post, path = "/v1/deployment/rollback", tag = "deployment",
+    request_body(content = Option<Rollback>),
+    responses((status = 200, description = "Server-sent events", body = String,
+            content_type = "text/event-stream"),
+        (status = 403, description = "not-permitted: the token may not deploy"),
+        (status = 404, description = "invalid-argument: no such version, or never deployed"),
+        (status = 409, description = "conflict: nothing to go back to, or an order is under way"),
+        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
+async fn rollback(
+    State(api): State<Api>,
+    by: Deployer,
+    body: OptionalBody<Rollback>,
+) -> Result<Response, Refusal> {
+    let to = body.value.to;
+    if let Some(to) = &to {
+        let is_hash = (1..=64).contains(&to.len()) && to.bytes().all(|it| it.is_ascii_hexdigit());
+        if !is_hash {
+            let to: String = to.chars().take(80).collect();
+            return Err(Refusal::invalid(format!(
+                "`to`: {to:?} is not the beginning of a version: up to 64 hex digits are right"
+            )));
+        }
+    }
+    let to = to.map(|to| to.to_ascii_lowercase());
+    progress::answer(api.deploys.rollback(by.tenant, to, by.name), None).await
+}
+
+/// Lets all clients follow those that try a version
+///
+/// Answers as a deploy does.
+#[utoipa::path(post, path = "/v1/deployment/promote", tag = "deployment",
+    responses((status = 200, description = "Server-sent events", body = String,
+            content_type = "text/event-stream"),
+        (status = 403, description = "not-permitted: the token may not deploy"),
+        (status = 404, description = "invalid-argument: the tenant was never deployed"),
+        (status = 409, description = "conflict: no client tries a version, or an order is under way"),
+        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
+async fn promote(State(api): State<Api>, by: Deployer) -> Result<Response, Refusal> {
+    progress::answer(api.deploys.promote(by.tenant, by.name), None).await
+}

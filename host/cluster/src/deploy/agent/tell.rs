@@ -1,0 +1,68 @@
+//! What the agent tells desks: what runs, what it takes for desired, what it has taken back.
+
+use tidegate_wire::deploy::{Deploy, Running, reason};
+
+use super::body::{Body, send};
+use crate::deploy::{Serving, TakenBack};
+
+impl Body {
+    /// Tells the first register; told again when its link is back.
+    pub(super) fn report(&self, it: &TakenBack) {
+        if let Some(sender) = self.desks.first().and_then(|desk| desk.sender.as_ref()) {
+            let TakenBack {
+                tenant,
+                version,
+                reason: why,
+            } = it.clone();
+            let reason = reason(why);
+            send(
+                sender,
+                Deploy::TakenBack {
+                    tenant,
+                    version,
+                    reason,
+                },
+            );
+        }
+    }
+
+    /// Tells every desk what is new to it.
+    pub(super) fn tell(&mut self) {
+        let desired = self.store.desired();
+        let tenants = self.deployables.tenants();
+        let running: Vec<Running> = tenants.into_iter().map(|it| self.running(it)).collect();
+        for desk in &mut self.desks {
+            let Some(sender) = &desk.sender else {
+                continue;
+            };
+            if desk.known.is_some_and(|known| known < desired.rank()) {
+                desk.known = Some(desired.rank());
+                send(sender, Deploy::State((*desired).clone()));
+            }
+            let status = (desired.generation, running.clone());
+            if desk.told.as_ref() != Some(&status) {
+                let (generation, running) = status.clone();
+                send(
+                    sender,
+                    Deploy::Status {
+                        generation,
+                        running,
+                    },
+                );
+                desk.told = Some(status);
+            }
+        }
+    }
+
+    fn running(&self, it: Serving) -> Running {
+        let taken_back = self.taken_back.get(&it.tenant);
+        let trouble = self.troubles.get(&it.tenant).map(|it| it.text.clone());
+        let trouble = trouble.or_else(|| taken_back.map(|(it, _)| reason(it.reason.clone())));
+        Running {
+            tenant: it.tenant,
+            serving: it.serving,
+            canary: it.canary,
+            trouble: trouble.or_else(|| self.disk.clone()),
+        }
+    }
+}

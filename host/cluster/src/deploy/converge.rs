@@ -1,0 +1,98 @@
+//! What a worker is to do next so that it runs what is desired.
+//!
+//! Pure: the desired releases of a tenant and what runs go in, one step comes out.
+
+use tidegate_wire::Name;
+use tidegate_wire::deploy::{CanaryPlan, Deployed, Fate, Release};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It runs what is desired.
+    Nothing,
+    /// The canary serves everybody.
+    Promote(Name),
+    /// This version is not wanted; what served before it is.
+    GiveUp(Name, String),
+    /// Serve this, with a plan for some clients only.
+    Serve {
+        version: Name,
+        source: Name,
+        bytes: u64,
+        generation: u64,
+        canary: Option<CanaryPlan>,
+    },
+}
+
+/// What runs for a tenant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now<'a> {
+    pub(super) serving: Option<&'a Name>,
+    pub(super) canary: Option<&'a Name>,
+}
+
+/// The next step of a worker where this runs.
+pub(super) fn next(deployed: &Deployed, now: Now<'_>) -> Next {
+    let current = deployed.current();
+    let canary = deployed.canary();
+    if let Some(running) = now.canary
+        && canary.is_none_or(|(release, _)| release.version != *running)
+    {
+        if current.is_some_and(|it| it.version == *running) {
+            return Next::Promote(running.clone());
+        }
+        return Next::GiveUp(running.clone(), why(deployed, running));
+    }
+    match current {
+        Some(release) if now.serving != Some(&release.version) => return serve(release, None),
+        Some(_) => {}
+        None => {
+            if let Some(serving) = now.serving
+                && let Some(reason) = taken_back(deployed, serving)
+            {
+                return Next::GiveUp(serving.clone(), reason);
+            }
+        }
+    }
+    match canary {
+        Some((release, plan)) if !runs(now, &release.version) => serve(release, Some(plan)),
+        Some(_) | None => Next::Nothing,
+    }
+}
+
+/// Whether a worker where this runs has done what the newest decision asks of it.
+pub(super) fn follows(deployed: &Deployed, now: Now<'_>) -> bool {
+    next(deployed, now) == Next::Nothing
+}
+
+fn runs(now: Now<'_>, version: &Name) -> bool {
+    now.canary == Some(version) || now.serving == Some(version)
+}
+
+fn serve(release: &Release, canary: Option<&CanaryPlan>) -> Next {
+    Next::Serve {
+        version: release.version.clone(),
+        source: release.source.clone(),
+        bytes: release.bytes,
+        generation: release.generation,
+        canary: canary.cloned(),
+    }
+}
+
+/// Why this version is not wanted any more.
+fn why(deployed: &Deployed, version: &Name) -> String {
+    taken_back(deployed, version).unwrap_or_else(|| "it is not wanted any more".to_owned())
+}
+
+/// The reason, if the version's newest release was taken back.
+fn taken_back(deployed: &Deployed, version: &Name) -> Option<String> {
+    let mut served = deployed.releases.iter().filter(|it| it.has_served());
+    let release = served.find(|it| it.version == *version)?;
+    match &release.fate {
+        Fate::RolledBack(reason) => Some(reason.clone()),
+        Fate::Active | Fate::Canary(_) | Fate::Replaced | Fate::Failed(_) | Fate::Withdrawn => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

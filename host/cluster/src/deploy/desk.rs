@@ -1,0 +1,123 @@
+//! The register's side: takes orders, has workers prepare, decides, keeps the state.
+//!
+//! Guarantees: one order at a time, others are told that it is busy; a decision is on the disk
+//! before anybody hears of it; whoever enrols with a higher state teaches this desk, and learns
+//! from it otherwise. Only the first register of the nodes' configuration is given orders; the
+//! others keep copies.
+
+mod attend;
+mod ending;
+mod job;
+mod orders;
+mod reports;
+mod room;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_wire::deploy::{Deploy, Desired};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::membership::Node;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::store::Pin;
+use super::transfer::{Exchange, FetchError, PeerId};
+use super::{DeploySettings, Store};
+use crate::link::{Link, LinkSender, LinkSettings, pair};
+
+/// How many messages of links may wait.
+const MAIL_MAX: usize = 256;
+
+/// Takes orders, has workers prepare, decides. Clones are one desk.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    front: Arc<Front>,
+}
+
+#[derive(Debug)]
+struct Front {
+    node: Node,
+    mail: mpsc::Sender<Mail>,
+    exchange: Exchange,
+    settings: DeploySettings,
+    links: AtomicU64,
+    stop: CancellationToken,
+}
+
+/// What reaches the room.
+#[derive(Debug)]
+enum Mail {
+    Enrolled {
+        peer: PeerId,
+        node: Node,
+        first: bool,
+        desired: Box<Desired>,
+        sender: LinkSender,
+    },
+    Said {
+        peer: PeerId,
+        frame: Deploy,
+    },
+    Gone {
+        peer: PeerId,
+    },
+    /// The component of this order is there, or cannot be had.
+    Obtained {
+        order: u64,
+        outcome: Result<Pin, FetchError>,
+    },
+    /// What was lacking has been looked for.
+    Collected,
+}
+
+impl Desk {
+    /// Starts it, until `stop`. `node` is the register, or the process that stands in for one.
+    #[must_use]
+    pub fn start(
+        node: Node,
+        store: Store,
+        settings: DeploySettings,
+        stop: CancellationToken,
+    ) -> Self {
+        let (mail, letters) = mpsc::channel(MAIL_MAX);
+        let exchange = Exchange::new(store.clone(), settings.link.lease);
+        let room = room::Room::new(
+            node.clone(),
+            store,
+            exchange.clone(),
+            settings,
+            mail.clone(),
+        );
+        tokio::spawn(room.run(letters, stop.clone()));
+        Self {
+            front: Arc::new(Front {
+                node,
+                mail,
+                exchange,
+                settings,
+                links: AtomicU64::new(0),
+                stop,
+            }),
+        }
+    }
+
+    /// Serves a link until it ends; its first frame is an enrolment.
+    pub fn attach(&self, link: Link) {
+        let desk = self.clone();
+        tokio::spawn(async move { desk.attend(link, Vec::new()).await });
+    }
+
+    /// A link inside this process.
+    pub(super) fn connect(&self, node: Node, settings: &LinkSettings) -> Link {
+        let (theirs, mine) = pair(node, self.front.node.clone(), settings);
+        self.attach(mine);
+        theirs
+    }
+
+    /// Serves a link until it ends. `frames` is what was read of it already.
+    pub(crate) async fn attend(&self, link: Link, frames: Vec<Frame>) {
+        let peer = self.front.links.fetch_add(1, Ordering::Relaxed);
+        attend::attend(&self.front, link, peer, frames).await;
+    }
+}

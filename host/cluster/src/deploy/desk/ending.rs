@@ -1,0 +1,103 @@
+//! How an order ends, and what is written down of it.
+
+use tidegate_wire::Name;
+use tidegate_wire::deploy::{DeployError, Progress, reason};
+use tidegate_wire::id::Incarnation;
+
+use super::room::Room;
+use crate::deploy::change::Change;
+use crate::deploy::plan::Cause;
+
+impl Room {
+    /// A version was taken back everywhere while the order that brought it was being finished.
+    pub(super) fn job_taken_back(&mut self, tenant: &Name, version: &Name, why: &str) {
+        let Some((work, peer, number)) = self.working() else {
+            return;
+        };
+        let decided = !work.plan.is_undecided() && work.version == *version;
+        if decided && self.job.as_ref().is_some_and(|job| job.tenant == *tenant) {
+            let reason = DeployError::TakenBack {
+                version: version.clone(),
+                reason: why.to_owned(),
+            };
+            self.progress(peer, number, Progress::Failed { reason });
+            self.job = None;
+        }
+    }
+
+    pub(super) async fn done(&mut self, workers: u32) {
+        let Some((work, ..)) = self.working() else {
+            return;
+        };
+        let done = Progress::Done {
+            generation: work.generation,
+            version: work.version.clone(),
+            workers,
+        };
+        self.end(done).await;
+    }
+
+    pub(super) async fn fail_for(&mut self, cause: Cause) {
+        let seconds = self.settings.prepare_max.as_secs();
+        let Some((work, ..)) = self.working() else {
+            return;
+        };
+        let name = |worker: Incarnation| -> Name {
+            let name = work.names.get(&worker).cloned();
+            name.unwrap_or_else(|| worker.to_string().into())
+        };
+        let error = match cause {
+            Cause::Refused(worker, reason) => DeployError::Refused {
+                worker: name(worker),
+                reason,
+            },
+            Cause::Lost(worker) => DeployError::WorkerLost {
+                worker: name(worker),
+            },
+            Cause::TooSlow(worker) => DeployError::TooSlow {
+                worker: name(worker),
+                seconds,
+            },
+            Cause::NotWritten(text) => DeployError::Disk(reason(text)),
+        };
+        let candidate = work.candidate.as_ref().map(|(it, _)| it.clone());
+        let tried = matches!(work.change, Change::Serve(_));
+        let written = !matches!(error, DeployError::Disk(_));
+        if let Some(candidate) = candidate.filter(|_| tried && written)
+            && let Some(tenant) = self.job.as_ref().map(|job| job.tenant.clone())
+        {
+            let failed = Change::Failed(candidate, error.to_string());
+            // The command is told anyhow; the history lacks it.
+            let _ = self.decide(&tenant, failed).await;
+        }
+        self.fail(error).await;
+    }
+
+    pub(super) async fn fail(&mut self, reason: DeployError) {
+        self.end(Progress::Failed { reason }).await;
+    }
+
+    pub(super) async fn end(&mut self, last: Progress) {
+        let Some(job) = self.job.take() else {
+            return;
+        };
+        let (tenant, by) = (&job.tenant, job.asked.by());
+        if let Progress::Failed { reason } = &last {
+            tracing::warn!(%tenant, %by, %reason, "an order was not carried out");
+        } else {
+            tracing::info!(%tenant, %by, "an order was carried out");
+        }
+        self.progress(job.peer, job.number, last);
+        // With its pin: what never served is not kept.
+        drop(job);
+        self.store.tidy().await;
+    }
+
+    /// The desk ends: who waits is told.
+    pub(super) fn stop_job(&mut self) {
+        if let Some(job) = self.job.take() {
+            let reason = DeployError::Stopping;
+            self.progress(job.peer, job.number, Progress::Failed { reason });
+        }
+    }
+}

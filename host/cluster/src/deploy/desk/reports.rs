@@ -1,0 +1,117 @@
+//! What workers say while an order is carried out, and what is passed on of it.
+
+use tidegate_wire::Name;
+use tidegate_wire::deploy::{Progress, Step, reason};
+use tidegate_wire::id::Incarnation;
+
+use super::job::Stage;
+use super::room::{Peer, Room};
+use crate::deploy::converge::{Now, follows};
+use crate::deploy::plan::Event;
+use crate::deploy::transfer::PeerId;
+
+impl Room {
+    /// A worker has told what it runs.
+    pub(super) async fn job_status(&mut self, peer: PeerId) {
+        let Some(job) = &self.job else {
+            return;
+        };
+        let Stage::Working(work) = &job.stage else {
+            return;
+        };
+        let Some(peer) = self.peers.get(&peer) else {
+            return;
+        };
+        let worker = peer.node.incarnation;
+        let awaited = work.plan.awaited().contains(&worker);
+        if work.plan.is_undecided() || !awaited || peer.generation < work.generation {
+            return;
+        }
+        if self.has_followed(peer, &job.tenant) {
+            self.step(worker, Step::Switched);
+            return self.event(Event::Switched(worker)).await;
+        }
+        let trouble = peer.running(&job.tenant);
+        if let Some(trouble) = trouble.and_then(|it| it.trouble.clone()) {
+            let Some((work, ..)) = self.working() else {
+                return;
+            };
+            let told = work.troubles.insert(worker, trouble.clone());
+            if told.as_ref() != Some(&trouble) {
+                self.step(worker, Step::Failed(reason(trouble)));
+            }
+        }
+    }
+
+    /// Whether a worker does what the state says about the tenant; one without settings for it is
+    /// not concerned.
+    pub(super) fn has_followed(&self, peer: &Peer, tenant: &Name) -> bool {
+        let desired = self.store.desired();
+        let Some(deployed) = desired.tenants.get(tenant) else {
+            return true;
+        };
+        peer.running(tenant).is_none_or(|running| {
+            let now = Now {
+                serving: running.serving.as_ref(),
+                canary: running.canary.as_ref(),
+            };
+            follows(deployed, now)
+        })
+    }
+
+    pub(super) fn job_step(&mut self, peer: PeerId, order: u64, step: Step) {
+        let step = match step {
+            Step::Failed(text) => Step::Failed(reason(text)),
+            Step::Fetched | Step::Compiled | Step::Started | Step::Switched => step,
+        };
+        if let Some(worker) = self.of_order(peer, order) {
+            self.step(worker, step);
+        }
+    }
+
+    pub(super) async fn job_prepared(
+        &mut self,
+        peer: PeerId,
+        order: u64,
+        outcome: Result<(), String>,
+    ) {
+        let Some(worker) = self.of_order(peer, order) else {
+            return;
+        };
+        match outcome {
+            Ok(()) => self.event(Event::Prepared(worker)).await,
+            Err(text) => {
+                let text = reason(text);
+                self.step(worker, Step::Failed(text.clone()));
+                self.event(Event::Refused(worker, text)).await;
+            }
+        }
+    }
+
+    /// The worker, if it speaks of the order that is carried out.
+    pub(super) fn of_order(&self, peer: PeerId, order: u64) -> Option<Incarnation> {
+        let current = self.job.as_ref().is_some_and(|job| job.order == order);
+        let peer = self.peers.get(&peer).filter(|_| current)?;
+        Some(peer.node.incarnation)
+    }
+
+    pub(super) fn step(&mut self, worker: Incarnation, step: Step) {
+        let Some((work, peer, number)) = self.working() else {
+            return;
+        };
+        if let Some(worker) = work.names.get(&worker).cloned() {
+            self.progress(peer, number, Progress::Worker { worker, step });
+        }
+    }
+
+    pub(super) async fn job_lost(&mut self, worker: Incarnation) {
+        if let Some((work, ..)) = self.working()
+            && !work.plan.is_undecided()
+            && work.plan.awaited().contains(&worker)
+        {
+            let text = "lost after the decision: it switches when it is back";
+            self.step(worker, Step::Failed(text.to_owned()));
+        }
+        self.event(Event::Lost(worker)).await;
+    }
+}

@@ -1,0 +1,400 @@
+//! The desk's one task: who has enrolled, what is desired, and the order that is carried out.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidegate_wire::Name;
+use tidegate_wire::deploy::{Deploy, Desired, Overview, Progress, Running, WorkerState, reason};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::job::Job;
+use super::{MAIL_MAX, Mail};
+use crate::deploy::change::{Change, Decision};
+use crate::deploy::transfer::{Exchange, From, PeerId};
+use crate::deploy::{DeploySettings, Store};
+use crate::link::LinkSender;
+
+/// How many tenants of one worker are remembered.
+const RUNNING_MAX: usize = 4096;
+/// How long a promotion waits for an order of the same tenant.
+const PROMOTION_RETRY: Duration = Duration::from_secs(1);
+
+/// A node with a link.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) node: Node,
+    pub(super) sender: LinkSender,
+    /// Whether this register is the first of its configuration.
+    first: bool,
+    /// The state that it has been told or has told.
+    known: (u64, Incarnation),
+    /// Of a worker: the generation that it follows.
+    pub(super) generation: u64,
+    /// Of a worker that has told it.
+    pub(super) running: Option<Vec<Running>>,
+}
+
+impl Peer {
+    pub(super) fn send(&self, frame: Deploy) {
+        // A link that has ended says so by mail.
+        let _ = self.sender.send(Frame::Deploy(Box::new(frame)));
+    }
+
+    /// What it runs for the tenant, if it has told and has settings for it.
+    pub(super) fn running(&self, tenant: &Name) -> Option<&Running> {
+        let running = self.running.as_ref()?;
+        running.iter().find(|it| it.tenant == *tenant)
+    }
+}
+
+/// The desk's state.
+#[derive(Debug)]
+pub(super) struct Room {
+    node: Node,
+    pub(super) store: Store,
+    pub(super) exchange: Exchange,
+    pub(super) settings: DeploySettings,
+    pub(super) mail: mpsc::Sender<Mail>,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) job: Option<Job>,
+    /// Counts the orders; begins anywhere, so that a worker never mistakes one for another.
+    pub(super) orders: u64,
+    /// Before that, workers may not have found the way back.
+    pub(super) opens: Instant,
+    collecting: bool,
+    /// Somebody who may have what was lacking has come meanwhile.
+    collect_again: bool,
+    /// When a canary is to serve everybody.
+    promotion: Option<(Instant, Name)>,
+}
+
+impl Room {
+    pub(super) fn new(
+        node: Node,
+        store: Store,
+        exchange: Exchange,
+        settings: DeploySettings,
+        mail: mpsc::Sender<Mail>,
+    ) -> Self {
+        Self {
+            node,
+            store,
+            exchange,
+            settings,
+            mail,
+            peers: BTreeMap::new(),
+            job: None,
+            orders: rand::random(),
+            opens: Instant::now() + settings.grace,
+            collecting: false,
+            collect_again: false,
+            promotion: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut letters: mpsc::Receiver<Mail>, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            let promotion = self.promotion.as_ref().map(|(at, _)| *at);
+            let job = self.job.as_ref().and_then(|job| job.deadline(self.opens));
+            let deadline = promotion.into_iter().chain(job).min();
+            let turn = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
+                () = turn => {}
+            }
+            for letter in batch.drain(..) {
+                self.read(letter).await;
+            }
+            self.promote_in_time().await;
+            self.job_in_time().await;
+        }
+        self.stop_job();
+    }
+
+    async fn read(&mut self, letter: Mail) {
+        match letter {
+            Mail::Enrolled {
+                peer,
+                node,
+                first,
+                desired,
+                sender,
+            } => {
+                tracing::debug!(role = node.role.name(), name = %node.name, "a node has enrolled");
+                let entry = Peer {
+                    node,
+                    sender,
+                    first,
+                    known: desired.rank(),
+                    generation: 0,
+                    running: None,
+                };
+                self.peers.insert(peer, entry);
+                self.learn(*desired).await;
+                self.welcome(peer);
+                self.plan_promotion();
+                self.collect();
+            }
+            Mail::Said { peer, frame } => self.hear(peer, frame).await,
+            Mail::Gone { peer } => {
+                if let Some(gone) = self.peers.remove(&peer) {
+                    self.job_lost(gone.node.incarnation).await;
+                }
+            }
+            Mail::Obtained { order, outcome } => self.job_obtained(order, outcome).await,
+            Mail::Collected => {
+                self.collecting = false;
+                if std::mem::take(&mut self.collect_again) {
+                    self.collect();
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, peer: PeerId, frame: Deploy) {
+        match frame {
+            Deploy::State(desired) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.known = peer.known.max(desired.rank());
+                }
+                self.learn(desired).await;
+                self.collect();
+            }
+            Deploy::Status {
+                generation,
+                mut running,
+            } => {
+                running.truncate(RUNNING_MAX);
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.generation = generation;
+                    peer.running = Some(running);
+                }
+                self.job_status(peer).await;
+                self.collect();
+            }
+            Deploy::TakenBack {
+                tenant,
+                version,
+                reason,
+            } => self.taken_back(peer, &tenant, &version, &reason).await,
+            Deploy::Order { number, order } => self.job_order(peer, number, order).await,
+            Deploy::Ask { number } => self.answer(peer, number),
+            Deploy::Step { order, step } => self.job_step(peer, order, step),
+            Deploy::Prepared { order, outcome } => self.job_prepared(peer, order, outcome).await,
+            Deploy::Enrol { .. }
+            | Deploy::Progress { .. }
+            | Deploy::Answer { .. }
+            | Deploy::Prepare { .. }
+            | Deploy::Hold { .. }
+            | Deploy::Discard { .. }
+            | Deploy::Fetch { .. }
+            | Deploy::Chunk { .. }
+            | Deploy::Missing { .. } => {}
+        }
+    }
+
+    /// Takes a state that others know, if it is higher.
+    async fn learn(&mut self, desired: Desired) {
+        let mine = self.store.desired();
+        let conflict = desired.generation == mine.generation && desired != *mine;
+        if conflict {
+            let generation = mine.generation;
+            tracing::warn!(
+                generation,
+                "two registers have written: one of the states is dropped"
+            );
+        }
+        match self.store.adopt(desired).await {
+            Ok(true) => self.spread(),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a desired state could not be kept"),
+        }
+    }
+
+    /// The answer to an enrolment, whatever the node knows.
+    fn welcome(&mut self, peer: PeerId) {
+        let desired = self.store.desired();
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.known = desired.rank();
+            peer.send(Deploy::State((*desired).clone()));
+        }
+    }
+
+    /// Tells the state to everybody who knows a lower one.
+    pub(super) fn spread(&mut self) {
+        let desired = self.store.desired();
+        for peer in self.peers.values_mut() {
+            if peer.known < desired.rank() {
+                peer.known = desired.rank();
+                peer.send(Deploy::State((*desired).clone()));
+            }
+        }
+        self.plan_promotion();
+    }
+
+    /// Makes the next generation. An error says why it could not be written.
+    pub(super) async fn decide(&mut self, tenant: &Name, change: Change) -> Result<u64, String> {
+        let decision = Decision {
+            writer: self.node.incarnation,
+            at_ms: now_ms(),
+        };
+        let next = change.apply(&self.store.desired(), tenant, decision);
+        let generation = next.generation;
+        match self.store.adopt(next).await {
+            Ok(true) => {
+                tracing::info!(%tenant, generation, "a new desired state was decided");
+                self.spread();
+                Ok(generation)
+            }
+            Ok(false) => Err("a newer state has come from elsewhere".to_owned()),
+            Err(error) => {
+                tracing::error!(%error, "a decision could not be written");
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// A worker has gone back by itself: everybody does.
+    async fn taken_back(&mut self, peer: PeerId, tenant: &Name, version: &Name, why: &str) {
+        let Some(peer) = self.peers.get(&peer).filter(|peer| peer.first) else {
+            return;
+        };
+        let why = reason(format!("worker {}: {why}", peer.node.name));
+        let desired = self.store.desired();
+        let Some(deployed) = desired.tenants.get(tenant) else {
+            return;
+        };
+        let is = |it: Option<&Name>| it == Some(version);
+        let change = if is(deployed.canary().map(|(release, _)| &release.version)) {
+            Change::GiveUp(why.clone())
+        } else if is(deployed.current().map(|release| &release.version)) {
+            Change::TakeBack(why.clone())
+        } else {
+            // Told again, or by another worker before.
+            return;
+        };
+        tracing::warn!(%tenant, %version, reason = %why, "a version is taken back everywhere");
+        self.job_taken_back(tenant, version, &why);
+        // Logged; the worker tells it again when its link or this register is back.
+        let _ = self.decide(tenant, change).await;
+    }
+
+    fn answer(&self, peer: PeerId, number: u64) {
+        let workers = self.peers.values().filter_map(|peer| {
+            let running = peer.running.clone()?;
+            Some(WorkerState {
+                worker: peer.node.name.clone(),
+                incarnation: peer.node.incarnation,
+                generation: peer.generation,
+                running,
+            })
+        });
+        let overview = Box::new(Overview {
+            desired: (*self.store.desired()).clone(),
+            workers: workers.collect(),
+            under_way: self.job.as_ref().map(|job| job.tenant.clone()),
+        });
+        if let Some(peer) = self.peers.get(&peer) {
+            peer.send(Deploy::Answer { number, overview });
+        }
+    }
+
+    /// Progress of the order that is carried out; nobody may listen any more.
+    pub(super) fn progress(&self, peer: PeerId, number: u64, progress: Progress) {
+        if let Some(peer) = self.peers.get(&peer) {
+            peer.send(Deploy::Progress { number, progress });
+        }
+    }
+
+    pub(super) fn worker(&self, incarnation: Incarnation) -> Option<&Peer> {
+        let is = |peer: &&Peer| peer.node.incarnation == incarnation;
+        self.peers.values().find(is)
+    }
+
+    /// The workers that have told what they run.
+    pub(super) fn workers(&self) -> impl Iterator<Item = &Peer> {
+        let ready = |it: &&Peer| it.node.role == Role::Worker && it.running.is_some();
+        self.peers.values().filter(ready)
+    }
+
+    /// Looks for components that are to be kept here and are not here, as on a new disk.
+    fn collect(&mut self) {
+        let lacking = self.store.lacking();
+        if lacking.is_empty() {
+            return;
+        }
+        if self.collecting {
+            self.collect_again = true;
+            return;
+        }
+        self.collecting = true;
+        let (exchange, mail) = (self.exchange.clone(), self.mail.clone());
+        tokio::spawn(async move {
+            for (version, bytes) in lacking {
+                match exchange.obtain(&version, bytes, From::Anyone).await {
+                    Ok(_) => tracing::info!(%version, "a component was fetched to be kept"),
+                    Err(error) => {
+                        tracing::debug!(%version, %error, "a component is not to be had yet");
+                    }
+                }
+            }
+            // The desk may be gone.
+            let _ = mail.send(Mail::Collected).await;
+        });
+    }
+
+    /// The next canary whose time will be over; the first register alone promotes it.
+    fn plan_promotion(&mut self) {
+        self.promotion = None;
+        if !self.peers.values().any(|peer| peer.first) {
+            return;
+        }
+        let desired = self.store.desired();
+        let canaries = desired.tenants.iter().filter_map(|(tenant, deployed)| {
+            let (release, plan) = deployed.canary()?;
+            let due = release
+                .at_ms
+                .saturating_add(plan.seconds.saturating_mul(1000));
+            (plan.seconds > 0).then_some((due, tenant))
+        });
+        if let Some((due, tenant)) = canaries.min() {
+            let wait = Duration::from_millis(due.saturating_sub(now_ms()));
+            let at = Instant::now().checked_add(wait);
+            self.promotion = at.map(|at| (at, tenant.clone()));
+        }
+    }
+
+    async fn promote_in_time(&mut self) {
+        let now = Instant::now();
+        let Some((_, tenant)) = self.promotion.take_if(|(at, _)| *at <= now) else {
+            return;
+        };
+        if self.job.as_ref().is_some_and(|job| job.tenant == tenant) {
+            self.promotion = Some((now + PROMOTION_RETRY, tenant));
+            return;
+        }
+        tracing::info!(%tenant, "the canary's time is over: it serves everybody");
+        if self.decide(&tenant, Change::Promote).await.is_err() {
+            self.promotion = Some((now + PROMOTION_RETRY, tenant));
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is no clock.
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,107 @@
+//! Register, gateway and worker in one process, with one folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_cluster::deploy::{
+    Agent, DeploySettings, Desk, Desks, Fate, Operator, Store, version_of,
+};
+use tidegate_wire::membership::Role;
+use tokio_util::sync::CancellationToken;
+
+use super::fake::Fake;
+use super::rig::{Rig, component, done, failed, identity, order, settings, until};
+
+struct Here {
+    operator: Operator,
+    agent: Agent,
+    fake: Fake,
+    stop: CancellationToken,
+}
+
+fn serve(store: Store) -> Here {
+    let settings = DeploySettings {
+        grace: Duration::ZERO,
+        ..settings()
+    };
+    let stop = CancellationToken::new();
+    let node = identity(Role::Register, "here").node;
+    let desk = Desk::start(node, store.clone(), settings, stop.clone());
+    let fake = Fake::new(&["t"]);
+    let desks = Desks::Here(desk);
+    let worker = identity(Role::Worker, "w");
+    let deployables = Arc::new(fake.clone());
+    let agent = Agent::start(
+        desks.clone(),
+        worker,
+        store.clone(),
+        deployables,
+        settings,
+        stop.clone(),
+    );
+    let gateway = identity(Role::Gateway, "g");
+    let operator = Operator::start(desks, gateway, store, settings, stop.clone());
+    Here {
+        operator,
+        agent,
+        fake,
+        stop,
+    }
+}
+
+impl Here {
+    async fn deploy(&self, name: &str) {
+        self.sees_the_worker().await;
+        let progress = self.operator.deploy(order(name), component(name));
+        assert_eq!(done(progress).await.1, version_of(&component(name)));
+    }
+
+    async fn sees_the_worker(&self) {
+        loop {
+            let overview = self.operator.overview().await.unwrap();
+            if !overview.workers.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_process_deploys_to_itself_and_restarts_with_it() {
+    let rig = Rig::new(0).await;
+    let here = serve(rig.store("all").await);
+    here.deploy("one").await;
+    here.deploy("two").await;
+    assert!(here.fake.serves("t", &component("two")));
+    here.fake.refuse(Some("no"));
+    failed(here.operator.deploy(order("bad"), component("bad"))).await;
+    here.fake.refuse(None);
+    here.stop.cancel();
+    drop(here);
+
+    let here = serve(rig.store("all").await);
+    here.agent.settled().await;
+    assert!(here.fake.serves("t", &component("two")));
+    here.sees_the_worker().await;
+    done(here.operator.rollback("t".into(), None, "bob".into())).await;
+    assert!(here.fake.serves("t", &component("one")));
+    here.fake.take_back("t", &component("one"), "3 traps").await;
+    let fate = || async {
+        let desired = here.operator.desired().await.unwrap();
+        desired.tenants["t"].releases[0].fate.clone()
+    };
+    while fate().await == Fate::Active {}
+    assert!(matches!(fate().await, Fate::RolledBack(_)));
+}
+
+#[tokio::test]
+async fn memory_alone_is_enough_until_the_process_ends() {
+    let here = serve(Store::in_memory());
+    here.deploy("one").await;
+    here.deploy("two").await;
+    done(here.operator.rollback("t".into(), None, "bob".into())).await;
+    until("one serves again", || {
+        here.fake.serves("t", &component("one"))
+    })
+    .await;
+}

@@ -1,0 +1,141 @@
+//! Going back, and what is remembered.
+
+use tidegate_cluster::deploy::{DeployError, Fate, version_of};
+use tidegate_wire::Name;
+
+use super::rig::{Gateway, Rig, component, done, failed, serve};
+
+fn fates(gateway: &[(Name, Fate)]) -> Vec<&Fate> {
+    gateway.iter().map(|(_, fate)| fate).collect()
+}
+
+async fn history(gateway: &Gateway) -> Vec<(Name, Fate)> {
+    let desired = gateway.operator.desired().await.unwrap();
+    let releases = &desired.tenants["t"].releases;
+    releases
+        .iter()
+        .map(|it| (it.source.clone(), it.fate.clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_rollback_prepares_everywhere_and_is_a_release_of_its_own() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
+    let gateway = rig.gateway("g").await;
+    gateway.sees(2).await;
+    for name in ["one", "two", "three"] {
+        gateway.deploy(name).await;
+    }
+    let back = |to: Option<&str>| {
+        let to = to.map(str::to_owned);
+        gateway.operator.rollback("t".into(), to, "bob".into())
+    };
+    let (generation, version, workers) = done(back(None)).await;
+    assert_eq!((generation, workers), (4, 2));
+    assert_eq!(version, version_of(&component("two")));
+    serve(&[&a, &b], "two").await;
+    // Back again, not to the one that was taken back.
+    done(back(None)).await;
+    serve(&[&a, &b], "one").await;
+    let error = failed(back(None)).await;
+    assert_eq!(error, DeployError::NothingBefore { tenant: "t".into() });
+    // By the beginning of its hash.
+    let three = version_of(&component("three"));
+    done(back(Some(&three[..12]))).await;
+    serve(&[&a, &b], "three").await;
+    let error = failed(back(Some(&three))).await;
+    assert!(matches!(error, DeployError::Already { .. }), "{error}");
+
+    let history = history(&gateway).await;
+    let rolled_back = Fate::RolledBack("rolled back by bob".to_owned());
+    let expected = [
+        &Fate::Active,
+        &rolled_back,
+        &rolled_back,
+        &rolled_back,
+        &Fate::Replaced,
+        &Fate::Replaced,
+    ];
+    assert_eq!(fates(&history), expected);
+}
+
+#[tokio::test]
+async fn a_prefix_must_mean_one_version() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let _a = rig.plain_worker("a").await;
+    let gateway = rig.gateway("g").await;
+    gateway.sees(1).await;
+    let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+    let first = |name: &String| version_of(&component(name))[..1].to_owned();
+    let digit = first(&names[0]);
+    let alike: Vec<&String> = names
+        .iter()
+        .filter(|it| first(it) == digit)
+        .take(2)
+        .collect();
+    for name in &alike {
+        gateway.deploy(name).await;
+    }
+    let to = |prefix: &str| {
+        let prefix = Some(prefix.to_owned());
+        failed(gateway.operator.rollback("t".into(), prefix, "bob".into()))
+    };
+    let error = to(&digit).await;
+    assert!(
+        matches!(&error, DeployError::Ambiguous { versions, .. } if versions.len() == 2),
+        "{error}"
+    );
+    let error = to("").await;
+    assert!(matches!(error, DeployError::Ambiguous { .. }), "{error}");
+    let error = to("no hash").await;
+    assert!(
+        matches!(error, DeployError::UnknownVersion { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_bytes_of_the_last_versions_only_are_kept() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let _a = rig.plain_worker("a").await;
+    let gateway = rig.gateway("g").await;
+    gateway.sees(1).await;
+    for number in 0..12 {
+        gateway.deploy(&format!("c{number}")).await;
+    }
+    for node in ["register-0", "a"] {
+        let files = std::fs::read_dir(rig.folder(node).join("components")).unwrap();
+        assert_eq!(files.count(), 10, "at {node}");
+    }
+    let version = version_of(&component("c0"));
+    let back = gateway
+        .operator
+        .rollback("t".into(), Some(version.to_string()), "bob".into());
+    assert_eq!(failed(back).await, DeployError::NotKept { version });
+}
+
+#[tokio::test]
+async fn a_withdrawn_tenant_is_left_alone() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let a = rig.plain_worker("a").await;
+    let gateway = rig.gateway("g").await;
+    gateway.sees(1).await;
+    let withdraw = || gateway.operator.withdraw("t".into(), "bob".into());
+    let error = failed(withdraw()).await;
+    assert_eq!(error, DeployError::NotDeployed { tenant: "t".into() });
+    gateway.deploy("one").await;
+    let (generation, version, workers) = done(withdraw()).await;
+    assert_eq!((generation, &*version, workers), (2, "", 1));
+    serve(&[&a], "one").await;
+    assert_eq!(fates(&history(&gateway).await), [&Fate::Withdrawn]);
+    a.running.stop().await;
+    let a = rig.plain_worker("a").await;
+    a.agent.settled().await;
+    gateway.sees(1).await;
+    assert_eq!(a.fake.serving("t"), None);
+}

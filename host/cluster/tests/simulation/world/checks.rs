@@ -1,0 +1,199 @@
+//! What must hold: while a run settles, and at its end.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Query, Selector};
+
+use super::{Kind, SETTLE_MS, Violation, World};
+use crate::handlers::tenant;
+use crate::network::Host;
+use crate::people::Person;
+
+impl World {
+    /// Nobody was closed without reason, and no gateway that lives was told to be lost.
+    pub(super) fn judge(&self) -> Result<(), Violation> {
+        for it in self.people.iter().filter(|it| self.lives_on(it)) {
+            if it.over && !it.left && !(self.plan.more.fails && it.id.is_none()) {
+                return Err(format!(
+                    "client {} was closed although its gateway lives",
+                    it.number
+                ));
+            }
+            let counts = self
+                .people
+                .iter()
+                .filter_map(|monitor| monitor.counts.get(&it.id?));
+            for (count, swaps) in counts {
+                if *count < it.answered || *swaps > it.swaps {
+                    return Err(format!(
+                        "client {}: its close knows of {count} commits and {swaps} swaps",
+                        it.number
+                    ));
+                }
+            }
+            let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
+            if self.people.iter().any(lost) {
+                let number = it.number;
+                return Err(format!(
+                    "client {number} was told as lost with its gateway, which lives"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn explain(&self) -> String {
+        let mut text = String::new();
+        for it in &self.people {
+            text += &format!(
+                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, got {:?}, left {}, over {}",
+                it.number,
+                it.id,
+                it.host,
+                it.life,
+                self.machines[it.host].life,
+                it.sent,
+                it.answered,
+                it.due,
+                it.got_from,
+                it.left,
+                it.over
+            );
+        }
+        text
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        let workers = self.plan.workers;
+        let nodes = workers + self.plan.gateways;
+        self.machines.iter().all(|machine| {
+            let Some(process) = machine.process.as_ref().filter(|_| !machine.is_stopping()) else {
+                return false;
+            };
+            match machine.kind {
+                Kind::Register => true,
+                Kind::Worker => process.nodes() == nodes,
+                Kind::Gateway => {
+                    let gateway = machine.shown.as_ref().map(|it| it.gateway.borrow());
+                    let gateway = gateway.as_ref().and_then(|it| it.as_ref());
+                    process.nodes() == nodes
+                        && gateway.is_some_and(|it| *it.workers().borrow() == workers)
+                }
+            }
+        })
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && !it.due.is_empty();
+        !self.people.iter().any(|it| waits(&it))
+    }
+
+    /// Whether lasting clients have everything that lasting clients sent them.
+    pub(super) fn has_arrived(&self) -> bool {
+        let lasting: Vec<&Person> = (0..self.people.len())
+            .filter(|place| self.is_lasting(*place))
+            .map(|place| &self.people[place])
+            .collect();
+        lasting.iter().all(|to| {
+            lasting.iter().all(|from| {
+                let got = to.got_from.get(&from.number).copied().unwrap_or_default();
+                got == from.sent_to(to.number)
+            })
+        })
+    }
+
+    /// Closes that monitors at gateways that lived from the start must know and do not.
+    pub(super) fn untold(&self) -> Vec<(usize, ClientId)> {
+        let lasting = (0..self.people.len()).filter(|place| self.is_lasting(*place));
+        let monitors: Vec<&Person> = lasting
+            .map(|place| &self.people[place])
+            .filter(|it| it.monitor)
+            .collect();
+        let mut untold = Vec::new();
+        for it in self.people.iter().filter(|it| !it.monitor) {
+            let Some(id) = it.id else { continue };
+            // A gateway that is lost while it forwards may have told only some.
+            // So may one that adopted the close and was lost then: somebody there was told.
+            let told = |it: &Person| !self.lives_on(it) && it.closes.contains_key(&id);
+            let partly = self.people.iter().any(told);
+            let must = self.lives_on(it) || (self.custodians_safe && !it.left && !partly);
+            let must = must && self.record.has_seen(id) && self.is_first(it.life);
+            let knows = |monitor: &&Person| monitor.closes.contains_key(&id);
+            if must && !monitors.iter().all(knows) {
+                untold.push((it.number, id));
+            }
+        }
+        untold
+    }
+
+    /// At the end nobody but the monitors is online.
+    pub(super) fn count_ghosts(&mut self) -> Result<(), Violation> {
+        let here = |it: &&Person| it.is_here() && self.lives_on(it);
+        let mut expected: Vec<ClientId> = self
+            .people
+            .iter()
+            .filter(here)
+            .filter_map(|it| it.id)
+            .collect();
+        expected.sort_unstable();
+        for host in self.hosts(Kind::Gateway) {
+            // Links between gateways may still be on their way.
+            let end = self.now_ms + SETTLE_MS;
+            let mut answered = self.ask(host)?;
+            while answered.is_none() && self.now_ms < end {
+                answered = self.ask(host)?;
+            }
+            let Some(answered) = answered else {
+                return Err(format!("host {host} reaches no whole answer"));
+            };
+            if answered != expected {
+                let what = "ghosts, or somebody is missing";
+                return Err(format!(
+                    "{what} at host {host}: {answered:?}, not {expected:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is online, as one gateway says; none if it could not reach all others.
+    fn ask(&mut self, host: Host) -> Result<Option<Vec<ClientId>>, Violation> {
+        let machine = &self.machines[host];
+        let gateway = machine
+            .shown
+            .as_ref()
+            .and_then(|it| it.gateway.borrow().clone());
+        let (Some(gateway), Some(process)) = (gateway, &machine.process) else {
+            return Ok(None);
+        };
+        let answer = Arc::new(Mutex::new(None));
+        let told = answer.clone();
+        process.spawn(async move {
+            let query = Query::Clients {
+                of: vec![Selector::Everyone],
+                fields: tidegate_wire::query::ClientFields::default(),
+                after: None,
+                limit: 1000,
+            };
+            let within = Duration::from_secs(1);
+            let answered = gateway.access().ask(&tenant(), query, within).await;
+            told.lock().unwrap().replace(answered);
+        });
+        self.until(2_000, "a query to be answered", |_| {
+            answer.lock().unwrap().is_some()
+        })?;
+        let answered = answer.lock().unwrap().take();
+        match answered {
+            Some(Ok(answered)) if answered.missing.is_empty() => match answered.answer {
+                Answer::Clients { page, .. } => {
+                    Ok(Some(page.into_iter().map(|it| it.client).collect()))
+                }
+                other => Err(format!("an answer to another question: {other:?}")),
+            },
+            Some(Ok(_)) => Ok(None),
+            other => Err(format!("host {host} answers {other:?}")),
+        }
+    }
+}

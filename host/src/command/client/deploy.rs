@@ -1,0 +1,153 @@
+//! `tidegate deploy`, `rollback`, `promote`, `withdraw`: a line for each thing that happens, until it
+//! is done or has failed. Whoever interrupts the command undoes nothing.
+
+use std::io::Read;
+use std::path::Path;
+use std::pin::pin;
+
+use anyhow::Context;
+use futures_util::{Stream, TryStreamExt};
+use tidegate_client::{Client, Deploy, DeployProgress, Error, ErrorName, Problem};
+
+use super::output::Output;
+use crate::cli::client::deploy as cli;
+
+/// A larger file is no component that a cluster takes.
+const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) async fn deploy(
+    client: &Client,
+    it: &cli::Deploy,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let component = component(&it.plugin)?;
+    let whose = tenant(client, &it.to).await?;
+    let name = it.plugin.file_name().unwrap_or_default();
+    let source = name.to_string_lossy().into_owned();
+    if !out.is_json() {
+        let bytes = component.len();
+        out.line(&format!("{source}, {bytes} bytes, for the tenant {whose}"))?;
+    }
+    let progress = client.deploy(Deploy {
+        component,
+        source,
+        canary_percent: it.canary_percent,
+        canary_clients: it.canary_client.clone(),
+        canary_uids: it.canary_uid.clone(),
+        canary_seconds: it.canary_seconds,
+    });
+    follow(progress.await?, out).await
+}
+
+pub(super) async fn rollback(
+    client: &Client,
+    it: &cli::Rollback,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    tenant(client, &it.of).await?;
+    follow(client.rollback(it.to.as_deref()).await?, out).await
+}
+
+pub(super) async fn promote(
+    client: &Client,
+    it: &cli::Promote,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    tenant(client, &it.of).await?;
+    follow(client.promote().await?, out).await
+}
+
+pub(super) async fn withdraw(
+    client: &Client,
+    it: &cli::Withdraw,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    tenant(client, &it.of).await?;
+    follow(client.withdraw().await?, out).await
+}
+
+/// The token's tenant, which must be the one that was named.
+pub(super) async fn tenant(client: &Client, of: &cli::For) -> anyhow::Result<String> {
+    let own = client.status().await?.tenant;
+    match &of.tenant {
+        Some(named) if *named != own => {
+            let message = format!("the token is of the tenant `{own}`, not of `{named}`");
+            Err(Error::Setting(message).into())
+        }
+        Some(_) | None => Ok(own),
+    }
+}
+
+fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = file.display();
+    let failed = |error| Error::Setting(format!("cannot read the plugin {shown}: {error}"));
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    let mut limited = opened.take(COMPONENT_BYTES_MAX + 1);
+    limited.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        let message = format!("{shown} has more than {COMPONENT_BYTES_MAX} bytes");
+        return Err(Error::Setting(message).into());
+    }
+    Ok(bytes)
+}
+
+async fn follow(
+    progress: impl Stream<Item = Result<DeployProgress, Error>>,
+    out: &Output,
+) -> anyhow::Result<()> {
+    let mut progress = pin!(progress);
+    while let Some(told) = progress.try_next().await? {
+        match out.is_json() {
+            true => out.json(&told)?,
+            false => say(&told, out)?,
+        }
+        if let DeployProgress::Failed {
+            status,
+            error,
+            detail,
+        } = told
+        {
+            return Err(failed(status, error, detail).into());
+        }
+    }
+    Ok(())
+}
+
+fn failed(status: u16, error: ErrorName, detail: String) -> Error {
+    Error::Refused(Box::new(Problem {
+        kind: "about:blank".to_owned(),
+        title: String::new(),
+        status,
+        detail,
+        error,
+    }))
+}
+
+fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
+    match told {
+        DeployProgress::Uploaded { .. } => out.line("the register has it"),
+        DeployProgress::Worker {
+            worker,
+            step,
+            reason,
+        } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}"));
+            out.line(&format!("{worker}  {step}{}", reason.unwrap_or_default()))
+        }
+        DeployProgress::Decided { generation } => {
+            out.line(&format!("all are ready: generation {generation}"))
+        }
+        DeployProgress::Done {
+            version: Some(version),
+            workers,
+            ..
+        } => out.line(&format!("done: {version} at {workers} workers")),
+        DeployProgress::Done { version: None, .. } => {
+            out.line("done: the cluster names no version; workers start with their own file")
+        }
+        // Told with the exit code.
+        DeployProgress::Failed { .. } => Ok(()),
+    }
+    .context("standard output")
+}

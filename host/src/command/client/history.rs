@@ -1,0 +1,73 @@
+//! `tidegate history`: what the cluster runs for the tenant, where, and what it ran.
+
+use tidegate_client::{Client, DeployedAt, Deployment, Release};
+
+use super::deploy::tenant;
+use super::output::{Output, ago};
+use crate::cli::client::deploy as cli;
+
+/// So much of a hash tells versions apart, and is enough for `--to`.
+const SHORT: usize = 12;
+
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::History,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    tenant(client, &it.of).await?;
+    let deployment = client.deployment().await?;
+    if out.is_json() {
+        return out.json(&deployment);
+    }
+    if deployment.releases.is_empty() {
+        let tenant = &deployment.tenant;
+        out.line(&format!(
+            "the tenant {tenant} was never deployed to the cluster"
+        ))?;
+    } else {
+        let header = ["VERSION", "STATE", "WHEN", "BY", "FILE", "WHY"];
+        out.table(&header, deployment.releases.iter().map(row).collect())?;
+    }
+    for line in behind(&deployment) {
+        out.warn(&line);
+    }
+    Ok(())
+}
+
+fn row(release: &Release) -> Vec<String> {
+    let canary = release.canary.as_ref().map(|canary| {
+        let (percent, clients) = (canary.percent, canary.clients.len());
+        format!("{percent} % and {clients} chosen clients")
+    });
+    let why = release.reason.clone().or(canary);
+    vec![
+        short(&release.version),
+        release.fate.to_string(),
+        format!("{} ago", ago(release.at)),
+        release.by.clone(),
+        release.source.clone(),
+        why.unwrap_or_default(),
+    ]
+}
+
+/// The beginning of a version's hash.
+pub(super) fn short(version: &str) -> String {
+    version.chars().take(SHORT).collect()
+}
+
+/// Workers that do not run what they should.
+pub(super) fn behind(deployment: &Deployment) -> Vec<String> {
+    let behind = deployment.workers.iter().filter(|it| it.behind);
+    behind.map(lags).collect()
+}
+
+fn lags(worker: &DeployedAt) -> String {
+    let version = worker.version.as_deref().map(short);
+    let runs = version.map_or("nothing".to_owned(), |version| format!("version {version}"));
+    let why = worker.trouble.as_ref().map(|why| format!(": {why}"));
+    let why = why.unwrap_or_default();
+    format!(
+        "the worker {} lags behind, it runs {runs}{why}",
+        worker.worker
+    )
+}

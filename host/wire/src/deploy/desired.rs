@@ -1,0 +1,205 @@
+//! What the cluster is to run, and what it ran before.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CANARY_CLIENTS_MAX, COMPONENT_BYTES_MAX, CanaryPlan, HISTORY_MAX, KEPT_MAX, REASON_BYTES_MAX,
+    TENANTS_MAX, is_version,
+};
+use crate::id::Incarnation;
+use crate::{Name, is_name};
+
+/// What the cluster is to run. The highest [`Self::rank`] wins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Counts the decisions.
+    pub generation: u64,
+    /// The register that made this one: two that were made apart differ in it.
+    pub writer: Incarnation,
+    /// Every tenant that the cluster has deployed.
+    pub tenants: BTreeMap<Name, Deployed>,
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            writer: Incarnation(0),
+            tenants: BTreeMap::new(),
+        }
+    }
+}
+
+/// The releases of one tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// Newest first, at most [`HISTORY_MAX`].
+    pub releases: Vec<Release>,
+}
+
+/// One version at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The generation that began it.
+    pub generation: u64,
+    /// The content hash.
+    pub version: Name,
+    /// The name of the file it came from.
+    pub source: Name,
+    /// How long the component is.
+    pub bytes: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who asked for it: the name of an API token.
+    pub by: Name,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// It serves everybody.
+    Active,
+    /// It serves some clients beside the active one.
+    Canary(CanaryPlan),
+    /// Another one took its place.
+    Replaced,
+    /// It served and was taken back.
+    RolledBack(String),
+    /// It never served.
+    Failed(String),
+    /// The tenant is no longer deployed by the cluster.
+    Withdrawn,
+}
+
+impl Deployed {
+    /// What serves everybody; none: what each worker's configuration names.
+    #[must_use]
+    pub fn current(&self) -> Option<&Release> {
+        let active = |release: &&Release| release.fate == Fate::Active;
+        self.releases.iter().find(active)
+    }
+
+    /// What serves some clients.
+    #[must_use]
+    pub fn canary(&self) -> Option<(&Release, &CanaryPlan)> {
+        self.releases
+            .iter()
+            .find_map(|release| match &release.fate {
+                Fate::Canary(plan) => Some((release, plan)),
+                Fate::Active
+                | Fate::Replaced
+                | Fate::RolledBack(_)
+                | Fate::Failed(_)
+                | Fate::Withdrawn => None,
+            })
+    }
+
+    /// The release whose bytes are kept, current and canary first, each version once.
+    #[must_use]
+    pub fn kept(&self) -> Vec<&Release> {
+        let mut kept: Vec<&Release> = Vec::new();
+        let first = self.current().into_iter();
+        let first = first.chain(self.canary().map(|(release, _)| release));
+        let served = self.releases.iter().filter(|it| it.has_served());
+        for release in first.chain(served) {
+            let known = kept.iter().any(|it| it.version == release.version);
+            if !known && kept.len() < KEPT_MAX {
+                kept.push(release);
+            }
+        }
+        kept
+    }
+}
+
+impl Release {
+    /// Whether it served anybody.
+    #[must_use]
+    pub const fn has_served(&self) -> bool {
+        match self.fate {
+            Fate::Failed(_) => false,
+            Fate::Active
+            | Fate::Canary(_)
+            | Fate::Replaced
+            | Fate::RolledBack(_)
+            | Fate::Withdrawn => true,
+        }
+    }
+}
+
+impl Desired {
+    /// Decides which of two states wins.
+    #[must_use]
+    pub const fn rank(&self) -> (u64, Incarnation) {
+        (self.generation, self.writer)
+    }
+
+    /// Whether this is to replace `other`.
+    #[must_use]
+    pub fn beats(&self, other: &Self) -> bool {
+        self.rank() > other.rank()
+    }
+
+    /// What serves the tenant's clients; none: what each worker's configuration names.
+    #[must_use]
+    pub fn current(&self, tenant: &str) -> Option<&Release> {
+        self.tenants.get(tenant)?.current()
+    }
+
+    /// Whether everything in it is within the limits and can be a state at all.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn check(&self) -> Result<(), DesiredError> {
+        if self.tenants.len() > TENANTS_MAX {
+            return Err(DesiredError("it has too many tenants".to_owned()));
+        }
+        for (tenant, deployed) in &self.tenants {
+            if !is_name(tenant) {
+                return Err(DesiredError("a tenant has no proper name".to_owned()));
+            }
+            let wrong = |what: &str| Err(DesiredError(format!("tenant {tenant:?} {what}")));
+            if deployed.releases.len() > HISTORY_MAX {
+                return wrong("has too many releases");
+            }
+            if !deployed.releases.iter().all(is_proper) {
+                return wrong("has a release that cannot be one");
+            }
+            let served = |active: bool| {
+                let fates = deployed.releases.iter().map(|it| &it.fate);
+                let which = |fate: &&Fate| match fate {
+                    Fate::Active => active,
+                    Fate::Canary(_) => !active,
+                    Fate::Replaced | Fate::RolledBack(_) | Fate::Failed(_) | Fate::Withdrawn => {
+                        false
+                    }
+                };
+                fates.filter(which).count()
+            };
+            if served(true) > 1 || served(false) > 1 {
+                return wrong("has two releases that serve at once");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_proper(release: &Release) -> bool {
+    let fate = match &release.fate {
+        Fate::Canary(plan) => plan.percent <= 100 && plan.clients.len() <= CANARY_CLIENTS_MAX,
+        Fate::RolledBack(reason) | Fate::Failed(reason) => reason.len() <= REASON_BYTES_MAX,
+        Fate::Active | Fate::Replaced | Fate::Withdrawn => true,
+    };
+    fate && is_version(&release.version)
+        && is_name(&release.source)
+        && is_name(&release.by)
+        && release.bytes <= COMPONENT_BYTES_MAX
+}
+
+/// Why something is not a desired state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DesiredError(pub String);

@@ -1,0 +1,234 @@
+//! Deploys over the cluster: what is told while one goes on, and what the tenant runs and ran.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ErrorName;
+
+/// Some clients try a version before all others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Canary {
+    /// Of a hundred clients so many.
+    pub percent: u8,
+    /// Clients that try it whatever the share is.
+    pub clients: Vec<String>,
+    /// After so long it serves everybody; with 0 when it is promoted.
+    pub seconds: u64,
+}
+
+/// What became of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It serves everybody.
+    Active,
+    /// Some clients try it.
+    Canary,
+    /// Another one took its place.
+    Replaced,
+    /// It served, or was tried, and was taken back; the reason says why.
+    RolledBack,
+    /// It never served; the reason says why.
+    Failed,
+    /// The tenant was withdrawn from the cluster.
+    Withdrawn,
+}
+
+impl Fate {
+    /// The name as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Canary => "canary",
+            Self::Replaced => "replaced",
+            Self::RolledBack => "rolled-back",
+            Self::Failed => "failed",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One version at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Release {
+    /// The generation of the cluster's state that began it.
+    pub generation: u64,
+    /// The content hash: 64 hex digits.
+    pub version: String,
+    /// The name of the file that it came from.
+    pub source: String,
+    /// How long the component is.
+    pub bytes: u64,
+    /// Milliseconds since 1970, by the clock of the register.
+    pub at: u64,
+    /// The name of the token that asked for it.
+    pub by: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why it was rolled back, or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who tries it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// A worker, and what it runs for the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeployedAt {
+    /// Its name.
+    pub worker: String,
+    /// The generation that it follows.
+    pub generation: u64,
+    /// The version that serves there; null: none.
+    pub version: Option<String>,
+    /// The version that some clients get there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
+    /// It does not run what it should.
+    pub behind: bool,
+    /// Why not, if it tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// What the cluster runs for the tenant, and what it ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Deployment {
+    /// The token's tenant.
+    pub tenant: String,
+    /// The generation of the cluster's state; 0: nothing was ever deployed.
+    pub generation: u64,
+    /// The version that serves everybody; null: what each worker's configuration names.
+    pub version: Option<String>,
+    /// The version that some clients try.
+    pub canary: Option<String>,
+    /// A deploy of the tenant is under way.
+    pub under_way: bool,
+    /// The last 50, newest first.
+    pub releases: Vec<Release>,
+    /// The workers that have settings for the tenant.
+    pub workers: Vec<DeployedAt>,
+}
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum DeployStep {
+    /// It has the component.
+    Fetched,
+    /// It has compiled and checked it.
+    Compiled,
+    /// Its instances run and wait.
+    Started,
+    /// The version serves there.
+    Switched,
+    /// It cannot; the reason says why.
+    Failed,
+}
+
+impl DeployStep {
+    /// The name as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetched => "fetched",
+            Self::Compiled => "compiled",
+            Self::Started => "started",
+            Self::Switched => "switched",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for DeployStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a deploy goes on: the data of an event, whose name is `event` too. The last one is `done` or
+/// `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum DeployProgress {
+    /// The register has the component.
+    Uploaded {
+        /// Its length.
+        bytes: u64,
+    },
+    /// A worker has come this far.
+    Worker {
+        /// Its name.
+        worker: String,
+        /// How far.
+        step: DeployStep,
+        /// Why it cannot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// All workers are ready and the register has written it down: it is going to serve.
+    Decided {
+        /// The generation of the cluster's state.
+        generation: u64,
+    },
+    /// It is done.
+    Done {
+        /// The generation of the cluster's state.
+        generation: u64,
+        /// What the cluster runs now; null: what each worker's configuration names.
+        version: Option<String>,
+        /// How many workers have switched.
+        workers: u32,
+    },
+    /// It is not done. Unless the detail says otherwise, nothing has changed.
+    Failed {
+        /// The status that a refusal before the first event would have.
+        status: u16,
+        /// The named case.
+        error: ErrorName,
+        /// What was wrong, where, and what would be right.
+        detail: String,
+    },
+}
+
+impl DeployProgress {
+    /// The event's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Uploaded { .. } => "uploaded",
+            Self::Worker { .. } => "worker",
+            Self::Decided { .. } => "decided",
+            Self::Done { .. } => "done",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Where to go back to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The beginning of a version's hash, as long as it is the only one. Without it the version that
+    /// some clients try is given up, or, if there is none, the release before serves again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64))]
+    pub to: Option<String>,
+}
