@@ -115,6 +115,7 @@ async fn a_hundred_swaps_in_a_row_lose_repeat_reorder_and_close_nothing() -> Out
         clients: 50,
         every: Duration::from_millis(50),
         normal: Duration::from_secs(1),
+        fresh: false,
         pin: None,
     })
     .await?;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub every: Duration,
     /// How long the load is measured without swaps.
     pub normal: Duration,
+    /// Whether each version is one that no run before has had compiled.
+    pub fresh: bool,
     /// All processes on this core.
     pub pin: Option<usize>,
 }
@@ -122,7 +124,7 @@ async fn measure(plan: Plan, door: SocketAddrV4, file: &Path) -> Result<Found> {
         sleep(plan.normal).await;
         let normal = gauge.longest.take();
         let (start, before) = (Instant::now(), gauge.answered.get());
-        swap(plan.swaps, door, file).await?;
+        swap(plan, door, file).await?;
         let (took, answered) = (start.elapsed(), gauge.answered.get() - before);
         let swapping = gauge.longest.get();
         anyhow::Ok(Found {
@@ -148,15 +150,16 @@ async fn measure(plan: Plan, door: SocketAddrV4, file: &Path) -> Result<Found> {
 }
 
 /// Replaces the plugin so many times, each time when the last version serves.
-async fn swap(swaps: u32, door: SocketAddrV4, file: &Path) -> Result<()> {
+async fn swap(plan: Plan, door: SocketAddrV4, file: &Path) -> Result<()> {
+    let run = if plan.fresh { rand::random::<u32>() } else { 0 };
     let component = std::fs::read(file)?;
     let mut asker = Lean::connect(door, None).await?;
     asker.next().await?;
     let mut version = ask(&mut asker).await?;
-    for number in 1..=swaps {
+    for number in 1..=plan.swaps {
         replace(
             file,
-            &another_build(&component, &format!("build {number}"))?,
+            &another_build(&component, &format!("build {number} of {run}"))?,
         )?;
         let deadline = Instant::now() + STALLED;
         let mut pace = interval(ASK);

@@ -16,6 +16,7 @@ fn main() -> Result<()> {
         clients: CLIENTS,
         every: Duration::from_millis(10),
         normal: Duration::from_secs(10),
+        fresh: true,
         pin: None,
     };
     if cfg!(debug_assertions) {
