@@ -64,11 +64,16 @@ pub(super) enum Parcel {
         tenant: Name,
         effects: Arc<Vec<Effect>>,
     },
-    /// Effects of a command, or of a close whose home is lost: this shard applies and forwards them.
-    Adopt {
+    /// Effects of a command: this shard applies and forwards them.
+    Adopt { tenant: Name, effects: Vec<Effect> },
+    /// Effects of a close whose home is lost, likewise. The worker is answered with the sequence once
+    /// they have arrived.
+    AdoptClose {
         tenant: Name,
         effects: Vec<Effect>,
-        close: Option<CloseId>,
+        close: CloseId,
+        link: LinkSender,
+        sequence: u64,
     },
     /// A call from outside: this shard is its home.
     Request(Box<Request>),

@@ -86,7 +86,8 @@ struct WorkerTask {
     undrained: Arc<AtomicUsize>,
     announced: bool,
     adopted: u64,
-    /// Commits of other shards' events, by shard, for one batch.
+    /// Commits of other shards' events, by shard, for one batch. Those of different homes have no
+    /// order among each other; what one home commits reaches others in its order.
     others: Vec<Vec<Commit>>,
 }
 
@@ -183,15 +184,15 @@ impl WorkerTask {
                 if sequence > self.adopted {
                     self.adopted = sequence;
                     if let Some(inbox) = context.inboxes.get(usize::from(self.shard.index)) {
-                        inbox.push(Parcel::Adopt {
+                        inbox.push(Parcel::AdoptClose {
                             tenant,
                             effects,
-                            close: Some(close),
+                            close,
+                            link: self.sender.clone(),
+                            sequence,
                         });
                     }
                 }
-                // A link that has ended asks again elsewhere.
-                let _ = self.sender.send(Frame::Adopted { sequence });
             }
             Frame::Question(question) => self.question(question),
             Frame::Commit(_) | Frame::Heartbeat => {}

@@ -340,13 +340,7 @@ impl Lanes {
 
     /// Whether this is the lane's oldest event, at its current attempt, at this worker.
     #[must_use]
-    fn is_current(
-        &self,
-        connection: u32,
-        worker: WorkerKey,
-        sequence: u64,
-        attempt: u8,
-    ) -> bool {
+    fn is_current(&self, connection: u32, worker: WorkerKey, sequence: u64, attempt: u8) -> bool {
         self.lanes.get(&connection).is_some_and(|lane| {
             lane.under_way > 0
                 && lane.worker == Some(worker)
@@ -446,6 +440,11 @@ impl Lanes {
         let mut under_way = lane.events.iter().take(lane.under_way);
         let place = under_way.position(|it| it.sequence == sequence && it.attempt == attempt)?;
         if place == 0 {
+            // Who has not run the connect does not know that it is the custodian.
+            let connect = matches!(lane.events.front(), Some(it) if matches!(it.kind, EventKind::Connect { .. }));
+            if connect && lane.custodian == Some(worker) {
+                lane.custodian = None;
+            }
             return self.take_back(connection, worker, false);
         }
         lane.mirror = None;

@@ -180,11 +180,7 @@ async fn adopt(context: &Context, tenant: Name, name: &str, mut effects: Vec<Eff
     }
     if let Some(inbox) = context.inboxes.get(shard_of_tenant(context, &tenant)) {
         inbox.room().await;
-        inbox.push(Parcel::Adopt {
-            tenant,
-            effects,
-            close: None,
-        });
+        inbox.push(Parcel::Adopt { tenant, effects });
     }
 }
 

@@ -95,9 +95,14 @@ impl State {
     fn returned(&mut self, worker: WorkerKey, commit: &Commit) {
         let number = commit.client.connection;
         let (sequence, attempt) = (commit.event.sequence, commit.attempt);
+        let custodian = self.lanes.custodian(number);
         let Some((events, bytes)) = self.lanes.returned(number, worker, sequence, attempt) else {
             return self.metrics.stale();
         };
+        if custodian != self.lanes.custodian(number) {
+            // It may have taken itself for the custodian before its handlers gave the connect back.
+            self.release(commit.client, vec![worker], false);
+        }
         self.workers.returned(worker, events, bytes);
         if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push_back(number);

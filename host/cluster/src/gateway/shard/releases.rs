@@ -1,6 +1,7 @@
-//! Who may forget a client once its close is committed: its custodian, but not before the other
-//! gateways have what the close did to them. If this gateway is lost first, the custodian tells the
-//! close again, and each gateway applies it once.
+//! When workers may forget a close: not before the other gateways have what it did to them. The
+//! custodian of a client whose close is committed here is released then, and an adoption answered.
+//! If this gateway is lost first, the worker tells the close again or gives it to somebody else, and
+//! each gateway applies it once.
 
 use std::collections::VecDeque;
 
@@ -9,11 +10,13 @@ use tidegate_wire::id::{ClientId, Incarnation};
 
 use super::State;
 use crate::gateway::pending::WorkerKey;
+use crate::link::LinkSender;
 
-/// Releases that wait at most. Beyond it the oldest custodian forgets early.
-const OWED_MAX: usize = 16_384;
+/// Answers that wait at most, fewer than adoptions that make a worker pause. Beyond it the oldest
+/// is given early.
+const OWED_MAX: usize = 768;
 
-/// Releases that wait, the oldest first.
+/// Answers that wait, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Releases {
     owed: VecDeque<Owed>,
@@ -21,34 +24,50 @@ pub(super) struct Releases {
 
 #[derive(Debug)]
 struct Owed {
-    client: ClientId,
-    workers: Vec<WorkerKey>,
+    what: What,
     /// Once these gateways have acknowledged their streams so far, or are gone.
     until: Vec<(Incarnation, u64)>,
+}
+
+#[derive(Debug)]
+enum What {
+    Release(ClientId, Vec<WorkerKey>),
+    Adopted(LinkSender, u64),
 }
 
 impl State {
     /// These workers may forget a client: now, or if its close `acts`, once that has arrived.
     pub(super) fn release(&mut self, client: ClientId, workers: Vec<WorkerKey>, acts: bool) {
-        let peers = self.peers.iter().filter(|_| acts);
-        let until = peers.filter_map(|(peer, it)| Some((*peer, it.stream.last_unacknowledged()?)));
-        let owed = Owed {
-            client,
-            workers,
-            until: until.collect(),
-        };
-        if owed.until.is_empty() {
-            return self.send_release(&owed);
+        let what = What::Release(client, workers);
+        if acts {
+            self.owe(what);
+        } else {
+            self.pay(&what);
         }
+    }
+
+    /// A worker's adoption was applied here.
+    pub(super) fn adopted(&mut self, link: LinkSender, sequence: u64) {
+        self.owe(What::Adopted(link, sequence));
+    }
+
+    fn owe(&mut self, what: What) {
+        let peers = self.peers.iter();
+        let until = peers.filter_map(|(peer, it)| Some((*peer, it.stream.last_unacknowledged()?)));
+        let until: Vec<_> = until.collect();
+        if until.is_empty() {
+            return self.pay(&what);
+        }
+        let owed = Owed { what, until };
         self.releases.owed.push_back(owed);
         if self.releases.owed.len() > OWED_MAX
             && let Some(oldest) = self.releases.owed.pop_front()
         {
-            self.send_release(&oldest);
+            self.pay(&oldest.what);
         }
     }
 
-    /// Sends the releases that nothing holds back any more.
+    /// Gives the answers that nothing holds back any more.
     pub(super) fn send_releases(&mut self) {
         while let Some(owed) = self.releases.owed.front() {
             let arrived = |(peer, sequence): &(Incarnation, u64)| {
@@ -59,15 +78,23 @@ impl State {
                 return;
             }
             if let Some(owed) = self.releases.owed.pop_front() {
-                self.send_release(&owed);
+                self.pay(&owed.what);
             }
         }
     }
 
-    fn send_release(&self, owed: &Owed) {
-        for worker in owed.workers.iter().filter_map(|it| self.workers.get(*it)) {
-            // A link that has ended has nothing to forget.
-            let _ = worker.link.sender.send(Frame::Release(vec![owed.client]));
+    /// A link that has ended has nothing to forget.
+    fn pay(&self, what: &What) {
+        match what {
+            What::Release(client, workers) => {
+                for worker in workers.iter().filter_map(|it| self.workers.get(*it)) {
+                    let _ = worker.link.sender.send(Frame::Release(vec![*client]));
+                }
+            }
+            What::Adopted(link, sequence) => {
+                let sequence = *sequence;
+                let _ = link.send(Frame::Adopted { sequence });
+            }
         }
     }
 }

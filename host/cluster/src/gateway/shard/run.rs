@@ -134,16 +134,17 @@ impl State {
                     self.apply(tenant, &effects, None);
                 }
             }
-            Parcel::Adopt {
+            Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
+            Parcel::AdoptClose {
                 tenant,
                 effects,
-                close: Some(close),
-            } => self.adopt(&tenant, effects, close),
-            Parcel::Adopt {
-                tenant,
-                effects,
-                close: None,
-            } => self.act(&tenant, effects),
+                close,
+                link,
+                sequence,
+            } => {
+                self.adopt(&tenant, effects, close);
+                self.adopted(link, sequence);
+            }
             Parcel::Request(request) => self.request(*request),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),

@@ -34,7 +34,7 @@ impl World {
                 }
             }
             let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
-            if self.people.iter().any(lost) {
+            if !self.witnesses_gone() && self.people.iter().any(lost) {
                 let number = it.number;
                 return Err(format!(
                     "client {number} was told as lost with its gateway, which lives"
@@ -42,6 +42,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A register that was parted from the others may have declared a gateway lost and died, and all
+    /// who heard of it too, before anybody could tell the gateway: then it lives on. No memory of it
+    /// is left that could be asked.
+    fn witnesses_gone(&self) -> bool {
+        let plan = &self.plan;
+        plan.registers > 1
+            && plan.kills_registers
+            && (plan.partitions || plan.more.parts_registers)
+            && (plan.kills_workers || plan.more.drains)
     }
 
     pub(super) fn explain(&self) -> String {
