@@ -178,7 +178,7 @@ impl History {
 
     /// Whether something happened, from when it was served until its gateway's end, because of which
     /// a gateway gives a client to another worker.
-    fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
+    pub(super) fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
         let concerns = |what| match what {
             What::Kill(who) | What::Freeze(who) => who == Who::Worker(worker),
             What::Cut(way, _) | What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {

@@ -340,13 +340,7 @@ impl Lanes {
 
     /// Whether this is the lane's oldest event, at its current attempt, at this worker.
     #[must_use]
-    fn is_current(
-        &self,
-        connection: u32,
-        worker: WorkerKey,
-        sequence: u64,
-        attempt: u8,
-    ) -> bool {
+    fn is_current(&self, connection: u32, worker: WorkerKey, sequence: u64, attempt: u8) -> bool {
         self.lanes.get(&connection).is_some_and(|lane| {
             lane.under_way > 0
                 && lane.worker == Some(worker)
