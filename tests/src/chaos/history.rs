@@ -152,9 +152,26 @@ impl History {
             })
         };
         match worker {
-            Some(worker) if !self.may_have_moved(end, served, worker) => killed(Some(worker)),
+            Some(worker)
+                if !self.may_have_moved(end, served, worker) && !self.custody_moved(end) =>
+            {
+                killed(Some(worker))
+            }
             _ => killed(None),
         }
+    }
+
+    /// Whether workers were lost so lately that custody of clients may lie with others than those that
+    /// served them last.
+    fn custody_moved(&self, end: End) -> bool {
+        let since = end.at - TROUBLED_BEFORE_END;
+        self.troubles.iter().any(|it| {
+            matches!(
+                it.what,
+                What::Kill(Who::Worker(_)) | What::Freeze(Who::Worker(_))
+            ) && it.from <= end.at
+                && it.to.is_none_or(|to| since <= to)
+        })
     }
 
     /// For how long the end of a link may be unknown to a gateway.
@@ -178,7 +195,7 @@ impl History {
 
     /// Whether something happened, from when it was served until its gateway's end, because of which
     /// a gateway gives a client to another worker.
-    fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
+    pub(super) fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
         let concerns = |what| match what {
             What::Kill(who) | What::Freeze(who) => who == Who::Worker(worker),
             What::Cut(way, _) | What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {

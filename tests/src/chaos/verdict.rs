@@ -1,7 +1,8 @@
 //! What follows from all that was seen: whether it is as if nothing had happened.
 //!
 //! The design excuses four things, and nothing else is excused here:
-//! * a close is not told if the client's gateway and its custodian were both lost;
+//! * a close is not told if the client's gateway and its custodian were both lost, and may say less
+//!   than the client's last state if the gateway was lost while its custodian changed;
 //! * what a home had not passed on when it died, others do not hear; the handler did run;
 //! * a gateway that has just started, or a send to one, does not reach gateways that no register has
 //!   told it of yet;
@@ -152,12 +153,14 @@ impl Judge<'_> {
     }
 
     /// Whether a close may say less than the client's last state: its custodian was lost with the
-    /// gateway, and an earlier one that had not heard of the change told it.
+    /// gateway, or the gateway named another one that had not heard of it when the gateway was lost;
+    /// so an earlier custodian told it.
     fn may_be_stale(&self, seen: &Seen) -> bool {
         let end = seen.over.and_then(|over| self.end_of(seen, over));
         end.is_some_and(|end| {
-            self.history
-                .custodian_may_be_lost(end, seen.served, seen.worker)
+            let Seen { served, worker, .. } = *seen;
+            let moved = worker.is_none_or(|it| self.history.may_have_moved(end, served, it));
+            moved || self.history.custodian_may_be_lost(end, served, worker)
         })
     }
 
