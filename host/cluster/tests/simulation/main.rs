@@ -1,7 +1,7 @@
 //! Thousands of short lives of a cluster: the real registers, workers and gateways, each on a
 //! runtime with a clock of its own, over a network that delays, holds and cuts as the seed says.
 //!
-//! Runs seeds from 1, or `TIDEGATE_FIRST_SEED`, on all cores for 20 s, or `TIDEGATE_SIMULATION_SECONDS`.
+//! Runs seeds from 1, or `TIDEGATE_FIRST_SEED`, on all cores for 40 s, or `TIDEGATE_SIMULATION_SECONDS`.
 //! `TIDEGATE_SEED=7` runs one seed and prints what happened, with what the services log;
 //! `TIDEGATE_SURVEY=1` does not stop at the first seed that fails but lists them all. The same seed
 //! gives the same trace.
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use world::World;
 
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 40;
 /// The last lines of a trace that are printed for a seed that fails.
 const TRACE_LINES: usize = 400;
 

@@ -142,7 +142,10 @@ fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
             version: Some(version),
             workers,
             ..
-        } => out.line(&format!("done: {version} at {workers} workers")),
+        } => {
+            let plural = if *workers == 1 { "" } else { "s" };
+            out.line(&format!("done: {version} at {workers} worker{plural}"))
+        }
         DeployProgress::Done { version: None, .. } => {
             out.line("done: the cluster names no version; workers start with their own file")
         }
