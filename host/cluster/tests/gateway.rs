@@ -350,6 +350,46 @@ async fn uncommitted_events_of_a_lost_worker_go_to_another_in_order() {
     );
 }
 
+/// The next frame of one of two workers, and of which.
+async fn either(workers: &mut [Scripted; 2]) -> (usize, Frame) {
+    let [one, other] = workers;
+    tokio::select! {
+        frame = one.frame() => (0, frame),
+        frame = other.frame() => (1, frame),
+    }
+}
+
+#[tokio::test]
+async fn who_serves_a_client_after_the_loss_of_its_worker_is_its_custodian() {
+    let mut home = Home::start(Router::Bind, Transport::TextLines).await;
+    let mut first = home.worker(64).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(home.client().await);
+        first.welcome().await;
+    }
+    let mut others = [home.worker(64).await, home.worker(64).await];
+    drop(first);
+    let mut custodians = std::collections::HashMap::new();
+    while custodians.len() < clients.len() {
+        let (worker, frame) = either(&mut others).await;
+        if let Frame::Custody(list) = frame {
+            custodians.extend(list.into_iter().map(|it| (it.client, worker)));
+        }
+    }
+    for client in &mut clients {
+        client.send("served").await;
+    }
+    let mut served = 0;
+    while served < clients.len() {
+        let (worker, frame) = either(&mut others).await;
+        if let Frame::Deliver(delivery) = frame {
+            assert_eq!(custodians[&delivery.client], worker);
+            served += 1;
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_close_comes_last_with_what_the_client_was() {
     let mut home = Home::start(Router::Bind, Transport::TextLines).await;

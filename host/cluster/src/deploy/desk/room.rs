@@ -368,13 +368,13 @@ impl Room {
         let desired = self.store.desired();
         let canaries = desired.tenants.iter().filter_map(|(tenant, deployed)| {
             let (release, plan) = deployed.canary()?;
-            let due = release
-                .at_ms
-                .saturating_add(plan.seconds.saturating_mul(1000));
-            (plan.seconds > 0).then_some((due, tenant))
+            let lasts = plan.seconds.saturating_mul(1000);
+            // A clock that was set back must not make it last longer.
+            let left = release.at_ms.saturating_add(lasts).saturating_sub(now_ms());
+            (lasts > 0).then_some((left.min(lasts), tenant))
         });
-        if let Some((due, tenant)) = canaries.min() {
-            let wait = Duration::from_millis(due.saturating_sub(now_ms()));
+        if let Some((left, tenant)) = canaries.min() {
+            let wait = Duration::from_millis(left);
             let at = Instant::now().checked_add(wait);
             self.promotion = at.map(|at| (at, tenant.clone()));
         }

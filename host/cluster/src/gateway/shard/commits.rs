@@ -477,7 +477,10 @@ impl State {
             return;
         };
         let router = self.context.settings.router;
-        if let Some(worker) = self.workers.choose(name, router, &mut self.rng)
+        let serving = self.lanes.worker(number);
+        let serving = serving.filter(|it| router.binds() && !self.workers.is_leaving(*it, name));
+        let choose = || self.workers.choose(name, router, &mut self.rng);
+        if let Some(worker) = serving.or_else(choose)
             && self.lanes.entrust(number, worker)
         {
             self.custody.push(number);

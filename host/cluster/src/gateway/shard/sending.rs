@@ -29,6 +29,11 @@ impl State {
                 self.lanes.unbind(number, worker);
                 bound = None;
             }
+            if bound.is_none() && router.binds() {
+                // Who serves a client is its custodian: what others do to it is told once.
+                let custodian = self.lanes.custodian(number);
+                bound = custodian.filter(|it| !self.workers.is_leaving(*it, name));
+            }
             match self.workers.place(bound, name, router, &mut self.rng) {
                 Place::Worker(worker) => self.send_event(number, tenant, worker),
                 Place::Later(worker) => {

@@ -21,10 +21,10 @@ impl World {
                     it.number
                 ));
             }
-            let counts = self
-                .people
-                .iter()
-                .filter_map(|monitor| monitor.counts.get(&it.id?));
+            let lost = |monitor: &&Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
+            let told = self.people.iter();
+            let told = told.filter(|monitor| !(self.witnesses_gone() && lost(monitor)));
+            let counts = told.filter_map(|monitor| monitor.counts.get(&it.id?));
             for (count, swaps) in counts {
                 if *count < it.answered || *swaps > it.swaps {
                     return Err(format!(
@@ -33,8 +33,7 @@ impl World {
                     ));
                 }
             }
-            let lost = |monitor: &Person| it.id.is_some_and(|id| monitor.lost.contains(&id));
-            if !self.witnesses_gone() && self.people.iter().any(lost) {
+            if !self.witnesses_gone() && self.people.iter().any(|monitor| lost(&monitor)) {
                 let number = it.number;
                 return Err(format!(
                     "client {number} was told as lost with its gateway, which lives"
