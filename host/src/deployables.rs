@@ -1,7 +1,7 @@
 //! The plugins of this worker, as deploys over the cluster change them: a version is prepared beside
 //! what serves, held, and then serves or goes away.
 //!
-//! A tenant begins with the file of its [[plugin]], if it has one. From its first deploy on the file
+//! A tenant begins with the file of its `[[plugin]]`, if it has one. From its first deploy on the file
 //! is not followed any more. A version that crosses a bound is taken back by the runtime and told to
 //! the cluster.
 
