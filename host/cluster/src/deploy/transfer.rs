@@ -131,8 +131,40 @@ impl Exchange {
         }
     }
 
+    /// Does what a frame wants of transfers; gives back one that wants something else.
+    pub(super) async fn serve(
+        &self,
+        peer: PeerId,
+        frame: Deploy,
+        sender: &LinkSender,
+    ) -> Option<Deploy> {
+        match frame {
+            Deploy::Fetch { version, offset } => {
+                self.lend(peer, version, offset, sender).await;
+                None
+            }
+            frame @ (Deploy::Chunk { .. } | Deploy::Missing { .. }) => {
+                self.received(peer, frame);
+                None
+            }
+            frame @ (Deploy::Enrol { .. }
+            | Deploy::State(_)
+            | Deploy::Status { .. }
+            | Deploy::TakenBack { .. }
+            | Deploy::Order { .. }
+            | Deploy::Progress { .. }
+            | Deploy::Ask { .. }
+            | Deploy::Answer { .. }
+            | Deploy::Prepare { .. }
+            | Deploy::Hold { .. }
+            | Deploy::Discard { .. }
+            | Deploy::Step { .. }
+            | Deploy::Prepared { .. }) => Some(frame),
+        }
+    }
+
     /// A chunk, or word that there is none.
-    pub(super) fn received(&self, peer: PeerId, frame: Deploy) {
+    fn received(&self, peer: PeerId, frame: Deploy) {
         let (version, arrival) = if let Deploy::Chunk {
             version,
             offset,

@@ -181,30 +181,9 @@ impl<M: Send + 'static> Uplink<M> {
                     tracing::warn!(register = %self.name, "a register sent a frame that is not for deploys");
                     return LinkEnd::ClosedHere;
                 };
-                match *frame {
-                    Deploy::Fetch { version, offset } => {
-                        let lend = self
-                            .shared
-                            .exchange
-                            .lend(peer, version, offset, &link.sender);
-                        lend.await;
-                    }
-                    frame @ (Deploy::Chunk { .. } | Deploy::Missing { .. }) => {
-                        self.shared.exchange.received(peer, frame);
-                    }
-                    frame @ (Deploy::Enrol { .. }
-                    | Deploy::State(_)
-                    | Deploy::Status { .. }
-                    | Deploy::TakenBack { .. }
-                    | Deploy::Order { .. }
-                    | Deploy::Progress { .. }
-                    | Deploy::Ask { .. }
-                    | Deploy::Answer { .. }
-                    | Deploy::Prepare { .. }
-                    | Deploy::Hold { .. }
-                    | Deploy::Discard { .. }
-                    | Deploy::Step { .. }
-                    | Deploy::Prepared { .. }) => self.tell(News::Said(frame)).await,
+                let exchange = &self.shared.exchange;
+                if let Some(frame) = exchange.serve(peer, *frame, &link.sender).await {
+                    self.tell(News::Said(frame)).await;
                 }
             }
         }

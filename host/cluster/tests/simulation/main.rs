@@ -128,7 +128,9 @@ fn take(failed: &Failed, seed: u64, trace: Vec<String>, wrong: String) {
 
 /// A clock that is set cannot change what a service does: leases, deadlines and retries follow
 /// `Instant`, which these processes' clocks stand for. What tells a time to somebody may read the
-/// wall clock: what is told of a client, the events of the feed, and when a release was deployed.
+/// wall clock: what is told of a client, the events of the feed, and when a release was deployed. From
+/// that a desk that has just started tells how much of a canary's time is left, and never more than
+/// all of it.
 #[test]
 fn only_what_is_told_reads_the_wall_clock() {
     let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");

@@ -93,33 +93,11 @@ async fn serve(front: &Front, link: &mut Link, peer: PeerId, mut frames: Vec<Fra
                 tracing::warn!(node = %link.peer.name, "a node sent what is not for its role");
                 return;
             }
-            match *frame {
-                Deploy::Fetch { version, offset } => {
-                    front
-                        .exchange
-                        .lend(peer, version, offset, &link.sender)
-                        .await;
-                }
-                frame @ (Deploy::Chunk { .. } | Deploy::Missing { .. }) => {
-                    front.exchange.received(peer, frame);
-                }
-                frame @ (Deploy::Enrol { .. }
-                | Deploy::State(_)
-                | Deploy::Status { .. }
-                | Deploy::TakenBack { .. }
-                | Deploy::Order { .. }
-                | Deploy::Progress { .. }
-                | Deploy::Ask { .. }
-                | Deploy::Answer { .. }
-                | Deploy::Prepare { .. }
-                | Deploy::Hold { .. }
-                | Deploy::Discard { .. }
-                | Deploy::Step { .. }
-                | Deploy::Prepared { .. }) => {
-                    if front.mail.send(Mail::Said { peer, frame }).await.is_err() {
-                        return;
-                    }
-                }
+            let other = front.exchange.serve(peer, *frame, &link.sender).await;
+            if let Some(frame) = other
+                && front.mail.send(Mail::Said { peer, frame }).await.is_err()
+            {
+                return;
             }
         }
         if let Err(end) = link.receiver.recv(&mut frames).await {
