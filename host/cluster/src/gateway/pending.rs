@@ -6,6 +6,8 @@
 //! again with the next attempt. An event whose worker lacks the right session waits until the lane
 //! is idle, so that the snapshot that goes with it is whole.
 
+mod custody;
+
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
@@ -169,30 +171,12 @@ impl Lanes {
         self.lanes.get(&connection)?.worker
     }
 
-    /// The custodian of a client.
-    #[must_use]
-    pub fn custodian(&self, connection: u32) -> Option<WorkerKey> {
-        self.lanes.get(&connection)?.custodian
-    }
-
     /// Whether nothing of a lane is under way.
     #[must_use]
     pub fn is_idle(&self, connection: u32) -> bool {
         self.lanes
             .get(&connection)
             .is_none_or(|lane| lane.under_way == 0)
-    }
-
-    /// Whether a handler has seen, or may have seen, the client's connect, and its close is still
-    /// to come: somebody must be able to tell it.
-    #[must_use]
-    pub fn is_known(&self, connection: u32) -> bool {
-        self.lanes.get(&connection).is_some_and(|lane| {
-            let next = lane.events.get(lane.under_way).map(|event| &event.kind);
-            !lane.is_request()
-                && lane.last_session.is_none()
-                && !matches!(next, Some(EventKind::Connect { .. }))
-        })
     }
 
     /// Whether no worker can have run the lane's oldest event: it was not sent, or every worker
@@ -370,24 +354,6 @@ impl Lanes {
         })
     }
 
-    /// Notes that the custodian was told of a change.
-    pub fn custody_told(&mut self, connection: u32) {
-        if let Some(lane) = self.lanes.get_mut(&connection) {
-            lane.retell = lane.under_way > 0;
-        }
-    }
-
-    /// Whether the custodian must be told again, now that nothing is under way; asked once.
-    pub fn must_retell(&mut self, connection: u32) -> bool {
-        match self.lanes.get_mut(&connection) {
-            Some(lane) if lane.retell && lane.under_way == 0 => {
-                lane.retell = false;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Takes back the events that `worker` has of a lane: it returned one, or it is lost. They
     /// are sent again with the next attempt. Says how many events and bytes came back.
     pub fn take_back(
@@ -465,17 +431,6 @@ impl Lanes {
             && lane.under_way == 0
         {
             lane.worker = None;
-        }
-    }
-
-    /// Names a custodian where there is none. True if it was named.
-    pub fn entrust(&mut self, connection: u32, worker: WorkerKey) -> bool {
-        match self.lanes.get_mut(&connection) {
-            Some(lane) if lane.custodian.is_none() => {
-                lane.custodian = Some(worker);
-                true
-            }
-            _ => false,
         }
     }
 

@@ -4,7 +4,9 @@
 //! awaits. Others reach it through its inbox. What happens to a client becomes an event in its
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
+mod clients;
 mod commits;
+mod custody;
 mod feed;
 mod inquiry;
 mod outlet;
@@ -15,6 +17,7 @@ mod requests;
 mod rounds;
 mod run;
 mod sending;
+mod spread;
 mod swaps;
 
 use std::cell::{Cell, RefCell};
@@ -27,7 +30,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
-use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer, Transport};
+use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
@@ -44,7 +47,7 @@ use super::metrics::Metrics;
 use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
 use super::pending::Lanes;
-use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use super::settings::{GatewaySettings, ListenerSettings};
 use super::timers::Wheel;
 use super::workers::Workers;
 use crate::link::{Identity, LinkSender};
@@ -311,137 +314,6 @@ impl State {
         self.context.tenants.get(usize::from(tenant))
     }
 
-    /// A number that no client has whose close is not yet committed.
-    fn take_number(&mut self) -> u32 {
-        let step = self.context.shard_mask() + 1;
-        loop {
-            let number = self.next_connection;
-            self.next_connection = number.wrapping_add(step);
-            if !self.lanes.contains(number) {
-                return number;
-            }
-        }
-    }
-
-    fn open(
-        &mut self,
-        socket: Socket,
-        listener: &Rc<ListenerSettings>,
-        peer: Peer,
-        request: Option<Box<HttpRequest>>,
-    ) -> Rc<Connection> {
-        let number = self.take_number();
-        let tenants = &self.context.tenants;
-        let tenant = tenants
-            .iter()
-            .position(|tenant| *tenant == listener.tenant)
-            .unwrap_or(0);
-        let tenant = u16::try_from(tenant).unwrap_or(0);
-        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
-        let connection = Rc::new(connection);
-        self.connections.insert(number, connection.clone());
-        if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
-            hub.insert(number);
-        }
-        self.wheel_in(listener, number);
-        self.metrics.connected();
-        self.tell_connected(number, tenant, &peer);
-        self.lanes.open(number, tenant);
-        self.lanes.push(
-            number,
-            EventKind::Connect {
-                peer: Box::new(peer),
-                request,
-            },
-        );
-        self.pump(number);
-        self.finish_turn();
-        connection
-    }
-
-    fn wheel_in(&mut self, listener: &ListenerSettings, number: u32) {
-        let listeners = &self.context.settings.listeners;
-        let place = listeners
-            .iter()
-            .position(|other| other.address == listener.address);
-        if let Some(wheel) = place.and_then(|place| self.wheels.get_mut(place)) {
-            wheel.insert(number);
-        }
-    }
-
-    fn message(&mut self, connection: &Rc<Connection>, message: Message) {
-        connection.message_came(message.payload().len());
-        let number = connection.number;
-        self.metrics.message_in(message.payload().len());
-        let served = || {
-            self.tenant_name(connection.tenant)
-                .is_some_and(|tenant| self.workers.serves(tenant))
-        };
-        match self.context.settings.no_worker {
-            NoWorker::Hold => {}
-            NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
-            NoWorker::Close if !served() => {
-                self.metrics.dropped_without_worker(1);
-                connection.close(1013);
-                return self.closed(connection, CloseReason::Server);
-            }
-            NoWorker::Drop | NoWorker::Close => {}
-        }
-        self.lanes.push(number, EventKind::Message(message));
-        self.pump(number);
-        self.hold_if_full(connection);
-    }
-
-    /// Stops reading a client whose lane is full, or any that sends while the gateway is full.
-    fn hold_if_full(&mut self, connection: &Connection) {
-        let settings = &self.context.settings;
-        if self.lanes.bytes() >= settings.pending_bytes_max / usize::from(settings.shards) {
-            connection.set_paused(true);
-            self.held.push(connection.number);
-        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
-            connection.set_paused(true);
-        }
-    }
-
-    /// Reads a client again whose lane has room.
-    fn unhold(&mut self, number: u32) {
-        if let Some(connection) = self.connections.get(&number)
-            && connection.is_paused()
-            && !self.quiet
-            && self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2
-        {
-            connection.set_paused(false);
-        }
-        let max =
-            self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
-        if !self.held.is_empty() && self.lanes.bytes() <= max / 4 * 3 {
-            for number in std::mem::take(&mut self.held) {
-                self.unhold(number);
-            }
-        }
-    }
-
-    /// A client is gone: its id is offline, and its close waits behind its other events.
-    fn closed(&mut self, connection: &Connection, reason: CloseReason) {
-        if !connection.tell_close() {
-            return;
-        }
-        let number = connection.number;
-        self.tell_closed(number, connection.tenant, reason);
-        self.connections.remove(&number);
-        if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
-            hub.go_offline(number);
-        }
-        self.metrics.closed(reason);
-        let closed = Closed {
-            reason,
-            uid: None,
-            groups: Vec::new(),
-        };
-        self.lanes.push(number, EventKind::Close(Box::new(closed)));
-        self.pump(number);
-    }
-
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
         self.quiet = true;
@@ -483,29 +355,6 @@ impl State {
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
             status.forwards.store(self.unsettled(), Ordering::Release);
-        }
-    }
-
-    /// Whom effects have closed is closed.
-    fn end_closing(&mut self) {
-        while let Some((number, reason)) = self.closing.pop() {
-            if let Some(connection) = self.connections.get(&number).cloned() {
-                self.closed(&connection, reason);
-            }
-        }
-    }
-
-    fn ping(&mut self, listener: usize) {
-        let Some(wheel) = self.wheels.get_mut(listener) else {
-            return;
-        };
-        for number in wheel.turn(|number| self.connections.contains_key(&number)) {
-            if let Some(connection) = self.connections.get(&number).cloned()
-                && !super::timers::tick(&connection)
-            {
-                connection.destroy();
-                self.closed(&connection, CloseReason::Idle);
-            }
         }
     }
 }

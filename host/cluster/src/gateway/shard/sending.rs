@@ -126,31 +126,4 @@ impl State {
         // If the link has ended, its loss is on the way and takes the event back.
         let _ = sender.send(Frame::Deliver(Box::new(delivery)));
     }
-
-    /// Tells a client's custodian what it would need to tell the close.
-    pub(super) fn tell_custody(&mut self, number: u32, key: WorkerKey) {
-        let Some(tenant) = self.lanes.tenant(number) else {
-            return;
-        };
-        let Some(worker) = self.workers.get(key) else {
-            return;
-        };
-        let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
-            return;
-        };
-        let hub = self.hubs.get(usize::from(tenant));
-        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
-            return;
-        };
-        let custody = Custody {
-            tenant: place,
-            client: self.client_id(number),
-            uid: client.uid().cloned(),
-            groups: client.groups().to_vec(),
-            session: client.snapshot(),
-        };
-        // If the link has ended, another custodian is named when its loss arrives.
-        let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
-        self.lanes.custody_told(number);
-    }
 }

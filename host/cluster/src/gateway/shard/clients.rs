@@ -1,0 +1,168 @@
+//! Clients that come, send and go: each gets a number and a lane, is not read while too much of what
+//! it sent waits, and ends with a close behind its other events.
+
+use std::rc::Rc;
+
+use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
+
+use super::State;
+use crate::gateway::client::Connection;
+use crate::gateway::client::socket::Socket;
+use crate::gateway::settings::{ListenerSettings, NoWorker};
+use crate::gateway::timers;
+
+impl State {
+    /// A number that no client has whose close is not yet committed.
+    pub(super) fn take_number(&mut self) -> u32 {
+        let step = self.context.shard_mask() + 1;
+        loop {
+            let number = self.next_connection;
+            self.next_connection = number.wrapping_add(step);
+            if !self.lanes.contains(number) {
+                return number;
+            }
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        socket: Socket,
+        listener: &Rc<ListenerSettings>,
+        peer: Peer,
+        request: Option<Box<HttpRequest>>,
+    ) -> Rc<Connection> {
+        let number = self.take_number();
+        let tenants = &self.context.tenants;
+        let tenant = tenants
+            .iter()
+            .position(|tenant| *tenant == listener.tenant)
+            .unwrap_or(0);
+        let tenant = u16::try_from(tenant).unwrap_or(0);
+        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
+        let connection = Rc::new(connection);
+        self.connections.insert(number, connection.clone());
+        if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
+            hub.insert(number);
+        }
+        self.wheel_in(listener, number);
+        self.metrics.connected();
+        self.tell_connected(number, tenant, &peer);
+        self.lanes.open(number, tenant);
+        self.lanes.push(
+            number,
+            EventKind::Connect {
+                peer: Box::new(peer),
+                request,
+            },
+        );
+        self.pump(number);
+        self.finish_turn();
+        connection
+    }
+
+    fn wheel_in(&mut self, listener: &ListenerSettings, number: u32) {
+        let listeners = &self.context.settings.listeners;
+        let place = listeners
+            .iter()
+            .position(|other| other.address == listener.address);
+        if let Some(wheel) = place.and_then(|place| self.wheels.get_mut(place)) {
+            wheel.insert(number);
+        }
+    }
+
+    pub(super) fn message(&mut self, connection: &Rc<Connection>, message: Message) {
+        connection.message_came(message.payload().len());
+        let number = connection.number;
+        self.metrics.message_in(message.payload().len());
+        let served = || {
+            self.tenant_name(connection.tenant)
+                .is_some_and(|tenant| self.workers.serves(tenant))
+        };
+        match self.context.settings.no_worker {
+            NoWorker::Hold => {}
+            NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
+            NoWorker::Close if !served() => {
+                self.metrics.dropped_without_worker(1);
+                connection.close(1013);
+                return self.closed(connection, CloseReason::Server);
+            }
+            NoWorker::Drop | NoWorker::Close => {}
+        }
+        self.lanes.push(number, EventKind::Message(message));
+        self.pump(number);
+        self.hold_if_full(connection);
+    }
+
+    /// Stops reading a client whose lane is full, or any that sends while the gateway is full.
+    fn hold_if_full(&mut self, connection: &Connection) {
+        let settings = &self.context.settings;
+        if self.lanes.bytes() >= settings.pending_bytes_max / usize::from(settings.shards) {
+            connection.set_paused(true);
+            self.held.push(connection.number);
+        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
+            connection.set_paused(true);
+        }
+    }
+
+    /// Reads a client again whose lane has room.
+    pub(super) fn unhold(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get(&number)
+            && connection.is_paused()
+            && !self.quiet
+            && self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2
+        {
+            connection.set_paused(false);
+        }
+        let max =
+            self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
+        if !self.held.is_empty() && self.lanes.bytes() <= max / 4 * 3 {
+            for number in std::mem::take(&mut self.held) {
+                self.unhold(number);
+            }
+        }
+    }
+
+    /// A client is gone: its id is offline, and its close waits behind its other events.
+    pub(super) fn closed(&mut self, connection: &Connection, reason: CloseReason) {
+        if !connection.tell_close() {
+            return;
+        }
+        let number = connection.number;
+        self.tell_closed(number, connection.tenant, reason);
+        self.connections.remove(&number);
+        if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
+            hub.go_offline(number);
+        }
+        self.metrics.closed(reason);
+        let closed = Closed {
+            reason,
+            uid: None,
+            groups: Vec::new(),
+        };
+        self.lanes.push(number, EventKind::Close(Box::new(closed)));
+        self.pump(number);
+    }
+
+    /// Whom effects have closed is closed.
+    pub(super) fn end_closing(&mut self) {
+        while let Some((number, reason)) = self.closing.pop() {
+            if let Some(connection) = self.connections.get(&number).cloned() {
+                self.closed(&connection, reason);
+            }
+        }
+    }
+
+    pub(super) fn ping(&mut self, listener: usize) {
+        let Some(wheel) = self.wheels.get_mut(listener) else {
+            return;
+        };
+        for number in wheel.turn(|number| self.connections.contains_key(&number)) {
+            if let Some(connection) = self.connections.get(&number).cloned()
+                && !timers::tick(&connection)
+            {
+                connection.destroy();
+                self.closed(&connection, CloseReason::Idle);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Workers that come and go: lanes that may move, events that are sent again; and the custodian of
+//! each client, who is named, and told what it would need to tell the close.
+
+use std::sync::Arc;
+
+use tidegate_wire::frame::{Custody, Frame};
+
+use super::State;
+use crate::gateway::pending::WorkerKey;
+use crate::gateway::workers::WorkerLink;
+
+impl State {
+    /// A worker is there, or serves other tenants than before.
+    pub(super) fn worker_up(&mut self, link: Arc<WorkerLink>) {
+        let key = link.key;
+        self.workers.insert(link, self.context.inboxes.len());
+        self.route_unrouted();
+        self.entrust_all(key);
+    }
+
+    /// Lanes that had nowhere to go look again.
+    pub(super) fn route_unrouted(&mut self) {
+        for number in std::mem::take(&mut self.unrouted) {
+            self.lanes.set_queued(number, false);
+            self.pump(number);
+        }
+    }
+
+    /// Clients without a custodian get this worker.
+    fn entrust_all(&mut self, key: WorkerKey) {
+        let orphans: Vec<u32> = self
+            .lanes
+            .connections()
+            .filter(|number| self.lanes.custodian(*number).is_none())
+            .collect();
+        for number in orphans {
+            let Some(tenant) = self.lanes.tenant(number) else {
+                continue;
+            };
+            let serves = self.tenant_name(tenant).is_some_and(|name| {
+                self.workers
+                    .get(key)
+                    .is_some_and(|worker| worker.place(name).is_some())
+            });
+            if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
+                self.custody.push(number);
+            }
+        }
+    }
+
+    /// A worker is leaving: its idle lanes may move.
+    pub(super) fn worker_draining(&mut self, key: WorkerKey) {
+        self.workers.set_draining(key);
+        self.workers.tell_drained(key);
+    }
+
+    /// A worker is lost: its lanes' events are sent again, and its clients get new custodians.
+    pub(super) fn worker_lost(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.remove(key) else {
+            return;
+        };
+        for number in worker.waiting {
+            self.lanes.set_queued(number, false);
+        }
+        let all: Vec<u32> = self.lanes.connections().collect();
+        for number in &all {
+            self.lanes.take_back(*number, key, true);
+        }
+        for number in all {
+            self.pump(number);
+            self.name_custodian(number);
+        }
+    }
+
+    fn name_custodian(&mut self, number: u32) {
+        if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
+            return;
+        }
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
+            return;
+        };
+        let router = self.context.settings.router;
+        let serving = self.lanes.worker(number);
+        let serving = serving.filter(|it| router.binds() && !self.workers.is_leaving(*it, name));
+        let choose = || self.workers.choose(name, router, &mut self.rng);
+        if let Some(worker) = serving.or_else(choose)
+            && self.lanes.entrust(number, worker)
+        {
+            self.custody.push(number);
+        }
+    }
+
+    /// Tells a client's custodian what it would need to tell the close.
+    pub(super) fn tell_custody(&mut self, number: u32, key: WorkerKey) {
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
+            return;
+        };
+        let hub = self.hubs.get(usize::from(tenant));
+        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
+            return;
+        };
+        let custody = Custody {
+            tenant: place,
+            client: self.client_id(number),
+            uid: client.uid().cloned(),
+            groups: client.groups().to_vec(),
+            session: client.snapshot(),
+        };
+        // If the link has ended, another custodian is named when its loss arrives.
+        let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+        self.lanes.custody_told(number);
+    }
+}

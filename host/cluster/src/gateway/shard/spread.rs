@@ -1,0 +1,262 @@
+//! Effects beyond this shard: which other shards and gateways they concern, and the streams to those
+//! gateways, which come and go with the view.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
+use tidegate_wire::effect::{Effect, Scope};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+
+use super::State;
+use crate::gateway::commands;
+use crate::gateway::inbox::Parcel;
+use crate::gateway::peers::Life;
+use crate::membership::Members;
+
+impl State {
+    /// Effects of a close. Every gateway applies those of one close at most once,
+    /// also when several custodians tell it, or the home did before it was lost.
+    pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
+        if self.context.closes.is_new(close) {
+            if let Some(index) = self.tenant_index(tenant) {
+                self.apply(index, &effects, None);
+            }
+            self.pass_on(tenant, effects, Some(close));
+        } else {
+            // Known here is not known everywhere.
+            for (peer, effects) in self.concerned(effects).peers {
+                self.forward(peer, tenant, effects, Some(close));
+            }
+        }
+    }
+
+    /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
+    /// other gateways, and the commands of this one.
+    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let commands = self.own_commands(&effects);
+        self.distribute(tenant, effects, close);
+        // What was asked for before a command is there before it.
+        commands::start(&self.context, tenant, commands);
+    }
+
+    fn own_commands(&self, effects: &[Effect]) -> Vec<Effect> {
+        let own = self.context.settings.announced;
+        let is_own = |effect: &&Effect| {
+            matches!(effect.scope(), Scope::Gateways(gateways)
+                if gateways.is_none_or(|gateways| gateways.contains(&own)))
+        };
+        effects.iter().filter(is_own).cloned().collect()
+    }
+
+    /// Whether a scope concerns no other shard and no other gateway.
+    pub(super) fn is_only_here(&self, scope: Scope<'_>) -> bool {
+        let is_own = |client: &ClientId| {
+            client.gateway() == self.context.settings.announced
+                && self.context.shard_of(client.connection) == usize::from(self.index)
+        };
+        match scope {
+            Scope::Client(client) => is_own(&client),
+            Scope::Clients(clients) => clients.iter().all(is_own),
+            Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
+            // A command is run by whoever spreads the effects.
+            Scope::Gateways(_) => false,
+        }
+    }
+
+    /// Sends effects to the other shards and gateways that they concern, in order.
+    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
+        let Concerned { shards, peers } = self.concerned(effects);
+        for (shard, effects) in shards.into_iter().enumerate() {
+            if let Some(inbox) = self
+                .context
+                .inboxes
+                .get(shard)
+                .filter(|_| !effects.is_empty())
+            {
+                let effects = Arc::new(effects);
+                inbox.push(Parcel::Effects {
+                    tenant: tenant.clone(),
+                    effects,
+                });
+            }
+        }
+        for (peer, effects) in peers {
+            self.forward(peer, tenant, effects, close);
+        }
+    }
+
+    /// Effects by the other shards and gateways that they concern.
+    fn concerned(&self, effects: Vec<Effect>) -> Concerned {
+        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
+        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
+        for effect in effects {
+            let targets = self.targets(effect.scope());
+            for (shard, concerned) in targets.shards.iter().enumerate() {
+                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
+                    list.push(effect.clone());
+                }
+            }
+            for peer in targets.peers {
+                peers.entry(peer).or_default().push(effect.clone());
+            }
+        }
+        Concerned { shards, peers }
+    }
+
+    /// The other shards and gateways that a scope concerns.
+    fn targets(&self, scope: Scope<'_>) -> Targets {
+        let mut targets = Targets {
+            shards: vec![false; self.context.inboxes.len()],
+            peers: Vec::new(),
+        };
+        match scope {
+            Scope::Client(client) => self.target(client, &mut targets),
+            Scope::Clients(clients) => {
+                for client in clients {
+                    self.target(*client, &mut targets);
+                }
+            }
+            Scope::Everywhere => {
+                targets.shards.fill(true);
+                targets.peers.extend(self.peers.keys());
+            }
+            Scope::Gateways(None) => targets.peers.extend(self.peers.keys()),
+            Scope::Gateways(Some(gateways)) => {
+                for gateway in gateways {
+                    self.target_gateway(*gateway, &mut targets);
+                }
+            }
+        }
+        if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
+            *own = false;
+        }
+        targets
+    }
+
+    /// A client of a gateway that nobody knows is offline.
+    fn target(&self, client: ClientId, targets: &mut Targets) {
+        if client.gateway() == self.context.settings.announced {
+            let shard = self.context.shard_of(client.connection);
+            if let Some(shard) = targets.shards.get_mut(shard) {
+                *shard = true;
+            }
+        } else if let Some(peer) = self.addresses.get(&client.gateway())
+            && !targets.peers.contains(peer)
+        {
+            targets.peers.push(*peer);
+        }
+    }
+
+    fn target_gateway(&self, gateway: SocketAddrV4, targets: &mut Targets) {
+        if gateway == self.context.settings.announced {
+            return;
+        }
+        match self.addresses.get(&gateway) {
+            Some(peer) if targets.peers.contains(peer) => {}
+            Some(peer) => targets.peers.push(*peer),
+            None => {
+                self.metrics.unknown_gateway();
+                tracing::debug!(%gateway, "a command for a gateway that is not in the view: skipped");
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        incarnation: Incarnation,
+        tenant: &Name,
+        effects: Vec<Effect>,
+        close: Option<CloseId>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
+        let max = self.context.settings.forward_bytes_max;
+        match peer
+            .stream
+            .push(self.index, tenant.clone(), effects, close, max)
+        {
+            Ok(forward) => {
+                peer.full = false;
+                if let Some(link) = &peer.link {
+                    // On a link that has ended it is sent again by the next one.
+                    let _ = link.send(Frame::Forward(forward));
+                }
+            }
+            Err(crate::gateway::forward::Full) => {
+                self.metrics.forward_dropped();
+                if !std::mem::replace(&mut peer.full, true) {
+                    tracing::warn!(gateway = %incarnation, bytes_max = max,
+                        "a gateway does not acknowledge: effects for it are dropped");
+                }
+            }
+        }
+    }
+
+    /// There is a link to another gateway: what it has not acknowledged is sent again.
+    pub(super) fn peer_up(
+        &mut self,
+        incarnation: Incarnation,
+        sender: crate::link::LinkSender,
+        life: Arc<Life>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return;
+        };
+        for forward in peer.stream.unacknowledged() {
+            // If this link ends too, the next one starts over.
+            let _ = sender.send(Frame::Forward(forward.clone()));
+        }
+        peer.link = Some(sender);
+        peer.life = Some(life);
+    }
+
+    pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
+        if let Some(peer) = self.peers.get_mut(&incarnation) {
+            peer.stream.acknowledge(sequence);
+        }
+        self.send_releases();
+    }
+
+    /// The view has changed: streams to gateways that are gone end.
+    pub(super) fn members(&mut self, members: Arc<Members>) {
+        let own = self.context.incarnation();
+        let others: Vec<(Incarnation, SocketAddrV4)> = members
+            .gateways()
+            .filter(|node| node.incarnation != own)
+            .filter_map(|node| Some((node.incarnation, node.address?)))
+            .collect();
+        let gone: Vec<Incarnation> = self
+            .peers
+            .keys()
+            .filter(|incarnation| others.iter().all(|(live, _)| live != *incarnation))
+            .copied()
+            .collect();
+        for incarnation in gone {
+            self.peer_down(incarnation);
+            self.peers.remove(&incarnation);
+        }
+        self.addresses.clear();
+        for (incarnation, address) in others {
+            self.addresses.insert(address, incarnation);
+            self.peers.entry(incarnation).or_default();
+        }
+        self.view = members;
+        self.send_releases();
+    }
+}
+
+/// What concerns whom, besides this shard.
+struct Concerned {
+    shards: Vec<Vec<Effect>>,
+    peers: FxHashMap<Incarnation, Vec<Effect>>,
+}
+
+/// Whom a scope concerns, besides this shard.
+struct Targets {
+    shards: Vec<bool>,
+    peers: Vec<Incarnation>,
+}
