@@ -9,11 +9,12 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::{MAIL_MAX, Mail};
+use crate::deadline;
 use crate::deploy::change::{Change, Decision};
 use crate::deploy::transfer::{Exchange, From, PeerId};
 use crate::deploy::{DeploySettings, Store};
@@ -103,17 +104,11 @@ impl Room {
             let promotion = self.promotion.as_ref().map(|(at, _)| *at);
             let job = self.job.as_ref().and_then(|job| job.deadline(self.opens));
             let deadline = promotion.into_iter().chain(job).min();
-            let turn = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
-                () = turn => {}
+                () = deadline::reached(deadline) => {}
             }
             for letter in batch.drain(..) {
                 self.read(letter).await;
