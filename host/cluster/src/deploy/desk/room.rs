@@ -364,9 +364,7 @@ impl Room {
         let canaries = desired.tenants.iter().filter_map(|(tenant, deployed)| {
             let (release, plan) = deployed.canary()?;
             let lasts = plan.seconds.saturating_mul(1000);
-            // A clock that was set back must not make it last longer.
-            let left = release.at_ms.saturating_add(lasts).saturating_sub(now_ms());
-            (lasts > 0).then_some((left.min(lasts), tenant))
+            (lasts > 0).then_some((left_ms(release.at_ms, lasts, now_ms()), tenant))
         });
         if let Some((left, tenant)) = canaries.min() {
             let wait = Duration::from_millis(left);
@@ -396,3 +394,12 @@ fn now_ms() -> u64 {
     // A clock before 1970 is no clock.
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
+
+/// What is left of a canary's time. A clock that was set back does not make it last longer.
+fn left_ms(begun_ms: u64, lasts_ms: u64, now_ms: u64) -> u64 {
+    let left = begun_ms.saturating_add(lasts_ms).saturating_sub(now_ms);
+    left.min(lasts_ms)
+}
+
+#[cfg(test)]
+mod tests;
