@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{
-    Bounds, Deployment, DeploymentSettings, PluginError, VersionState, version_of,
-};
+use tidegate_runtime::{Bounds, Deployment, DeploymentSettings, PluginError, VersionState};
+use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::id::ClientId;
 
