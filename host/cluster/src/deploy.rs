@@ -23,7 +23,7 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 pub use tidegate_wire::deploy::{
     COMPONENT_BYTES_MAX, CanaryPlan, DeployError, DeployOrder, Deployed, Desired, Fate, Overview,
-    Progress, Release, Running, Step, WorkerState,
+    Progress, Release, Running, Step, WorkerState, version_of,
 };
 use tokio::sync::mpsc;
 
@@ -45,12 +45,6 @@ pub struct Component {
     pub source: Name,
     /// The bytes.
     pub bytes: Bytes,
-}
-
-/// The content hash of a component: blake3, 64 lower-case hex digits.
-#[must_use]
-pub fn version_of(bytes: &[u8]) -> Name {
-    Name::from(blake3::hash(bytes).to_hex().as_str())
 }
 
 /// What runs for a tenant at this worker.

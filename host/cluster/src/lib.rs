@@ -2,6 +2,7 @@
 //!
 //! Never names wasmtime: what runs handlers is behind the trait that [`worker`] defines.
 
+mod deadline;
 pub mod deploy;
 pub mod directory;
 pub mod gateway;

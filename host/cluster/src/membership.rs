@@ -17,10 +17,11 @@ use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role, View};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::deadline;
 use crate::link::{Identity, LinkSettings};
 use follow::Follower;
 pub use lost::Lost;
@@ -199,16 +200,10 @@ async fn listen(
     let mut batch = Vec::new();
     loop {
         let deadline = merge.deadline().map(Instant::from_std);
-        let hold = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             heard = hear.recv_many(&mut batch, SAID_MAX) => if heard == 0 { return },
-            () = hold => {}
+            () = deadline::reached(deadline) => {}
         }
         for (register, said) in batch.drain(..) {
             let refusal = match said {

@@ -17,9 +17,10 @@ use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline;
 use crate::deploy::{self, DeploySettings, Store};
 use crate::link::{Identity, Link, LinkSender, LinkSettings};
 use crate::net::stream::Listen;
@@ -147,19 +148,13 @@ impl Desk {
         loop {
             let push = self.changed.then_some(self.next_push);
             let deadline = self.table.deadline().into_iter().chain(push).min();
-            let turn = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             // Letters before leases: a node that is back in time is not dropped because this task
             // was late.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
-                () = turn => {}
+                () = deadline::reached(deadline) => {}
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now > deadline + LATE_MAX) {

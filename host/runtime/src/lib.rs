@@ -28,5 +28,5 @@ pub use deployment::{
 };
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
-pub use plugin::{Plugin, PluginError, PluginKind, version_of};
+pub use plugin::{Plugin, PluginError, PluginKind};
 pub use watch::{Swap, Watching, watch};

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_wire::Name;
+use tidegate_wire::deploy::version_of;
 use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
@@ -69,7 +70,7 @@ pub(crate) struct HandlerExports {
 }
 
 impl Plugin {
-    /// The content hash: blake3, 64 hex digits.
+    /// The content hash, see [`version_of`].
     #[must_use]
     pub fn version(&self) -> &Name {
         &self.shared.version
@@ -163,12 +164,6 @@ impl std::fmt::Debug for Plugin {
             .field("version", &self.shared.version)
             .finish_non_exhaustive()
     }
-}
-
-/// The version that a plugin of these bytes would have.
-#[must_use]
-pub fn version_of(bytes: &[u8]) -> Name {
-    Name::from(blake3::hash(bytes).to_hex().as_str())
 }
 
 /// Checks, compiles and links. Blocks for as long as the compiler needs.

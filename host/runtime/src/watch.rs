@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_wire::Name;
+use tidegate_wire::deploy::version_of;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::CommandDeployment;
 use crate::deployment::Deployment;
 use crate::engine::{Runtime, read_file};
-use crate::plugin::{Plugin, PluginError, version_of};
+use crate::plugin::{Plugin, PluginError};
 
 use notices::{Notices, Signal};
 use stamp::Stamp;

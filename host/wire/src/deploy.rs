@@ -347,6 +347,12 @@ impl Carry for Deploy {
     }
 }
 
+/// The version of a component: its content hash, blake3 as 64 lower-case hex digits.
+#[must_use]
+pub fn version_of(bytes: &[u8]) -> Name {
+    Name::from(blake3::hash(bytes).to_hex().as_str())
+}
+
 /// Whether this is a version: 64 lower-case hex digits.
 #[must_use]
 pub fn is_version(text: &str) -> bool {

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_wire::deploy::{is_version, version_of};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{
     CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
@@ -461,4 +462,12 @@ fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
         seen[place] = true;
     }
     assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+}
+
+#[test]
+fn the_version_of_a_component_is_its_blake3_hash() {
+    let version = version_of(b"");
+    let expected = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+    assert_eq!(&*version, expected);
+    assert!(is_version(&version));
 }

@@ -45,6 +45,13 @@ impl Worker {
         self.events < self.events_max && self.bytes < self.bytes_max
     }
 
+    /// A tenant, unless the worker is leaving or does not serve it.
+    fn served(&self, tenant: &Name) -> Option<Served> {
+        let worker = self.link.key;
+        let place = self.place(tenant).filter(|_| !self.draining)?;
+        Some(Served { worker, place })
+    }
+
     /// The place of a tenant in the worker's announcement.
     pub(super) fn place(&self, tenant: &Name) -> Option<u16> {
         let serving = &self.link.announcement.serving;
@@ -61,11 +68,19 @@ pub(super) struct Workers {
     workers: BTreeMap<WorkerKey, Worker>,
 }
 
+/// A tenant that a worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) worker: WorkerKey,
+    /// The tenant's place in the worker's announcement.
+    pub(super) place: u16,
+}
+
 /// Where a lane's next event can go.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// To this worker, now.
-    Worker(WorkerKey),
+    Worker(Served),
     /// To this worker, when its window has room.
     Later(WorkerKey),
     /// Nobody serves the tenant.
@@ -135,37 +150,31 @@ impl Workers {
         }
     }
 
-    /// Whether lanes of this tenant must leave this worker when they are idle.
-    pub(super) fn is_leaving(&self, key: WorkerKey, tenant: &Name) -> bool {
-        let leaves = |worker: &Worker| worker.draining || worker.place(tenant).is_none();
-        self.workers.get(&key).is_none_or(leaves)
+    /// The tenant at this worker; none if its lanes must leave that when they are idle.
+    pub(super) fn served(&self, key: WorkerKey, tenant: &Name) -> Option<Served> {
+        self.workers.get(&key)?.served(tenant)
     }
 
     /// Whether somebody serves this tenant.
     pub(super) fn serves(&self, tenant: &Name) -> bool {
-        self.workers
-            .values()
-            .any(|worker| !worker.draining && worker.place(tenant).is_some())
+        let mut workers = self.workers.values();
+        workers.any(|worker| worker.served(tenant).is_some())
     }
 
-    /// Where the next event of a lane bound to `bound` goes.
+    /// Where the next event of a lane goes that stays where it is, or else may choose.
     pub(super) fn place(
         &mut self,
-        bound: Option<WorkerKey>,
+        stays: Option<Served>,
         tenant: &Name,
         router: Router,
         rng: &mut StdRng,
     ) -> Place {
-        let key = match bound {
-            Some(key) => key,
-            None => match self.choose(tenant, router, rng) {
-                Some(key) => key,
-                None => return Place::Nowhere,
-            },
+        let Some(served) = stays.or_else(|| self.choose(tenant, router, rng)) else {
+            return Place::Nowhere;
         };
-        match self.workers.get(&key) {
-            Some(worker) if worker.has_room() => Place::Worker(key),
-            Some(_) => Place::Later(key),
+        match self.workers.get(&served.worker) {
+            Some(worker) if worker.has_room() => Place::Worker(served),
+            Some(_) => Place::Later(served.worker),
             None => Place::Nowhere,
         }
     }
@@ -176,19 +185,15 @@ impl Workers {
         tenant: &Name,
         router: Router,
         rng: &mut StdRng,
-    ) -> Option<WorkerKey> {
-        let able: Vec<(WorkerKey, Candidate)> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| !worker.draining && worker.place(tenant).is_some())
-            .map(|(key, worker)| (*key, candidate(worker)))
-            .collect();
-        let candidates: Vec<Candidate> = able.iter().map(|(_, candidate)| *candidate).collect();
-        let (key, _) = *able.get(choose(router, &candidates, rng)?)?;
-        if let Some(worker) = self.workers.get_mut(&key) {
+    ) -> Option<Served> {
+        let able = self.workers.values();
+        let able = able.filter_map(|worker| Some((worker.served(tenant)?, candidate(worker))));
+        let (able, candidates): (Vec<Served>, Vec<Candidate>) = able.unzip();
+        let served = *able.get(choose(router, &candidates, rng)?)?;
+        if let Some(worker) = self.workers.get_mut(&served.worker) {
             worker.given += 1;
         }
-        Some(key)
+        Some(served)
     }
 
     /// Counts an event that was sent.

@@ -7,6 +7,7 @@
 
 mod custody;
 mod delivery;
+mod dialling;
 mod drain;
 mod questions;
 mod rig;

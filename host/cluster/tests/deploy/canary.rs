@@ -24,10 +24,7 @@ async fn newest(gateway: &Gateway) -> Fate {
 #[tokio::test]
 async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     let two = version_of(&component("two"));
     let (_, version, workers) =
@@ -62,10 +59,7 @@ async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
 #[tokio::test]
 async fn a_rollback_gives_a_canary_up() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     done(gateway.operator.deploy(canary("two", 0), component("two"))).await;
     let back = gateway.operator.rollback("t".into(), None, "bob".into());
@@ -81,10 +75,7 @@ async fn a_rollback_gives_a_canary_up() {
 #[tokio::test]
 async fn a_canary_whose_time_is_over_serves_everybody() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     done(gateway.operator.deploy(canary("two", 1), component("two"))).await;
     serve(&[&a, &b], "two").await;
@@ -94,10 +85,7 @@ async fn a_canary_whose_time_is_over_serves_everybody() {
 #[tokio::test]
 async fn promise_5_a_canary_that_one_worker_takes_back_is_given_up_everywhere() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     done(gateway.operator.deploy(canary("two", 0), component("two"))).await;
     a.fake.take_back("t", &component("two"), "3 traps").await;
@@ -114,10 +102,7 @@ async fn promise_5_a_canary_that_one_worker_takes_back_is_given_up_everywhere() 
 #[tokio::test]
 async fn promise_5_a_version_that_one_worker_takes_back_is_taken_back_everywhere() {
     let rig = Rig::new(1).await;
-    let register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     gateway.deploy("two").await;
     // Told when the register is back; meanwhile the worker does not try it again.

@@ -21,10 +21,7 @@ async fn history(gateway: &Gateway) -> Vec<(Name, Fate)> {
 #[tokio::test]
 async fn a_rollback_prepares_everywhere_and_is_a_release_of_its_own() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     for name in ["one", "two", "three"] {
         gateway.deploy(name).await;
     }
@@ -64,10 +61,7 @@ async fn a_rollback_prepares_everywhere_and_is_a_release_of_its_own() {
 #[tokio::test]
 async fn a_prefix_must_mean_one_version() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let _a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [_a], gateway) = rig.start(["a"]).await;
     let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
     let first = |name: &String| version_of(&component(name))[..1].to_owned();
     let digit = first(&names[0]);
@@ -100,10 +94,7 @@ async fn a_prefix_must_mean_one_version() {
 #[tokio::test]
 async fn the_bytes_of_the_last_versions_only_are_kept() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let _a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [_a], gateway) = rig.start(["a"]).await;
     for number in 0..12 {
         gateway.deploy(&format!("c{number}")).await;
     }
@@ -121,10 +112,7 @@ async fn the_bytes_of_the_last_versions_only_are_kept() {
 #[tokio::test]
 async fn a_withdrawn_tenant_is_left_alone() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     let withdraw = || gateway.operator.withdraw("t".into(), "bob".into());
     let error = failed(withdraw()).await;
     assert_eq!(error, DeployError::NotDeployed { tenant: "t".into() });

@@ -11,10 +11,7 @@ use super::rig::{Rig, all, component, failed, order, serve, until, until_async};
 #[tokio::test]
 async fn a_worker_that_joins_later_gets_the_version_and_its_bytes() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     let late = rig
         .worker("late", Fake::new(&["t"]).with_file("t", "of the file"))
@@ -28,10 +25,7 @@ async fn a_worker_that_joins_later_gets_the_version_and_its_bytes() {
 #[tokio::test]
 async fn a_worker_lost_after_the_decision_switches_when_it_is_back() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.stick(Some("not now"));
     let progress = gateway.operator.deploy(order("one"), component("one"));
     serve(&[&a], "one").await;
@@ -50,10 +44,7 @@ async fn a_worker_lost_after_the_decision_switches_when_it_is_back() {
 #[tokio::test]
 async fn a_switch_that_fails_is_told_and_tried_again() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     a.fake.stick(Some("not now"));
     let progress = gateway.operator.deploy(order("one"), component("one"));
     until_async("the trouble is told", async || {
@@ -74,10 +65,7 @@ async fn a_switch_that_fails_is_told_and_tried_again() {
 async fn promise_5_a_register_lost_before_the_decision_leaves_nothing_prepared() {
     let mut rig = Rig::new(1).await;
     rig.settings.hold_max = Duration::from_millis(300);
-    let register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
     let progress = gateway.operator.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
@@ -106,10 +94,7 @@ async fn promise_5_a_register_lost_before_the_decision_leaves_nothing_prepared()
 async fn what_is_prepared_is_held_for_as_long_as_the_register_lives() {
     let mut rig = Rig::new(1).await;
     rig.settings.hold_max = Duration::from_millis(200);
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
     let progress = gateway.operator.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
@@ -129,10 +114,7 @@ async fn what_is_prepared_is_held_for_as_long_as_the_register_lives() {
 #[tokio::test]
 async fn a_register_that_restarts_goes_on_from_its_disk() {
     let rig = Rig::new(1).await;
-    let register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     register.stop().await;
     let _register = rig.register(0).await;
@@ -147,10 +129,7 @@ async fn a_register_that_restarts_goes_on_from_its_disk() {
 #[tokio::test]
 async fn a_register_with_a_new_disk_learns_state_and_bytes_from_the_others() {
     let rig = Rig::new(1).await;
-    let register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     gateway.deploy("two").await;
     register.stop().await;
@@ -220,10 +199,7 @@ async fn without_the_first_register_nothing_is_deployed_and_the_error_names_it()
 #[tokio::test]
 async fn after_all_nodes_were_restarted_the_highest_generation_serves() {
     let rig = Rig::new(1).await;
-    let register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     b.running.stop().await;
     until_async("b is gone", async || {
@@ -254,10 +230,7 @@ async fn after_all_nodes_were_restarted_the_highest_generation_serves() {
 #[tokio::test]
 async fn a_damaged_component_is_not_used_but_fetched_again() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     a.running.stop().await;
     let version = version_of(&component("one"));
@@ -272,10 +245,7 @@ async fn a_damaged_component_is_not_used_but_fetched_again() {
 #[tokio::test]
 async fn a_decision_that_cannot_be_written_switches_nobody() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     // In the way of the unfinished file.
     let in_the_way = rig.folder("register-0/desired.tmp");
     fs::create_dir(&in_the_way).unwrap();

@@ -186,6 +186,24 @@ impl Rig {
         let running = Running { stop, task: None };
         Gateway { running, operator }
     }
+
+    /// The first register, plain workers of these names, and a gateway once it sees them.
+    pub(crate) async fn start<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> (Running, [Worker; N], Gateway) {
+        let register = self.register(0).await;
+        let mut workers = Vec::new();
+        for name in names {
+            workers.push(self.plain_worker(name).await);
+        }
+        let gateway = self.gateway("g").await;
+        gateway.sees(N).await;
+        let Ok(workers) = workers.try_into() else {
+            unreachable!("one worker for each name");
+        };
+        (register, workers, gateway)
+    }
 }
 
 /// Some chunks and a bit.

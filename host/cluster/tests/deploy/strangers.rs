@@ -95,10 +95,7 @@ fn files(rig: &Rig) -> usize {
 #[tokio::test]
 async fn an_upload_cut_short_leaves_no_file_and_the_next_order_is_taken() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     let bytes = component("one");
     let version = version_of(&bytes);
     let mut raw = Raw::dial(&rig, Role::Gateway).await;
@@ -127,10 +124,7 @@ async fn an_upload_cut_short_leaves_no_file_and_the_next_order_is_taken() {
 #[tokio::test]
 async fn bytes_that_are_not_those_of_the_version_are_not_kept() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let _a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [_a], _gateway) = rig.start(["a"]).await;
     let mut raw = Raw::dial(&rig, Role::Gateway).await;
     let version = version_of(b"something");
     raw.order(&version, 5);

@@ -9,10 +9,7 @@ use super::rig::{LENGTH, Rig, all, component, done, failed, order, serve, until}
 #[tokio::test]
 async fn all_prepare_then_all_switch_and_every_step_is_told() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let workers = [rig.plain_worker("a").await, rig.plain_worker("b").await];
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, workers, gateway) = rig.start(["a", "b"]).await;
     let progress = all(gateway.operator.deploy(order("one.wasm"), component("one"))).await;
     let place = |wanted: &Progress| progress.iter().position(|it| it == wanted).unwrap();
     let decided = place(&Progress::Decided { generation: 1 });
@@ -53,10 +50,7 @@ async fn all_prepare_then_all_switch_and_every_step_is_told() {
 #[tokio::test]
 async fn promise_5_one_worker_refuses_and_nobody_switches() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     b.fake.refuse(Some("it traps in on-start"));
     let error = failed(gateway.operator.deploy(order("two.wasm"), component("two"))).await;
@@ -102,10 +96,7 @@ async fn promise_5_a_worker_without_settings_for_the_tenant_is_named() {
 #[tokio::test]
 async fn promise_5_a_worker_lost_while_preparing_stops_the_deploy() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let (a, b) = (rig.plain_worker("a").await, rig.plain_worker("b").await);
-    let gateway = rig.gateway("g").await;
-    gateway.sees(2).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
     let progress = gateway.operator.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
@@ -129,10 +120,7 @@ async fn a_deploy_without_workers_says_so() {
 #[tokio::test]
 async fn the_version_that_serves_is_deployed_already() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     let first = gateway.deploy("one").await;
     assert_eq!(gateway.deploy("one").await, first);
     assert_eq!(a.fake.log(), ["prepare t", "activate t"]);
@@ -141,10 +129,7 @@ async fn the_version_that_serves_is_deployed_already() {
 #[tokio::test]
 async fn an_operator_that_stops_listening_undoes_nothing() {
     let rig = Rig::new(1).await;
-    let _register = rig.register(0).await;
-    let a = rig.plain_worker("a").await;
-    let gateway = rig.gateway("g").await;
-    gateway.sees(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
     drop(gateway.operator.deploy(order("one"), component("one")));
     serve(&[&a], "one").await;
 }

@@ -70,7 +70,14 @@ async fn watch(shared: Weak<Shared>, tally: Arc<Tally>, within: Option<Duration>
                     let _ = shared.promote(Some(tally)).await;
                 });
             }
-            (Then::Trust, _) | (Then::Promote, None) => tally.close(),
+            (Then::Trust, Some(shared)) => {
+                tally.close();
+                tracing::debug!(
+                    tenant = &*shared.settings.tenant,
+                    "the new version's first time is over: it stays"
+                );
+            }
+            (Then::Trust | Then::Promote, None) => tally.close(),
         },
     }
 }

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{
-    Bounds, Deployment, DeploymentSettings, PluginError, VersionState, version_of,
-};
+use tidegate_runtime::{Bounds, Deployment, DeploymentSettings, PluginError, VersionState};
+use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::id::ClientId;
 
@@ -256,7 +255,10 @@ async fn what_a_version_does_after_its_first_time_does_not_roll_it_back() {
         .swap(plugin(guest_version(78)).await)
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    eventually("its first time is over", || {
+        !logged(&["trusted", "first time is over"]).is_empty()
+    })
+    .await;
     let commit = home.run(&deployment, client(1), "trap late").await;
     assert_eq!(commit.outcome, Outcome::DeadLettered);
     assert_eq!(seen(&home, &deployment, client(1)).await, version(78));

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidegate_runtime::{
     Boxed, CommandCall, CommandDeployment, CommandResult, CommandSettings, Deployment, HubAccess,
-    Limits, PluginKind, Watching, version_of, watch,
+    Limits, PluginKind, Watching, watch,
 };
+use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::{Effect, Recipients};
 use tidegate_wire::query::{
     Answer, AskError, ClientFields, ClientInfo, CommandError, Query, Selector,

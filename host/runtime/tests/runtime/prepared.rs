@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::{Bounds, PluginError, Tried, VersionState, version_of};
+use tidegate_runtime::{Bounds, PluginError, Tried, VersionState};
+use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::Outcome;
 
 use crate::harness::{

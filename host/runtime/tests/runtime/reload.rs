@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{Deployment, Watching, version_of, watch};
+use tidegate_runtime::{Deployment, Watching, watch};
+use tidegate_wire::deploy::version_of;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::{Deployment, PluginError, version_of};
+use tidegate_runtime::{Deployment, PluginError};
+use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::Outcome;
 
 use crate::harness::{

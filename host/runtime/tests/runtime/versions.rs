@@ -1,6 +1,7 @@
 //! The last versions stay compiled, and it is known what became of each.
 
-use tidegate_runtime::{Deployment, PluginError, VersionState, version_of};
+use tidegate_runtime::{Deployment, PluginError, VersionState};
+use tidegate_wire::deploy::version_of;
 
 use crate::harness::{Home, client, deploy, guest, guest_version, plugin, said, settings};
 

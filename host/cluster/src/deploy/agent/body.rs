@@ -10,12 +10,13 @@ use tidegate_wire::deploy::{Deploy, Desired, Running, reason};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Stage};
 use super::work::{self, Hands};
 use super::{MAIL_MAX, Mail, State};
+use crate::deadline;
 use crate::deploy::converge::{Next, Now, next};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
@@ -133,17 +134,11 @@ impl Body {
             let look = Some(Instant::now() + self.settings.link.heartbeat);
             let deadline = troubles.map(|(_, it)| it.again).chain(held).chain(look);
             let deadline = deadline.min();
-            let turn = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { return },
-                () = turn => {}
+                () = deadline::reached(deadline) => {}
             }
             for letter in batch.drain(..) {
                 self.read(letter).await;

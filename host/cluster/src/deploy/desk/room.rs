@@ -9,11 +9,12 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::{MAIL_MAX, Mail};
+use crate::deadline;
 use crate::deploy::change::{Change, Decision};
 use crate::deploy::transfer::{Exchange, From, PeerId};
 use crate::deploy::{DeploySettings, Store};
@@ -103,17 +104,11 @@ impl Room {
             let promotion = self.promotion.as_ref().map(|(at, _)| *at);
             let job = self.job.as_ref().and_then(|job| job.deadline(self.opens));
             let deadline = promotion.into_iter().chain(job).min();
-            let turn = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
-                () = turn => {}
+                () = deadline::reached(deadline) => {}
             }
             for letter in batch.drain(..) {
                 self.read(letter).await;
@@ -372,9 +367,7 @@ impl Room {
         let canaries = desired.tenants.iter().filter_map(|(tenant, deployed)| {
             let (release, plan) = deployed.canary()?;
             let lasts = plan.seconds.saturating_mul(1000);
-            // A clock that was set back must not make it last longer.
-            let left = release.at_ms.saturating_add(lasts).saturating_sub(now_ms());
-            (lasts > 0).then_some((left.min(lasts), tenant))
+            (lasts > 0).then_some((left_ms(release.at_ms, lasts, now_ms()), tenant))
         });
         if let Some((left, tenant)) = canaries.min() {
             let wait = Duration::from_millis(left);
@@ -404,3 +397,12 @@ fn now_ms() -> u64 {
     // A clock before 1970 is no clock.
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
+
+/// What is left of a canary's time. A clock that was set back does not make it last longer.
+fn left_ms(begun_ms: u64, lasts_ms: u64, now_ms: u64) -> u64 {
+    let left = begun_ms.saturating_add(lasts_ms).saturating_sub(now_ms);
+    left.min(lasts_ms)
+}
+
+#[cfg(test)]
+mod tests;

@@ -83,11 +83,11 @@ impl State {
             return;
         };
         let router = self.context.settings.router;
-        let serving = self.lanes.worker(number);
-        let serving = serving.filter(|it| router.binds() && !self.workers.is_leaving(*it, name));
+        let serving = self.lanes.worker(number).filter(|_| router.binds());
+        let serving = serving.and_then(|it| self.workers.served(it, name));
         let choose = || self.workers.choose(name, router, &mut self.rng);
-        if let Some(worker) = serving.or_else(choose)
-            && self.lanes.entrust(number, worker)
+        if let Some(served) = serving.or_else(choose)
+            && self.lanes.entrust(number, served.worker)
         {
             self.custody.push(number);
         }

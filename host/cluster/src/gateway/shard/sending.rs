@@ -5,8 +5,7 @@ use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::EventId;
 
 use super::State;
-use crate::gateway::pending::WorkerKey;
-use crate::gateway::workers::Place;
+use crate::gateway::workers::{Place, Served};
 
 impl State {
     /// Sends what may be sent of a lane.
@@ -19,23 +18,23 @@ impl State {
             let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
                 return;
             };
-            let mut bound = self.lanes.worker(number);
+            let bound = self.lanes.worker(number);
+            let served = |worker| self.workers.served(worker, name);
+            let mut stays = bound.filter(|_| router.binds()).and_then(served);
             if let Some(worker) = bound
-                && (self.workers.is_leaving(worker, name) || !router.binds())
+                && stays.is_none()
             {
                 if !self.lanes.is_idle(number) {
                     return;
                 }
                 self.lanes.unbind(number, worker);
-                bound = None;
             }
-            if bound.is_none() && router.binds() {
+            if stays.is_none() && router.binds() {
                 // Who serves a client is its custodian: what others do to it is told once.
-                let custodian = self.lanes.custodian(number);
-                bound = custodian.filter(|it| !self.workers.is_leaving(*it, name));
+                stays = self.lanes.custodian(number).and_then(served);
             }
-            match self.workers.place(bound, name, router, &mut self.rng) {
-                Place::Worker(worker) => self.send_event(number, tenant, worker),
+            match self.workers.place(stays, name, router, &mut self.rng) {
+                Place::Worker(served) => self.send_event(number, tenant, served),
                 Place::Later(worker) => {
                     if self.lanes.set_queued(number, true)
                         && let Some(worker) = self.workers.get_mut(worker)
@@ -54,7 +53,8 @@ impl State {
         }
     }
 
-    fn send_event(&mut self, number: u32, tenant: u16, key: WorkerKey) {
+    fn send_event(&mut self, number: u32, tenant: u16, served: Served) {
+        let Served { worker: key, place } = served;
         let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
@@ -69,13 +69,7 @@ impl State {
                     None => SessionSnapshot::default(),
                 });
         }
-        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
-            return;
-        };
         let Some(worker) = self.workers.get(key) else {
-            return;
-        };
-        let Some(place) = worker.place(name) else {
             return;
         };
         let sender = worker.link.sender.clone();

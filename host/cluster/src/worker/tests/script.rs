@@ -13,7 +13,7 @@ use tidegate_wire::event::{
 use tidegate_wire::frame::{Announcement, Custody, Frame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::link::{self, Identity, Link, LinkEnd, LinkSettings, Secret};
 use crate::worker::WorkerSettings;
@@ -95,14 +95,29 @@ impl Gateway {
 
     /// The next link of a worker, with its announcement.
     pub(super) async fn accept(&self) -> GatewayLink {
-        soon("a worker that dials", async {
-            let (stream, _) = self.listener.accept().await.unwrap();
-            let link = link::accept(stream, &self.identity, &settings().link)
-                .await
-                .unwrap();
-            GatewayLink::new(link).await
-        })
-        .await
+        let stream = self.dialled().await;
+        GatewayLink::new(self.answer(stream).await).await
+    }
+
+    /// A worker has dialled and waits for an answer.
+    pub(super) async fn dialled(&self) -> TcpStream {
+        let dialled = soon("a worker that dials", self.listener.accept()).await;
+        dialled.unwrap().0
+    }
+
+    pub(super) async fn answer(&self, stream: TcpStream) -> Link {
+        let (identity, settings) = (&self.identity, settings().link);
+        let link = soon("a handshake", link::accept(stream, identity, &settings)).await;
+        link.unwrap()
+    }
+
+    /// A new process at the address of this one.
+    pub(super) fn restarted(self, incarnation: u64) -> Self {
+        let address = self.identity.node.address.map(SocketAddr::V4);
+        Self {
+            identity: identity(Role::Gateway, incarnation, address),
+            listener: self.listener,
+        }
     }
 
     pub(super) fn client(&self, connection: u32) -> ClientId {

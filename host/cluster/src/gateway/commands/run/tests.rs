@@ -209,12 +209,12 @@ async fn a_command_that_fails_or_panics_says_so_and_frees_its_place() {
     eventually("all places are free", || context.commands.under_way() == 0).await;
 }
 
-/// What the commands of the whole cluster gave to a caller from outside.
+/// What the commands of the whole cluster gave to a caller from outside, and who gave nothing.
 async fn ask(
     gateway: &Running,
     name: &str,
     within: Duration,
-) -> Vec<(SocketAddrV4, CommandOutcome)> {
+) -> (Vec<(SocketAddrV4, CommandOutcome)>, Vec<SocketAddrV4>) {
     let query = Query::Command {
         gateways: None,
         name: name.into(),
@@ -224,11 +224,10 @@ async fn ask(
     let tenant = tenant();
     let asked = access.ask(&tenant, query, within);
     let answered = soon("the answers", asked).await.unwrap();
-    assert_eq!(answered.missing, []);
     let Answer::Commands(outcomes) = answered.answer else {
         panic!("not of commands: {:?}", answered.answer);
     };
-    outcomes
+    (outcomes, answered.missing)
 }
 
 /// Waits until either gateway can ask the other one.
@@ -259,7 +258,8 @@ async fn a_command_sees_the_clients_of_all_shards_of_its_own_gateway_alone() {
         clients.push(one.client().await);
         worker.welcome(|_| vec![]).await;
     }
-    let counted = ask(&two, "count", DEADLINE).await;
+    let (counted, missing) = ask(&two, "count", DEADLINE).await;
+    assert_eq!(missing, []);
     let mut expected = [
         (one.announced(), "Ok(Count(3))"),
         (two.announced(), "Ok(Count(0))"),
@@ -276,12 +276,21 @@ async fn a_command_sees_the_clients_of_all_shards_of_its_own_gateway_alone() {
 async fn a_command_that_does_not_end_is_a_timeout_of_its_gateway_which_is_not_missing() {
     let (notes, one, two, _worker) = cluster().await;
     linked(&one, &two).await;
-    let outcomes = ask(&one, "hang", Duration::from_millis(400)).await;
+    // The other gateway keeps an eighth of the time for its answer's way, on a busy machine too little.
+    let mut within = Duration::from_millis(400);
+    let outcomes = loop {
+        let (outcomes, missing) = ask(&one, "hang", within).await;
+        if missing.is_empty() {
+            break outcomes;
+        }
+        within *= 2;
+        assert!(within < DEADLINE, "missing: {missing:?}");
+    };
     assert_eq!(outcomes.len(), 2);
     for (_, outcome) in outcomes {
         assert_eq!(outcome, Err(CommandError::Timeout));
     }
     notes.let_go.notify_waiters();
     // And it is asked again.
-    assert_eq!(ask(&one, "x", DEADLINE).await.len(), 2);
+    assert_eq!(ask(&one, "x", DEADLINE).await.0.len(), 2);
 }
