@@ -12,6 +12,8 @@
 
 #[path = "gateway/cluster.rs"]
 mod cluster;
+#[path = "gateway/lost.rs"]
+mod lost;
 #[path = "gateway/model.rs"]
 mod model;
 #[path = "gateway/queries.rs"]

@@ -184,6 +184,8 @@ struct State {
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
+    /// Nobody is let in any more: this life is lost or has said good-bye to its clients.
+    gone: bool,
     rng: StdRng,
     metrics: Metrics,
 }
@@ -296,6 +298,7 @@ impl State {
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
+            gone: false,
             rng,
             metrics: Metrics::new(),
             context,
@@ -339,6 +342,12 @@ impl State {
         let tenant = u16::try_from(tenant).unwrap_or(0);
         let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
         let connection = Rc::new(connection);
+        if self.gone {
+            // No handler sees it, so no close is to be told.
+            connection.tell_close();
+            connection.close(1001);
+            return connection;
+        }
         self.connections.insert(number, connection.clone());
         if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
             hub.insert(number);
@@ -445,6 +454,7 @@ impl State {
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
         self.quiet = true;
+        self.gone = true;
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
         for (_, connection) in self.connections.drain() {

@@ -9,6 +9,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Scope};
 use tidegate_wire::event::CloseReason;
 use tidegate_wire::frame::Frame;
+use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::State;
@@ -406,6 +407,10 @@ impl State {
 
     /// A worker is there, or serves other tenants than before.
     pub(super) fn worker_up(&mut self, link: Arc<WorkerLink>) {
+        if self.context.lost.is_cancelled() {
+            // What it has in custody is for it to tell: nothing here may look as if it were not.
+            return link.sender.refuse(Refusal::Lost);
+        }
         let key = link.key;
         self.workers.insert(link, self.context.inboxes.len());
         self.route_unrouted();

@@ -187,6 +187,7 @@ impl State {
                 }
             }
             Parcel::GoAway => {
+                self.gone = true;
                 let all: Vec<_> = self.connections.values().cloned().collect();
                 for connection in all {
                     connection.close(1001);
