@@ -234,6 +234,21 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }),
         ),
         ("lost", Frame::Lost(vec![Incarnation(1), Incarnation(300)])),
+        ("recognised", Frame::Recognised),
+        (
+            "confirm",
+            Frame::Confirm {
+                shard: 2,
+                number: 300,
+            },
+        ),
+        (
+            "confirmed",
+            Frame::Confirmed {
+                shard: 2,
+                number: 300,
+            },
+        ),
     ]
 }
 
@@ -446,12 +461,15 @@ fn place(frame: &Frame) -> usize {
         Frame::Unwatch { .. } => 23,
         Frame::Happened { .. } => 24,
         Frame::Deploy(_) => 25,
+        Frame::Recognised => 26,
+        Frame::Confirm { .. } => 27,
+        Frame::Confirmed { .. } => 28,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 26];
+    let mut seen = [false; 29];
     let all = frames().into_iter().map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();

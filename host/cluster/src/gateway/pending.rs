@@ -41,6 +41,8 @@ pub struct Lane {
     mirror: Option<WorkerKey>,
     /// The worker that would tell the close if this gateway were lost.
     custodian: Option<WorkerKey>,
+    /// Who becomes the custodian once it has said that it knows the client: the custodian is leaving.
+    heir: Option<WorkerKey>,
     /// Workers beside the custodian that know the client.
     others: Vec<WorkerKey>,
     events: VecDeque<Waiting>,
@@ -173,6 +175,42 @@ impl Lanes {
     #[must_use]
     pub fn custodian(&self, connection: u32) -> Option<WorkerKey> {
         self.lanes.get(&connection)?.custodian
+    }
+
+    /// Who is to become the custodian of a client.
+    #[must_use]
+    pub fn heir(&self, connection: u32) -> Option<WorkerKey> {
+        self.lanes.get(&connection)?.heir
+    }
+
+    /// Whether a client's custody may be handed over: its connect is committed, its close is still to
+    /// come, and it has no heir yet.
+    #[must_use]
+    pub fn may_be_handed_over(&self, connection: u32) -> bool {
+        self.is_known(connection)
+            && self.lanes.get(&connection).is_some_and(|lane| {
+                let first = lane.events.front().map(|event| &event.kind);
+                lane.heir.is_none() && !matches!(first, Some(EventKind::Connect { .. }))
+            })
+    }
+
+    /// Names the heir of a client.
+    pub fn name_heir(&mut self, connection: u32, heir: WorkerKey) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.heir = Some(heir);
+        }
+    }
+
+    /// The heir knows the client: from now on it is the custodian. False if it is not its heir.
+    pub fn inherit(&mut self, connection: u32, heir: WorkerKey) -> bool {
+        let lane = self.lanes.get_mut(&connection);
+        let Some(lane) = lane.filter(|lane| lane.heir == Some(heir)) else {
+            return false;
+        };
+        lane.heir = None;
+        lane.custodian = Some(heir);
+        lane.others.retain(|other| *other != heir);
+        true
     }
 
     /// Whether nothing of a lane is under way.
@@ -399,8 +437,12 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection)?;
         if lost {
             lane.others.retain(|other| *other != worker);
+            if lane.heir == Some(worker) {
+                lane.heir = None;
+            }
             if lane.custodian == Some(worker) {
-                lane.custodian = None;
+                // The heir was told, or will be lost too.
+                lane.custodian = lane.heir.take();
             }
         }
         if lane.mirror == Some(worker) {
@@ -506,6 +548,7 @@ impl Lanes {
         self.events -= lane.events.len();
         let mut workers = lane.others;
         workers.extend(lane.custodian);
+        workers.extend(lane.heir);
         workers
     }
 }

@@ -6,6 +6,7 @@
 
 mod commits;
 mod feed;
+mod handover;
 mod inquiry;
 mod outlet;
 mod part;
@@ -181,6 +182,7 @@ struct State {
     next_connection: u32,
     rounds: Rounds,
     releases: releases::Releases,
+    handovers: handover::Handovers,
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
@@ -295,6 +297,7 @@ impl State {
             view: Arc::default(),
             rounds: Rounds::default(),
             releases: releases::Releases::default(),
+            handovers: handover::Handovers::default(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
@@ -480,8 +483,9 @@ impl State {
         changed.sort_unstable();
         changed.dedup();
         for number in changed.drain(..) {
-            if let Some(custodian) = self.lanes.custodian(number) {
-                self.tell_custody(number, custodian);
+            let heir = self.lanes.heir(number);
+            for worker in self.lanes.custodian(number).into_iter().chain(heir) {
+                self.tell_custody(number, worker);
             }
         }
         self.custody = changed;

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
@@ -66,6 +67,9 @@ impl State {
         }
         if self.lanes.must_retell(number) {
             self.custody.push(number);
+        }
+        if committed.kind == "connect" && self.workers.is_draining(worker) {
+            self.hand_over(worker, vec![number]);
         }
         self.workers.returned(worker, 1, committed.bytes);
         self.unhold(number);
@@ -412,9 +416,28 @@ impl State {
             return link.sender.refuse(Refusal::Lost);
         }
         let key = link.key;
-        self.workers.insert(link, self.context.inboxes.len());
+        // A worker has one link to a gateway: what is under way on an earlier one, whose end is not
+        // known here yet, never comes back.
+        let others = self.workers.others_of(&link);
+        if others.iter().any(|other| other.key > key) {
+            return link.sender.close();
+        }
+        let is_new = self
+            .workers
+            .insert(link.clone(), self.context.inboxes.len());
+        for earlier in others {
+            earlier.sender.close();
+            self.worker_lost(earlier.key);
+        }
         self.route_unrouted();
         self.entrust_all(key);
+        for leaving in self.workers.draining() {
+            self.hand_over_all(leaving);
+        }
+        if is_new && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // On a link that has ended nothing was entrusted.
+            let _ = link.sender.send(Frame::Recognised);
+        }
     }
 
     /// Lanes that had nowhere to go look again.
@@ -442,14 +465,15 @@ impl State {
                     .is_some_and(|worker| worker.place(name).is_some())
             });
             if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
-                self.custody.push(number);
+                self.tell_custody(number, key);
             }
         }
     }
 
-    /// A worker is leaving: its idle lanes may move.
+    /// A worker is leaving: its idle lanes may move, and its clients get other custodians.
     pub(super) fn worker_draining(&mut self, key: WorkerKey) {
         self.workers.set_draining(key);
+        self.hand_over_all(key);
         self.workers.tell_drained(key);
     }
 
@@ -469,27 +493,29 @@ impl State {
             self.pump(number);
             self.name_custodian(number);
         }
+        self.end_handovers(key);
     }
 
     fn name_custodian(&mut self, number: u32) {
         if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
             return;
         }
-        let Some(tenant) = self.lanes.tenant(number) else {
-            return;
-        };
-        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
-            return;
-        };
-        let router = self.context.settings.router;
-        let serving = self.lanes.worker(number);
-        let serving = serving.filter(|it| router.binds() && !self.workers.is_leaving(*it, name));
-        let choose = || self.workers.choose(name, router, &mut self.rng);
-        if let Some(worker) = serving.or_else(choose)
+        if let Some(worker) = self.choose_custodian(number)
             && self.lanes.entrust(number, worker)
         {
             self.custody.push(number);
         }
+    }
+
+    /// Who could be a client's custodian: who serves it, or anybody who stays.
+    pub(super) fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
+        let tenant = self.lanes.tenant(number)?;
+        let name = self.context.tenants.get(usize::from(tenant))?;
+        let router = self.context.settings.router;
+        let serving = self.lanes.worker(number);
+        let serving = serving.filter(|it| router.binds() && !self.workers.is_leaving(*it, name));
+        let choose = || self.workers.choose(name, router, &mut self.rng);
+        serving.or_else(choose)
     }
 }
 

@@ -123,6 +123,7 @@ impl State {
             Parcel::Worker(link) => self.worker_up(link),
             Parcel::Load(worker, load) => self.workers.set_load(worker, load),
             Parcel::Draining(worker) => self.worker_draining(worker),
+            Parcel::Confirmed(worker, number) => self.confirmed(worker, number),
             Parcel::WorkerLost(worker) => self.worker_lost(worker),
             Parcel::Commits(worker, commits) => {
                 for commit in commits {
