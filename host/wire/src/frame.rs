@@ -103,7 +103,8 @@ pub enum Frame {
     Release(Vec<ClientId>),
     /// Worker → gateway: send no more events, I am leaving.
     Drain,
-    /// Gateway → worker: nothing of mine is uncommitted at yours.
+    /// Gateway → worker: nothing of mine is uncommitted at yours, and your clients have other
+    /// custodians, if there is anybody.
     Drained,
     /// Gateway → gateway.
     Forward(Forward),
@@ -191,6 +192,23 @@ pub enum Frame {
     },
     /// On links for deploys only.
     Deploy(Box<Deploy>),
+    /// Gateway → worker: every shard knows this link, and has entrusted to you over it all that it
+    /// has to. What an earlier link entrusted counts no more.
+    Recognised,
+    /// Gateway → worker: say when you have taken all that came before this.
+    Confirm {
+        /// The shard that asks.
+        shard: u16,
+        /// Its number.
+        number: u64,
+    },
+    /// Worker → gateway: I have.
+    Confirmed {
+        /// The shard that asked.
+        shard: u16,
+        /// Its number.
+        number: u64,
+    },
 }
 
 impl Carry for Frame {
@@ -229,7 +247,10 @@ impl Carry for Frame {
             | Self::Lost(_)
             | Self::Watch { .. }
             | Self::Unwatch { .. }
-            | Self::Happened { .. } => {}
+            | Self::Happened { .. }
+            | Self::Recognised
+            | Self::Confirm { .. }
+            | Self::Confirmed { .. } => {}
         }
     }
 
@@ -268,7 +289,10 @@ impl Carry for Frame {
             | Self::Lost(_)
             | Self::Watch { .. }
             | Self::Unwatch { .. }
-            | Self::Happened { .. } => {}
+            | Self::Happened { .. }
+            | Self::Recognised
+            | Self::Confirm { .. }
+            | Self::Confirmed { .. } => {}
         }
     }
 }

@@ -238,6 +238,27 @@ fn frames() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+/// Those by which custody changes hands.
+fn handovers() -> Vec<(&'static str, Frame)> {
+    vec![
+        ("recognised", Frame::Recognised),
+        (
+            "confirm",
+            Frame::Confirm {
+                shard: 2,
+                number: 300,
+            },
+        ),
+        (
+            "confirmed",
+            Frame::Confirmed {
+                shard: 2,
+                number: 300,
+            },
+        ),
+    ]
+}
+
 fn variants() -> Vec<(String, Frame)> {
     let mut out = Vec::new();
     let mut add = |name: String, frame| out.push((name, frame));
@@ -374,8 +395,9 @@ fn hex<T: Serialize + DeserializeOwned + Carry + PartialEq + Debug>(value: &T) -
 
 fn cases() -> Vec<(String, String)> {
     let mut cases: Vec<(String, String)> = frames()
-        .iter()
-        .map(|(name, frame)| ((*name).to_owned(), hex(frame)))
+        .into_iter()
+        .chain(handovers())
+        .map(|(name, frame)| (name.to_owned(), hex(&frame)))
         .collect();
     cases.extend(
         variants()
@@ -447,13 +469,19 @@ fn place(frame: &Frame) -> usize {
         Frame::Unwatch { .. } => 23,
         Frame::Happened { .. } => 24,
         Frame::Deploy(_) => 25,
+        Frame::Recognised => 26,
+        Frame::Confirm { .. } => 27,
+        Frame::Confirmed { .. } => 28,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 26];
-    let all = frames().into_iter().map(|(_, frame)| frame);
+    let mut seen = [false; 29];
+    let all = frames()
+        .into_iter()
+        .chain(handovers())
+        .map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();
         encode(&frame, &mut bytes).unwrap();

@@ -340,6 +340,9 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
         Just(Frame::Drained),
         any::<(u16, u64)>().prop_map(|(shard, sequence)| Frame::ForwardAck { shard, sequence }),
         any::<u64>().prop_map(|sequence| Frame::Adopted { sequence }),
+        Just(Frame::Recognised),
+        any::<(u16, u64)>().prop_map(|(shard, number)| Frame::Confirm { shard, number }),
+        any::<(u16, u64)>().prop_map(|(shard, number)| Frame::Confirmed { shard, number }),
         (node(), any::<u32>()).prop_map(|(node, lease_ms)| Frame::Join { node, lease_ms }),
         Just(Frame::Leave),
         (any::<bool>(), vec(node(), 0..4))

@@ -55,6 +55,8 @@ pub(super) enum Parcel {
     Load(WorkerKey, Load),
     /// A worker takes no more events; each shard counts itself off when nothing is under way.
     Draining(WorkerKey),
+    /// A worker has taken all that it was told before this number.
+    Confirmed(WorkerKey, u64),
     /// A worker's link has ended.
     WorkerLost(WorkerKey),
     /// Commits of this shard's events.

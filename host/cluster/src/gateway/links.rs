@@ -84,6 +84,7 @@ struct WorkerTask {
     sender: LinkSender,
     key: WorkerKey,
     undrained: Arc<AtomicUsize>,
+    unaware: Arc<AtomicUsize>,
     announced: bool,
     adopted: u64,
     /// Commits of other shards' events, by shard, for one batch. Those of different homes have no
@@ -98,12 +99,14 @@ impl WorkerTask {
         let shards = context.inboxes.len();
         let others = vec![Vec::new(); shards];
         let undrained = Arc::new(AtomicUsize::new(shards));
+        let unaware = Arc::new(AtomicUsize::new(shards));
         Self {
             shard,
             node,
             sender,
             key,
             undrained,
+            unaware,
             announced: false,
             adopted: 0,
             others,
@@ -175,6 +178,11 @@ impl WorkerTask {
             Frame::Announce(announcement) => self.announce(announcement),
             Frame::Load(load) => context.all(|| Parcel::Load(self.key, load)),
             Frame::Drain => context.all(|| Parcel::Draining(self.key)),
+            Frame::Confirmed { shard, number } => {
+                if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
+                    inbox.push(Parcel::Confirmed(self.key, number));
+                }
+            }
             Frame::Adopt {
                 sequence,
                 tenant,
@@ -214,7 +222,9 @@ impl WorkerTask {
             | Frame::Watch { .. }
             | Frame::Unwatch { .. }
             | Frame::Happened { .. }
-            | Frame::Deploy(_) => unexpected(&self.node, &self.sender),
+            | Frame::Deploy(_)
+            | Frame::Recognised
+            | Frame::Confirm { .. } => unexpected(&self.node, &self.sender),
         }
     }
 
@@ -247,9 +257,11 @@ impl WorkerTask {
         tracing::info!(worker = %self.node.name, ?tenants, "worker serves");
         let link = Arc::new(WorkerLink {
             key: self.key,
+            worker: self.node.incarnation,
             sender: self.sender.clone(),
             announcement,
             undrained: self.undrained.clone(),
+            unaware: self.unaware.clone(),
         });
         context.all(|| Parcel::Worker(link.clone()));
         if !std::mem::replace(&mut self.announced, true) {

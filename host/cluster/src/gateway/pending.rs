@@ -43,6 +43,8 @@ pub struct Lane {
     mirror: Option<WorkerKey>,
     /// The worker that would tell the close if this gateway were lost.
     custodian: Option<WorkerKey>,
+    /// Who becomes the custodian once it has said that it knows the client: the custodian is leaving.
+    heir: Option<WorkerKey>,
     /// Workers beside the custodian that know the client.
     others: Vec<WorkerKey>,
     events: VecDeque<Waiting>,
@@ -365,8 +367,12 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection)?;
         if lost {
             lane.others.retain(|other| *other != worker);
+            if lane.heir == Some(worker) {
+                lane.heir = None;
+            }
             if lane.custodian == Some(worker) {
-                lane.custodian = None;
+                // The heir was told, or will be lost too.
+                lane.custodian = lane.heir.take();
             }
         }
         if lane.mirror == Some(worker) {
@@ -461,6 +467,7 @@ impl Lanes {
         self.events -= lane.events.len();
         let mut workers = lane.others;
         workers.extend(lane.custodian);
+        workers.extend(lane.heir);
         workers
     }
 }

@@ -8,6 +8,7 @@ mod clients;
 mod commits;
 mod custody;
 mod feed;
+mod handover;
 mod inquiry;
 mod outlet;
 mod part;
@@ -184,9 +185,12 @@ struct State {
     next_connection: u32,
     rounds: Rounds,
     releases: releases::Releases,
+    handovers: handover::Handovers,
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
+    /// Nobody is let in any more: this life is lost or has said good-bye to its clients.
+    gone: bool,
     rng: StdRng,
     metrics: Metrics,
 }
@@ -296,9 +300,11 @@ impl State {
             view: Arc::default(),
             rounds: Rounds::default(),
             releases: releases::Releases::default(),
+            handovers: handover::Handovers::default(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
+            gone: false,
             rng,
             metrics: Metrics::new(),
             context,
@@ -317,6 +323,7 @@ impl State {
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
         self.quiet = true;
+        self.gone = true;
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
         for (_, connection) in self.connections.drain() {
@@ -342,8 +349,9 @@ impl State {
         changed.sort_unstable();
         changed.dedup();
         for number in changed.drain(..) {
-            if let Some(custodian) = self.lanes.custodian(number) {
-                self.tell_custody(number, custodian);
+            let heir = self.lanes.heir(number);
+            for worker in self.lanes.custodian(number).into_iter().chain(heir) {
+                self.tell_custody(number, worker);
             }
         }
         self.custody = changed;

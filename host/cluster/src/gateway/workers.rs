@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use tidegate_wire::Name;
 use tidegate_wire::frame::{Announcement, Frame, Load, Serving};
 use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
@@ -17,10 +18,13 @@ use crate::link::LinkSender;
 #[derive(Debug)]
 pub(super) struct WorkerLink {
     pub(super) key: WorkerKey,
+    pub(super) worker: Incarnation,
     pub(super) sender: LinkSender,
     pub(super) announcement: Announcement,
     /// Shards that have not yet counted themselves off in a drain.
     pub(super) undrained: Arc<AtomicUsize>,
+    /// Shards that do not know this link yet.
+    pub(super) unaware: Arc<AtomicUsize>,
 }
 
 /// One shard's share of a worker.
@@ -36,6 +40,8 @@ pub(super) struct Worker {
     bytes_max: usize,
     draining: bool,
     drained: bool,
+    /// Handovers of custody under way, from it or to it.
+    handovers: usize,
     /// Lanes that wait for room in the window.
     pub(super) waiting: VecDeque<u32>,
 }
@@ -88,8 +94,8 @@ pub(super) enum Place {
 }
 
 impl Workers {
-    /// Takes a new worker or a new announcement of a known one.
-    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) {
+    /// Takes a new worker or a new announcement of a known one. True if it is new.
+    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) -> bool {
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
         let bytes_max = (window_bytes / shards).max(1);
@@ -98,6 +104,7 @@ impl Workers {
                 worker.link = link;
                 worker.events_max = events_max;
                 worker.bytes_max = bytes_max;
+                false
             }
             None => {
                 let key = link.key;
@@ -111,10 +118,42 @@ impl Workers {
                     bytes_max,
                     draining: false,
                     drained: false,
+                    handovers: 0,
                     waiting: VecDeque::new(),
                 };
-                self.workers.insert(key, worker);
+                self.workers.insert(key, worker).is_none()
             }
+        }
+    }
+
+    /// Other links of the same worker: it has given up all but the latest.
+    pub(super) fn others_of(&self, link: &WorkerLink) -> Vec<Arc<WorkerLink>> {
+        let other = |it: &&Worker| it.link.worker == link.worker && it.link.key != link.key;
+        let workers = self.workers.values();
+        workers.filter(other).map(|it| it.link.clone()).collect()
+    }
+
+    /// Those that are leaving.
+    pub(super) fn draining(&self) -> Vec<WorkerKey> {
+        let workers = self.workers.values().filter(|it| it.draining);
+        workers.map(|it| it.link.key).collect()
+    }
+
+    pub(super) fn is_draining(&self, key: WorkerKey) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.draining)
+    }
+
+    /// A handover from or to this worker has begun.
+    pub(super) fn handover_begins(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.handovers += 1;
+        }
+    }
+
+    /// It has ended. Call [`Self::tell_drained`] when no other begins.
+    pub(super) fn handover_ends(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.handovers = worker.handovers.saturating_sub(1);
         }
     }
 
@@ -213,12 +252,13 @@ impl Workers {
         self.tell_drained(key);
     }
 
-    /// Tells a worker that is leaving, once every shard has nothing under way there.
+    /// Tells a worker that is leaving, once every shard has nothing under way there and other
+    /// custodians for its clients.
     pub(super) fn tell_drained(&mut self, key: WorkerKey) {
         let Some(worker) = self.workers.get_mut(&key) else {
             return;
         };
-        if worker.draining && !worker.drained && worker.events == 0 {
+        if worker.draining && !worker.drained && worker.events == 0 && worker.handovers == 0 {
             worker.drained = true;
             if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
                 // A link that has ended needs no answer.

@@ -49,7 +49,10 @@ fn texts(frame: &Frame) -> usize {
         | Frame::ForwardAck { .. }
         | Frame::Adopted { .. }
         | Frame::Leave
-        | Frame::Unwatch { .. } => 0,
+        | Frame::Unwatch { .. }
+        | Frame::Recognised
+        | Frame::Confirm { .. }
+        | Frame::Confirmed { .. } => 0,
         Frame::Question(question) => asked(&question.effects, &question.query),
         Frame::Ask(ask) => asked(&ask.effects, &ask.query),
         Frame::Answered { answer, .. } => match &**answer {

@@ -53,8 +53,6 @@ pub(super) struct Attendant {
     lanes: FxHashMap<u32, Arc<Lane>>,
     places: Places,
     pace: Pace,
-    /// The gateway has sent something.
-    recognised: bool,
     /// One warning about bad deliveries a look is enough.
     warned: bool,
 }
@@ -69,7 +67,6 @@ impl Attendant {
             lanes: FxHashMap::default(),
             places: Places::default(),
             pace: Pace::default(),
-            recognised: false,
             warned: false,
         };
         attendant.places.update(&serving);
@@ -157,15 +154,14 @@ impl Attendant {
 
     fn take(&mut self, frames: &mut Vec<Frame>) -> Result<(), Over> {
         self.forget_lanes();
-        if !std::mem::replace(&mut self.recognised, true) {
-            self.inner.recognised(self.home.gateway);
-        }
         for frame in frames.drain(..) {
             match frame {
                 Frame::Deliver(delivery) => self.deliver(*delivery)?,
                 Frame::Custody(list) => list.into_iter().for_each(|custody| self.learn(custody)),
                 Frame::Release(clients) => self.release(&clients),
                 Frame::Drained => self.home.set_drained(),
+                Frame::Recognised => self.inner.recognised(self.home.gateway),
+                Frame::Confirm { shard, number } => self.send(Frame::Confirmed { shard, number }),
                 Frame::Adopted { sequence } => {
                     self.inner.adoptions.taken(self.home.link, sequence);
                 }
@@ -190,6 +186,7 @@ impl Attendant {
                 Frame::Unwatch { .. } => return Err(Over::Unexpected("unwatch")),
                 Frame::Happened { .. } => return Err(Over::Unexpected("happened")),
                 Frame::Deploy(_) => return Err(Over::Unexpected("deploy")),
+                Frame::Confirmed { .. } => return Err(Over::Unexpected("confirmed")),
             }
         }
         Ok(())

@@ -6,13 +6,13 @@
 //! another custodian. While no register lists it, as when all were started again, they are kept. What
 //! is kept is bounded by the clients of the gateways, and the number of gateways by [`PARTED_MAX`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{EventId, Incarnation};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -85,8 +85,8 @@ impl Inner {
         self.adoptions.linked(home.link, home.gateway, sender);
     }
 
-    /// The gateway has sent something over a new link: it has this worker's announcement, and has
-    /// entrusted anew to it whoever has no custodian.
+    /// Every shard of the gateway knows the new link, and whoever has no other custodian was
+    /// entrusted anew over it.
     pub(super) fn recognised(&self, gateway: Incarnation) {
         let parted = self.table().parted.remove(&gateway);
         drop(parted);
@@ -159,11 +159,16 @@ impl Inner {
 
 impl Table {
     fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
-        // Of a link that ended before the gateway knew of it.
-        if let Some(earlier) = self.parted.remove(&gateway) {
-            lanes.extend(earlier.lanes);
-        }
         lanes.retain(|lane| !lane.is_settled());
+        // Of a link that ended before all shards of the gateway knew of it. What came over the later
+        // one is newer.
+        if let Some(earlier) = self.parted.remove(&gateway) {
+            let newer: BTreeSet<ClientId> = lanes.iter().map(|lane| lane.client()).collect();
+            let earlier = earlier.lanes.into_iter();
+            lanes.extend(
+                earlier.filter(|lane| !lane.is_settled() && !newer.contains(&lane.client())),
+            );
+        }
         if lanes.is_empty() {
             return;
         }

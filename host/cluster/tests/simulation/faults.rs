@@ -8,9 +8,6 @@ use crate::handlers::serving;
 use crate::network::Host;
 use crate::world::{Kind, World};
 
-/// How long custody may take to move.
-const MOVING_MS: u64 = 1_000;
-
 /// How a fault ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
@@ -64,15 +61,8 @@ impl World {
         self.log(|| format!("host {host} is told to stop"));
         self.machines[host].stop();
         let stays = |it: &&Host| self.machines[**it].is_up() && !self.machines[**it].is_stopping();
-        let plan = &self.plan;
-        // Whom it could name as custodians instead.
-        let others = workers.iter().any(|it| stays(&it))
-            && !(plan.freezes
-                || plan.partitions
-                || plan.more.suspends
-                || plan.more.parts_registers);
-        self.custodians_safe &= others && !self.is_recent(self.gone_ms);
-        self.drained_ms = Some(self.now_ms);
+        // Who takes custody of its clients before it is let go.
+        self.custodians_safe &= workers.iter().any(|it| stays(&it));
     }
 
     /// A worker no longer serves the tenant: its clients move to others.
@@ -91,19 +81,7 @@ impl World {
         if self.machines[host].is_up() && !self.machines[host].is_stopping() {
             self.log(|| format!("host {host} is told to stop"));
             self.machines[host].stop();
-            self.gateway_gone();
         }
-    }
-
-    /// Notes that a gateway is about to be lost. A custodian that has just left may not have been
-    /// replaced yet.
-    pub(crate) fn gateway_gone(&mut self) {
-        self.custodians_safe &= !self.is_recent(self.drained_ms);
-        self.gone_ms = Some(self.now_ms);
-    }
-
-    fn is_recent(&self, when: Option<u64>) -> bool {
-        when.is_some_and(|when| self.now_ms < when + MOVING_MS)
     }
 
     /// Cuts one register off from some nodes: others may still reach it, and they another one.
@@ -189,9 +167,6 @@ impl World {
         let host = hosts[self.rng.random_range(0..hosts.len())];
         if self.machines[host].is_up() {
             self.custodians_safe &= kind != Kind::Worker;
-            if kind == Kind::Gateway {
-                self.gateway_gone();
-            }
             let silently = self.rng.random_bool(0.3);
             self.kill(host, silently);
             self.restart_later(host);

@@ -83,9 +83,6 @@ pub(crate) struct World {
     pub(crate) due: Vec<(u64, crate::faults::Mend)>,
     /// No custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
-    /// When a worker last left in peace, and a gateway was last gone.
-    pub(crate) drained_ms: Option<u64>,
-    pub(crate) gone_ms: Option<u64>,
     lives: u64,
 }
 
@@ -122,8 +119,6 @@ impl World {
             people: vec![],
             due: vec![],
             custodians_safe: true,
-            drained_ms: None,
-            gone_ms: None,
             lives: 0,
         }
     }
@@ -257,9 +252,6 @@ impl World {
             let shown = self.machines[host].shown.as_ref();
             if shown.is_some_and(|shown| shown.ended.get()) {
                 self.log(|| format!("host {host} has ended"));
-                if self.machines[host].kind == Kind::Gateway {
-                    self.gateway_gone();
-                }
                 self.kill(host, false);
                 self.restart_later(host);
             }

@@ -12,6 +12,42 @@ impl Lanes {
         self.lanes.get(&connection)?.custodian
     }
 
+    /// Who is to become the custodian of a client.
+    #[must_use]
+    pub fn heir(&self, connection: u32) -> Option<WorkerKey> {
+        self.lanes.get(&connection)?.heir
+    }
+
+    /// Whether a client's custody may be handed over: its connect is committed, its close is still to
+    /// come, and it has no heir yet.
+    #[must_use]
+    pub fn may_be_handed_over(&self, connection: u32) -> bool {
+        self.is_known(connection)
+            && self.lanes.get(&connection).is_some_and(|lane| {
+                let first = lane.events.front().map(|event| &event.kind);
+                lane.heir.is_none() && !matches!(first, Some(EventKind::Connect { .. }))
+            })
+    }
+
+    /// Names the heir of a client.
+    pub fn name_heir(&mut self, connection: u32, heir: WorkerKey) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.heir = Some(heir);
+        }
+    }
+
+    /// The heir knows the client: from now on it is the custodian. False if it is not its heir.
+    pub fn inherit(&mut self, connection: u32, heir: WorkerKey) -> bool {
+        let lane = self.lanes.get_mut(&connection);
+        let Some(lane) = lane.filter(|lane| lane.heir == Some(heir)) else {
+            return false;
+        };
+        lane.heir = None;
+        lane.custodian = Some(heir);
+        lane.others.retain(|other| *other != heir);
+        true
+    }
+
     /// Whether a handler has seen, or may have seen, the client's connect, and its close is still
     /// to come: somebody must be able to tell it.
     #[must_use]

@@ -40,6 +40,12 @@ impl State {
         let tenant = u16::try_from(tenant).unwrap_or(0);
         let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
         let connection = Rc::new(connection);
+        if self.gone {
+            // No handler sees it, so no close is to be told.
+            connection.tell_close();
+            connection.close(1001);
+            return connection;
+        }
         self.connections.insert(number, connection.clone());
         if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
             hub.insert(number);

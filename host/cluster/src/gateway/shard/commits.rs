@@ -54,6 +54,9 @@ impl State {
         if self.lanes.must_retell(number) {
             self.custody.push(number);
         }
+        if committed.kind == "connect" && self.workers.is_draining(worker) {
+            self.hand_over(worker, vec![number]);
+        }
         self.workers.returned(worker, 1, committed.bytes);
         self.unhold(number);
         self.pump(number);

@@ -2,8 +2,10 @@
 //! each client, who is named, and told what it would need to tell the close.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::hello::Refusal;
 
 use super::State;
 use crate::gateway::pending::WorkerKey;
@@ -12,10 +14,33 @@ use crate::gateway::workers::WorkerLink;
 impl State {
     /// A worker is there, or serves other tenants than before.
     pub(super) fn worker_up(&mut self, link: Arc<WorkerLink>) {
+        if self.context.lost.is_cancelled() {
+            // What it has in custody is for it to tell: nothing here may look as if it were not.
+            return link.sender.refuse(Refusal::Lost);
+        }
         let key = link.key;
-        self.workers.insert(link, self.context.inboxes.len());
+        // A worker has one link to a gateway: what is under way on an earlier one, whose end is not
+        // known here yet, never comes back.
+        let others = self.workers.others_of(&link);
+        if others.iter().any(|other| other.key > key) {
+            return link.sender.close();
+        }
+        let is_new = self
+            .workers
+            .insert(link.clone(), self.context.inboxes.len());
+        for earlier in others {
+            earlier.sender.close();
+            self.worker_lost(earlier.key);
+        }
         self.route_unrouted();
         self.entrust_all(key);
+        for leaving in self.workers.draining() {
+            self.hand_over_all(leaving);
+        }
+        if is_new && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // On a link that has ended nothing was entrusted.
+            let _ = link.sender.send(Frame::Recognised);
+        }
     }
 
     /// Lanes that had nowhere to go look again.
@@ -43,14 +68,15 @@ impl State {
                     .is_some_and(|worker| worker.place(name).is_some())
             });
             if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
-                self.custody.push(number);
+                self.tell_custody(number, key);
             }
         }
     }
 
-    /// A worker is leaving: its idle lanes may move.
+    /// A worker is leaving: its idle lanes may move, and its clients get other custodians.
     pub(super) fn worker_draining(&mut self, key: WorkerKey) {
         self.workers.set_draining(key);
+        self.hand_over_all(key);
         self.workers.tell_drained(key);
     }
 
@@ -70,27 +96,29 @@ impl State {
             self.pump(number);
             self.name_custodian(number);
         }
+        self.end_handovers(key);
     }
 
     fn name_custodian(&mut self, number: u32) {
         if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
             return;
         }
-        let Some(tenant) = self.lanes.tenant(number) else {
-            return;
-        };
-        let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
-            return;
-        };
+        if let Some(worker) = self.choose_custodian(number)
+            && self.lanes.entrust(number, worker)
+        {
+            self.custody.push(number);
+        }
+    }
+
+    /// Who could be a client's custodian: who serves it, or anybody who stays.
+    pub(super) fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
+        let tenant = self.lanes.tenant(number)?;
+        let name = self.context.tenants.get(usize::from(tenant))?;
         let router = self.context.settings.router;
         let serving = self.lanes.worker(number).filter(|_| router.binds());
         let serving = serving.and_then(|it| self.workers.served(it, name));
         let choose = || self.workers.choose(name, router, &mut self.rng);
-        if let Some(served) = serving.or_else(choose)
-            && self.lanes.entrust(number, served.worker)
-        {
-            self.custody.push(number);
-        }
+        serving.or_else(choose).map(|served| served.worker)
     }
 
     /// Tells a client's custodian what it would need to tell the close.

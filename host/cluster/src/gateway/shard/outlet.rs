@@ -78,8 +78,9 @@ impl Outlet for Deliveries<'_> {
         if author.is_none() && what == Changed::Session {
             self.lanes.session_changed(connection);
         }
-        let custodian = self.lanes.custodian(connection);
-        if custodian.is_some() && custodian != author {
+        let heir = self.lanes.heir(connection);
+        let mut told = self.lanes.custodian(connection).into_iter().chain(heir);
+        if told.any(|worker| Some(worker) != author) {
             self.custody.push(connection);
         }
         // A client that is gone has been told as closed, though its record changes on.

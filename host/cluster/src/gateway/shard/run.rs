@@ -123,6 +123,7 @@ impl State {
             Parcel::Worker(link) => self.worker_up(link),
             Parcel::Load(worker, load) => self.workers.set_load(worker, load),
             Parcel::Draining(worker) => self.worker_draining(worker),
+            Parcel::Confirmed(worker, number) => self.confirmed(worker, number),
             Parcel::WorkerLost(worker) => self.worker_lost(worker),
             Parcel::Commits(worker, commits) => {
                 for commit in commits {
@@ -187,6 +188,7 @@ impl State {
                 }
             }
             Parcel::GoAway => {
+                self.gone = true;
                 let all: Vec<_> = self.connections.values().cloned().collect();
                 for connection in all {
                     connection.close(1001);

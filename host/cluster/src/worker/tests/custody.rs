@@ -273,6 +273,7 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
     let mut again = lost.accept().await;
     again.load_with(0).await;
     again.send(Frame::Custody(vec![lost.custody(8, "bert", "hall")]));
+    again.send(Frame::Recognised);
     again.load_with(1).await;
     part(&rig, again, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -281,6 +282,34 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
     assert_eq!(*close.closed(), lost_with(Some("bert"), &["hall"]));
     close.done(Vec::new());
     assert!(rig.script.is_idle());
+}
+
+#[tokio::test]
+async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![
+        lost.custody(7, "anna", "room"),
+        lost.custody(8, "bert", "room"),
+    ]));
+    other_link.load_with(2).await;
+    drop(lost_link);
+    let mut again = lost.accept().await;
+    // Only one shard has come to it.
+    again.send(Frame::Custody(vec![lost.custody(8, "bert", "hall")]));
+    again.load_with(3).await;
+    part(&rig, again, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let close = rig.script.next().await;
+        told.push((close.delivery.client, close.closed().clone()));
+        close.done(Vec::new());
+    }
+    told.sort_by_key(|(client, _)| *client);
+    let anna = (lost.client(7), lost_with(Some("anna"), &["room"]));
+    let bert = (lost.client(8), lost_with(Some("bert"), &["hall"]));
+    assert_eq!(told, [anna, bert]);
+    assert!(rig.script.is_idle(), "each once");
 }
 
 #[tokio::test]

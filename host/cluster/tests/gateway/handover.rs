@@ -1,0 +1,126 @@
+//! Custody that changes hands: when a worker leaves in peace, and when a worker links again.
+
+use super::*;
+
+fn bind(client: ClientId) -> Effect {
+    let uid = "anna".into();
+    Effect::BindUid { client, uid }
+}
+
+/// A client whose custodian is the first of two workers.
+async fn in_custody() -> (Home, Scripted, Scripted, Client, ClientId) {
+    let mut home = Home::start(Router::Bind, Transport::TextLines).await;
+    let mut first = home.worker(64).await;
+    let mut client = home.client().await;
+    let connect = first.delivery().await;
+    let id = connect.client;
+    first.done(&connect, vec![bind(id), say(id, "welcome")]);
+    assert_eq!(client.line().await, "welcome");
+    let second = home.worker(64).await;
+    (home, first, second, client, id)
+}
+
+/// Waits until the gateway knows the worker on all shards.
+async fn recognised(worker: &mut Scripted) {
+    let mut frames = Vec::new();
+    while !frames.contains(&Frame::Recognised) {
+        within(worker.link.receiver.recv(&mut frames))
+            .await
+            .unwrap();
+    }
+}
+
+/// The custody of a client, and the confirm behind it.
+async fn entrusted(heir: &mut Scripted, id: ClientId) -> Frame {
+    match heir.frame().await {
+        Frame::Custody(list) => {
+            assert_eq!(list[0].client, id);
+            assert_eq!(list[0].uid.as_deref(), Some("anna"));
+        }
+        other => panic!("expected custody, got {other:?}"),
+    }
+    match heir.frame().await {
+        Frame::Confirm { shard, number } => Frame::Confirmed { shard, number },
+        other => panic!("expected a confirm, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_is_let_go_when_its_heir_knows_its_clients() {
+    let (_home, mut leaving, mut heir, _client, id) = in_custody().await;
+    recognised(&mut heir).await;
+    leaving.link.sender.send(Frame::Drain).unwrap();
+    let confirmed = entrusted(&mut heir, id).await;
+    heir.link.sender.send(confirmed).unwrap();
+    // In this order: not let go before it was released.
+    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, Frame::Drained);
+}
+
+#[tokio::test]
+async fn until_the_heir_has_confirmed_both_learn_what_others_change() {
+    let (home, mut leaving, mut heir, _client, id) = in_custody().await;
+    recognised(&mut heir).await;
+    leaving.link.sender.send(Frame::Drain).unwrap();
+    let confirmed = entrusted(&mut heir, id).await;
+    let _other = home.client().await;
+    let connect = heir.delivery().await;
+    heir.done(&connect, vec![set(id, "2")]);
+    for worker in [&mut leaving, &mut heir] {
+        let told = loop {
+            match worker.frame().await {
+                Frame::Custody(list) => break list,
+                Frame::Deliver(_) => {}
+                other => panic!("expected custody, got {other:?}"),
+            }
+        };
+        assert_eq!(told[0].client, id);
+        assert_eq!(told[0].session.entries.len(), 1);
+    }
+    heir.link.sender.send(confirmed).unwrap();
+    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, Frame::Drained);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_gets_another_heir_if_the_first_is_lost() {
+    let (mut home, mut leaving, mut heir, _client, id) = in_custody().await;
+    recognised(&mut heir).await;
+    leaving.link.sender.send(Frame::Drain).unwrap();
+    entrusted(&mut heir, id).await;
+    let mut next = home.worker(64).await;
+    recognised(&mut next).await;
+    drop(heir);
+    let confirmed = entrusted(&mut next, id).await;
+    next.link.sender.send(confirmed).unwrap();
+    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, Frame::Drained);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_alone_waits_for_nobody() {
+    let (_home, mut leaving, mut heir, _client, id) = in_custody().await;
+    recognised(&mut heir).await;
+    leaving.link.sender.send(Frame::Drain).unwrap();
+    entrusted(&mut heir, id).await;
+    drop(heir);
+    assert_eq!(leaving.frame().await, Frame::Drained);
+}
+
+#[tokio::test]
+async fn a_worker_that_links_again_has_its_clients_before_it_is_recognised() {
+    let mut home = Home::start(Router::Bind, Transport::TextLines).await;
+    let mut first = home.worker(64).await;
+    let _client = home.client().await;
+    let id = first.welcome().await;
+    // The gateway has not noticed that the first link is over.
+    let mut again = home.link_again(home.workers, 64).await;
+    let mut frames = Vec::new();
+    while !frames.contains(&Frame::Recognised) {
+        within(again.link.receiver.recv(&mut frames)).await.unwrap();
+    }
+    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    assert!(frames.iter().any(of_client), "{frames:?}");
+    let mut rest = Vec::new();
+    while within(first.link.receiver.recv(&mut rest)).await.is_ok() {}
+}
