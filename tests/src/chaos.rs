@@ -46,6 +46,8 @@ use verdict::{Sums, verdict};
 
 /// Pause between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(50);
+/// Pause between two words on how far it is.
+const WORD: Duration = Duration::from_secs(60);
 /// How long clients may wait for their last answers.
 const RESTING: Duration = Duration::from_secs(45);
 /// How long it may take until all gateways list the same.
@@ -223,7 +225,7 @@ impl Run {
     }
 
     async fn through(mut self, faults: &[Fault], say: &mut dyn FnMut(String)) -> Result<Scene> {
-        self.violence(faults).await?;
+        self.violence(faults, say).await?;
         say("chaos: all is healed; the clients come to rest".to_owned());
         let settled = self.settle(say).await;
         let (sums, mut wrong) = self.verdict();
@@ -241,9 +243,10 @@ impl Run {
     }
 
     /// Lets happen what is due, and undoes it when its time is over.
-    async fn violence(&mut self, faults: &[Fault]) -> Result<()> {
+    async fn violence(&mut self, faults: &[Fault], say: &mut dyn FnMut(String)) -> Result<()> {
         self.fleet.begins();
         let start = Instant::now();
+        let mut word = WORD;
         let mut undos: Vec<(Duration, What, Undo)> = Vec::new();
         let mut coming = faults.iter().peekable();
         loop {
@@ -260,6 +263,17 @@ impl Run {
             self.fleet.supervise()?;
             if undos.is_empty() && coming.peek().is_none() {
                 return Ok(());
+            }
+            if now >= word {
+                word += WORD;
+                let (done, answered) = (
+                    faults.len() - coming.len(),
+                    self.world.ledger.book().answered,
+                );
+                say(format!(
+                    "chaos: {} s, {done} faults, {answered} messages answered",
+                    now.as_secs()
+                ));
             }
             let due = undos.iter().map(|(end, ..)| *end);
             let next = due.chain(coming.peek().map(|fault| fault.at)).min();

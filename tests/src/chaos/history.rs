@@ -152,26 +152,9 @@ impl History {
             })
         };
         match worker {
-            Some(worker)
-                if !self.may_have_moved(end, served, worker) && !self.custody_moved(end) =>
-            {
-                killed(Some(worker))
-            }
+            Some(worker) if !self.may_have_moved(end, served, worker) => killed(Some(worker)),
             _ => killed(None),
         }
-    }
-
-    /// Whether workers were lost so lately that custody of clients may lie with others than those that
-    /// served them last.
-    fn custody_moved(&self, end: End) -> bool {
-        let since = end.at - TROUBLED_BEFORE_END;
-        self.troubles.iter().any(|it| {
-            matches!(
-                it.what,
-                What::Kill(Who::Worker(_)) | What::Freeze(Who::Worker(_))
-            ) && it.from <= end.at
-                && it.to.is_none_or(|to| since <= to)
-        })
     }
 
     /// For how long the end of a link may be unknown to a gateway.

@@ -49,6 +49,19 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// What it is called in the metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "serve",
+            Self::Return(..) => "return",
+            Self::Failed(..) => "failed",
+            Self::Promote => "promote",
+            Self::GiveUp(_) => "give-up",
+            Self::TakeBack(_) => "take-back",
+            Self::Withdraw => "withdraw",
+        }
+    }
+
     /// The next state.
     pub(super) fn apply(self, desired: &Desired, tenant: &Name, decision: Decision) -> Desired {
         let mut next = desired.clone();

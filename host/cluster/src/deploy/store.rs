@@ -131,6 +131,7 @@ impl Store {
     }
 
     fn with(disk: Option<Disk>, state: State) -> Self {
+        show_generation(&state.desired);
         Self {
             inner: Arc::new(Inner {
                 disk,
@@ -240,6 +241,12 @@ impl Store {
     }
 }
 
+/// Nodes whose generations differ have not heard of each other.
+fn show_generation(desired: &Desired) {
+    let generation = u32::try_from(desired.generation).unwrap_or(u32::MAX);
+    metrics::gauge!("tidegate_deploy_generation").set(generation);
+}
+
 impl Inner {
     /// The state is plain data: whoever panicked while holding the lock left it usable.
     fn state(&self) -> MutexGuard<'_, State> {
@@ -258,6 +265,7 @@ impl Inner {
         if let Some(disk) = &self.disk {
             disk.write_desired(&desired)?;
         }
+        show_generation(&desired);
         self.state().desired = Arc::new(desired);
         drop(writing);
         self.prune();

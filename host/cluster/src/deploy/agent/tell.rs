@@ -31,6 +31,9 @@ impl Body {
         let desired = self.store.desired();
         let tenants = self.deployables.tenants();
         let running: Vec<Running> = tenants.into_iter().map(|it| self.running(it)).collect();
+        let troubled = running.iter().filter(|it| it.trouble.is_some()).count();
+        let troubled = u32::try_from(troubled).unwrap_or(u32::MAX);
+        metrics::gauge!("tidegate_worker_deploy_troubles").set(troubled);
         for desk in &mut self.desks {
             let Some(sender) = &desk.sender else {
                 continue;

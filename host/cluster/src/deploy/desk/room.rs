@@ -249,11 +249,14 @@ impl Room {
             writer: self.node.incarnation,
             at_ms: now_ms(),
         };
+        let name = change.name();
         let next = change.apply(&self.store.desired(), tenant, decision);
         let generation = next.generation;
         match self.store.adopt(next).await {
             Ok(true) => {
                 tracing::info!(%tenant, generation, "a new desired state was decided");
+                metrics::counter!("tidegate_register_deploy_decisions_total", "change" => name)
+                    .increment(1);
                 self.spread();
                 Ok(generation)
             }
