@@ -80,6 +80,23 @@ pub struct Node {
 }
 
 impl Node {
+    /// One that listens nowhere and is not started.
+    pub(crate) fn new(name: &str, secret: &str, logs: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            args: Vec::new(),
+            secret: secret.to_owned(),
+            pin: None,
+            logs,
+            admin: None,
+            lan: None,
+            listeners: Vec::new(),
+            doors: Vec::new(),
+            api: None,
+            process: None,
+        }
+    }
+
     /// Its name, for a worker the one that `W:` answers.
     #[must_use]
     pub fn name(&self) -> &str {

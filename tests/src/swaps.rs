@@ -19,6 +19,7 @@ use crate::client::Transport;
 use crate::cluster::Cluster;
 use crate::load::{Lean, encode};
 use crate::plugins::{Plugin, another_build, replace};
+use crate::talkers::{check, one_more};
 
 /// No answer for so long is a loss.
 const STALLED: Duration = Duration::from_secs(20);
@@ -213,17 +214,5 @@ async fn client(mut lean: Lean, start: Instant, every: Duration, gauge: Rc<Gauge
             else => break,
         }
     }
-    // What is answered twice would come before this.
-    lean.write(&encode(sent.to_string().as_bytes())).await?;
-    check(timeout(STALLED, lean.next()).await??, answered)
-}
-
-fn check(answer: &[u8], due: u64) -> Result<()> {
-    let due = format!("{due}:{}", due + 1);
-    ensure!(
-        answer == due.as_bytes(),
-        "{} came where {due} was due",
-        String::from_utf8_lossy(answer)
-    );
-    Ok(())
+    one_more(&mut lean, sent).await
 }

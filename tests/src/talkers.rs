@@ -109,12 +109,17 @@ async fn talk(
             else => break,
         }
     }
-    // What is answered twice would come before this.
-    lean.write(&encode(sent.to_string().as_bytes())).await?;
-    check(timeout(STALLED, lean.next()).await??, answered)
+    one_more(&mut lean, sent).await
 }
 
-fn check(answer: &[u8], due: u64) -> Result<()> {
+/// Sends a last message, this number. What was answered twice would come before its answer.
+pub(crate) async fn one_more(lean: &mut Lean, number: u64) -> Result<()> {
+    lean.write(&encode(number.to_string().as_bytes())).await?;
+    check(timeout(STALLED, lean.next()).await??, number)
+}
+
+/// Whether this is the answer that is due.
+pub(crate) fn check(answer: &[u8], due: u64) -> Result<()> {
     let due = format!("{due}:{}", due + 1);
     ensure!(
         answer == due.as_bytes(),

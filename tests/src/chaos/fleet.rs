@@ -2,7 +2,6 @@
 //! be done to them. A process that ends by itself is started again, as a supervisor would.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -389,17 +388,8 @@ impl Fleet {
 
 fn node(name: &str, command: &str) -> Result<Node> {
     ensure!(!name.is_empty(), "a node without a name");
-    Ok(Node {
-        name: name.to_owned(),
-        args: vec![OsString::from(command)],
-        secret: "the secret of a chaos run, long enough".to_owned(),
-        pin: None,
-        logs: log_folder()?,
-        admin: None,
-        lan: None,
-        listeners: Vec::new(),
-        doors: Vec::new(),
-        api: None,
-        process: None,
-    })
+    let secret = "the secret of a chaos run, long enough";
+    let mut node = Node::new(name, secret, log_folder()?);
+    node.args.push(command.into());
+    Ok(node)
 }

@@ -283,19 +283,9 @@ impl Builder {
     }
 
     fn node(&self, name: &str) -> Result<Node> {
-        Ok(Node {
-            name: name.to_owned(),
-            args: Vec::new(),
-            secret: self.secret.clone(),
-            pin: self.pin,
-            logs: log_folder()?,
-            admin: None,
-            lan: None,
-            listeners: Vec::new(),
-            doors: Vec::new(),
-            api: None,
-            process: None,
-        })
+        let mut node = Node::new(name, &self.secret, log_folder()?);
+        node.pin = self.pin;
+        Ok(node)
     }
 
     /// One listener of each kind; returns what the file must say for that.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Desired, Running, reason};
-use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -76,11 +75,6 @@ impl fmt::Debug for Body {
             .field("held", &self.held)
             .finish_non_exhaustive()
     }
-}
-
-/// A link that has ended says so by mail.
-pub(super) fn send(sender: &LinkSender, frame: Deploy) {
-    let _ = sender.send(Frame::Deploy(Box::new(frame)));
 }
 
 impl Body {

@@ -4,7 +4,8 @@ use tidegate_wire::Name;
 use tidegate_wire::deploy::{CanaryPlan, Deploy, is_version};
 use tokio::time::Instant;
 
-use super::body::{Body, send};
+use super::body::Body;
+use super::tell::send;
 use super::work;
 use crate::deploy::store::Pin;
 

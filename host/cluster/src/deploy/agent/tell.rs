@@ -1,9 +1,16 @@
 //! What the agent tells desks: what runs, what it takes for desired, what it has taken back.
 
 use tidegate_wire::deploy::{Deploy, Running, reason};
+use tidegate_wire::frame::Frame;
 
-use super::body::{Body, send};
+use super::body::Body;
 use crate::deploy::{Serving, TakenBack};
+use crate::link::LinkSender;
+
+/// A link that has ended says so by mail.
+pub(super) fn send(sender: &LinkSender, frame: Deploy) {
+    let _ = sender.send(Frame::Deploy(Box::new(frame)));
+}
 
 impl Body {
     /// Tells the first register; told again when its link is back.

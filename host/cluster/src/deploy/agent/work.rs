@@ -7,7 +7,7 @@ use tidegate_wire::deploy::{CanaryPlan, Deploy, Step};
 use tokio::sync::mpsc;
 
 use super::Mail;
-use super::body::send;
+use super::tell::send;
 use crate::deploy::converge::Next;
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::{Exchange, From};
