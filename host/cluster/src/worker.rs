@@ -227,12 +227,15 @@ impl Inner {
         });
     }
 
-    /// Waits until no gateway waits for this worker, nor the other way round.
+    /// Waits until no gateway waits for this worker, nor the other way round, and no close may be
+    /// left to it: of a gateway without a link it is not known yet whether it is lost or has named
+    /// other custodians.
     async fn drained(&self) {
         loop {
             let homes = self.homes();
             let adopted = homes.is_empty() || self.adoptions.is_empty();
-            if adopted && self.tellers.is_empty() && homes.iter().all(|home| home.is_drained()) {
+            let told = self.tellers.is_empty() && !self.keeps_custody();
+            if adopted && told && homes.iter().all(|home| home.is_drained()) {
                 return;
             }
             sleep(DRAIN_LOOK).await;

@@ -143,6 +143,7 @@ fn session(change: SessionChange) -> Effect {
 }
 
 fn frames() -> Vec<(&'static str, Frame)> {
+    let (shard, number) = (2, 300);
     let snapshot = || SessionSnapshot {
         version: 5,
         entries: entries(),
@@ -235,20 +236,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ),
         ("lost", Frame::Lost(vec![Incarnation(1), Incarnation(300)])),
         ("recognised", Frame::Recognised),
-        (
-            "confirm",
-            Frame::Confirm {
-                shard: 2,
-                number: 300,
-            },
-        ),
-        (
-            "confirmed",
-            Frame::Confirmed {
-                shard: 2,
-                number: 300,
-            },
-        ),
+        ("confirm", Frame::Confirm { shard, number }),
+        ("confirmed", Frame::Confirmed { shard, number }),
     ]
 }
 
