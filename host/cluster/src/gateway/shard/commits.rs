@@ -422,8 +422,7 @@ impl State {
         if others.iter().any(|other| other.key > key) {
             return link.sender.close();
         }
-        let is_new = self
-            .workers
+        self.workers
             .insert(link.clone(), self.context.inboxes.len());
         for earlier in others {
             earlier.sender.close();
@@ -434,7 +433,19 @@ impl State {
         for leaving in self.workers.draining() {
             self.hand_over_all(leaving);
         }
-        if is_new && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.recognise(&link);
+    }
+
+    /// Lets a worker drop what an earlier link entrusted to it, once every shard has a custodian for
+    /// each of its clients. A worker that links while it does not serve their tenant is entrusted with
+    /// nobody: then it goes on keeping them.
+    fn recognise(&mut self, link: &WorkerLink) {
+        let is_orphan =
+            |number: u32| self.lanes.custodian(number).is_none() && self.lanes.is_known(number);
+        if self.lanes.connections().any(is_orphan) || !self.workers.becomes_known(link.key) {
+            return;
+        }
+        if link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
             // On a link that has ended nothing was entrusted.
             let _ = link.sender.send(Frame::Recognised);
         }
