@@ -166,7 +166,7 @@ impl Worker {
         loop {
             let view = members.borrow_and_update().clone();
             inner.review(&view, looked);
-            if *inner.phase.borrow() == Phase::Serving {
+            if inner.may_link() {
                 dialers.follow(inner, &members, &view);
             }
             looked = tokio::select! {
@@ -227,12 +227,24 @@ impl Inner {
         });
     }
 
-    /// Waits until no gateway waits for this worker, nor the other way round.
+    /// Whether gateways are dialled: also during a drain, as long as effects of closes wait for one.
+    fn may_link(&self) -> bool {
+        match *self.phase.borrow() {
+            Phase::Serving => true,
+            Phase::Draining => !self.adoptions.are_settled(),
+            Phase::Closing => false,
+        }
+    }
+
+    /// Waits until no gateway waits for this worker, nor the other way round, and no close may be
+    /// left to it: of a gateway without a link it is not known yet whether it is lost or has named
+    /// other custodians.
     async fn drained(&self) {
         loop {
             let homes = self.homes();
-            let adopted = homes.is_empty() || self.adoptions.is_empty();
-            if adopted && self.tellers.is_empty() && homes.iter().all(|home| home.is_drained()) {
+            let adopted = self.adoptions.are_settled();
+            let told = self.tellers.is_empty() && !self.keeps_custody();
+            if adopted && told && homes.iter().all(|home| home.is_drained()) {
                 return;
             }
             sleep(DRAIN_LOOK).await;

@@ -162,14 +162,20 @@ impl Home {
         self.link_again(self.workers, window_events).await
     }
 
-    /// A link of the worker of this incarnation.
-    async fn link_again(&self, worker: u64, window_events: u32) -> Scripted {
+    /// A link of the worker of this incarnation, on which it has not said anything.
+    async fn attach_again(&self, worker: u64) -> Link {
         let (mine, theirs) = pair(
             node(Role::Worker, worker),
             node(Role::Gateway, 1),
             &LinkSettings::default(),
         );
         self.attach.send(theirs).await.unwrap();
+        mine
+    }
+
+    /// A link of the worker of this incarnation.
+    async fn link_again(&self, worker: u64, window_events: u32) -> Scripted {
+        let mine = self.attach_again(worker).await;
         let serving = vec![Serving {
             tenant: "t".into(),
             version: "v1".into(),

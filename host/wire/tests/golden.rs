@@ -240,22 +240,11 @@ fn frames() -> Vec<(&'static str, Frame)> {
 
 /// Those by which custody changes hands.
 fn handovers() -> Vec<(&'static str, Frame)> {
+    let (shard, number) = (2, 300);
     vec![
         ("recognised", Frame::Recognised),
-        (
-            "confirm",
-            Frame::Confirm {
-                shard: 2,
-                number: 300,
-            },
-        ),
-        (
-            "confirmed",
-            Frame::Confirmed {
-                shard: 2,
-                number: 300,
-            },
-        ),
+        ("confirm", Frame::Confirm { shard, number }),
+        ("confirmed", Frame::Confirmed { shard, number }),
     ]
 }
 

@@ -23,7 +23,7 @@ pub(super) struct WorkerLink {
     pub(super) announcement: Announcement,
     /// Shards that have not yet counted themselves off in a drain.
     pub(super) undrained: Arc<AtomicUsize>,
-    /// Shards that do not know this link yet.
+    /// Shards that may have clients whom only an earlier link of this worker was entrusted with.
     pub(super) unaware: Arc<AtomicUsize>,
 }
 
@@ -42,6 +42,8 @@ pub(super) struct Worker {
     drained: bool,
     /// Handovers of custody under way, from it or to it.
     handovers: usize,
+    /// This shard has nobody whom only an earlier link of this worker was entrusted with.
+    known: bool,
     /// Lanes that wait for room in the window.
     pub(super) waiting: VecDeque<u32>,
 }
@@ -94,8 +96,8 @@ pub(super) enum Place {
 }
 
 impl Workers {
-    /// Takes a new worker or a new announcement of a known one. True if it is new.
-    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) -> bool {
+    /// Takes a new worker or a new announcement of a known one.
+    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) {
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
         let bytes_max = (window_bytes / shards).max(1);
@@ -104,7 +106,6 @@ impl Workers {
                 worker.link = link;
                 worker.events_max = events_max;
                 worker.bytes_max = bytes_max;
-                false
             }
             None => {
                 let key = link.key;
@@ -119,9 +120,10 @@ impl Workers {
                     draining: false,
                     drained: false,
                     handovers: 0,
+                    known: false,
                     waiting: VecDeque::new(),
                 };
-                self.workers.insert(key, worker).is_none()
+                self.workers.insert(key, worker);
             }
         }
     }
@@ -131,6 +133,12 @@ impl Workers {
         let other = |it: &&Worker| it.link.worker == link.worker && it.link.key != link.key;
         let workers = self.workers.values();
         workers.filter(other).map(|it| it.link.clone()).collect()
+    }
+
+    /// True the first time.
+    pub(super) fn becomes_known(&mut self, key: WorkerKey) -> bool {
+        let worker = self.workers.get_mut(&key);
+        worker.is_some_and(|worker| !std::mem::replace(&mut worker.known, true))
     }
 
     /// Those that are leaving.

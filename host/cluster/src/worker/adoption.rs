@@ -145,9 +145,10 @@ impl Adoptions {
         }
     }
 
-    /// Whether nothing waits for a gateway.
-    pub(super) fn is_empty(&self) -> bool {
-        self.book().waiting.is_empty()
+    /// Whether nothing waits for a gateway, or there is none.
+    pub(super) fn are_settled(&self) -> bool {
+        let book = self.book();
+        book.waiting.is_empty() || (book.links.is_empty() && book.gateways.is_empty())
     }
 
     /// Whether gateways should be given time to answer. Never without any: then the closes matter

@@ -64,6 +64,11 @@ impl Inner {
         self.table().live.contains_key(&gateway)
     }
 
+    /// Whether the close of a client may be left to this worker although its gateway has no link.
+    pub(super) fn keeps_custody(&self) -> bool {
+        !self.table().parted.is_empty()
+    }
+
     /// The live links.
     pub(super) fn homes(&self) -> Vec<Arc<Home>> {
         self.table().live.values().cloned().collect()

@@ -49,7 +49,7 @@ impl Dialers {
     }
 }
 
-/// Keeps a link to one gateway until that leaves the view or the worker drains.
+/// Keeps a link to one gateway until that leaves the view or the worker drains and needs it no more.
 async fn dial(
     inner: Arc<Inner>,
     members: watch::Receiver<Arc<Members>>,
@@ -63,13 +63,13 @@ async fn dial(
     let mut failures = 0_u32;
     loop {
         let wanted = members.borrow().nodes.contains_key(&gateway);
-        if !wanted || inner.is_linked(gateway) || *phase.borrow() != Phase::Serving {
+        if !wanted || inner.is_linked(gateway) || !inner.may_link() {
             return;
         }
         let dialled = tokio::select! {
             biased;
             dialled = link::dial(address, &inner.identity, &settings.link) => dialled,
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
         };
         match dialled {
             // A frozen gateway may answer when it has been declared lost: what it would entrust to
@@ -104,7 +104,7 @@ async fn dial(
         }
         tokio::select! {
             biased;
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
             () = sleep(backoff.next()) => {}
         }
     }
@@ -131,7 +131,7 @@ pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
         sender.refuse(Refusal::WrongRole(role.to_owned()));
         return None;
     }
-    if *inner.phase.borrow() != Phase::Serving {
+    if !inner.may_link() {
         sender.close();
         return None;
     }

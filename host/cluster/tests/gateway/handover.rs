@@ -124,3 +124,38 @@ async fn a_worker_that_links_again_has_its_clients_before_it_is_recognised() {
     let mut rest = Vec::new();
     while within(first.link.receiver.recv(&mut rest)).await.is_ok() {}
 }
+
+#[tokio::test]
+async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients() {
+    let mut home = Home::start(Router::Bind, Transport::TextLines).await;
+    let mut first = home.worker(64).await;
+    let _client = home.client().await;
+    let id = first.welcome().await;
+    let again = home.attach_again(home.workers).await;
+    let announce = |version: &str| {
+        let serving = vec![Serving {
+            tenant: "t".into(),
+            version: version.into(),
+        }];
+        again
+            .sender
+            .send(Frame::Announce(Announcement {
+                serving,
+                window_events: 64,
+                window_bytes: 1 << 20,
+            }))
+            .unwrap();
+    };
+    // Withdrawn, and some time later served again.
+    announce("");
+    announce("v1");
+    let mut again = again;
+    let mut frames = Vec::new();
+    while !frames.contains(&Frame::Recognised) {
+        within(again.receiver.recv(&mut frames)).await.unwrap();
+    }
+    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    let custody = frames.iter().position(of_client);
+    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
+    assert!(custody.is_some() && custody < recognised, "{frames:?}");
+}

@@ -32,6 +32,8 @@ use crate::network::{Clock, Host, Net, STEP_MS, Socket};
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// Of links, and at registers.
 pub(crate) const LEASE: Duration = Duration::from_millis(250);
+/// How long a worker may take to leave in peace: until it is known what became of a gateway.
+pub(crate) const DRAIN: Duration = Duration::from_millis(1_500);
 const GRACE: Duration = Duration::from_millis(450);
 const RECONNECT_MIN: Duration = Duration::from_millis(10);
 const RECONNECT_MAX: Duration = Duration::from_millis(80);
@@ -188,7 +190,7 @@ pub(crate) fn worker(
             load_interval: Duration::from_millis(100),
             reconnect_min: RECONNECT_MIN,
             reconnect_max: RECONNECT_MAX,
-            shutdown: LEASE,
+            shutdown: DRAIN,
             link: LINK,
         };
         let identity = birth.identity(Role::Worker, clock.clone());

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::handlers::{Script, serving};
 use crate::network::{Host, Net, STEP_MS};
 use crate::people::Person;
-use crate::process::{Birth, LEASE, Process, Shown, gateway, register, worker};
+use crate::process::{Birth, DRAIN, LEASE, Process, Shown, gateway, register, worker};
 use crate::record::Record;
 use crate::voices;
 
@@ -49,6 +49,8 @@ pub(crate) struct Machine {
     /// What its handlers serve.
     pub(crate) serving: watch::Sender<Arc<Vec<Serving>>>,
     pub(crate) life: u64,
+    /// When its worker was told to stop.
+    pub(crate) stopped_ms: Option<u64>,
     /// Not stepped.
     pub(crate) frozen: bool,
     /// Suspended with its clock.
@@ -105,6 +107,7 @@ impl World {
             shown: None,
             serving: watch::Sender::new(serving()),
             life: 0,
+            stopped_ms: None,
             frozen: false,
             asleep: false,
         });
@@ -234,6 +237,7 @@ impl World {
         machine.frozen = false;
         machine.asleep = false;
         machine.shown = None;
+        machine.stopped_ms = None;
         drop(machine.process.take());
     }
 
@@ -252,6 +256,10 @@ impl World {
             let shown = self.machines[host].shown.as_ref();
             if shown.is_some_and(|shown| shown.ended.get()) {
                 self.log(|| format!("host {host} has ended"));
+                let stopped = self.machines[host].stopped_ms.take();
+                // It left although somebody still counted on it.
+                let in_time = |stopped| self.now_ms < stopped + DRAIN.as_millis() as u64;
+                self.custodians_safe &= stopped.is_none_or(in_time);
                 self.kill(host, false);
                 self.restart_later(host);
             }

@@ -25,11 +25,11 @@ impl State {
         if others.iter().any(|other| other.key > key) {
             return link.sender.close();
         }
-        let is_new = self
-            .workers
+        self.workers
             .insert(link.clone(), self.context.inboxes.len());
         for earlier in others {
             earlier.sender.close();
+            self.entrust_again(earlier.key, key);
             self.worker_lost(earlier.key);
         }
         self.route_unrouted();
@@ -37,7 +37,19 @@ impl State {
         for leaving in self.workers.draining() {
             self.hand_over_all(leaving);
         }
-        if is_new && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.recognise(&link);
+    }
+
+    /// Lets a worker drop what an earlier link entrusted to it, once every shard has a custodian for
+    /// each of its clients. A worker that links while it does not serve their tenant is entrusted with
+    /// nobody: then it goes on keeping them.
+    fn recognise(&mut self, link: &WorkerLink) {
+        let is_orphan =
+            |number: u32| self.lanes.custodian(number).is_none() && self.lanes.is_known(number);
+        if self.lanes.connections().any(is_orphan) || !self.workers.becomes_known(link.key) {
+            return;
+        }
+        if link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
             // On a link that has ended nothing was entrusted.
             let _ = link.sender.send(Frame::Recognised);
         }
@@ -51,6 +63,29 @@ impl State {
         }
     }
 
+    /// Clients whom an earlier link of a worker was entrusted with stay with it: others may be worse
+    /// off, and this one is there.
+    fn entrust_again(&mut self, earlier: WorkerKey, key: WorkerKey) {
+        let all: Vec<u32> = self.lanes.connections().collect();
+        for number in all {
+            if self.lanes.custodian(number) == Some(earlier)
+                && self.lanes.may_be_handed_over(number)
+                && self.serves(key, number)
+            {
+                self.lanes.name_heir(number, key);
+                self.tell_custody(number, key);
+            }
+        }
+    }
+
+    /// Whether a worker serves a client's tenant.
+    fn serves(&self, key: WorkerKey, number: u32) -> bool {
+        let tenant = self.lanes.tenant(number);
+        let name = tenant.and_then(|tenant| self.tenant_name(tenant));
+        let worker = self.workers.get(key);
+        name.is_some_and(|name| worker.is_some_and(|worker| worker.place(name).is_some()))
+    }
+
     /// Clients without a custodian get this worker.
     fn entrust_all(&mut self, key: WorkerKey) {
         let orphans: Vec<u32> = self
@@ -59,15 +94,10 @@ impl State {
             .filter(|number| self.lanes.custodian(*number).is_none())
             .collect();
         for number in orphans {
-            let Some(tenant) = self.lanes.tenant(number) else {
-                continue;
-            };
-            let serves = self.tenant_name(tenant).is_some_and(|name| {
-                self.workers
-                    .get(key)
-                    .is_some_and(|worker| worker.place(name).is_some())
-            });
-            if serves && self.lanes.is_known(number) && self.lanes.entrust(number, key) {
+            if self.serves(key, number)
+                && self.lanes.is_known(number)
+                && self.lanes.entrust(number, key)
+            {
                 self.tell_custody(number, key);
             }
         }

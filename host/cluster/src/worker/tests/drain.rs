@@ -99,3 +99,29 @@ async fn a_gateway_lost_during_the_drain_is_still_told() {
     assert!(other_link.rest().await.is_empty());
     soon("the end of the worker", rig.task).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_drain_waits_for_the_fate_of_a_gateway_whose_custody_is_kept() {
+    let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[&lost, &other]);
+    let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    other_link.load_with(1).await;
+    let mut links = rig.worker.links();
+    drop(lost_link);
+    soon("the end of the link", links.wait_for(|links| *links == 1))
+        .await
+        .unwrap();
+    rig.stop.cancel();
+    assert_eq!(other_link.next().await, Frame::Drain);
+    other_link.send(Frame::Drained);
+    // No register says yet that it is lost.
+    other_link.load_with(1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(7));
+    close.done(Vec::new());
+    drop(close);
+    assert!(other_link.rest().await.is_empty());
+    soon("the end of the worker", rig.task).await.unwrap();
+}
