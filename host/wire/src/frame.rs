@@ -192,8 +192,8 @@ pub enum Frame {
     },
     /// On links for deploys only.
     Deploy(Box<Deploy>),
-    /// Gateway → worker: every shard knows this link, and has entrusted to you over it all that it
-    /// has to. What an earlier link entrusted counts no more.
+    /// Gateway → worker: of each client you, over this link, or another custodian who has confirmed it
+    /// could tell the close. What an earlier link entrusted counts no more.
     Recognised,
     /// Gateway → worker: say when you have taken all that came before this.
     Confirm {

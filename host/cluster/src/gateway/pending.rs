@@ -43,6 +43,8 @@ pub struct Lane {
     mirror: Option<WorkerKey>,
     /// The worker that would tell the close if this gateway were lost.
     custodian: Option<WorkerKey>,
+    /// The custodian is known to have heard that it is.
+    confirmed: bool,
     /// Who becomes the custodian once it has said that it knows the client: the custodian is leaving.
     heir: Option<WorkerKey>,
     /// Workers beside the custodian that know the client.
@@ -291,6 +293,7 @@ impl Lanes {
         lane.mirror = Some(worker);
         if with_custody {
             lane.custodian = Some(worker);
+            lane.confirmed = false;
         } else if lane.custodian != Some(worker) && !request && !lane.others.contains(&worker) {
             lane.others.push(worker);
         }
@@ -314,6 +317,9 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
         let event = lane.events.pop_front().ok_or(Stale)?;
         lane.under_way -= 1;
+        if lane.custodian == Some(worker) && !lane.retell {
+            lane.confirmed = true;
+        }
         let bytes = event.bytes as usize;
         lane.bytes -= bytes;
         self.bytes -= bytes;
@@ -373,6 +379,7 @@ impl Lanes {
             if lane.custodian == Some(worker) {
                 // The heir was told, or will be lost too.
                 lane.custodian = lane.heir.take();
+                lane.confirmed = false;
             }
         }
         if lane.mirror == Some(worker) {

@@ -135,6 +135,12 @@ impl Workers {
         workers.filter(other).map(|it| it.link.clone()).collect()
     }
 
+    /// Those that still keep what an earlier link entrusted to them.
+    pub(super) fn unknown(&self) -> Vec<Arc<WorkerLink>> {
+        let workers = self.workers.values().filter(|it| !it.known);
+        workers.map(|it| it.link.clone()).collect()
+    }
+
     /// True the first time.
     pub(super) fn becomes_known(&mut self, key: WorkerKey) -> bool {
         let worker = self.workers.get_mut(&key);

@@ -90,8 +90,7 @@ impl Inner {
         self.adoptions.linked(home.link, home.gateway, sender);
     }
 
-    /// Every shard of the gateway knows the new link, and whoever has no other custodian was
-    /// entrusted anew over it.
+    /// Of each client of the gateway another custodian knows, or this one over the new link.
     pub(super) fn recognised(&self, gateway: Incarnation) {
         let parted = self.table().parted.remove(&gateway);
         drop(parted);

@@ -32,14 +32,24 @@ async fn recognised(worker: &mut Scripted) {
 
 /// The custody of a client, and the confirm behind it.
 async fn entrusted(heir: &mut Scripted, id: ClientId) -> Frame {
-    match heir.frame().await {
+    named(heir, id).await;
+    asked(heir).await
+}
+
+/// The custody of a client.
+async fn named(custodian: &mut Scripted, id: ClientId) {
+    match custodian.frame().await {
         Frame::Custody(list) => {
             assert_eq!(list[0].client, id);
             assert_eq!(list[0].uid.as_deref(), Some("anna"));
         }
         other => panic!("expected custody, got {other:?}"),
     }
-    match heir.frame().await {
+}
+
+/// A confirm; gives what answers it.
+async fn asked(custodian: &mut Scripted) -> Frame {
+    match custodian.frame().await {
         Frame::Confirm { shard, number } => Frame::Confirmed { shard, number },
         other => panic!("expected a confirm, got {other:?}"),
     }
@@ -153,6 +163,37 @@ async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients()
     let mut frames = Vec::new();
     while !frames.contains(&Frame::Recognised) {
         within(again.receiver.recv(&mut frames)).await.unwrap();
+    }
+    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    let custody = frames.iter().position(of_client);
+    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
+    assert!(custody.is_some() && custody < recognised, "{frames:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_links_again_keeps_its_clients_until_the_next_custodian_has_confirmed() {
+    let (home, first, mut second, _client, id) = in_custody().await;
+    recognised(&mut second).await;
+    drop(first);
+    named(&mut second, id).await;
+    let mut again = home.link_again(1, 64).await;
+    let confirmed = asked(&mut second).await;
+    second.link.sender.send(confirmed).unwrap();
+    recognised(&mut again).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_links_again_gets_its_clients_if_the_next_custodian_is_lost() {
+    let (home, first, mut second, _client, id) = in_custody().await;
+    recognised(&mut second).await;
+    drop(first);
+    named(&mut second, id).await;
+    let mut again = home.link_again(1, 64).await;
+    asked(&mut second).await;
+    drop(second);
+    let mut frames = Vec::new();
+    while !frames.contains(&Frame::Recognised) {
+        within(again.link.receiver.recv(&mut frames)).await.unwrap();
     }
     let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
     let custody = frames.iter().position(of_client);

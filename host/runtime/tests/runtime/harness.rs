@@ -19,7 +19,7 @@ use tidegate_wire::session::Session;
 use tokio::sync::Notify;
 
 /// Longer than anything takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The target folder of this build.
 fn target_dir() -> PathBuf {

@@ -3,7 +3,7 @@
 
 use tidegate_wire::event::EventKind;
 
-use super::{Lanes, WorkerKey};
+use super::{Lane, Lanes, WorkerKey};
 
 impl Lanes {
     /// The custodian of a client.
@@ -44,6 +44,7 @@ impl Lanes {
         };
         lane.heir = None;
         lane.custodian = Some(heir);
+        lane.confirmed = true;
         lane.others.retain(|other| *other != heir);
         true
     }
@@ -65,10 +66,39 @@ impl Lanes {
         match self.lanes.get_mut(&connection) {
             Some(lane) if lane.custodian.is_none() => {
                 lane.custodian = Some(worker);
+                lane.confirmed = false;
                 true
             }
             _ => false,
         }
+    }
+
+    /// The custodian has heard that it is.
+    pub fn confirm(&mut self, connection: u32, custodian: WorkerKey) {
+        let lane = self.lanes.get_mut(&connection);
+        if let Some(lane) = lane.filter(|lane| lane.custodian == Some(custodian)) {
+            lane.confirmed = true;
+        }
+    }
+
+    /// Clients of whose close it is not certain that anybody could tell it who is not lost, if not
+    /// this worker, which may know them from an earlier link.
+    pub fn uncertain(&self, but: WorkerKey) -> impl Iterator<Item = u32> {
+        let uncertain = move |lane: &Lane| {
+            let first = lane.events.front();
+            // This worker has not had it: nobody was lost over it.
+            let fresh = first
+                .is_some_and(|it| matches!(it.kind, EventKind::Connect { .. }) && it.attempt == 0);
+            match lane.custodian {
+                _ if lane.is_request() || fresh => false,
+                Some(custodian) => custodian != but && !lane.confirmed,
+                None => true,
+            }
+        };
+        let lanes = self.lanes.iter();
+        lanes
+            .filter(move |(_, lane)| uncertain(lane))
+            .map(|(number, _)| *number)
     }
 
     /// Notes that the custodian was told of a change.

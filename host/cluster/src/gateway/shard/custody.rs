@@ -37,19 +37,25 @@ impl State {
         for leaving in self.workers.draining() {
             self.hand_over_all(leaving);
         }
-        self.recognise(&link);
+        self.recognise_all();
     }
 
-    /// Lets a worker drop what an earlier link entrusted to it, once every shard has a custodian for
-    /// each of its clients. A worker that links while it does not serve their tenant is entrusted with
-    /// nobody: then it goes on keeping them.
-    fn recognise(&mut self, link: &WorkerLink) {
-        let is_orphan =
-            |number: u32| self.lanes.custodian(number).is_none() && self.lanes.is_known(number);
-        if self.lanes.connections().any(is_orphan) || !self.workers.becomes_known(link.key) {
-            return;
+    /// Looks at the workers that may not yet drop what an earlier link entrusted to them.
+    pub(super) fn recognise_all(&mut self) {
+        for link in self.workers.unknown() {
+            self.recognise(&link);
         }
-        if link.unaware.fetch_sub(1, Ordering::AcqRel) == 1 {
+    }
+
+    /// Lets a worker drop what an earlier link entrusted to it, once every shard is certain that
+    /// somebody knows each of its clients. Until then the earlier link's word may be the last.
+    fn recognise(&mut self, link: &WorkerLink) {
+        let uncertain: Vec<u32> = self.lanes.uncertain(link.key).collect();
+        if !uncertain.is_empty() {
+            return self.ask_custodians(uncertain);
+        }
+        if self.workers.becomes_known(link.key) && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1
+        {
             // On a link that has ended nothing was entrusted.
             let _ = link.sender.send(Frame::Recognised);
         }
@@ -136,7 +142,7 @@ impl State {
         if let Some(worker) = self.choose_custodian(number)
             && self.lanes.entrust(number, worker)
         {
-            self.custody.push(number);
+            self.tell_custody(number, worker);
         }
     }
 

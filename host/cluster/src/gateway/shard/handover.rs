@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashSet;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::ClientId;
 
@@ -21,7 +22,8 @@ pub(super) struct Handovers {
 #[derive(Debug)]
 struct Handover {
     number: u64,
-    from: WorkerKey,
+    /// None: the heir is the custodian already, and is only asked whether it knows.
+    from: Option<WorkerKey>,
     heir: WorkerKey,
     clients: Vec<u32>,
 }
@@ -47,22 +49,46 @@ impl State {
             }
         }
         for (heir, clients) in by_heir {
-            self.handovers.number += 1;
-            let number = self.handovers.number;
-            let open = Handover {
-                number,
-                from,
-                heir,
-                clients,
-            };
-            self.handovers.open.push(open);
-            self.workers.handover_begins(from);
-            self.workers.handover_begins(heir);
-            if let Some(worker) = self.workers.get(heir) {
-                let shard = self.index;
-                // If the link has ended, the loss of the heir ends the handover.
-                let _ = worker.link.sender.send(Frame::Confirm { shard, number });
+            self.ask(Some(from), heir, clients);
+        }
+    }
+
+    /// Asks the custodians of these clients whether they know them, as far as they are not asked.
+    pub(super) fn ask_custodians(&mut self, mut numbers: Vec<u32>) {
+        let open = self.handovers.open.iter();
+        let asked: FxHashSet<(WorkerKey, u32)> = open
+            .flat_map(|it| it.clients.iter().map(|number| (it.heir, *number)))
+            .collect();
+        let mut by_custodian: BTreeMap<WorkerKey, Vec<u32>> = BTreeMap::new();
+        numbers.sort_unstable();
+        for number in numbers {
+            if let Some(custodian) = self.lanes.custodian(number)
+                && !asked.contains(&(custodian, number))
+            {
+                by_custodian.entry(custodian).or_default().push(number);
             }
+        }
+        for (custodian, clients) in by_custodian {
+            self.ask(None, custodian, clients);
+        }
+    }
+
+    fn ask(&mut self, from: Option<WorkerKey>, heir: WorkerKey, clients: Vec<u32>) {
+        self.handovers.number += 1;
+        let number = self.handovers.number;
+        self.handovers.open.push(Handover {
+            number,
+            from,
+            heir,
+            clients,
+        });
+        for worker in from.into_iter().chain([heir]) {
+            self.workers.handover_begins(worker);
+        }
+        if let Some(worker) = self.workers.get(heir) {
+            let shard = self.index;
+            // If the link has ended, the loss of the heir ends the handover.
+            let _ = worker.link.sender.send(Frame::Confirm { shard, number });
         }
     }
 
@@ -74,6 +100,19 @@ impl State {
             return;
         };
         let Handover { from, clients, .. } = self.handovers.open.swap_remove(place);
+        if let Some(from) = from {
+            self.inherited(from, heir, &clients);
+        } else {
+            clients.iter().for_each(|it| self.lanes.confirm(*it, heir));
+            self.recognise_all();
+        }
+        for worker in from.into_iter().chain([heir]) {
+            self.workers.handover_ends(worker);
+            self.workers.tell_drained(worker);
+        }
+    }
+
+    fn inherited(&mut self, from: WorkerKey, heir: WorkerKey, clients: &[u32]) {
         let taken = clients.iter().filter(|it| self.lanes.inherit(**it, heir));
         let taken: Vec<u32> = taken.copied().collect();
         let released: Vec<ClientId> = taken.iter().map(|it| self.client_id(*it)).collect();
@@ -81,27 +120,23 @@ impl State {
             // A worker that has gone has nothing to forget.
             let _ = worker.link.sender.send(Frame::Release(released));
         }
-        self.workers.handover_ends(from);
-        self.workers.handover_ends(heir);
         if self.workers.is_draining(heir) {
             self.hand_over(heir, taken);
         }
-        self.workers.tell_drained(from);
-        self.workers.tell_drained(heir);
     }
 
     /// A worker is lost: what was to be handed over to it goes to others.
     pub(super) fn end_handovers(&mut self, lost: WorkerKey) {
-        let concerned = |it: &mut Handover| it.from == lost || it.heir == lost;
+        let concerned = |it: &mut Handover| it.from == Some(lost) || it.heir == lost;
         let ended: Vec<Handover> = self.handovers.open.extract_if(.., concerned).collect();
-        for it in &ended {
-            self.workers.handover_ends(it.from);
-            self.workers.handover_ends(it.heir);
-        }
         for it in ended {
-            self.hand_over(it.from, it.clients);
-            self.workers.tell_drained(it.from);
-            self.workers.tell_drained(it.heir);
+            if let Some(from) = it.from {
+                self.hand_over(from, it.clients);
+            }
+            for worker in it.from.into_iter().chain([it.heir]) {
+                self.workers.handover_ends(worker);
+                self.workers.tell_drained(worker);
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
                 let mut state = shard.state.borrow_mut();
                 state.expire_requests();
                 state.route_unrouted();
+                state.recognise_all();
                 state.finish_turn();
             }
             () = inbox.take(&mut parcels) => {}
