@@ -241,6 +241,19 @@ impl World {
         drop(machine.process.take());
     }
 
+    /// Whether every gateway has a worker that stays, now that one has left.
+    fn has_heirs(&self) -> bool {
+        let up = self.machines.iter().filter(|it| it.is_up());
+        let leaving = up.filter(|it| it.kind == Kind::Worker && it.is_stopping());
+        let leaving = leaving.count();
+        self.machines.iter().filter(|it| it.is_up()).all(|it| {
+            let gateway = it.shown.as_ref().map(|shown| shown.gateway.borrow());
+            let gateway = gateway.as_ref().and_then(|gateway| gateway.as_ref());
+            // It does not know yet that those are gone.
+            gateway.is_none_or(|gateway| *gateway.workers().borrow() > leaving)
+        })
+    }
+
     fn step(&mut self) -> Result<(), Violation> {
         self.mend();
         self.now_ms += STEP_MS;
@@ -260,6 +273,7 @@ impl World {
                 // It left although somebody still counted on it.
                 let in_time = |stopped| self.now_ms < stopped + DRAIN.as_millis() as u64;
                 self.custodians_safe &= stopped.is_none_or(in_time);
+                self.custodians_safe &= stopped.is_none() || self.has_heirs();
                 self.kill(host, false);
                 self.restart_later(host);
             }
