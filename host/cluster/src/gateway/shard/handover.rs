@@ -2,6 +2,7 @@
 //! clients gets an heir; both are told what others change, until the heir has said that it knows the
 //! client. Then the heir is the custodian and the earlier one is released. A worker that leaves is let
 //! go when no handover of its clients is open, so that there is always somebody who could tell a close.
+//! Custodians named after a loss are asked in the same way, when another worker waits to forget.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use tidegate_wire::id::ClientId;
 use super::State;
 use crate::gateway::pending::WorkerKey;
 
-/// Those that are open.
+/// Those that are open, and questions to custodians.
 #[derive(Debug, Default)]
 pub(super) struct Handovers {
     number: u64,
