@@ -84,7 +84,7 @@ struct WorkerTask {
     sender: LinkSender,
     key: WorkerKey,
     undrained: Arc<AtomicUsize>,
-    unaware: Arc<AtomicUsize>,
+    unrecognised: Arc<AtomicUsize>,
     announced: bool,
     adopted: u64,
     /// Commits of other shards' events, by shard, for one batch. Those of different homes have no
@@ -99,14 +99,14 @@ impl WorkerTask {
         let shards = context.inboxes.len();
         let others = vec![Vec::new(); shards];
         let undrained = Arc::new(AtomicUsize::new(shards));
-        let unaware = Arc::new(AtomicUsize::new(shards));
+        let unrecognised = Arc::new(AtomicUsize::new(shards));
         Self {
             shard,
             node,
             sender,
             key,
             undrained,
-            unaware,
+            unrecognised,
             announced: false,
             adopted: 0,
             others,
@@ -261,7 +261,7 @@ impl WorkerTask {
             sender: self.sender.clone(),
             announcement,
             undrained: self.undrained.clone(),
-            unaware: self.unaware.clone(),
+            unrecognised: self.unrecognised.clone(),
         });
         context.all(|| Parcel::Worker(link.clone()));
         if !std::mem::replace(&mut self.announced, true) {

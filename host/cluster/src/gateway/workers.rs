@@ -24,7 +24,7 @@ pub(super) struct WorkerLink {
     /// Shards that have not yet counted themselves off in a drain.
     pub(super) undrained: Arc<AtomicUsize>,
     /// Shards that may have clients whom only an earlier link of this worker was entrusted with.
-    pub(super) unaware: Arc<AtomicUsize>,
+    pub(super) unrecognised: Arc<AtomicUsize>,
 }
 
 /// One shard's share of a worker.
@@ -43,7 +43,7 @@ pub(super) struct Worker {
     /// Handovers of custody under way, from it or to it.
     handovers: usize,
     /// This shard has nobody whom only an earlier link of this worker was entrusted with.
-    known: bool,
+    recognised: bool,
     /// Lanes that wait for room in the window.
     pub(super) waiting: VecDeque<u32>,
 }
@@ -120,7 +120,7 @@ impl Workers {
                     draining: false,
                     drained: false,
                     handovers: 0,
-                    known: false,
+                    recognised: false,
                     waiting: VecDeque::new(),
                 };
                 self.workers.insert(key, worker);
@@ -136,15 +136,15 @@ impl Workers {
     }
 
     /// Those that still keep what an earlier link entrusted to them.
-    pub(super) fn unknown(&self) -> Vec<Arc<WorkerLink>> {
-        let workers = self.workers.values().filter(|it| !it.known);
+    pub(super) fn unrecognised(&self) -> Vec<Arc<WorkerLink>> {
+        let workers = self.workers.values().filter(|it| !it.recognised);
         workers.map(|it| it.link.clone()).collect()
     }
 
-    /// True the first time.
-    pub(super) fn becomes_known(&mut self, key: WorkerKey) -> bool {
+    /// This shard has nobody any more whom only an earlier link was entrusted with. True the first time.
+    pub(super) fn set_recognised(&mut self, key: WorkerKey) -> bool {
         let worker = self.workers.get_mut(&key);
-        worker.is_some_and(|worker| !std::mem::replace(&mut worker.known, true))
+        worker.is_some_and(|worker| !std::mem::replace(&mut worker.recognised, true))
     }
 
     /// Those that are leaving.

@@ -30,6 +30,18 @@ async fn recognised(worker: &mut Scripted) {
     }
 }
 
+/// Waits until a link is recognised, and looks whether the client's custody came before that.
+async fn entrusted_before_recognised(link: &mut Link, id: ClientId) {
+    let mut frames = Vec::new();
+    while !frames.contains(&Frame::Recognised) {
+        within(link.receiver.recv(&mut frames)).await.unwrap();
+    }
+    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    let custody = frames.iter().position(of_client);
+    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
+    assert!(custody.is_some() && custody < recognised, "{frames:?}");
+}
+
 /// The custody of a client, and the confirm behind it.
 async fn entrusted(heir: &mut Scripted, id: ClientId) -> Frame {
     named(heir, id).await;
@@ -125,12 +137,7 @@ async fn a_worker_that_links_again_has_its_clients_before_it_is_recognised() {
     let id = first.welcome().await;
     // The gateway has not noticed that the first link is over.
     let mut again = home.link_again(home.workers, 64).await;
-    let mut frames = Vec::new();
-    while !frames.contains(&Frame::Recognised) {
-        within(again.link.receiver.recv(&mut frames)).await.unwrap();
-    }
-    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
-    assert!(frames.iter().any(of_client), "{frames:?}");
+    entrusted_before_recognised(&mut again.link, id).await;
     let mut rest = Vec::new();
     while within(first.link.receiver.recv(&mut rest)).await.is_ok() {}
 }
@@ -160,14 +167,7 @@ async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients()
     announce("");
     announce("v1");
     let mut again = again;
-    let mut frames = Vec::new();
-    while !frames.contains(&Frame::Recognised) {
-        within(again.receiver.recv(&mut frames)).await.unwrap();
-    }
-    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
-    let custody = frames.iter().position(of_client);
-    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
-    assert!(custody.is_some() && custody < recognised, "{frames:?}");
+    entrusted_before_recognised(&mut again, id).await;
 }
 
 #[tokio::test]
@@ -191,12 +191,5 @@ async fn a_worker_that_links_again_gets_its_clients_if_the_next_custodian_is_los
     let mut again = home.link_again(1, 64).await;
     asked(&mut second).await;
     drop(second);
-    let mut frames = Vec::new();
-    while !frames.contains(&Frame::Recognised) {
-        within(again.link.receiver.recv(&mut frames)).await.unwrap();
-    }
-    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
-    let custody = frames.iter().position(of_client);
-    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
-    assert!(custody.is_some() && custody < recognised, "{frames:?}");
+    entrusted_before_recognised(&mut again.link, id).await;
 }

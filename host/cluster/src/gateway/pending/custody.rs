@@ -81,8 +81,8 @@ impl Lanes {
         }
     }
 
-    /// Clients of whose close it is not certain that anybody could tell it who is not lost, if not
-    /// this worker, which may know them from an earlier link.
+    /// Clients whose custodian is not this worker and has not confirmed that it is, or who have none.
+    /// This worker may be the only one that knows them, from an earlier link.
     pub fn uncertain(&self, but: WorkerKey) -> impl Iterator<Item = u32> {
         let uncertain = move |lane: &Lane| {
             let first = lane.events.front();

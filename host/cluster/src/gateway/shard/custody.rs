@@ -42,7 +42,7 @@ impl State {
 
     /// Looks at the workers that may not yet drop what an earlier link entrusted to them.
     pub(super) fn recognise_all(&mut self) {
-        for link in self.workers.unknown() {
+        for link in self.workers.unrecognised() {
             self.recognise(&link);
         }
     }
@@ -54,7 +54,8 @@ impl State {
         if !uncertain.is_empty() {
             return self.ask_custodians(uncertain);
         }
-        if self.workers.becomes_known(link.key) && link.unaware.fetch_sub(1, Ordering::AcqRel) == 1
+        if self.workers.set_recognised(link.key)
+            && link.unrecognised.fetch_sub(1, Ordering::AcqRel) == 1
         {
             // On a link that has ended nothing was entrusted.
             let _ = link.sender.send(Frame::Recognised);
@@ -78,8 +79,7 @@ impl State {
                 && self.lanes.may_be_handed_over(number)
                 && self.serves(key, number)
             {
-                self.lanes.name_heir(number, key);
-                self.tell_custody(number, key);
+                self.name_heir(number, key);
             }
         }
     }

@@ -44,14 +44,19 @@ impl State {
                 && self.lanes.may_be_handed_over(number)
                 && let Some(heir) = self.choose_custodian(number)
             {
-                self.lanes.name_heir(number, heir);
-                self.tell_custody(number, heir);
+                self.name_heir(number, heir);
                 by_heir.entry(heir).or_default().push(number);
             }
         }
         for (heir, clients) in by_heir {
             self.ask(Some(from), heir, clients);
         }
+    }
+
+    /// Names the heir of a client, and tells it what it would need to tell the close.
+    pub(super) fn name_heir(&mut self, number: u32, heir: WorkerKey) {
+        self.lanes.name_heir(number, heir);
+        self.tell_custody(number, heir);
     }
 
     /// Asks the custodians of these clients whether they know them, as far as they are not asked.
@@ -107,10 +112,7 @@ impl State {
             clients.iter().for_each(|it| self.lanes.confirm(*it, heir));
             self.recognise_all();
         }
-        for worker in from.into_iter().chain([heir]) {
-            self.workers.handover_ends(worker);
-            self.workers.tell_drained(worker);
-        }
+        self.handover_ended(from, heir);
     }
 
     fn inherited(&mut self, from: WorkerKey, heir: WorkerKey, clients: &[u32]) {
@@ -134,10 +136,14 @@ impl State {
             if let Some(from) = it.from {
                 self.hand_over(from, it.clients);
             }
-            for worker in it.from.into_iter().chain([it.heir]) {
-                self.workers.handover_ends(worker);
-                self.workers.tell_drained(worker);
-            }
+            self.handover_ended(it.from, it.heir);
+        }
+    }
+
+    fn handover_ended(&mut self, from: Option<WorkerKey>, heir: WorkerKey) {
+        for worker in from.into_iter().chain([heir]) {
+            self.workers.handover_ends(worker);
+            self.workers.tell_drained(worker);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
 
-/// How often lanes that had nowhere to go look again.
+/// How often lanes that had nowhere to go look again, and workers that are not yet recognised.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Runs the shard until it is told to stop.
