@@ -17,6 +17,8 @@ pub(crate) enum Mend {
     Serve(Host),
     /// Bytes flow again.
     Unblock(Vec<(Host, Host)>),
+    /// Bytes flow again on this connection.
+    Resume(u64),
 }
 
 impl World {
@@ -48,6 +50,54 @@ impl World {
             3 if self.plan.more.parts_registers => self.part_register(),
             4 if self.plan.more.withdraws => self.withdraw(),
             _ => {}
+        }
+    }
+
+    /// The same for what was added last.
+    pub(crate) fn harm_bulk(&mut self) {
+        if self.plan.bulk.faults == 0 || self.bulk.random_range(0..1000) >= self.plan.bulk.faults {
+            return;
+        }
+        match self.bulk.random_range(0..2) {
+            0 if self.plan.bulk.pauses => self.pause_link(),
+            1 if self.plan.bulk.kills_machines => self.kill_machine(),
+            _ => {}
+        }
+    }
+
+    /// Nothing passes on one connection for a while, and then it goes on: both ends keep it.
+    fn pause_link(&mut self) {
+        let connections = self.net.connections();
+        if connections.is_empty() {
+            return;
+        }
+        let (number, hosts) = connections[self.bulk.random_range(0..connections.len())];
+        let end = self.now_ms + self.draw_ms();
+        self.log(|| format!("connection {number} of hosts {hosts:?} pauses until {end}"));
+        self.net.pause(number, true);
+        self.due.push((end, Mend::Resume(number)));
+    }
+
+    /// All that runs on one machine is gone at once.
+    fn kill_machine(&mut self) {
+        if self.plan.bulk.places == 0 {
+            return;
+        }
+        let place = self.bulk.random_range(0..self.plan.bulk.places);
+        let on_it = |host: &Host| {
+            let machine = &self.machines[*host];
+            machine.place == Some(place) && machine.is_up()
+        };
+        let hosts: Vec<Host> = (0..self.machines.len()).filter(on_it).collect();
+        let kills_worker = hosts
+            .iter()
+            .any(|host| self.machines[*host].kind == Kind::Worker);
+        self.custodians_safe &= !kills_worker;
+        self.log(|| format!("machine {place} is lost with hosts {hosts:?}"));
+        let silently = self.bulk.random_bool(0.3);
+        for host in hosts {
+            self.kill(host, silently);
+            self.restart_later(host);
         }
     }
 
@@ -200,6 +250,13 @@ impl World {
             Mend::Serve(host) => {
                 self.log(|| format!("host {host} serves again"));
                 self.machines[host].serving.send_replace(serving());
+            }
+            Mend::Resume(number) => {
+                let still = self.due.iter().any(|(_, other)| *other == mend);
+                if !still {
+                    self.log(|| format!("connection {number} goes on"));
+                    self.net.pause(number, false);
+                }
             }
             Mend::Unblock(ways) => {
                 self.log(|| format!("no longer blocked: {ways:?}"));

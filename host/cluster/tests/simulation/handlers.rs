@@ -3,10 +3,12 @@
 //!
 //! A client's line is `n` (answer me), `n to ID WHO K` (and send to that client: I am WHO, this is my
 //! Kth for it) or `n watch` (and make me a monitor). It gets `hello ID` and `r n COUNT`; the other
-//! client gets `f WHO K`; monitors get `closed ID REASON COUNT UID SWAPS`. `n fail` makes the handler
-//! return an error, `n trap` makes it trap twice: nothing of what it asked for may ever be seen.
-//! `n swap K` sets a session key from K - 1 to K by compare-and-set, which must succeed once,
-//! however often the handler runs.
+//! client gets `f WHO K`; monitors get `closed ID REASON COUNT UID SWAPS VALUE GROUPS VOLATILE GIFTS`.
+//! `n fail` makes the handler return an error, `n trap` makes it trap twice: nothing of what it asked
+//! for may ever be seen. `n swap K` sets a session key from K - 1 to K by compare-and-set, which must
+//! succeed once, however often the handler runs. `n fill BYTES` sets a large session value, `n join G…`
+//! and `n part G…` join and leave groups, `n dissolve G` removes all members of one, `n gift ID WHO K`
+//! sets a key in that client's session; see [`crate::holdings`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -25,6 +27,7 @@ use tidegate_wire::query::{Answer, Query, SwapRefusal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::holdings;
 use crate::network::{Clock, Host};
 use crate::record::Record;
 
@@ -191,9 +194,13 @@ async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outc
             let key = |key| session.get(key).map_or("-".to_owned(), ToString::to_string);
             let (count, swaps, reason) = (key(COUNT), key(SWAPS), closed.reason);
             let uid = closed.uid.as_deref().unwrap_or("-");
+            let (value, gifts) = (holdings::value_of(&session), holdings::gifts_of(&session));
+            let (groups, volatile) = holdings::groups_of(&closed.groups);
             let told = Effect::Send {
                 to: Recipients::Groups(vec![MONITORS.into()]),
-                message: text(format!("closed {client} {reason:?} {count} {uid} {swaps}")),
+                message: text(format!(
+                    "closed {client} {reason:?} {count} {uid} {swaps} {value} {groups} {volatile} {gifts}"
+                )),
                 except: vec![],
             };
             (Outcome::Done, vec![told])
@@ -228,10 +235,58 @@ async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, 
             // The home could not be asked: somebody else may.
             None => return (Outcome::Returned, vec![]),
         },
+        ["fill" | "join" | "part" | "dissolve" | "gift", ..] => {
+            effects.extend(keep(client, &words))
+        }
         _ => {}
     }
     effects.push(send(client, format!("r {} {count}", words[0])));
     (Outcome::Done, effects)
+}
+
+/// What a line asks to be kept: in sessions and in groups.
+fn keep(client: ClientId, words: &[&str]) -> Vec<Effect> {
+    let group = |word: &&str| holdings::group(word.parse().unwrap());
+    let session = |client, key: String, value| Effect::Session {
+        client,
+        change: SessionChange::Set {
+            key: key.as_str().into(),
+            value,
+        },
+    };
+    match words[1..] {
+        ["fill", "0"] => vec![Effect::Session {
+            client,
+            change: SessionChange::Remove {
+                key: holdings::VALUE.into(),
+            },
+        }],
+        ["fill", bytes] => {
+            let (number, bytes) = (words[0].parse().unwrap(), bytes.parse().unwrap());
+            let value = holdings::value(number, bytes);
+            vec![session(client, holdings::VALUE.to_owned(), value)]
+        }
+        ["gift", target, who, k] => {
+            let key = holdings::gift(who);
+            vec![session(target.parse().unwrap(), key, k.to_owned())]
+        }
+        ["join", ..] => {
+            let groups = words[2..].iter().map(group);
+            groups
+                .map(|group| Effect::JoinGroup { client, group })
+                .collect()
+        }
+        ["part", ..] => {
+            let groups = words[2..].iter().map(group);
+            groups
+                .map(|group| Effect::LeaveGroup { client, group })
+                .collect()
+        }
+        _ => {
+            let groups = words[2..].iter().map(group);
+            groups.map(|group| Effect::Ungroup { group }).collect()
+        }
+    }
 }
 
 /// What became of a compare-and-set; none if that is not known.

@@ -21,6 +21,7 @@
 
 mod faults;
 mod handlers;
+mod holdings;
 mod network;
 mod people;
 mod process;
@@ -33,16 +34,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use world::World;
+use world::{Extent, World};
 
 const SECONDS: u64 = 40;
 /// The last lines of a trace that are printed for a seed that fails.
 const TRACE_LINES: usize = 400;
 
-/// Runs one seed, with `all` that can go wrong or only what went wrong in the first version of this
+/// Runs one seed, with all that can go wrong or with what went wrong in an earlier version of this
 /// simulation. Gives its trace, and what went wrong.
-fn run(seed: u64, all: bool) -> (Vec<String>, Option<String>) {
-    let mut world = World::new(seed, all);
+fn run(seed: u64, extent: Extent) -> (Vec<String>, Option<String>) {
+    let mut world = World::new(seed, extent);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     let wrong = match result {
         Ok(Ok(())) => None,
@@ -56,6 +57,15 @@ fn run(seed: u64, all: bool) -> (Vec<String>, Option<String>) {
     let (now, summary) = (world.now_ms, world.summary());
     world.record.log(now, || format!("the end: {summary:?}"));
     (world.record.trace(), wrong)
+}
+
+/// Bulk is simulated on demand as long as it is known to break links.
+fn extent() -> Extent {
+    if number("TIDEGATE_BULK") == Some(1) {
+        Extent::Bulk
+    } else {
+        Extent::More
+    }
 }
 
 fn number(key: &str) -> Option<u64> {
@@ -75,7 +85,7 @@ fn fail(seed: u64, trace: &[String], wrong: &str) -> ! {
 fn promises_hold_whatever_the_network_and_the_processes_do() {
     if let Some(seed) = number("TIDEGATE_SEED") {
         voices::listen();
-        let (trace, wrong) = run(seed, true);
+        let (trace, wrong) = run(seed, extent());
         println!("{}", trace.join("\n"));
         if let Some(wrong) = wrong {
             fail(seed, &[], &wrong);
@@ -94,7 +104,7 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
             scope.spawn(|| {
                 while Instant::now() < end && failed.lock().unwrap().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let (trace, wrong) = run(seed, true);
+                    let (trace, wrong) = run(seed, extent());
                     runs.fetch_add(1, Ordering::Relaxed);
                     if let Some(wrong) = wrong {
                         take(&failed, seed, trace, wrong);
@@ -165,7 +175,7 @@ fn only_what_is_told_reads_the_wall_clock() {
 #[test]
 fn seeds_that_once_failed_hold() {
     for seed in [74, 229, 153, 86, 1389, 730, 2379, 1750, 3931, 7260] {
-        let (trace, wrong) = run(seed, false);
+        let (trace, wrong) = run(seed, Extent::First);
         if let Some(wrong) = wrong {
             fail(seed, &trace, &wrong);
         }
@@ -179,7 +189,7 @@ fn seeds_that_once_failed_hold() {
         142, 368, 340, 100_352, 104_341, 105_981, 26_525, 42_066, 60_559, 62_074, 62_243, 64_517,
         64_248, 65_700, 67_111, 67_337, 68_222,
     ] {
-        let (trace, wrong) = run(seed, true);
+        let (trace, wrong) = run(seed, Extent::More);
         if let Some(wrong) = wrong {
             fail(seed, &trace, &wrong);
         }
@@ -189,7 +199,7 @@ fn seeds_that_once_failed_hold() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..12 {
-        let ((one, _), (two, _)) = (run(seed, true), run(seed, true));
+        let ((one, _), (two, _)) = (run(seed, extent()), run(seed, extent()));
         let differs = one.iter().zip(&two).position(|(one, two)| one != two);
         if let Some(line) = differs {
             panic!("seed {seed}, line {line}: {} / {}", one[line], two[line]);

@@ -132,7 +132,7 @@ impl Net {
             let hosts = connection.hosts;
             for (way, (a, b)) in [(0, (hosts[0], hosts[1])), (1, (hosts[1], hosts[0]))] {
                 if (a, b) == (from, to) {
-                    connection.ways[way].hold(blocked, now, &mut connection.rng);
+                    connection.ways[way].block(blocked, now, &mut connection.rng);
                 }
             }
             true
@@ -146,7 +146,7 @@ impl Net {
             let concerned = connection.hosts.contains(&host);
             if concerned && silently {
                 for way in &mut connection.ways {
-                    way.hold(true, now, &mut connection.rng);
+                    way.block(true, now, &mut connection.rng);
                     way.dead = true;
                 }
             }
@@ -159,6 +159,21 @@ impl Net {
         let state = self.state();
         let all = state.connections.iter();
         all.map(|(number, it)| (*number, it.hosts)).collect()
+    }
+
+    /// Lets no byte of one connection pass in either direction, or lets them go on.
+    pub(crate) fn pause(&self, number: u64, paused: bool) {
+        let mut wake = Vec::new();
+        let mut state = self.state();
+        let now = state.now_ms;
+        if let Some(connection) = state.connections.get_mut(&number) {
+            for way in &mut connection.ways {
+                way.pause(paused, now, &mut connection.rng);
+            }
+            connection.wakers(&mut wake);
+        }
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
     }
 
     /// Breaks one connection: both ends learn of it, what is on the way is lost.

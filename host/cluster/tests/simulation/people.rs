@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tidegate_cluster::gateway::{Gateway, LocalClient};
 use tidegate_wire::id::ClientId;
 
+use crate::holdings::Holdings;
 use crate::network::Host;
 use crate::record::Record;
 
@@ -24,8 +25,14 @@ pub(crate) struct Person {
     pub(crate) answered: u64,
     /// Lines that must be answered and are not yet.
     pub(crate) due: VecDeque<u64>,
+    /// Lines that were to be answered.
+    promised: u64,
     /// Compare-and-sets asked for.
     pub(crate) swaps: u64,
+    /// What it asked to be kept.
+    pub(crate) holdings: Holdings,
+    /// Keys that it set in the sessions of other clients.
+    pub(crate) gifts: BTreeMap<usize, u64>,
     /// To each other client.
     sent_to: BTreeMap<usize, u64>,
     pub(crate) got_from: BTreeMap<usize, u64>,
@@ -33,12 +40,25 @@ pub(crate) struct Person {
     pub(crate) closes: BTreeMap<ClientId, u32>,
     /// How many commits and swaps each of those sessions knew of, if the session was there.
     pub(crate) counts: BTreeMap<ClientId, (u64, u64)>,
+    /// What those closes say that was kept.
+    pub(crate) kept: BTreeMap<ClientId, Kept>,
     /// Those of them that were said to be lost with their gateway.
     pub(crate) lost: BTreeSet<ClientId>,
     /// It has begun to close.
     pub(crate) left: bool,
     /// The gateway has closed.
     pub(crate) over: bool,
+}
+
+/// What a close says that was kept for its client.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// After so many commits of the client.
+    pub(crate) commits: u64,
+    pub(crate) value: String,
+    pub(crate) groups: String,
+    pub(crate) volatile: String,
+    pub(crate) gifts: String,
 }
 
 impl Person {
@@ -61,11 +81,15 @@ impl Person {
             sent: 0,
             answered: 0,
             due: VecDeque::new(),
+            promised: 0,
             swaps: 0,
+            holdings: Holdings::default(),
+            gifts: BTreeMap::new(),
             sent_to: BTreeMap::new(),
             got_from: BTreeMap::new(),
             closes: BTreeMap::new(),
             counts: BTreeMap::new(),
+            kept: BTreeMap::new(),
             lost: BTreeSet::new(),
             left: false,
             over: false,
@@ -81,6 +105,8 @@ impl Person {
         // Handlers that fail send nothing.
         if what != "fail" && what != "trap" {
             self.due.push_back(self.sent);
+            self.promised += 1;
+            self.holdings.note(self.sent, self.promised, what);
         }
         let line = format!("{} {what}\n", self.sent);
         record.log(now_ms, || {
@@ -95,6 +121,14 @@ impl Person {
         let k = self.sent_to.entry(other).or_default();
         *k += 1;
         let what = format!("to {id} {} {k}", self.number);
+        self.say(&what, record, now_ms);
+    }
+
+    /// Sets a key in the session of another client.
+    pub(crate) fn give(&mut self, other: usize, id: ClientId, record: &Record, now_ms: u64) {
+        let k = self.gifts.entry(other).or_default();
+        *k += 1;
+        let what = format!("gift {id} {} {k}", self.number);
         self.say(&what, record, now_ms);
     }
 
@@ -180,6 +214,16 @@ impl Person {
                 }
                 if let (Ok(count), swaps) = (words[3].parse(), words[5].parse()) {
                     self.counts.insert(id, (count, swaps.unwrap_or_default()));
+                }
+                if let Ok(commits) = words[3].parse() {
+                    let kept = Kept {
+                        commits,
+                        value: words[6].to_owned(),
+                        groups: words[7].to_owned(),
+                        volatile: words[8].to_owned(),
+                        gifts: words[9].to_owned(),
+                    };
+                    self.kept.insert(id, kept);
                 }
                 if words[2] == "GatewayLost" {
                     self.lost.insert(id);

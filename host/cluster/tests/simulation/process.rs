@@ -17,6 +17,7 @@ use tidegate_cluster::membership::{self, Members, MembershipSettings};
 use tidegate_cluster::net::stream::Listen;
 use tidegate_cluster::register::{Register, RegisterSettings};
 use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
+use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
@@ -45,6 +46,13 @@ const LINK: LinkSettings = LinkSettings {
     handshake: HANDSHAKE,
     queue_bytes_max: 1 << 20,
 };
+
+fn link_settings(bounds: Bounds) -> LinkSettings {
+    LinkSettings {
+        queue_bytes_max: bounds.link_queue_bytes_max,
+        ..LINK
+    }
+}
 
 /// A process that runs.
 pub(crate) struct Process {
@@ -108,6 +116,11 @@ impl Process {
     }
 }
 
+/// How a node says on which machine it runs.
+fn place_tag(place: usize) -> Name {
+    format!("host=place-{place}").as_str().into()
+}
+
 /// Where a host listens.
 pub(crate) fn address(host: Host) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host as u8), 7000)
@@ -120,6 +133,8 @@ pub(crate) struct Birth {
     pub(crate) host: Host,
     pub(crate) incarnation: u64,
     pub(crate) registers: Vec<Host>,
+    /// The machine that it shares with others, if it says so.
+    pub(crate) place: Option<usize>,
     pub(crate) now_ms: u64,
 }
 
@@ -130,7 +145,7 @@ impl Birth {
             incarnation: Incarnation(self.incarnation),
             address: (role != Role::Worker).then(|| address(self.host)),
             name: format!("{}-{}", role.name(), self.host).into(),
-            tags: vec![],
+            tags: self.place.map(place_tag).into_iter().collect(),
         };
         Identity {
             node,
@@ -186,12 +201,12 @@ pub(crate) fn worker(
     let process = Process::start(birth.now_ms, move |clock, view| async move {
         let settings = WorkerSettings {
             window_events: bounds.window_events,
-            window_bytes: 1 << 20,
+            window_bytes: bounds.window_bytes,
             load_interval: Duration::from_millis(100),
             reconnect_min: RECONNECT_MIN,
             reconnect_max: RECONNECT_MAX,
             shutdown: DRAIN,
-            link: LINK,
+            link: link_settings(bounds),
         };
         let identity = birth.identity(Role::Worker, clock.clone());
         let membership = birth.join(identity.clone());
@@ -220,6 +235,9 @@ pub(crate) struct Shown {
 pub(crate) struct Bounds {
     /// Uncommitted at one worker.
     pub(crate) window_events: u32,
+    pub(crate) window_bytes: u64,
+    /// That wait on one link.
+    pub(crate) link_queue_bytes_max: usize,
     /// Of one client at its gateway.
     pub(crate) hold_bytes_max: usize,
     /// Of all clients of a gateway.
@@ -238,7 +256,8 @@ pub(crate) fn gateway(birth: Birth, router: Router, bounds: Bounds) -> (Process,
         let gateway = Arc::new(Gateway::start_here(identity.clone(), settings).unwrap());
         showing.gateway.replace(Some(gateway.clone()));
         let ending = CancellationToken::new();
-        spawn_local(accept(birth.listen(clock), identity, gateway.clone()));
+        let link = link_settings(bounds);
+        spawn_local(accept(birth.listen(clock), identity, link, gateway.clone()));
         let serve = gateway.run(vec![], None, membership.members.clone(), ending.clone());
         tokio::pin!(serve);
         let mut refused = membership.refused.clone();
@@ -262,14 +281,14 @@ pub(crate) fn gateway(birth: Birth, router: Router, bounds: Bounds) -> (Process,
     (process, shown)
 }
 
-async fn accept(socket: Socket, identity: Identity, gateway: Arc<Gateway>) {
+async fn accept(socket: Socket, identity: Identity, settings: LinkSettings, gateway: Arc<Gateway>) {
     loop {
         let Ok((stream, _)) = socket.accept().await else {
             return;
         };
         let (identity, gateway) = (identity.clone(), gateway.clone());
         spawn_local(async move {
-            if let Ok(link) = link::accept(stream, &identity, &LINK).await {
+            if let Ok(link) = link::accept(stream, &identity, &settings).await {
                 gateway.attach(link);
             }
         });
@@ -290,7 +309,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         shutdown: LEASE,
         reconnect: (RECONNECT_MIN, RECONNECT_MAX),
         hub: HubLimits::default(),
-        link: LINK,
+        link: link_settings(bounds),
         listeners: vec![ListenerSettings {
             name: "lines".into(),
             tenant: crate::handlers::tenant(),

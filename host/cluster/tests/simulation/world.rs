@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+pub(crate) use plan::Extent;
 use plan::Plan;
 
 use tidegate_wire::frame::Serving;
@@ -30,8 +31,9 @@ const START_MS: u64 = 4_000;
 const SETTLE_MS: u64 = 8_000;
 /// All messages that wait must be answered by then, also one after the other.
 const ANSWER_MS: u64 = 60_000;
-/// Another generator for the same seed.
+/// Other generators for the same seed.
 const MORE: u64 = 0x00C0_FFEE_0000_0000;
+const BULK: u64 = 0x000B_0CC0_0000_0000;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) enum Kind {
 /// A machine with a process on it, or none at the moment.
 pub(crate) struct Machine {
     pub(crate) kind: Kind,
+    /// The machine that it shares with others, if it says so.
+    pub(crate) place: Option<usize>,
     process: Option<Process>,
     shown: Option<Rc<Shown>>,
     /// What its handlers serve.
@@ -77,6 +81,8 @@ pub(crate) struct World {
     pub(crate) rng: SmallRng,
     /// For what was added later.
     pub(crate) more: SmallRng,
+    /// For what was added last.
+    pub(crate) bulk: SmallRng,
     pub(crate) plan: Plan,
     pub(crate) net: Arc<Net>,
     pub(crate) record: Arc<Record>,
@@ -86,23 +92,33 @@ pub(crate) struct World {
     /// No custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
     lives: u64,
+    /// Volatile groups have been dissolved for good.
+    pub(crate) dissolved: bool,
+    /// Clients that were there from early on until the end.
+    pub(crate) stayed: Vec<usize>,
 }
 
 /// What must not be.
 pub(crate) type Violation = String;
 
 impl World {
-    /// With `all` also with what was added later.
-    pub(crate) fn new(seed: u64, all: bool) -> Self {
+    pub(crate) fn new(seed: u64, extent: Extent) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut more = SmallRng::seed_from_u64(seed ^ MORE);
-        let plan = Plan::draw(&mut rng, all.then_some(&mut more));
+        let mut bulk = SmallRng::seed_from_u64(seed ^ BULK);
+        let plan = Plan::draw(
+            &mut rng,
+            (extent >= Extent::More).then_some(&mut more),
+            (extent >= Extent::Bulk).then_some(&mut bulk),
+        );
         let net = Net::new(seed);
         let kinds = std::iter::repeat_n(Kind::Register, plan.registers)
             .chain(std::iter::repeat_n(Kind::Worker, plan.workers))
             .chain(std::iter::repeat_n(Kind::Gateway, plan.gateways));
+        let mut others = [0_usize; 2];
         let machines = kinds.map(|kind| Machine {
             kind,
+            place: plan.place(kind, &mut others),
             process: None,
             shown: None,
             serving: watch::Sender::new(serving()),
@@ -115,6 +131,7 @@ impl World {
             now_ms: 0,
             rng,
             more,
+            bulk,
             machines: machines.collect(),
             plan,
             net,
@@ -123,6 +140,8 @@ impl World {
             due: vec![],
             custodians_safe: true,
             lives: 0,
+            dissolved: false,
+            stayed: vec![],
         }
     }
 
@@ -134,7 +153,7 @@ impl World {
         }
         self.until(START_MS, "the cluster to be whole", Self::is_whole)?;
         for host in self.hosts(Kind::Gateway) {
-            let people = self.rng.random_range(1..=3);
+            let people = self.rng.random_range(1..=3) + self.plan.bulk.people;
             self.arrive(host, true);
             (0..people).for_each(|_| self.arrive(host, false));
         }
@@ -145,11 +164,13 @@ impl World {
             person.say("watch", &self.record, self.now_ms);
         }
         self.until(START_MS, "the monitors to be answered", Self::is_answered)?;
+        self.settle_in()?;
         self.record.set_rough(self.plan.more.fails);
         let end = self.now_ms + self.plan.chaos_ms;
         while self.now_ms < end {
             self.harm();
             self.harm_more();
+            self.harm_bulk();
             self.chat();
             self.step()?;
         }
@@ -168,6 +189,11 @@ impl World {
     }
 
     fn end(&mut self) -> Result<(), Violation> {
+        self.dissolve()?;
+        let here: Vec<_> = (0..self.people.len())
+            .filter(|place| self.is_lasting(*place))
+            .collect();
+        self.stayed = here;
         for person in self
             .people
             .iter_mut()
@@ -182,6 +208,7 @@ impl World {
         // What is told twice may come late.
         self.pass(2 * LEASE.as_millis() as u64)?;
         self.judge()?;
+        self.judge_kept()?;
         self.count_ghosts()
     }
 
@@ -202,6 +229,7 @@ impl World {
             host,
             incarnation: self.rng.random(),
             registers: self.hosts(Kind::Register),
+            place: self.machines[host].place,
             now_ms: self.now_ms,
         };
         let (kind, life) = (self.machines[host].kind, self.lives);

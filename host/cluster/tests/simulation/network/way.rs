@@ -27,7 +27,10 @@ pub(super) struct Way {
     pub(super) bytes: usize,
     pub(super) end: Option<(Option<u64>, End)>,
     last_ms: u64,
-    held: bool,
+    /// Between its hosts nothing passes.
+    blocked: bool,
+    /// On this connection nothing passes.
+    paused: bool,
     /// When the writer learns that nobody reads.
     pub(super) broken: Option<u64>,
     /// One of its hosts vanished: nothing arrives any more.
@@ -53,7 +56,7 @@ fn delay_ms(rng: &mut SmallRng) -> u64 {
 
 impl Way {
     pub(super) fn schedule(&mut self, now: u64, rng: &mut SmallRng) -> Option<u64> {
-        if self.held || self.dead {
+        if self.is_held() || self.dead {
             return None;
         }
         self.last_ms = self.last_ms.max(now + delay_ms(rng));
@@ -66,12 +69,30 @@ impl Way {
         }
     }
 
+    /// Between its hosts nothing passes from now on, or it goes on.
+    pub(super) fn block(&mut self, blocked: bool, now: u64, rng: &mut SmallRng) {
+        let was_held = self.is_held();
+        self.blocked = blocked;
+        self.hold(was_held, now, rng);
+    }
+
+    /// On this connection nothing passes from now on, or it goes on.
+    pub(super) fn pause(&mut self, paused: bool, now: u64, rng: &mut SmallRng) {
+        let was_held = self.is_held();
+        self.paused = paused;
+        self.hold(was_held, now, rng);
+    }
+
+    const fn is_held(&self) -> bool {
+        self.blocked || self.paused
+    }
+
     /// Everything that has not arrived waits from now on, or goes on.
-    pub(super) fn hold(&mut self, held: bool, now: u64, rng: &mut SmallRng) {
-        if self.held == held || self.dead {
+    fn hold(&mut self, was_held: bool, now: u64, rng: &mut SmallRng) {
+        let held = self.is_held();
+        if was_held == held || self.dead {
             return;
         }
-        self.held = held;
         let mut chunks = std::mem::take(&mut self.chunks);
         for (at, _) in &mut chunks {
             match (held, *at) {

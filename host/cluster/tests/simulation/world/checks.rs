@@ -8,8 +8,9 @@ use tidegate_wire::query::{Answer, Query, Selector};
 
 use super::{Kind, SETTLE_MS, Violation, World};
 use crate::handlers::tenant;
+use crate::holdings::NOTHING;
 use crate::network::Host;
-use crate::people::Person;
+use crate::people::{Kept, Person};
 
 impl World {
     /// Nobody was closed without reason, and no gateway that lives was told to be lost.
@@ -43,15 +44,60 @@ impl World {
         Ok(())
     }
 
+    /// Every close says what was kept after as many commits as it knows of; and those at the end say
+    /// what others have set and dissolved.
+    pub(super) fn judge_kept(&self) -> Result<(), Violation> {
+        for (place, it) in self.people.iter().enumerate() {
+            let told = self.people.iter();
+            for kept in told.filter_map(|monitor| monitor.kept.get(&it.id?)) {
+                let (value, groups) = it.holdings.after(kept.commits);
+                if kept.value != value || kept.groups != groups {
+                    return Err(format!(
+                        "client {}: its close has {kept:?}, right would be value {value}, groups {groups}",
+                        it.number
+                    ));
+                }
+                if !self.stayed.contains(&place) || it.monitor {
+                    continue;
+                }
+                if self.dissolved && kept.volatile != NOTHING {
+                    return Err(format!(
+                        "client {}: its close names groups that were dissolved: {kept:?}",
+                        it.number
+                    ));
+                }
+                self.judge_gifts(it, kept)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that stayed until the end has what others that stayed have set in its session.
+    fn judge_gifts(&self, it: &Person, kept: &Kept) -> Result<(), Violation> {
+        for giver in self.stayed.iter().map(|place| &self.people[*place]) {
+            let Some(k) = giver.gifts.get(&it.number) else {
+                continue;
+            };
+            let due = format!("{}={k}", giver.number);
+            if !kept.gifts.split(',').any(|gift| gift == due) {
+                return Err(format!(
+                    "client {}: its close has {kept:?}, right would be {due} among the gifts",
+                    it.number
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A register that was parted from the others may have declared a gateway lost and died, and all
     /// who heard of it too, before anybody could tell the gateway: then it lives on. No memory of it
-    /// is left that could be asked.
+    /// is left that could be asked. Where links pause, a register that is alone may be parted so too.
     fn witnesses_gone(&self) -> bool {
         let plan = &self.plan;
-        plan.registers > 1
+        (plan.registers > 1 || plan.bulk.pauses)
             && plan.kills_registers
-            && (plan.partitions || plan.more.parts_registers)
-            && (plan.kills_workers || plan.more.drains)
+            && (plan.partitions || plan.more.parts_registers || plan.bulk.pauses)
+            && (plan.kills_workers || plan.more.drains || plan.bulk.kills_machines)
     }
 
     pub(super) fn explain(&self) -> String {

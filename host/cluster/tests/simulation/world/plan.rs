@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tidegate_cluster::gateway::router::Router;
 
+use super::Kind;
 use crate::process::Bounds;
 
 /// What can go wrong in a run, and how the run looks otherwise.
@@ -23,6 +24,15 @@ pub(crate) struct Plan {
     pub(crate) freezes: bool,
     pub(crate) partitions: bool,
     pub(crate) more: More,
+    pub(crate) bulk: Bulk,
+}
+
+/// How much of this simulation a seed draws from: each part was added later than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    First,
+    More,
+    Bulk,
 }
 
 /// What was added later, drawn apart, so that a seed without it gives the run that it always gave.
@@ -51,6 +61,8 @@ impl More {
     const NOTHING: Self = Self {
         bounds: Bounds {
             window_events: 64,
+            window_bytes: 1 << 20,
+            link_queue_bytes_max: 1 << 20,
             hold_bytes_max: 64 << 10,
             pending_bytes_max: 64 << 20,
         },
@@ -95,8 +107,97 @@ impl More {
     }
 }
 
+/// So many of the largest values fit in the queue of a link: fewer than there are clients.
+const LARGEST_THAT_WAIT: usize = 8;
+
+/// What was added last: large sessions, many groups with long names, links that pause, and machines
+/// that are lost whole.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    /// A client's large value has at most so many bytes; 0: there is none.
+    pub(crate) value_bytes_max: usize,
+    /// Groups of one client.
+    pub(crate) groups_max: u64,
+    /// Clients at each gateway from the start, besides those who come anyway.
+    pub(crate) people: usize,
+    /// Of a hundred lines so many change what is kept.
+    pub(crate) changes: u32,
+    /// Machines that gateways and workers share in turns; 0: each has one of its own and names none.
+    pub(crate) places: usize,
+    /// Of a thousand steps so many begin with one of the following.
+    pub(crate) faults: u32,
+    /// Connections on which nothing passes for a while.
+    pub(crate) pauses: bool,
+    /// A machine is lost with all that runs on it.
+    pub(crate) kills_machines: bool,
+    /// Clients set keys in each other's sessions, and dissolve groups.
+    pub(crate) meddles: bool,
+}
+
+impl Bulk {
+    const NOTHING: Self = Self {
+        value_bytes_max: 0,
+        groups_max: 0,
+        people: 0,
+        changes: 0,
+        places: 0,
+        faults: 0,
+        pauses: false,
+        kills_machines: false,
+        meddles: false,
+    };
+
+    /// Draws what is kept, and bounds of links that it would not fit in all at once.
+    fn draw(rng: &mut SmallRng, bounds: &mut Bounds) -> Self {
+        let mut bulk = Self {
+            faults: rng.random_range(5..40),
+            pauses: rng.random_bool(0.4),
+            kills_machines: rng.random_bool(0.3),
+            places: rng.random_range(0..=3),
+            ..Self::NOTHING
+        };
+        match rng.random_range(0..10) {
+            // Small, but kept and changed all the same.
+            0..3 => {
+                bulk.value_bytes_max = 200;
+                bulk.groups_max = 20;
+            }
+            3 => {
+                bulk.value_bytes_max = rng.random_range(1 << 10..60 << 10);
+                bulk.groups_max = rng.random_range(0..=20);
+                bulk.people = rng.random_range(4..16);
+                bounds.window_bytes = 64 << 10;
+                bounds.link_queue_bytes_max = LARGEST_THAT_WAIT * bulk.value_bytes_max;
+            }
+            _ => return bulk,
+        }
+        bulk.changes = rng.random_range(2..20);
+        bulk.meddles = rng.random_bool(0.5);
+        bulk
+    }
+}
+
 impl Plan {
-    pub(super) fn draw(rng: &mut SmallRng, more: Option<&mut SmallRng>) -> Self {
+    /// On which machine the next process of a kind runs, if machines are shared; `taken` counts
+    /// workers and gateways. Registers are apart, so that somebody can tell what was lost.
+    pub(super) fn place(&self, kind: Kind, taken: &mut [usize; 2]) -> Option<usize> {
+        let taken = match kind {
+            Kind::Register => return None,
+            Kind::Worker => &mut taken[0],
+            Kind::Gateway => &mut taken[1],
+        };
+        *taken += 1;
+        (*taken - 1).checked_rem(self.bulk.places)
+    }
+
+    /// Draws from one generator for each part; a part without one stays out.
+    pub(super) fn draw(
+        rng: &mut SmallRng,
+        more: Option<&mut SmallRng>,
+        bulk: Option<&mut SmallRng>,
+    ) -> Self {
+        let mut more = more.map_or(More::NOTHING, More::draw);
+        let bulk = bulk.map_or(Bulk::NOTHING, |rng| Bulk::draw(rng, &mut more.bounds));
         let router = match rng.random_range(0..4) {
             0 => Router::Rand,
             1 => Router::BindRandom,
@@ -115,7 +216,8 @@ impl Plan {
             kills_registers: rng.random_bool(0.4),
             freezes: rng.random_bool(0.5),
             partitions: rng.random_bool(0.5),
-            more: more.map_or(More::NOTHING, More::draw),
+            more,
+            bulk,
         }
     }
 }
