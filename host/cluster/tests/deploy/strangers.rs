@@ -3,10 +3,11 @@
 use std::fs;
 
 use tidegate_cluster::deploy::{DeployOrder, Desired, version_of};
-use tidegate_cluster::link::{self, Link};
-use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress};
+use tidegate_cluster::link::{self, Identity, Link};
+use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress, Running};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Role;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::rig::{PATIENCE, Rig, component, identity, order, serve, until};
@@ -18,18 +19,52 @@ struct Raw {
 
 impl Raw {
     async fn dial(rig: &Rig, role: Role) -> Self {
-        let identity = identity(role, "raw");
-        let link = link::dial(rig.registers[0], &identity, &rig.settings.link);
+        Self::dial_as(rig, &identity(role, "raw")).await
+    }
+
+    async fn dial_as(rig: &Rig, identity: &Identity) -> Self {
+        let link = link::dial(rig.registers[0], identity, &rig.settings.link);
         let raw = Self {
             link: link.await.unwrap(),
             frames: Vec::new(),
         };
         raw.send(Deploy::Enrol {
-            node: identity.node,
+            node: identity.node.clone(),
             first: true,
             desired: Desired::default(),
         });
         raw
+    }
+
+    /// As a worker: nothing serves tenant `t`.
+    fn tell_status(&self) {
+        let running = vec![Running {
+            tenant: "t".into(),
+            serving: None,
+            canary: None,
+            trouble: None,
+        }];
+        let generation = 0;
+        self.send(Deploy::Status {
+            generation,
+            running,
+        });
+    }
+
+    /// The number of the order that this worker is asked to prepare for.
+    async fn asked_to_prepare(&mut self) -> u64 {
+        self.find(|frame| {
+            let Deploy::Prepare { order, .. } = frame else {
+                return None;
+            };
+            Some(order)
+        })
+        .await
+    }
+
+    fn tell_prepared(&self, order: u64) {
+        let outcome = Ok(());
+        self.send(Deploy::Prepared { order, outcome });
     }
 
     fn send(&self, frame: Deploy) {
@@ -199,4 +234,54 @@ async fn an_impossible_state_is_refused() {
     }));
     raw.ended().await;
     assert_eq!(gateway.operator.desired().await.unwrap().generation, 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_reconnects_over_a_half_open_link_is_asked_over_the_newer_one() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let gateway = rig.gateway("g").await;
+    let worker = identity(Role::Worker, "raw");
+    let mut half_open = Raw::dial_as(&rig, &worker).await;
+    half_open.tell_status();
+    gateway.sees(1).await;
+    let mut newer = Raw::dial_as(&rig, &worker).await;
+    // One worker, whatever number of links it has.
+    newer.tell_status();
+    half_open.ended().await;
+    gateway.sees(1).await;
+    let mut progress = gateway.operator.deploy(order("one"), component("one"));
+    let asked = newer.asked_to_prepare().await;
+    newer.tell_prepared(asked);
+    decided(&mut progress).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_reconnects_while_it_prepares_is_asked_again_and_not_lost() {
+    let rig = Rig::new(1).await;
+    let _register = rig.register(0).await;
+    let gateway = rig.gateway("g").await;
+    let worker = identity(Role::Worker, "raw");
+    let mut half_open = Raw::dial_as(&rig, &worker).await;
+    half_open.tell_status();
+    gateway.sees(1).await;
+    let mut progress = gateway.operator.deploy(order("one"), component("one"));
+    let first = half_open.asked_to_prepare().await;
+    let mut newer = Raw::dial_as(&rig, &worker).await;
+    let again = newer.asked_to_prepare().await;
+    assert_eq!(again, first);
+    newer.tell_prepared(again);
+    decided(&mut progress).await;
+}
+
+/// Waits for the decision; a failure before it fails the test.
+async fn decided(progress: &mut mpsc::Receiver<Progress>) {
+    loop {
+        let next = timeout(PATIENCE, progress.recv()).await.unwrap();
+        match next.expect("it ended without a decision") {
+            Progress::Decided { .. } => return,
+            Progress::Failed { reason } => panic!("{reason}"),
+            Progress::Uploaded { .. } | Progress::Worker { .. } | Progress::Done { .. } => {}
+        }
+    }
 }

@@ -58,6 +58,14 @@ impl Body {
             let text = "another register's order is under way here: which of them is the first?";
             return self.prepared(order, Err(text.to_owned()));
         }
+        if let Some(held) = self.held.as_mut().filter(|held| held.order == order) {
+            // Asked again over a newer link.
+            held.until = Instant::now() + self.settings.hold_max;
+            if matches!(held.stage, Stage::Ready(_)) {
+                self.prepared(order, Ok(()));
+            }
+            return;
+        }
         // Its desk has moved on.
         self.let_go();
         self.held = Some(Held {

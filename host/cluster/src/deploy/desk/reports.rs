@@ -104,6 +104,17 @@ impl Room {
         }
     }
 
+    /// A worker has a new link: whether it heard over the earlier one what it is to prepare, or its
+    /// answer was lost, is not known.
+    pub(super) fn job_linked_again(&mut self, worker: Incarnation) {
+        let Some((work, ..)) = self.working() else {
+            return;
+        };
+        if work.plan.is_preparing() && work.plan.awaited().contains(&worker) {
+            self.send_prepare(worker);
+        }
+    }
+
     pub(super) async fn job_lost(&mut self, worker: Incarnation) {
         if let Some((work, ..)) = self.working()
             && !work.plan.is_undecided()

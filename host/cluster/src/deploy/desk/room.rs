@@ -129,6 +129,7 @@ impl Room {
                 sender,
             } => {
                 tracing::debug!(role = node.role.name(), name = %node.name, "a node has enrolled");
+                let incarnation = node.incarnation;
                 let entry = Peer {
                     node,
                     sender,
@@ -137,9 +138,12 @@ impl Room {
                     generation: 0,
                     running: None,
                 };
-                self.peers.insert(peer, entry);
+                if !self.enrol(peer, entry) {
+                    return;
+                }
                 self.learn(*desired).await;
                 self.welcome(peer);
+                self.job_linked_again(incarnation);
                 self.plan_promotion();
                 self.collect();
             }
@@ -157,6 +161,27 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// A node has one link for deploys, the newest: it has given up the earlier ones, also those
+    /// whose end is not known here yet. False if this one is not the newest.
+    fn enrol(&mut self, peer: PeerId, mut entry: Peer) -> bool {
+        let incarnation = entry.node.incarnation;
+        let same = |(_, it): &(&PeerId, &Peer)| it.node.incarnation == incarnation;
+        let known = self.peers.iter().filter(same);
+        let known: Vec<PeerId> = known.map(|(known, _)| *known).collect();
+        if known.iter().any(|known| *known > peer) {
+            entry.sender.close();
+            return false;
+        }
+        for earlier in known.into_iter().filter_map(|it| self.peers.remove(&it)) {
+            earlier.sender.close();
+            // It runs what it ran until it says otherwise.
+            entry.generation = earlier.generation;
+            entry.running = earlier.running;
+        }
+        self.peers.insert(peer, entry);
+        true
     }
 
     async fn hear(&mut self, peer: PeerId, frame: Deploy) {
