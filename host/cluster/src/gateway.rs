@@ -30,6 +30,7 @@ pub mod router;
 pub mod select;
 pub mod settings;
 mod shard;
+mod tenants;
 mod timers;
 mod workers;
 
@@ -40,7 +41,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_wire::Name;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -54,6 +54,7 @@ pub use client::socket::LocalClient;
 use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
+use tenants::Tenants;
 
 /// How often the end looks whether everything is done.
 const LOOK: Duration = Duration::from_millis(5);
@@ -118,13 +119,8 @@ impl Gateway {
         commands: Arc<dyn commands::Commands>,
     ) -> io::Result<Arc<Context>> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let mut tenants: Vec<Name> = settings
-            .listeners
-            .iter()
-            .map(|l| l.tenant.clone())
-            .collect();
-        tenants.sort();
-        tenants.dedup();
+        let tenants = settings.listeners.iter().map(|l| l.tenant.clone());
+        let tenants = Tenants::new(tenants.collect());
         let shards = usize::from(settings.shards.max(1));
         Ok(Arc::new(Context {
             identity,

@@ -6,6 +6,7 @@ mod deadline;
 pub mod deploy;
 pub mod directory;
 pub mod gateway;
+mod give_back;
 pub mod link;
 pub mod membership;
 pub mod net;

@@ -11,6 +11,7 @@ mod gateway;
 mod hub;
 mod logging;
 mod output;
+mod own_session;
 mod session;
 mod worker;
 

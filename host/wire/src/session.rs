@@ -1,5 +1,9 @@
 //! A client's session: keys with JSON texts, and how changes of it are applied. The home, the
 //! worker's mirror and the handler's own view all apply the same changes with this code.
+//!
+//! A change costs what it touches, however large the rest of the session is: its size is counted
+//! along, a change that would be too large is refused before it is made, and one that was made can
+//! be taken back from what it replaced.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +17,24 @@ use crate::event::SessionEntries;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
     entries: BTreeMap<Name, String>,
+    /// Of all keys and values.
+    bytes: usize,
+}
+
+/// The change would have made the session larger than allowed; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// What a change has replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced(Old);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Old {
+    /// The value of one key, if it had one.
+    Entry(Name, Option<String>),
+    /// Everything.
+    All(Session),
 }
 
 impl Session {
@@ -37,41 +59,82 @@ impl Session {
 
     /// The size that limits count: bytes of all keys and values.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.entries
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum()
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Applies one change.
+    /// Applies one change, whatever the size.
     pub fn apply(&mut self, change: &SessionChange) {
+        // Nothing is larger than that.
+        let _ = self.apply_within(change, usize::MAX);
+    }
+
+    /// Applies one change unless the session would be larger than `bytes_max` with it. What only
+    /// removes may leave a session that others made too large. Gives back what it has replaced.
+    ///
+    /// # Errors
+    /// [`TooLarge`]
+    pub fn apply_within(
+        &mut self,
+        change: &SessionChange,
+        bytes_max: usize,
+    ) -> Result<Replaced, TooLarge> {
         match change {
-            SessionChange::Set { key, value } => {
-                self.entries.insert(key.clone(), value.clone());
-            }
+            SessionChange::Set { key, value } => self.set(key, value.clone(), bytes_max),
             SessionChange::Merge { key, value } => {
-                let merged = match self.entries.get(key) {
-                    Some(old) => merge_texts(old, value),
-                    None => value.clone(),
-                };
-                self.entries.insert(key.clone(), merged);
+                let old = self.entries.get(key).map(String::as_str);
+                self.set(key, merged(old, value), bytes_max)
             }
             SessionChange::Remove { key } => {
-                self.entries.remove(key);
+                let old = self.take(key);
+                Ok(Replaced(Old::Entry(key.clone(), old)))
             }
             SessionChange::Replace(entries) => {
-                self.entries = entries.iter().cloned().collect();
+                let new = Self::from(entries.clone());
+                if new.bytes > bytes_max {
+                    return Err(TooLarge);
+                }
+                Ok(Replaced(Old::All(std::mem::replace(self, new))))
             }
-            SessionChange::Clear => self.entries.clear(),
+            SessionChange::Clear => Ok(Replaced(Old::All(std::mem::take(self)))),
         }
+    }
+
+    /// Takes back the last change that was applied.
+    pub fn undo(&mut self, replaced: Replaced) {
+        match replaced.0 {
+            Old::Entry(key, Some(old)) => drop(self.set(&key, old, usize::MAX)),
+            Old::Entry(key, None) => drop(self.take(&key)),
+            Old::All(old) => *self = old,
+        }
+    }
+
+    fn set(&mut self, key: &Name, value: String, bytes_max: usize) -> Result<Replaced, TooLarge> {
+        let known = self.entries.get(key);
+        let freed = known.map_or(0, |old| key.len() + old.len());
+        let bytes = self.bytes - freed + key.len() + value.len();
+        if bytes > bytes_max {
+            return Err(TooLarge);
+        }
+        self.bytes = bytes;
+        let old = self.entries.insert(key.clone(), value);
+        Ok(Replaced(Old::Entry(key.clone(), old)))
+    }
+
+    fn take(&mut self, key: &Name) -> Option<String> {
+        let old = self.entries.remove(key)?;
+        self.bytes -= key.len() + old.len();
+        Some(old)
     }
 }
 
 impl From<SessionEntries> for Session {
     fn from(entries: SessionEntries) -> Self {
+        let entries: BTreeMap<Name, String> = entries.into_iter().collect();
+        let bytes = entries.iter().map(|(key, value)| key.len() + value.len());
         Self {
-            entries: entries.into_iter().collect(),
+            bytes: bytes.sum(),
+            entries,
         }
     }
 }
@@ -101,7 +164,12 @@ pub fn same_json(one: &str, other: &str) -> bool {
     }
 }
 
-fn merge_texts(old: &str, new: &str) -> String {
+/// The value of a key once `new` is merged into it.
+#[must_use]
+pub fn merged(old: Option<&str>, new: &str) -> String {
+    let Some(old) = old else {
+        return new.to_owned();
+    };
     match (serde_json::from_str(old), serde_json::from_str(new)) {
         (Ok(mut old), Ok(new)) => {
             merge_values(&mut old, new);
@@ -132,7 +200,7 @@ fn merge_values(old: &mut Value, new: Value) {
 mod tests {
     use super::*;
 
-    fn merged(old: &str, new: &str) -> String {
+    fn after_merge(old: &str, new: &str) -> String {
         let mut session = Session::from(vec![("k".into(), old.to_owned())]);
         session.apply(&SessionChange::Merge {
             key: "k".into(),
@@ -144,11 +212,11 @@ mod tests {
     #[test]
     fn objects_are_merged_in_depth_and_other_values_replaced() {
         assert_eq!(
-            merged(r#"{"a":{"b":1}}"#, r#"{"a":{"c":2}}"#),
+            after_merge(r#"{"a":{"b":1}}"#, r#"{"a":{"c":2}}"#),
             r#"{"a":{"b":1,"c":2}}"#
         );
-        assert_eq!(merged(r#"{"a":[1]}"#, r#"{"a":[2]}"#), r#"{"a":[2]}"#);
-        assert_eq!(merged("1", r#"{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(after_merge(r#"{"a":[1]}"#, r#"{"a":[2]}"#), r#"{"a":[2]}"#);
+        assert_eq!(after_merge("1", r#"{"a":1}"#), r#"{"a":1}"#);
     }
 
     #[test]
@@ -176,5 +244,49 @@ mod tests {
             vec![("a".into(), "1".to_owned()), ("b".into(), "2".to_owned())]
         );
         assert_eq!(session.bytes(), 4);
+    }
+
+    #[test]
+    fn a_change_that_would_be_too_large_changes_nothing_and_one_that_removes_never_is() {
+        let mut session = Session::from(vec![("k".into(), "1234567890".to_owned())]);
+        let before = session.clone();
+        let set = |key: &str, value: &str| SessionChange::Set {
+            key: key.into(),
+            value: value.to_owned(),
+        };
+        assert_eq!(session.apply_within(&set("l", "1"), 5), Err(TooLarge));
+        assert_eq!(session.apply_within(&set("k", "12345"), 5), Err(TooLarge));
+        let replace = SessionChange::Replace(vec![("k".into(), "12345".to_owned())]);
+        assert_eq!(session.apply_within(&replace, 5), Err(TooLarge));
+        assert_eq!(session, before);
+        // Another key stays, though the session is over the limit.
+        let remove = SessionChange::Remove { key: "l".into() };
+        assert!(session.apply_within(&remove, 5).is_ok());
+        assert_eq!(session, before);
+    }
+
+    #[test]
+    fn whatever_is_applied_is_counted_and_can_be_taken_back() {
+        let keys = ["a", "b", "c"];
+        let mut session = Session::default();
+        for step in 0..500_usize {
+            let key: Name = keys[step * 7 % 3].into();
+            let value = "1".repeat(step * 31 % 17);
+            let change = match step * 13 % 11 {
+                0 => SessionChange::Clear,
+                1 => SessionChange::Replace(vec![(key.clone(), value.clone()), (key, value)]),
+                2..=4 => SessionChange::Remove { key },
+                5..=7 => SessionChange::Merge { key, value },
+                _ => SessionChange::Set { key, value },
+            };
+            let before = session.clone();
+            let replaced = session.apply_within(&change, usize::MAX).unwrap();
+            let counted = session.iter().map(|(key, value)| key.len() + value.len());
+            assert_eq!(session.bytes(), counted.sum::<usize>());
+            let after = session.clone();
+            session.undo(replaced);
+            assert_eq!(session, before);
+            session = after;
+        }
     }
 }

@@ -140,7 +140,7 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Ou
         Effect::LeaveGroup { group, .. } => (hub.leave(connection, group), Changed::Left(group)),
         Effect::Session { change, .. } => {
             let result = hub.change_session(connection, change);
-            (result.map(|()| true), Changed::Session)
+            (result.map(|_| true), Changed::Session)
         }
         Effect::Send { .. }
         | Effect::SendRaw { .. }

@@ -105,13 +105,19 @@ impl Received {
     }
 
     /// Takes nothing more from gateways that were declared lost: one that lives on sends again what
-    /// was not acknowledged. An entry stays of each that has sent something.
+    /// was not acknowledged. An entry stays as long as its gateway is known as lost; a gateway that
+    /// leaves the view is lost, so that what is kept is bounded by those that live and those that are
+    /// remembered as lost.
     pub fn refuse(&mut self, is_lost: impl Fn(Incarnation) -> bool) {
-        for ((from, _), last) in &mut self.last {
+        self.last.retain(|(from, _), last| {
+            let refused = *last == u64::MAX;
             if is_lost(*from) {
                 *last = u64::MAX;
+                return true;
             }
-        }
+            !refused
+        });
+        self.last.shrink_to(self.last.len() * 2);
     }
 }
 
@@ -149,6 +155,26 @@ mod tests {
             let expected: Vec<u64> = (1..=seen.len() as u64).collect();
             prop_assert_eq!(&seen, &expected);
             prop_assert!(seen.len() as u64 <= pushed);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_gateways_goes_with_the_memory_of_their_loss() {
+        const REMEMBERED: u64 = 10;
+        let mut received = Received::default();
+        // Gateways come and go, as in a cluster that is deployed a thousand times.
+        for life in 1..=1000_u64 {
+            for shard in 0..4 {
+                assert!(received.is_new(Incarnation(life), shard, 1));
+            }
+            let lost = |it: Incarnation| it.0 < life && it.0 + REMEMBERED >= life;
+            received.refuse(lost);
+            if life > 1 {
+                assert!(!received.is_new(Incarnation(life - 1), 0, 2), "lost");
+            }
+            assert!(!received.is_new(Incarnation(life), 0, 1), "known");
+            assert!(received.last.len() <= 4 * (REMEMBERED as usize + 1));
+            assert!(received.last.capacity() <= 256);
         }
     }
 

@@ -13,7 +13,9 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::SessionChange;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
-use tidegate_wire::session::Session;
+use tidegate_wire::session::{Replaced, Session, TooLarge};
+
+use crate::give_back::give_back;
 
 pub use trial::Trial;
 
@@ -129,7 +131,9 @@ impl Table {
 
     fn take(&mut self, name: &Name) -> Members {
         self.names.remove(name);
-        self.members.remove(name).unwrap_or_default()
+        let members = self.members.remove(name).unwrap_or_default();
+        give_back(&mut self.members);
+        members
     }
 
     /// Gives a name that nobody has to these.
@@ -209,6 +213,7 @@ impl Hub {
     pub fn remove(&mut self, connection: u32) -> Option<Client> {
         self.go_offline(connection);
         let client = self.clients.remove(&connection)?;
+        give_back(&mut self.clients);
         for group in &client.groups {
             self.offline_groups.remove(group, connection);
         }
@@ -363,7 +368,7 @@ impl Hub {
         members
     }
 
-    /// Changes a client's session and counts the change.
+    /// Changes a client's session and counts the change. Gives back what it has replaced.
     ///
     /// # Errors
     /// [`Refused::Offline`], or [`Refused::Session`] when it would be too large.
@@ -371,26 +376,24 @@ impl Hub {
         &mut self,
         connection: u32,
         change: &SessionChange,
-    ) -> Result<(), Refused> {
+    ) -> Result<Replaced, Refused> {
         let client = self.clients.get_mut(&connection).ok_or(Refused::Offline)?;
         let mut session = client.session.take().unwrap_or_default();
-        let before = grows(change).then(|| session.clone());
-        session.apply(change);
-        let fits = session.bytes() <= self.limits.session_bytes_max;
-        let kept = if fits { Some(session) } else { before };
-        client.session = kept.filter(|session| !session.is_empty());
-        if !fits {
-            return Err(Refused::Session);
-        }
+        let changed = session.apply_within(change, self.limits.session_bytes_max);
+        client.session = Some(session).filter(|session| !session.is_empty());
+        let replaced = changed.map_err(|TooLarge| Refused::Session)?;
         client.session_version += 1;
-        Ok(())
+        Ok(replaced)
     }
-}
 
-const fn grows(change: &SessionChange) -> bool {
-    match change {
-        SessionChange::Set { .. } | SessionChange::Merge { .. } | SessionChange::Replace(_) => true,
-        SessionChange::Remove { .. } | SessionChange::Clear => false,
+    /// Takes back the last change of a client's session, and its count.
+    fn undo_session(&mut self, connection: u32, replaced: Replaced) {
+        if let Some(client) = self.clients.get_mut(&connection) {
+            let mut session = client.session.take().unwrap_or_default();
+            session.undo(replaced);
+            client.session = Some(session).filter(|session| !session.is_empty());
+            client.session_version -= 1;
+        }
     }
 }
 

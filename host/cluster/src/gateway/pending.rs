@@ -14,6 +14,8 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::event::{EventKind, SessionSnapshot};
 use tidegate_wire::payload::Carry;
 
+use crate::give_back::give_back;
+
 /// A worker's link, numbered by this gateway.
 pub type WorkerKey = u32;
 
@@ -22,6 +24,9 @@ const EVENT_BYTES: usize = 128;
 
 /// How many events of one lane may be under way at once.
 const PIPELINE_MAX: usize = 128;
+
+/// Places for events that a lane without events keeps.
+const EVENTS_KEPT: usize = 32;
 
 /// One event that waits or is under way.
 #[derive(Debug)]
@@ -320,6 +325,9 @@ impl Lanes {
         if lane.custodian == Some(worker) && !lane.retell {
             lane.confirmed = true;
         }
+        if lane.events.is_empty() && lane.events.capacity() > EVENTS_KEPT {
+            lane.events = VecDeque::new();
+        }
         let bytes = event.bytes as usize;
         lane.bytes -= bytes;
         self.bytes -= bytes;
@@ -470,6 +478,7 @@ impl Lanes {
         let Some(lane) = self.lanes.remove(&connection) else {
             return Vec::new();
         };
+        give_back(&mut self.lanes);
         self.bytes -= lane.bytes;
         self.events -= lane.events.len();
         let mut workers = lane.others;

@@ -99,7 +99,7 @@ pub(super) async fn call(
     within: Duration,
 ) -> Replied {
     let requests = &context.requests;
-    if !context.tenants.contains(tenant) {
+    if context.tenants.number(tenant).is_none() {
         // Lanes belong to tenants that have listeners here; no worker is known for another one.
         return Err(RequestError::Unhandled);
     }

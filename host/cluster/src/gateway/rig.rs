@@ -54,7 +54,7 @@ pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     .await;
 }
 
-fn node(role: Role, incarnation: u64, address: Option<SocketAddrV4>) -> Node {
+pub(super) fn node(role: Role, incarnation: u64, address: Option<SocketAddrV4>) -> Node {
     Node {
         role,
         incarnation: Incarnation(incarnation),
@@ -89,7 +89,7 @@ fn listener() -> ListenerSettings {
     }
 }
 
-fn settings(announced: SocketAddrV4) -> GatewaySettings {
+pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
     GatewaySettings {
         announced,
         shards: SHARDS,

@@ -20,16 +20,18 @@ mod run;
 mod sending;
 mod spread;
 mod swaps;
+#[cfg(test)]
+mod tests;
+mod unrouted;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::hello::Refusal;
@@ -49,6 +51,7 @@ use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
 use super::pending::Lanes;
 use super::settings::{GatewaySettings, ListenerSettings};
+use super::tenants::Tenants;
 use super::timers::Wheel;
 use super::workers::Workers;
 use crate::link::{Identity, LinkSender};
@@ -56,6 +59,7 @@ use crate::membership::Members;
 
 use rounds::Rounds;
 use swaps::Swaps;
+use unrouted::Unrouted;
 
 pub(super) use run::run;
 
@@ -64,7 +68,7 @@ pub(super) struct Context {
     pub(super) settings: GatewaySettings,
     pub(super) identity: Identity,
     /// The tenants of the listeners; a shard has one hub for each.
-    pub(super) tenants: Vec<Name>,
+    pub(super) tenants: Tenants,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
@@ -168,11 +172,13 @@ struct State {
     lanes: Lanes,
     workers: Workers,
     /// Lanes whose tenant nobody serves.
-    unrouted: VecDeque<u32>,
+    unrouted: Unrouted,
+    /// Lanes that ended while they waited for a worker, and may still stand in a queue.
+    gone_while_queued: usize,
     requests: requests::Requests,
     watchers: feed::Watchers,
     /// Clients whose socket is not read because the whole gateway holds too much.
-    held: Vec<u32>,
+    held: FxHashSet<u32>,
     /// Clients whose custodian must be told of a change.
     custody: Vec<u32>,
     /// Clients that are to be closed once the effects at hand are applied.
@@ -272,10 +278,8 @@ impl State {
         let seed = context.incarnation().0.wrapping_add(index.into());
         let mut rng = StdRng::seed_from_u64(seed);
         Self {
-            hubs: context
-                .tenants
-                .iter()
-                .map(|_| Hub::new(context.settings.hub))
+            hubs: std::iter::repeat_with(|| Hub::new(context.settings.hub))
+                .take(context.tenants.len())
                 .collect(),
             connections: FxHashMap::default(),
             wheels: context
@@ -286,10 +290,11 @@ impl State {
                 .collect(),
             lanes: Lanes::default(),
             workers: Workers::default(),
-            unrouted: VecDeque::new(),
+            unrouted: Unrouted::default(),
+            gone_while_queued: 0,
             requests: requests::Requests::default(),
             watchers: feed::Watchers::default(),
-            held: Vec::new(),
+            held: FxHashSet::default(),
             custody: Vec::new(),
             closing: Vec::new(),
             dirty: Vec::new(),
@@ -317,7 +322,7 @@ impl State {
     }
 
     fn tenant_name(&self, tenant: u16) -> Option<&Name> {
-        self.context.tenants.get(usize::from(tenant))
+        self.context.tenants.name(tenant)
     }
 
     /// This life was declared lost: nothing is told any more.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
-use tidegate_wire::Name;
-use tidegate_wire::frame::{Announcement, Frame, Load, Serving};
+use tidegate_wire::frame::{Announcement, Frame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
+use super::tenants::Tenants;
 use crate::link::LinkSender;
 
 /// A worker's link, shared by the shards.
@@ -44,6 +44,8 @@ pub(super) struct Worker {
     handovers: usize,
     /// This shard has nobody whom only an earlier link of this worker was entrusted with.
     recognised: bool,
+    /// The place in the worker's announcement of each tenant of this gateway that it serves.
+    places: Vec<Option<u16>>,
     /// Lanes that wait for room in the window.
     pub(super) waiting: VecDeque<u32>,
 }
@@ -54,19 +56,15 @@ impl Worker {
     }
 
     /// A tenant, unless the worker is leaving or does not serve it.
-    fn served(&self, tenant: &Name) -> Option<Served> {
+    fn served(&self, tenant: u16) -> Option<Served> {
         let worker = self.link.key;
         let place = self.place(tenant).filter(|_| !self.draining)?;
         Some(Served { worker, place })
     }
 
     /// The place of a tenant in the worker's announcement.
-    pub(super) fn place(&self, tenant: &Name) -> Option<u16> {
-        let serving = &self.link.announcement.serving;
-        // A tenant that was withdrawn keeps its place, without a version.
-        let serves = |it: &Serving| it.tenant == *tenant && !it.version.is_empty();
-        let place = serving.iter().position(serves)?;
-        u16::try_from(place).ok()
+    pub(super) fn place(&self, tenant: u16) -> Option<u16> {
+        self.places.get(usize::from(tenant)).copied().flatten()
     }
 }
 
@@ -97,13 +95,15 @@ pub(super) enum Place {
 
 impl Workers {
     /// Takes a new worker or a new announcement of a known one.
-    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, shards: usize) {
+    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, tenants: &Tenants, shards: usize) {
+        let places = tenants.places_in(&link.announcement.serving);
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
         let bytes_max = (window_bytes / shards).max(1);
         match self.workers.get_mut(&link.key) {
             Some(worker) => {
                 worker.link = link;
+                worker.places = places;
                 worker.events_max = events_max;
                 worker.bytes_max = bytes_max;
             }
@@ -121,6 +121,7 @@ impl Workers {
                     drained: false,
                     handovers: 0,
                     recognised: false,
+                    places,
                     waiting: VecDeque::new(),
                 };
                 self.workers.insert(key, worker);
@@ -204,12 +205,12 @@ impl Workers {
     }
 
     /// The tenant at this worker; none if its lanes must leave that when they are idle.
-    pub(super) fn served(&self, key: WorkerKey, tenant: &Name) -> Option<Served> {
+    pub(super) fn served(&self, key: WorkerKey, tenant: u16) -> Option<Served> {
         self.workers.get(&key)?.served(tenant)
     }
 
     /// Whether somebody serves this tenant.
-    pub(super) fn serves(&self, tenant: &Name) -> bool {
+    pub(super) fn serves(&self, tenant: u16) -> bool {
         let mut workers = self.workers.values();
         workers.any(|worker| worker.served(tenant).is_some())
     }
@@ -218,7 +219,7 @@ impl Workers {
     pub(super) fn place(
         &mut self,
         stays: Option<Served>,
-        tenant: &Name,
+        tenant: u16,
         router: Router,
         rng: &mut StdRng,
     ) -> Place {
@@ -235,7 +236,7 @@ impl Workers {
     /// Chooses a worker for a new client.
     pub(super) fn choose(
         &mut self,
-        tenant: &Name,
+        tenant: u16,
         router: Router,
         rng: &mut StdRng,
     ) -> Option<Served> {
@@ -279,6 +280,12 @@ impl Workers {
                 let _ = worker.link.sender.send(Frame::Drained);
             }
         }
+    }
+
+    /// How many lanes wait for room.
+    pub(super) fn waiting(&self) -> usize {
+        let workers = self.workers.values();
+        workers.map(|worker| worker.waiting.len()).sum()
     }
 
     /// Lets only these lanes wait on for their workers.

@@ -18,6 +18,7 @@ use super::chores::{Chore, Chores, next_chore};
 use super::home::Home;
 use super::lane::{Lane, payload_bytes, returned};
 use super::{Inner, Phase};
+use crate::give_back::give_back;
 use crate::link::{LinkEnd, LinkReceiver};
 
 /// How many times the window a gateway may send before its link is closed.
@@ -294,6 +295,7 @@ impl Attendant {
             let known = self.lanes.get(&client.connection);
             if known.is_some_and(|lane| lane.client() == *client && lane.release()) {
                 self.lanes.remove(&client.connection);
+                give_back(&mut self.lanes);
             }
         }
     }
@@ -322,6 +324,7 @@ impl Attendant {
                 .is_some_and(|lane| lane.is_forgettable())
             {
                 self.lanes.remove(&connection);
+                give_back(&mut self.lanes);
             }
         }
     }

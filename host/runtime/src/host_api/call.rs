@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::id::{ClientId, EventId};
-use tidegate_wire::session::Session;
+use tidegate_wire::session::{Session, TooLarge};
 use tokio::time::Instant;
 
 use super::offered::types::Error;
+use super::own_session::{OwnSession, Replaced};
 use super::{HostState, quota};
 use crate::command::HubAccess;
 use crate::deployment::EventContext;
@@ -46,10 +47,8 @@ pub(crate) struct OwnClient {
     pub(super) id: ClientId,
     /// It is gone: its session can be read but no longer changed.
     closing: bool,
-    /// The session with the event's own changes.
-    pub(super) session: Arc<Session>,
-    /// The session without them.
-    committed: Arc<Session>,
+    /// Its session, with the event's own changes.
+    pub(super) session: OwnSession,
 }
 
 impl OwnClient {
@@ -57,8 +56,7 @@ impl OwnClient {
         Self {
             id,
             closing,
-            committed: Arc::clone(&session),
-            session,
+            session: OwnSession::new(session),
         }
     }
 }
@@ -104,20 +102,19 @@ impl CurrentCall {
         let Some(own) = self.client.as_mut().filter(|own| own.id == client) else {
             return;
         };
+        let set = key.clone();
         let change = match new {
-            Some(value) => SessionChange::Set { key, value },
-            None => SessionChange::Remove { key },
+            Some(value) => SessionChange::Set { key: set, value },
+            None => SessionChange::Remove { key: set },
         };
-        Arc::make_mut(&mut own.committed).apply(&change);
-        let mut session = Session::clone(&own.committed);
-        for effect in &self.effects {
-            if let Effect::Session { client, change } = effect
-                && *client == own.id
-            {
-                session.apply(change);
+        let own_changes = self.effects.iter().filter_map(|effect| {
+            if let Effect::Session { client: of, change } = effect {
+                (*of == client).then_some(change)
+            } else {
+                None
             }
-        }
-        own.session = Arc::new(session);
+        });
+        own.session.swapped(&key, &change, own_changes);
     }
 }
 
@@ -164,16 +161,17 @@ impl HostState {
             ));
         }
         let (effects, bytes) = (call.effects.len(), call.effect_bytes);
-        // The first change of an event copies the session anyway; later ones pay for the undo.
-        let before = own.map(|own| Arc::clone(&own.session));
-        let result = changes
-            .into_iter()
-            .try_for_each(|(change, bytes)| self.push_session_change(client, change, bytes));
+        let mut replaced = Vec::new();
+        let result = changes.into_iter().try_for_each(|(change, bytes)| {
+            replaced.extend(self.push_session_change(client, change, bytes)?);
+            Ok(())
+        });
         if let (Err(_), Some(call)) = (&result, &mut self.call) {
             call.effects.truncate(effects);
             call.effect_bytes = bytes;
-            if let (Some(before), Some(own)) = (before, &mut call.client) {
-                own.session = before;
+            if let Some(own) = &mut call.client {
+                let newest_first = replaced.into_iter().rev();
+                newest_first.for_each(|it| own.session.undo(it));
             }
         }
         result
@@ -184,24 +182,23 @@ impl HostState {
         client: ClientId,
         change: SessionChange,
         bytes: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Replaced>, Error> {
         let bytes_max = self.identity.limits.session_bytes_max;
         if bytes > bytes_max {
             return Err(session_too_large(bytes_max));
         }
         self.push(Effect::Session { client, change }, bytes)?;
-        if let Some(call) = &mut self.call
-            && let Some(own) = call.client.as_mut().filter(|own| own.id == client)
-            && let Some(Effect::Session { change, .. }) = call.effects.last()
-        {
-            let session = Arc::make_mut(&mut own.session);
-            session.apply(change);
-            // What only removes may leave a session that others made too large.
-            if bytes > 0 && session.bytes() > bytes_max {
-                return Err(session_too_large(bytes_max));
-            }
-        }
-        Ok(())
+        let Some(call) = &mut self.call else {
+            return Ok(None);
+        };
+        let own = call.client.as_mut().filter(|own| own.id == client);
+        let (Some(own), Some(Effect::Session { change, .. })) = (own, call.effects.last()) else {
+            return Ok(None);
+        };
+        let applied = own.session.apply(change, bytes_max);
+        applied
+            .map(Some)
+            .map_err(|TooLarge| session_too_large(bytes_max))
     }
 }
 

@@ -31,7 +31,7 @@ impl wit::Host for HostState {
     fn entries(&mut self) -> Result<Vec<(String, String)>, Error> {
         let session = &self.own_client()?.session;
         Ok(session
-            .iter()
+            .entries()
             .map(|(key, value)| (key.to_string(), value.to_owned()))
             .collect())
     }

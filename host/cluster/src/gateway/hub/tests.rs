@@ -291,3 +291,22 @@ fn a_client_that_went_offline_is_on_no_list_but_keeps_its_record() {
     assert_eq!(last.uid().map(|uid| &**uid), Some("late"));
     assert_eq!(last.groups(), &[Name::from("h")]);
 }
+
+#[test]
+fn memory_of_a_burst_is_given_back_when_it_is_over() {
+    const CLIENTS: u32 = 50_000;
+    let mut hub = Hub::default();
+    for connection in 0..CLIENTS {
+        hub.insert(connection);
+        hub.bind_uid(connection, &format!("u{connection}").into())
+            .unwrap();
+        hub.join(connection, &format!("g{connection}").into())
+            .unwrap();
+    }
+    for connection in 100..CLIENTS {
+        hub.remove(connection);
+    }
+    let tables = [&hub.uids, &hub.groups, &hub.offline_groups].map(|it| it.members.capacity());
+    let places = tables.into_iter().chain([hub.clients.capacity()]);
+    assert!(places.max() <= Some(2048), "{tables:?}");
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::session::Session;
+use tidegate_wire::session::Replaced;
 
 use super::{Hub, Members};
 
@@ -16,7 +16,7 @@ enum Undo {
     Joined(u32, Name),
     Left(u32, Name),
     Ungrouped(Name, Members),
-    Session(u32, Option<Box<Session>>, u64),
+    Session(u32, Replaced),
     Offline(u32),
 }
 
@@ -92,9 +92,8 @@ impl Trial {
                 done.then(|| Undo::Left(connection, group.clone()))
             }
             Effect::Session { change, .. } => {
-                let (session, version) = (client.session.clone(), client.session_version);
-                let done = hub.change_session(connection, change).is_ok();
-                done.then_some(Undo::Session(connection, session, version))
+                let replaced = hub.change_session(connection, change).ok();
+                replaced.map(|replaced| Undo::Session(connection, replaced))
             }
             Effect::Close { .. } | Effect::Destroy { .. } => return self.close(hub, connection),
             Effect::CloseUid { .. }
@@ -122,12 +121,7 @@ impl Trial {
                 Undo::Joined(connection, group) => drop(hub.leave(connection, &group)),
                 Undo::Left(connection, group) => drop(hub.join(connection, &group)),
                 Undo::Ungrouped(group, members) => hub.regroup(&group, members),
-                Undo::Session(connection, session, version) => {
-                    if let Some(client) = hub.clients.get_mut(&connection) {
-                        client.session = session;
-                        client.session_version = version;
-                    }
-                }
+                Undo::Session(connection, replaced) => hub.undo_session(connection, replaced),
                 Undo::Offline(connection) => hub.go_online(connection),
             }
         }

@@ -104,6 +104,27 @@ fn a_stale_mirror_holds_the_lane_until_it_is_idle() {
     assert!(lanes.send(1, 7).unwrap().with_session);
 }
 
+#[test]
+fn memory_of_a_burst_is_given_back_when_it_is_over() {
+    const CLIENTS: u32 = 100_000;
+    let mut lanes = Lanes::default();
+    for connection in 0..CLIENTS {
+        lanes.open(connection, 0);
+    }
+    (0..10_000).for_each(|n| lanes.push(7, message(n)));
+    while let Some(sending) = lanes.send(7, 1) {
+        lanes
+            .commit(7, 1, sending.sequence, sending.attempt)
+            .unwrap();
+    }
+    assert_eq!(lanes.lanes[&7].events.capacity(), 0);
+    for connection in (0..CLIENTS).filter(|it| it % 50 != 7) {
+        lanes.remove(connection);
+    }
+    let (left, places) = (lanes.len(), lanes.lanes.capacity());
+    assert!(places <= 4 * left, "{places} places for {left} lanes");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push,

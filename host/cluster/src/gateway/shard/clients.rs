@@ -10,6 +10,7 @@ use crate::gateway::client::Connection;
 use crate::gateway::client::socket::Socket;
 use crate::gateway::settings::{ListenerSettings, NoWorker};
 use crate::gateway::timers;
+use crate::give_back::{give_back, give_back_set};
 
 impl State {
     /// A number that no client has whose close is not yet committed.
@@ -32,12 +33,7 @@ impl State {
         request: Option<Box<HttpRequest>>,
     ) -> Rc<Connection> {
         let number = self.take_number();
-        let tenants = &self.context.tenants;
-        let tenant = tenants
-            .iter()
-            .position(|tenant| *tenant == listener.tenant)
-            .unwrap_or(0);
-        let tenant = u16::try_from(tenant).unwrap_or(0);
+        let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
         let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
         let connection = Rc::new(connection);
         if self.gone {
@@ -80,10 +76,7 @@ impl State {
         connection.message_came(message.payload().len());
         let number = connection.number;
         self.metrics.message_in(message.payload().len());
-        let served = || {
-            self.tenant_name(connection.tenant)
-                .is_some_and(|tenant| self.workers.serves(tenant))
-        };
+        let served = || self.workers.serves(connection.tenant);
         match self.context.settings.no_worker {
             NoWorker::Hold => {}
             NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
@@ -104,7 +97,7 @@ impl State {
         let settings = &self.context.settings;
         if self.lanes.bytes() >= settings.pending_bytes_max / usize::from(settings.shards) {
             connection.set_paused(true);
-            self.held.push(connection.number);
+            self.held.insert(connection.number);
         } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
             connection.set_paused(true);
         }
@@ -136,6 +129,10 @@ impl State {
         let number = connection.number;
         self.tell_closed(number, connection.tenant, reason);
         self.connections.remove(&number);
+        give_back(&mut self.connections);
+        if self.held.remove(&number) {
+            give_back_set(&mut self.held);
+        }
         if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);
         }

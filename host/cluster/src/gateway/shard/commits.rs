@@ -95,8 +95,11 @@ impl State {
             self.release(commit.client, vec![worker], false);
         }
         self.workers.returned(worker, events, bytes);
-        if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
-            self.unrouted.push_back(number);
+        if let Some(tenant) = self.lanes.tenant(number)
+            && self.lanes.is_idle(number)
+            && self.lanes.set_queued(number, true)
+        {
+            self.unrouted.push(tenant, number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.
         self.pump_waiting(worker);

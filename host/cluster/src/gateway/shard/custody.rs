@@ -25,8 +25,9 @@ impl State {
         if others.iter().any(|other| other.key > key) {
             return link.sender.close();
         }
+        let shards = self.context.inboxes.len();
         self.workers
-            .insert(link.clone(), self.context.inboxes.len());
+            .insert(link.clone(), &self.context.tenants, shards);
         for earlier in others {
             earlier.sender.close();
             self.entrust_again(earlier.key, key);
@@ -64,7 +65,8 @@ impl State {
 
     /// Lanes that had nowhere to go look again.
     pub(super) fn route_unrouted(&mut self) {
-        for number in std::mem::take(&mut self.unrouted) {
+        let workers = &self.workers;
+        for number in self.unrouted.take_served(|tenant| workers.serves(tenant)) {
             self.lanes.set_queued(number, false);
             self.pump(number);
         }
@@ -87,9 +89,8 @@ impl State {
     /// Whether a worker serves a client's tenant.
     fn serves(&self, key: WorkerKey, number: u32) -> bool {
         let tenant = self.lanes.tenant(number);
-        let name = tenant.and_then(|tenant| self.tenant_name(tenant));
         let worker = self.workers.get(key);
-        name.is_some_and(|name| worker.is_some_and(|worker| worker.place(name).is_some()))
+        tenant.is_some_and(|tenant| worker.is_some_and(|worker| worker.place(tenant).is_some()))
     }
 
     /// Clients without a custodian get this worker.
@@ -149,11 +150,10 @@ impl State {
     /// Who could be a client's custodian: who serves it, or anybody who stays.
     pub(super) fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.lanes.tenant(number)?;
-        let name = self.context.tenants.get(usize::from(tenant))?;
         let router = self.context.settings.router;
         let serving = self.lanes.worker(number).filter(|_| router.binds());
-        let serving = serving.and_then(|it| self.workers.served(it, name));
-        let choose = || self.workers.choose(name, router, &mut self.rng);
+        let serving = serving.and_then(|it| self.workers.served(it, tenant));
+        let choose = || self.workers.choose(tenant, router, &mut self.rng);
         serving.or_else(choose).map(|served| served.worker)
     }
 
@@ -165,7 +165,7 @@ impl State {
         let Some(worker) = self.workers.get(key) else {
             return;
         };
-        let Some(place) = self.tenant_name(tenant).and_then(|name| worker.place(name)) else {
+        let Some(place) = worker.place(tenant) else {
             return;
         };
         let hub = self.hubs.get(usize::from(tenant));

@@ -120,14 +120,13 @@ impl State {
             self.end_requests();
         }
         let now = Instant::now();
-        let mut taken_off = false;
         while let Some(&(deadline, number)) = self.requests.deadlines.first()
             && deadline <= now
         {
             self.requests.deadlines.remove(&(deadline, number));
             if self.lanes.is_untouched(number) {
                 self.requests.timed_out.increment(1);
-                taken_off |= self.take_off(number, RequestError::Timeout);
+                self.take_off(number, RequestError::Timeout);
             } else if let Some(waiting) = self.requests.waiting.get_mut(&number)
                 && let Some(to) = waiting.reply.take()
             {
@@ -135,43 +134,43 @@ impl State {
                 let _ = to.send(Err(RequestError::Timeout));
             }
         }
-        if taken_off {
-            self.sweep_queues();
-        }
+        self.sweep_queues();
     }
 
     /// The gateway is ending: requests that no worker has are answered, the others may finish.
     pub(super) fn end_requests(&mut self) {
         self.requests.ending = true;
         let waiting: Vec<u32> = self.requests.waiting.keys().copied().collect();
-        let mut taken_off = false;
         for number in waiting {
             if self.lanes.is_untouched(number) {
-                taken_off |= self.take_off(number, RequestError::Ending);
+                self.take_off(number, RequestError::Ending);
             }
         }
-        if taken_off {
-            self.sweep_queues();
-        }
+        self.sweep_queues();
     }
 
-    fn take_off(&mut self, number: u32, why: RequestError) -> bool {
+    fn take_off(&mut self, number: u32, why: RequestError) {
         self.lanes.remove(number);
+        self.gone_while_queued += 1;
         self.unhold(number);
-        let Some(waiting) = self.requests.remove(number) else {
-            return false;
-        };
-        if let Some(to) = waiting.reply {
+        if let Some(waiting) = self.requests.remove(number)
+            && let Some(to) = waiting.reply
+        {
             // The caller's own clock may have told it already.
             let _ = to.send(Err(why));
         }
-        true
     }
 
-    /// Lanes that are gone leave the queues of lanes that wait, which would grow otherwise.
+    /// Lanes that are gone leave the queues of lanes that wait, which would grow otherwise. Not before
+    /// they are half of them: so a request that is taken off costs no look at all that wait.
     fn sweep_queues(&mut self) {
+        let queued = self.unrouted.len() + self.workers.waiting();
+        if self.gone_while_queued == 0 || self.gone_while_queued * 2 < queued {
+            return;
+        }
+        self.gone_while_queued = 0;
         let lanes = &self.lanes;
-        self.unrouted.retain(|number| lanes.contains(*number));
+        self.unrouted.retain(|number| lanes.contains(number));
         self.workers.retain_waiting(|number| lanes.contains(number));
     }
 }

@@ -202,11 +202,6 @@ impl State {
     }
 
     pub(super) fn tenant_index(&self, tenant: &Name) -> Option<u16> {
-        let place = self
-            .context
-            .tenants
-            .iter()
-            .position(|name| name == tenant)?;
-        u16::try_from(place).ok()
+        self.context.tenants.number(tenant)
     }
 }

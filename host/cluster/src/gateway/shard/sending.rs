@@ -15,11 +15,8 @@ impl State {
             let Some(tenant) = self.lanes.tenant(number) else {
                 return;
             };
-            let Some(name) = self.context.tenants.get(usize::from(tenant)) else {
-                return;
-            };
             let bound = self.lanes.worker(number);
-            let served = |worker| self.workers.served(worker, name);
+            let served = |worker| self.workers.served(worker, tenant);
             let mut stays = bound.filter(|_| router.binds()).and_then(served);
             if let Some(worker) = bound
                 && stays.is_none()
@@ -33,7 +30,7 @@ impl State {
                 // Who serves a client is its custodian: what others do to it is told once.
                 stays = self.lanes.custodian(number).and_then(served);
             }
-            match self.workers.place(stays, name, router, &mut self.rng) {
+            match self.workers.place(stays, tenant, router, &mut self.rng) {
                 Place::Worker(served) => self.send_event(number, tenant, served),
                 Place::Later(worker) => {
                     if self.lanes.set_queued(number, true)
@@ -45,7 +42,7 @@ impl State {
                 }
                 Place::Nowhere => {
                     if self.lanes.set_queued(number, true) {
-                        self.unrouted.push_back(number);
+                        self.unrouted.push(tenant, number);
                     }
                     return;
                 }

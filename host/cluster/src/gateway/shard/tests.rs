@@ -1,0 +1,62 @@
+//! What a shard keeps and looks at, counted while many clients send much.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use tidegate_wire::membership::Role;
+
+use super::*;
+use crate::gateway::Gateway;
+use crate::gateway::client::socket::LocalClient;
+use crate::gateway::commands::NoCommands;
+use crate::gateway::rig;
+use crate::link::Secret;
+
+const PENDING_BYTES_MAX: usize = 64 << 10;
+
+/// A shard without a thread; nobody serves its tenant.
+fn state() -> State {
+    let announced = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    let identity = Identity {
+        node: rig::node(Role::Gateway, 1, Some(announced)),
+        secret: Secret::new(b"a secret of tests"),
+        net: crate::net::stream::tcp(),
+    };
+    let settings = GatewaySettings {
+        shards: 1,
+        pending_bytes_max: PENDING_BYTES_MAX,
+        ..rig::settings(announced)
+    };
+    let context = Gateway::context(identity, settings, Arc::new(NoCommands)).unwrap();
+    State::new(context, 0)
+}
+
+fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {
+    let (client, socket) = LocalClient::pair();
+    let listener = Rc::new(state.context.settings.listeners[0].clone());
+    let peer = Peer {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
+        transport: listener.transport,
+        listener: listener.name.clone(),
+        secure: false,
+    };
+    let connection = state.open(Socket::Local(socket), &listener, peer, None);
+    (client, connection)
+}
+
+#[tokio::test]
+async fn a_client_is_held_once_however_much_it_still_sends() {
+    let mut state = state();
+    let clients: Vec<_> = (0..10).map(|_| client(&mut state)).collect();
+    // What was read before the pause still comes: one read brings many messages.
+    for _ in 0..5_000 {
+        for (_, connection) in &clients {
+            state.message(connection, Message::Text(vec![b'x'; 8].into()));
+        }
+    }
+    assert!(state.lanes.bytes() > PENDING_BYTES_MAX);
+    assert_eq!(state.held.len(), clients.len());
+    assert!(clients.iter().all(|(_, connection)| connection.is_paused()));
+    // Who has gone is not held.
+    state.closed(&clients[0].1, CloseReason::Client);
+    assert_eq!(state.held.len(), clients.len() - 1);
+}
