@@ -51,7 +51,7 @@ impl World {
             if person.monitor
                 || !person.is_here()
                 || person.due.len() >= self.plan.more.under_way
-                || self.rng.random_range(0..100) >= 25
+                || self.rng.random_range(0..100) >= self.plan.bulk.talks
             {
                 continue;
             }

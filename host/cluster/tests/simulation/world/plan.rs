@@ -108,7 +108,8 @@ impl More {
 }
 
 /// So many of the largest values fit in the queue of a link: fewer than there are clients.
-const LARGEST_THAT_WAIT: usize = 8;
+const LARGEST_THAT_WAIT: usize = 24;
+const LINK_QUEUE_BYTES_MIN: usize = 64 << 10;
 
 /// What was added last: large sessions, many groups with long names, links that pause, and machines
 /// that are lost whole.
@@ -120,6 +121,8 @@ pub(crate) struct Bulk {
     pub(crate) groups_max: u64,
     /// Clients at each gateway from the start, besides those who come anyway.
     pub(crate) people: usize,
+    /// Of a hundred steps a client speaks in so many.
+    pub(crate) talks: u32,
     /// Of a hundred lines so many change what is kept.
     pub(crate) changes: u32,
     /// Machines that gateways and workers share in turns; 0: each has one of its own and names none.
@@ -139,6 +142,7 @@ impl Bulk {
         value_bytes_max: 0,
         groups_max: 0,
         people: 0,
+        talks: 25,
         changes: 0,
         places: 0,
         faults: 0,
@@ -163,11 +167,14 @@ impl Bulk {
                 bulk.groups_max = 20;
             }
             3 => {
-                bulk.value_bytes_max = rng.random_range(1 << 10..60 << 10);
+                bulk.value_bytes_max = rng.random_range(2 << 10..60 << 10);
                 bulk.groups_max = rng.random_range(0..=20);
-                bulk.people = rng.random_range(4..16);
-                bounds.window_bytes = 64 << 10;
-                bounds.link_queue_bytes_max = LARGEST_THAT_WAIT * bulk.value_bytes_max;
+                bulk.people = rng.random_range(15..40);
+                bulk.talks = 8;
+                let queue = (LARGEST_THAT_WAIT * bulk.value_bytes_max).max(LINK_QUEUE_BYTES_MIN);
+                bounds.link_queue_bytes_max = queue;
+                // As by default: what is under way has room in the queue.
+                bounds.window_bytes = queue as u64 / 2;
             }
             _ => return bulk,
         }
