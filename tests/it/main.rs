@@ -26,6 +26,7 @@ mod order;
 mod scale;
 mod sessions;
 mod slow;
+mod tenants;
 mod third_party;
 mod tidy;
 mod watcher;

@@ -104,6 +104,7 @@ fn the_pure_parts_of_the_gateway_know_no_runtime() -> Outcome {
         "hub",
         "apply",
         "router",
+        "window",
         "pending",
         "forward",
         "answer",

@@ -32,6 +32,7 @@ pub mod settings;
 mod shard;
 mod tenants;
 mod timers;
+mod window;
 mod workers;
 
 use std::io;
@@ -135,6 +136,7 @@ impl Gateway {
             feed: feed::Feed::default(),
             runtime,
             ended: CancellationToken::new(),
+            waiting_named: shard::Named::default(),
             next_worker: AtomicU32::new(0),
             handshakes: AtomicUsize::new(0),
             connections: settings

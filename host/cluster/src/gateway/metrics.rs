@@ -4,8 +4,11 @@
 use std::cell::Cell;
 
 use metrics::{Counter, Gauge, counter, gauge};
+use tidegate_wire::Name;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::event::CloseReason;
+
+use super::tenants::Tenants;
 
 pub(super) struct Metrics {
     clients: Gauge,
@@ -22,6 +25,8 @@ pub(super) struct Metrics {
     refused: Counter,
     forward_dropped: Counter,
     unknown_gateway: Counter,
+    /// By tenant: lanes that had to wait for a worker, and clients that were no longer read.
+    waits: Vec<[Counter; 2]>,
     gathered: Gathered,
 }
 
@@ -39,8 +44,12 @@ fn add(count: &Cell<u64>, more: u64) {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tenants: &Tenants) -> Self {
         let commits = |outcome| counter!("tidegate_gateway_commits_total", "outcome" => outcome);
+        let waits = |tenant: &Name| {
+            let waits = |cause: &'static str| counter!("tidegate_gateway_tenant_waits_total", "tenant" => tenant.to_string(), "for" => cause);
+            [waits("worker"), waits("bytes")]
+        };
         let dropped = |reason| counter!("tidegate_gateway_dropped_total", "reason" => reason);
         Self {
             clients: gauge!("tidegate_gateway_clients"),
@@ -57,6 +66,7 @@ impl Metrics {
             refused: counter!("tidegate_gateway_refused_effects_total"),
             forward_dropped: dropped("forward-full"),
             unknown_gateway: dropped("unknown-gateway"),
+            waits: tenants.all().map(waits).collect(),
             gathered: Gathered::default(),
         }
     }
@@ -119,6 +129,20 @@ impl Metrics {
                 0 => {}
                 more => counter.increment(more),
             }
+        }
+    }
+
+    /// A lane of this tenant waits for room in a worker's window.
+    pub(super) fn waits(&self, tenant: u16) {
+        if let Some([worker, _]) = self.waits.get(usize::from(tenant)) {
+            worker.increment(1);
+        }
+    }
+
+    /// A client of this tenant is not read: too much of the tenant waits.
+    pub(super) fn held(&self, tenant: u16) {
+        if let Some([_, bytes]) = self.waits.get(usize::from(tenant)) {
+            bytes.increment(1);
         }
     }
 

@@ -11,6 +11,7 @@ mod custody;
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use tidegate_fair::Shares;
 use tidegate_wire::event::{EventKind, SessionSnapshot};
 use tidegate_wire::payload::Carry;
 
@@ -35,6 +36,8 @@ struct Waiting {
     attempt: u8,
     losses: u8,
     bytes: u32,
+    /// What it counts in its worker's window.
+    counted: u32,
     kind: EventKind,
 }
 
@@ -89,15 +92,15 @@ pub struct Sending {
     pub with_session: bool,
     /// Whether this worker becomes the custodian by this event.
     pub with_custody: bool,
-    /// What it counts in windows.
+    /// What it weighs.
     pub bytes: usize,
 }
 
 /// An event that was committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// What it counted in windows.
-    pub bytes: usize,
+    /// What it counted in its worker's window.
+    pub counted: usize,
     /// The name of its kind.
     pub kind: &'static str,
 }
@@ -107,15 +110,33 @@ pub struct Committed {
 pub struct Stale;
 
 /// All lanes of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lanes {
     lanes: FxHashMap<u32, Lane>,
     sequence: u64,
-    bytes: usize,
+    /// Bytes of all events that wait or are under way.
+    bytes: Shares<u16>,
     events: usize,
 }
 
+impl Default for Lanes {
+    fn default() -> Self {
+        Self::new(usize::MAX, 1)
+    }
+}
+
 impl Lanes {
+    /// No lanes; so many tenants share so many bytes of events.
+    #[must_use]
+    pub fn new(bytes_max: usize, tenants: usize) -> Self {
+        Self {
+            lanes: FxHashMap::default(),
+            sequence: 0,
+            bytes: Shares::new(bytes_max, tenants),
+            events: 0,
+        }
+    }
+
     /// Opens the lane of a new client.
     pub fn open(&mut self, connection: u32, tenant: u16) {
         self.lanes.insert(
@@ -153,7 +174,13 @@ impl Lanes {
     /// Bytes of all events that wait or are under way.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.total()
+    }
+
+    /// How many bytes of events each tenant has and may have.
+    #[must_use]
+    pub const fn shares(&self) -> &Shares<u16> {
+        &self.bytes
     }
 
     /// How many events wait or are under way.
@@ -178,6 +205,13 @@ impl Lanes {
     #[must_use]
     pub fn worker(&self, connection: u32) -> Option<WorkerKey> {
         self.lanes.get(&connection)?.worker
+    }
+
+    /// How many events of a lane are under way.
+    #[must_use]
+    pub fn under_way(&self, connection: u32) -> usize {
+        let lane = self.lanes.get(&connection);
+        lane.map_or(0, |lane| lane.under_way)
     }
 
     /// Whether nothing of a lane is under way.
@@ -205,7 +239,7 @@ impl Lanes {
         let mut bytes = EVENT_BYTES;
         kind.carry(&mut |payload| bytes += payload.len());
         self.sequence += 1;
-        self.bytes += bytes;
+        self.bytes.take(&lane.tenant, bytes);
         self.events += 1;
         lane.bytes += bytes;
         lane.events.push_back(Waiting {
@@ -213,6 +247,7 @@ impl Lanes {
             attempt: 0,
             losses: 0,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            counted: 0,
             kind,
         });
     }
@@ -305,6 +340,15 @@ impl Lanes {
         Some(sending)
     }
 
+    /// Notes what the event that was sent last counts in its worker's window.
+    pub fn counted(&mut self, connection: u32, counted: usize) {
+        let lane = self.lanes.get_mut(&connection);
+        let last = lane.and_then(|lane| lane.events.get_mut(lane.under_way.checked_sub(1)?));
+        if let Some(last) = last {
+            last.counted = u32::try_from(counted).unwrap_or(u32::MAX);
+        }
+    }
+
     /// Takes a committed event off its lane.
     ///
     /// # Errors
@@ -330,10 +374,10 @@ impl Lanes {
         }
         let bytes = event.bytes as usize;
         lane.bytes -= bytes;
-        self.bytes -= bytes;
+        self.bytes.give(&lane.tenant, bytes);
         self.events -= 1;
         Ok(Committed {
-            bytes,
+            counted: event.counted as usize,
             kind: event.kind.name(),
         })
     }
@@ -371,7 +415,7 @@ impl Lanes {
     }
 
     /// Takes back the events that `worker` has of a lane: it returned one, or it is lost. They
-    /// are sent again with the next attempt. Says how many events and bytes came back.
+    /// are sent again with the next attempt. Says how many events came back, and what they counted.
     pub fn take_back(
         &mut self,
         connection: u32,
@@ -398,16 +442,16 @@ impl Lanes {
         }
         lane.worker = None;
         let under_way = std::mem::take(&mut lane.under_way);
-        let mut bytes = 0;
+        let mut counted = 0;
         for (place, event) in lane.events.iter_mut().take(under_way).enumerate() {
             event.attempt = event.attempt.saturating_add(1);
-            bytes += event.bytes as usize;
+            counted += std::mem::take(&mut event.counted) as usize;
             // Only the oldest can have been running; the others merely waited behind it.
             if lost && place == 0 {
                 event.losses = event.losses.saturating_add(1);
             }
         }
-        Some((under_way, bytes))
+        Some((under_way, counted))
     }
 
     /// Takes back an event that `worker` returned, with those behind it; none if this attempt is not
@@ -437,12 +481,12 @@ impl Lanes {
         lane.mirror = None;
         let count = lane.under_way - place;
         lane.under_way = place;
-        let mut bytes = 0;
+        let mut counted = 0;
         for event in lane.events.iter_mut().skip(place).take(count) {
             event.attempt = event.attempt.saturating_add(1);
-            bytes += event.bytes as usize;
+            counted += std::mem::take(&mut event.counted) as usize;
         }
-        Some((count, bytes))
+        Some((count, counted))
     }
 
     /// Frees an idle lane from a worker that is leaving, so that it may choose another one.
@@ -479,7 +523,7 @@ impl Lanes {
             return Vec::new();
         };
         give_back(&mut self.lanes);
-        self.bytes -= lane.bytes;
+        self.bytes.give(&lane.tenant, lane.bytes);
         self.events -= lane.events.len();
         let mut workers = lane.others;
         workers.extend(lane.custodian);

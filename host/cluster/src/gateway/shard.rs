@@ -23,15 +23,17 @@ mod swaps;
 #[cfg(test)]
 mod tests;
 mod unrouted;
+mod waits;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::hello::Refusal;
@@ -62,6 +64,7 @@ use swaps::Swaps;
 use unrouted::Unrouted;
 
 pub(super) use run::run;
+pub(super) use waits::Named;
 
 /// What all shards of a gateway share. Nothing here is on the way of a message.
 pub(super) struct Context {
@@ -82,6 +85,7 @@ pub(super) struct Context {
     pub(super) runtime: tokio::runtime::Handle,
     /// The shards have ended: nobody is waited for.
     pub(super) ended: CancellationToken,
+    pub(super) waiting_named: waits::Named,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) handshakes: AtomicUsize,
@@ -177,8 +181,8 @@ struct State {
     gone_while_queued: usize,
     requests: requests::Requests,
     watchers: feed::Watchers,
-    /// Clients whose socket is not read because the whole gateway holds too much.
-    held: FxHashSet<u32>,
+    /// Clients whose socket is not read because too much of their tenant waits.
+    held: BTreeSet<(u16, u32)>,
     /// Clients whose custodian must be told of a change.
     custody: Vec<u32>,
     /// Clients that are to be closed once the effects at hand are applied.
@@ -288,13 +292,16 @@ impl State {
                 .iter()
                 .map(|_| Wheel::default())
                 .collect(),
-            lanes: Lanes::default(),
+            lanes: Lanes::new(
+                context.settings.pending_bytes_max / usize::from(context.settings.shards),
+                context.tenants.len(),
+            ),
             workers: Workers::default(),
             unrouted: Unrouted::default(),
             gone_while_queued: 0,
             requests: requests::Requests::default(),
             watchers: feed::Watchers::default(),
-            held: FxHashSet::default(),
+            held: BTreeSet::new(),
             custody: Vec::new(),
             closing: Vec::new(),
             dirty: Vec::new(),
@@ -311,7 +318,7 @@ impl State {
             quiet: false,
             gone: false,
             rng,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(&context.tenants),
             context,
             index,
         }

@@ -33,6 +33,11 @@ impl Tenants {
         self.numbers.get(name).copied()
     }
 
+    /// All, in the order of their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter()
+    }
+
     /// How many there are.
     pub(super) const fn len(&self) -> usize {
         self.names.len()

@@ -1,8 +1,9 @@
 //! The workers that a shard knows: their links, tenants, windows and loads.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use tidegate_wire::frame::{Announcement, Frame, Load};
@@ -12,6 +13,7 @@ use tidegate_wire::id::Incarnation;
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
 use super::tenants::Tenants;
+use super::window::Window;
 use crate::link::LinkSender;
 
 /// A worker's link, shared by the shards.
@@ -34,10 +36,7 @@ pub(super) struct Worker {
     load: Load,
     /// Clients that this shard gave it since its last report.
     given: u64,
-    events: usize,
-    bytes: usize,
-    events_max: usize,
-    bytes_max: usize,
+    pub(super) window: Window,
     draining: bool,
     drained: bool,
     /// Handovers of custody under way, from it or to it.
@@ -46,15 +45,9 @@ pub(super) struct Worker {
     recognised: bool,
     /// The place in the worker's announcement of each tenant of this gateway that it serves.
     places: Vec<Option<u16>>,
-    /// Lanes that wait for room in the window.
-    pub(super) waiting: VecDeque<u32>,
 }
 
 impl Worker {
-    fn has_room(&self) -> bool {
-        self.events < self.events_max && self.bytes < self.bytes_max
-    }
-
     /// A tenant, unless the worker is leaving or does not serve it.
     fn served(&self, tenant: u16) -> Option<Served> {
         let worker = self.link.key;
@@ -82,21 +75,33 @@ pub(super) struct Served {
     pub(super) place: u16,
 }
 
+/// A lane's next event, as far as its place is concerned.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) tenant: u16,
+    /// Events of the lane that are under way.
+    pub(super) under_way: usize,
+    /// The lane has waited, and it is its turn.
+    pub(super) is_its_turn: bool,
+}
+
 /// Where a lane's next event can go.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// To this worker, now.
     Worker(Served),
-    /// To this worker, when its window has room.
+    /// To this worker, when its window has room for the tenant.
     Later(WorkerKey),
     /// Nobody serves the tenant.
     Nowhere,
 }
 
 impl Workers {
-    /// Takes a new worker or a new announcement of a known one.
+    /// Takes a new worker or a new announcement of a known one. The tenants that it serves share its
+    /// window.
     pub(super) fn insert(&mut self, link: Arc<WorkerLink>, tenants: &Tenants, shards: usize) {
         let places = tenants.places_in(&link.announcement.serving);
+        let tenants = places.iter().flatten().count();
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
         let bytes_max = (window_bytes / shards).max(1);
@@ -104,8 +109,7 @@ impl Workers {
             Some(worker) => {
                 worker.link = link;
                 worker.places = places;
-                worker.events_max = events_max;
-                worker.bytes_max = bytes_max;
+                worker.window.resize(events_max, bytes_max, tenants);
             }
             None => {
                 let key = link.key;
@@ -113,16 +117,12 @@ impl Workers {
                     link,
                     load: Load::default(),
                     given: 0,
-                    events: 0,
-                    bytes: 0,
-                    events_max,
-                    bytes_max,
+                    window: Window::new(events_max, bytes_max, tenants),
                     draining: false,
                     drained: false,
                     handovers: 0,
                     recognised: false,
                     places,
-                    waiting: VecDeque::new(),
                 };
                 self.workers.insert(key, worker);
             }
@@ -187,10 +187,6 @@ impl Workers {
         self.workers.get(&key)
     }
 
-    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
-        self.workers.get_mut(&key)
-    }
-
     pub(super) fn set_load(&mut self, key: WorkerKey, load: Load) {
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.load = load;
@@ -218,16 +214,17 @@ impl Workers {
     /// Where the next event of a lane goes that stays where it is, or else may choose.
     pub(super) fn place(
         &mut self,
+        next: &Next,
         stays: Option<Served>,
-        tenant: u16,
         router: Router,
         rng: &mut StdRng,
     ) -> Place {
-        let Some(served) = stays.or_else(|| self.choose(tenant, router, rng)) else {
+        let Some(served) = stays.or_else(|| self.choose(next.tenant, router, rng)) else {
             return Place::Nowhere;
         };
+        let admits = |window: &Window| window.admits(next.tenant, next.under_way, next.is_its_turn);
         match self.workers.get(&served.worker) {
-            Some(worker) if worker.has_room() => Place::Worker(served),
+            Some(worker) if admits(&worker.window) => Place::Worker(served),
             Some(_) => Place::Later(served.worker),
             None => Place::Nowhere,
         }
@@ -250,19 +247,16 @@ impl Workers {
         Some(served)
     }
 
-    /// Counts an event that was sent.
-    pub(super) fn sent(&mut self, key: WorkerKey, bytes: usize) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.events += 1;
-            worker.bytes += bytes;
-        }
+    /// Counts an event that was sent; gives how many bytes it counts.
+    pub(super) fn sent(&mut self, key: WorkerKey, tenant: u16, bytes: usize) -> usize {
+        let worker = self.workers.get_mut(&key);
+        worker.map_or(0, |worker| worker.window.sent(tenant, bytes))
     }
 
     /// Counts events that came back, and tells a worker that is leaving when they were the last.
-    pub(super) fn returned(&mut self, key: WorkerKey, events: usize, bytes: usize) {
+    pub(super) fn returned(&mut self, key: WorkerKey, tenant: u16, events: usize, counted: usize) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.events = worker.events.saturating_sub(events);
-            worker.bytes = worker.bytes.saturating_sub(bytes);
+            worker.window.returned(tenant, events, counted);
         }
         self.tell_drained(key);
     }
@@ -273,7 +267,7 @@ impl Workers {
         let Some(worker) = self.workers.get_mut(&key) else {
             return;
         };
-        if worker.draining && !worker.drained && worker.events == 0 && worker.handovers == 0 {
+        if worker.draining && !worker.drained && worker.window.is_idle() && worker.handovers == 0 {
             worker.drained = true;
             if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
                 // A link that has ended needs no answer.
@@ -285,24 +279,40 @@ impl Workers {
     /// How many lanes wait for room.
     pub(super) fn waiting(&self) -> usize {
         let workers = self.workers.values();
-        workers.map(|worker| worker.waiting.len()).sum()
+        workers.map(|worker| worker.window.waiting()).sum()
     }
 
     /// Lets only these lanes wait on for their workers.
     pub(super) fn retain_waiting(&mut self, keep: impl Fn(u32) -> bool) {
         for worker in self.workers.values_mut() {
-            worker.waiting.retain(|number| keep(*number));
+            worker.window.retain_waiting(&keep);
         }
     }
 
-    /// The next lane that waits for this worker, if there is room now.
-    pub(super) fn next_waiting(&mut self, key: WorkerKey) -> Option<u32> {
-        let worker = self.workers.get_mut(&key)?;
-        if worker.has_room() {
-            worker.waiting.pop_front()
-        } else {
-            None
+    /// A lane waits for room at this worker.
+    pub(super) fn wait(&mut self, key: WorkerKey, tenant: u16, lane: u32) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            let now = tokio::time::Instant::now().into_std();
+            worker.window.wait(tenant, lane, now);
         }
+    }
+
+    /// The next lane that may send one event to this worker, after one of the tenant came back.
+    pub(super) fn next_waiting(&mut self, key: WorkerKey, tenant: u16) -> Option<u32> {
+        self.workers.get_mut(&key)?.window.next(tenant)
+    }
+
+    /// Tenants that have waited so long for a worker: how many of their lanes wait, and for which.
+    pub(super) fn long_waiting(
+        &mut self,
+        now: Instant,
+        long: Duration,
+    ) -> impl Iterator<Item = (u16, usize, Incarnation)> {
+        self.workers.values_mut().flat_map(move |worker| {
+            let incarnation = worker.link.worker;
+            let waiting = worker.window.long_waiting(now, long);
+            waiting.map(move |(tenant, lanes)| (tenant, lanes, incarnation))
+        })
     }
 }
 

@@ -29,7 +29,8 @@ fn only_the_current_attempt_commits() {
     let mut lanes = lanes();
     lanes.push(1, message(0));
     let first = lanes.send(1, 7).unwrap();
-    assert_eq!(lanes.take_back(1, 7, true), Some((1, first.bytes)));
+    lanes.counted(1, 100);
+    assert_eq!(lanes.take_back(1, 7, true), Some((1, 100)));
     assert_eq!(
         lanes.commit(1, 7, first.sequence, first.attempt),
         Err(Stale)
@@ -56,9 +57,13 @@ fn only_the_current_attempt_commits() {
 fn an_event_that_comes_back_before_those_ahead_of_it_waits_for_them() {
     let mut lanes = lanes();
     (0..3).for_each(|n| lanes.push(1, message(n)));
-    let sent: Vec<Sending> = (0..3).map(|_| lanes.send(1, 7).unwrap()).collect();
-    let bytes = sent[1].bytes + sent[2].bytes;
-    assert_eq!(lanes.returned(1, 7, sent[1].sequence, 0), Some((2, bytes)));
+    let mut send = |counted| {
+        let sent = lanes.send(1, 7).unwrap();
+        lanes.counted(1, counted);
+        sent
+    };
+    let sent = [send(100), send(20), send(3)];
+    assert_eq!(lanes.returned(1, 7, sent[1].sequence, 0), Some((2, 23)));
     // What was sent behind it came back with it.
     assert_eq!(lanes.returned(1, 7, sent[2].sequence, 0), None);
     assert!(lanes.commit(1, 7, sent[2].sequence, 0).is_err());

@@ -10,7 +10,7 @@ use crate::gateway::client::Connection;
 use crate::gateway::client::socket::Socket;
 use crate::gateway::settings::{ListenerSettings, NoWorker};
 use crate::gateway::timers;
-use crate::give_back::{give_back, give_back_set};
+use crate::give_back::give_back;
 
 impl State {
     /// A number that no client has whose close is not yet committed.
@@ -92,32 +92,39 @@ impl State {
         self.hold_if_full(connection);
     }
 
-    /// Stops reading a client whose lane is full, or any that sends while the gateway is full.
+    /// Stops reading a client whose lane is full, or any that sends while its tenant has no room.
     fn hold_if_full(&mut self, connection: &Connection) {
         let settings = &self.context.settings;
-        if self.lanes.bytes() >= settings.pending_bytes_max / usize::from(settings.shards) {
+        if connection.is_paused() {
+            // What was read before.
+        } else if !self.lanes.shares().has_room(&connection.tenant) {
             connection.set_paused(true);
-            self.held.insert(connection.number);
+            self.held.insert((connection.tenant, connection.number));
+            self.metrics.held(connection.tenant);
         } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
             connection.set_paused(true);
         }
     }
 
-    /// Reads a client again whose lane has room.
-    pub(super) fn unhold(&mut self, number: u32) {
+    /// Reads a client again whose lane has room, and the others of its tenant that are held.
+    pub(super) fn unhold(&mut self, number: u32, tenant: u16) {
+        self.unhold_one(number);
+        if !self.held.is_empty() && self.lanes.shares().has_plenty(&tenant) {
+            let all = (tenant, u32::MIN)..=(tenant, u32::MAX);
+            let held: Vec<(u16, u32)> = self.held.extract_if(all, |_| true).collect();
+            for (_, number) in held {
+                self.unhold_one(number);
+            }
+        }
+    }
+
+    fn unhold_one(&mut self, number: u32) {
         if let Some(connection) = self.connections.get(&number)
             && connection.is_paused()
             && !self.quiet
             && self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2
         {
             connection.set_paused(false);
-        }
-        let max =
-            self.context.settings.pending_bytes_max / usize::from(self.context.settings.shards);
-        if !self.held.is_empty() && self.lanes.bytes() <= max / 4 * 3 {
-            for number in std::mem::take(&mut self.held) {
-                self.unhold(number);
-            }
         }
     }
 
@@ -130,9 +137,7 @@ impl State {
         self.tell_closed(number, connection.tenant, reason);
         self.connections.remove(&number);
         give_back(&mut self.connections);
-        if self.held.remove(&number) {
-            give_back_set(&mut self.held);
-        }
+        self.held.remove(&(connection.tenant, number));
         if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);
         }

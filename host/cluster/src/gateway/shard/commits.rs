@@ -9,12 +9,18 @@ use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
 use crate::gateway::pending::WorkerKey;
 
+/// So many lanes that have waited may have nothing to send before the next ones must wait on.
+const LOOKS_MAX: usize = 16;
+
 impl State {
     /// One event has ended at a worker.
     pub(super) fn commit(&mut self, worker: WorkerKey, commit: Commit) {
         let number = commit.client.connection;
+        let Some(tenant) = self.lanes.tenant(number) else {
+            return self.metrics.stale();
+        };
         if commit.outcome == Outcome::Returned {
-            return self.returned(worker, &commit);
+            return self.returned(worker, tenant, &commit);
         }
         let committed = self
             .lanes
@@ -27,15 +33,10 @@ impl State {
         self.swaps.forget(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
-            Outcome::Done => {
-                if let Some(tenant) = self.lanes.tenant(number) {
-                    if committed.is_close() {
-                        self.own_close(tenant, commit.effects, commit.client);
-                    } else {
-                        self.effects(tenant, commit.effects, author);
-                    }
-                }
+            Outcome::Done if committed.is_close() => {
+                self.own_close(tenant, commit.effects, commit.client);
             }
+            Outcome::Done => self.effects(tenant, commit.effects, author),
             // Without its connect a handler does not know the client.
             Outcome::DeadLettered if committed.kind == "connect" => {
                 if let Some(connection) = self.connections.get(&number) {
@@ -57,17 +58,24 @@ impl State {
         if committed.kind == "connect" && self.workers.is_draining(worker) {
             self.hand_over(worker, vec![number]);
         }
-        self.workers.returned(worker, 1, committed.bytes);
-        self.unhold(number);
+        self.workers.returned(worker, tenant, 1, committed.counted);
+        self.unhold(number, tenant);
+        // Those that have waited come before what this lane has next.
+        self.pump_waiting(worker, tenant);
         self.pump(number);
-        self.pump_waiting(worker);
     }
 
     /// A worker's window may have room: lanes that wait for it get their turn.
-    fn pump_waiting(&mut self, worker: WorkerKey) {
-        while let Some(next) = self.workers.next_waiting(worker) {
+    fn pump_waiting(&mut self, worker: WorkerKey, tenant: u16) {
+        let mut in_vain = 0;
+        while in_vain < LOOKS_MAX
+            && let Some(next) = self.workers.next_waiting(worker, tenant)
+        {
+            let before = self.lanes.under_way(next);
             self.lanes.set_queued(next, false);
-            self.pump(next);
+            self.pump_from(next, true);
+            // It may have gone elsewhere, have nothing to send, or as much under way as it may have.
+            in_vain += usize::from(self.lanes.under_way(next) == before);
         }
     }
 
@@ -83,26 +91,23 @@ impl State {
     /// A worker gave an event back, and with it those of its lane behind it. They are sent again
     /// at the next turn of the clock, not at once, so that a worker that gives everything back
     /// does not spin.
-    fn returned(&mut self, worker: WorkerKey, commit: &Commit) {
+    fn returned(&mut self, worker: WorkerKey, tenant: u16, commit: &Commit) {
         let number = commit.client.connection;
         let (sequence, attempt) = (commit.event.sequence, commit.attempt);
         let custodian = self.lanes.custodian(number);
-        let Some((events, bytes)) = self.lanes.returned(number, worker, sequence, attempt) else {
+        let Some((events, counted)) = self.lanes.returned(number, worker, sequence, attempt) else {
             return self.metrics.stale();
         };
         if custodian != self.lanes.custodian(number) {
             // It may have taken itself for the custodian before its handlers gave the connect back.
             self.release(commit.client, vec![worker], false);
         }
-        self.workers.returned(worker, events, bytes);
-        if let Some(tenant) = self.lanes.tenant(number)
-            && self.lanes.is_idle(number)
-            && self.lanes.set_queued(number, true)
-        {
+        self.workers.returned(worker, tenant, events, counted);
+        if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push(tenant, number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.
-        self.pump_waiting(worker);
+        self.pump_waiting(worker, tenant);
     }
 
     /// Applies effects here and passes on what concerns others.

@@ -122,7 +122,7 @@ impl State {
         let Some(worker) = self.workers.remove(key) else {
             return;
         };
-        for number in worker.waiting {
+        for number in worker.window.into_waiting() {
             self.lanes.set_queued(number, false);
         }
         let all: Vec<u32> = self.lanes.connections().collect();

@@ -75,10 +75,12 @@ impl State {
         if self.requests.ending {
             return refuse(reply, RequestError::Ending);
         }
-        let settings = &self.context.settings;
-        let max = settings.pending_bytes_max / usize::from(settings.shards);
-        if self.lanes.bytes() > 0 && self.lanes.bytes().saturating_add(payload.len()) > max {
-            let why = format!("events of {max} bytes wait on this shard: try again later");
+        let shares = self.lanes.shares();
+        let (waiting, room) = (shares.used(&tenant), shares.room(&tenant));
+        if waiting > 0 && payload.len() > room {
+            let why = format!(
+                "events of {waiting} bytes wait on this shard, the tenant's share: try again later"
+            );
             return refuse(reply, RequestError::Overloaded(why));
         }
         let number = self.take_number();
@@ -150,9 +152,12 @@ impl State {
     }
 
     fn take_off(&mut self, number: u32, why: RequestError) {
+        let tenant = self.lanes.tenant(number);
         self.lanes.remove(number);
         self.gone_while_queued += 1;
-        self.unhold(number);
+        if let Some(tenant) = tenant {
+            self.unhold(number, tenant);
+        }
         if let Some(waiting) = self.requests.remove(number)
             && let Some(to) = waiting.reply
         {

@@ -37,6 +37,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
                 state.expire_requests();
                 state.route_unrouted();
                 state.recognise_all();
+                state.name_waiting();
                 state.finish_turn();
             }
             () = inbox.take(&mut parcels) => {}

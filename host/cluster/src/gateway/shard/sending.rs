@@ -5,11 +5,16 @@ use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::id::EventId;
 
 use super::State;
-use crate::gateway::workers::{Place, Served};
+use crate::gateway::workers::{Next, Place, Served};
 
 impl State {
     /// Sends what may be sent of a lane.
     pub(super) fn pump(&mut self, number: u32) {
+        self.pump_from(number, false);
+    }
+
+    /// The same; a lane that has waited for its turn has it for one event.
+    pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         let router = self.context.settings.router;
         while self.lanes.is_ready(number, router.binds()) {
             let Some(tenant) = self.lanes.tenant(number) else {
@@ -30,13 +35,17 @@ impl State {
                 // Who serves a client is its custodian: what others do to it is told once.
                 stays = self.lanes.custodian(number).and_then(served);
             }
-            match self.workers.place(stays, tenant, router, &mut self.rng) {
+            let next = Next {
+                tenant,
+                under_way: self.lanes.under_way(number),
+                is_its_turn: std::mem::take(&mut is_its_turn),
+            };
+            match self.workers.place(&next, stays, router, &mut self.rng) {
                 Place::Worker(served) => self.send_event(number, tenant, served),
                 Place::Later(worker) => {
-                    if self.lanes.set_queued(number, true)
-                        && let Some(worker) = self.workers.get_mut(worker)
-                    {
-                        worker.waiting.push_back(number);
+                    if self.lanes.set_queued(number, true) {
+                        self.workers.wait(worker, tenant, number);
+                        self.metrics.waits(tenant);
                     }
                     return;
                 }
@@ -113,7 +122,8 @@ impl State {
             session,
             kind: sending.kind,
         };
-        self.workers.sent(key, sending.bytes);
+        let counted = self.workers.sent(key, tenant, sending.bytes);
+        self.lanes.counted(number, counted);
         // If the link has ended, its loss is on the way and takes the event back.
         let _ = sender.send(Frame::Deliver(Box::new(delivery)));
     }

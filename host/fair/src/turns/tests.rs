@@ -1,0 +1,107 @@
+//! Order within a key, turns among keys, and nothing is lost.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+
+use super::Turns;
+
+fn all(turns: &mut Turns<u8, u32>) -> Vec<(u8, u32)> {
+    std::iter::from_fn(|| turns.next(|_| true)).collect()
+}
+
+#[test]
+fn a_key_with_much_waits_behind_one_with_little() {
+    let mut turns = Turns::default();
+    for value in 0..3 {
+        turns.push(1, value);
+    }
+    turns.push(2, 10);
+    assert_eq!(all(&mut turns), [(1, 0), (2, 10), (1, 1), (1, 2)]);
+}
+
+#[test]
+fn what_is_put_back_comes_first_of_its_key_and_last_of_all() {
+    let mut turns = Turns::default();
+    for value in [0, 1] {
+        turns.push(1, value);
+        turns.push(2, value + 10);
+    }
+    let (key, value) = turns.next(|_| true).unwrap();
+    turns.push_front(key, value);
+    assert_eq!(all(&mut turns), [(2, 10), (1, 0), (2, 11), (1, 1)]);
+}
+
+#[test]
+fn who_is_not_able_keeps_its_place() {
+    let mut turns = Turns::default();
+    for key in 1..4 {
+        turns.push(key, u32::from(key));
+    }
+    assert_eq!(turns.next(|key| key == 2), Some((2, 2)));
+    assert_eq!(turns.next(|key| key == 2), None);
+    assert_eq!(all(&mut turns), [(1, 1), (3, 3)]);
+}
+
+#[test]
+fn keys_that_are_gone_leave_nothing_behind() {
+    let mut turns = Turns::default();
+    for key in 0..100_000_u32 {
+        turns.push(key, ());
+        assert!(turns.next(|_| true).is_some());
+    }
+    assert!(turns.queues.len() <= super::IDLE_KEYS_KEPT + 1);
+    assert!(turns.ring.is_empty() && turns.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn order_is_kept_and_between_two_turns_of_a_key_every_other_has_at_most_one(
+        steps in prop::collection::vec((0_u8..6, 0_u8..12), 1..300),
+    ) {
+        let mut turns = Turns::default();
+        let mut model: BTreeMap<u8, VecDeque<u32>> = BTreeMap::new();
+        // Turns that others had since a key that waits had its last.
+        let mut since: BTreeMap<u8, BTreeMap<u8, u32>> = BTreeMap::new();
+        let mut number = 0;
+        for (key, step) in steps {
+            match step {
+                0..=5 => {
+                    number += 1;
+                    turns.push(key, number);
+                    model.entry(key).or_default().push_back(number);
+                }
+                6 => {
+                    let all = turns.take_all(key);
+                    prop_assert_eq!(all, model.remove(&key).unwrap_or_default());
+                    since.remove(&key);
+                }
+                7 => {
+                    let value = turns.next_of(key);
+                    prop_assert_eq!(value, model.entry(key).or_default().pop_front());
+                    since.remove(&key);
+                }
+                _ => {
+                    if let Some((key, value)) = turns.next(|_| true) {
+                        prop_assert_eq!(model.entry(key).or_default().pop_front(), Some(value));
+                        since.remove(&key);
+                        for (other, queue) in &model {
+                            if *other != key && !queue.is_empty() {
+                                let turns = since.entry(*other).or_default().entry(key).or_default();
+                                *turns += 1;
+                                prop_assert!(*turns <= 1, "{} twice before {}", key, other);
+                            }
+                        }
+                    } else {
+                        prop_assert!(model.values().all(VecDeque::is_empty));
+                    }
+                }
+            }
+            model.retain(|_, queue| !queue.is_empty());
+            since.retain(|key, _| model.contains_key(key));
+            prop_assert_eq!(turns.len(), model.values().map(VecDeque::len).sum::<usize>());
+        }
+        let rest: usize = model.values().map(VecDeque::len).sum();
+        prop_assert_eq!(turns.drain().len(), rest);
+    }
+}
