@@ -11,10 +11,17 @@ const TYPING_SHOW_MS = 5000;
 // After a list of members that may lack some.
 const ASK_AGAIN_MS = 5000;
 
+// Nickname and room of this window and of this browser, and whether the window was in the room.
+const KEPT = "tidegate-chat";
+// What a sentence ends with is no part of a link.
+const LINK = /https?:\/\/[^\s<>"]+/gi;
+const LINK_END = /[.,;:!?'")\]}]+$/;
+
 const $ = (id) => document.getElementById(id);
 const [nick, room, enter, leave, text, send] = ["nick", "room", "enter", "leave", "text", "send"].map($);
 const [log, state, where, typing] = ["log", "state", "where", "typing"].map($);
 const [members, count, partial] = ["members", "count", "partial"].map($);
+const welcome = $("welcome");
 
 let socket = null;
 let retries = 0;
@@ -24,6 +31,8 @@ let me = null;
 const here = new Map();
 let gone = null;
 let unlisted = 0;
+// Nicknames that two clients had at once: their tags are shown.
+const shared = new Set();
 // Who is typing, and the timer that forgets it.
 const typists = new Map();
 let typingSaidAt = 0;
@@ -68,6 +77,8 @@ function ask(wish) {
 const received = {
   entered({ nick, room, tag }) {
     me = { nick, room, tag };
+    keep({ nick, room }, true);
+    welcome.hidden = true;
     where.textContent = `· ${room}`;
     leave.hidden = false;
     enter.textContent = "Change";
@@ -79,6 +90,7 @@ const received = {
     text.focus();
   },
   left() {
+    if (me !== null) keep(me, false);
     me = null;
     where.textContent = "chat";
     leave.hidden = true;
@@ -89,10 +101,10 @@ const received = {
   },
   said(message) {
     stopTyping(message);
-    line("said", name(message), `: ${message.text}`);
+    line("said", name(message), ": ", ...linked(message.text));
   },
   told(message) {
-    line("told", name(message), ` → ${message.to}: ${message.text}`);
+    line("told", name(message), ` → ${message.to}: `, ...linked(message.text));
   },
   joined(message) {
     come(message);
@@ -110,7 +122,7 @@ const received = {
   members(message) {
     for (const member of message.members) {
       // A notice that somebody left may overtake the list.
-      if (!gone?.has(keyOf(member))) here.set(keyOf(member), member);
+      if (!gone?.has(keyOf(member))) settle(member);
     }
     gone = null;
     unlisted = Math.max(0, message.count - message.members.length);
@@ -134,28 +146,78 @@ function receive(message) {
   if (Object.hasOwn(received, message.type)) received[message.type](message);
 }
 
-// A name with the tag that tells it from others of the same name.
+// A name with the tag that tells it from others of the same name, shown where there are some.
 function name({ nick, tag }) {
+  const others = [...here.values()].some((it) => it.nick === nick && it.tag !== tag);
+  if (others) share(nick);
   const both = document.createElement("span");
   const label = document.createElement("span");
   label.className = "tag";
-  label.textContent = tag.replace(/^0+(?=.)/, "");
+  label.dataset.nick = nick;
+  label.hidden = !shared.has(nick);
+  label.textContent = shortTag(tag);
   label.title = "The number of this connection; nobody else can have it.";
-  both.append(nameButton(nick), label);
+  both.append(nameButton(nick, tag), label);
   return both;
 }
 
-function nameButton(nick) {
+const shortTag = (tag) => tag.replace(/^0+(?=.)/, "");
+
+// From now on the tags of this nickname are shown, in earlier lines too.
+function share(nick) {
+  shared.add(nick);
+  for (const label of document.querySelectorAll(".tag")) {
+    if (label.dataset.nick === nick) label.hidden = false;
+  }
+}
+
+// The same for one nickname everywhere.
+function hueOf(nick) {
+  let hash = 0;
+  for (const letter of nick) hash = (hash * 31 + letter.codePointAt(0)) % 65_521;
+  // Neighbours in the hash are far apart on the wheel.
+  return (hash * 137.508) % 360;
+}
+
+function nameButton(nick, tag) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "name";
+  button.style.setProperty("--hue", hueOf(nick).toFixed(1));
   button.textContent = nick;
-  button.title = `Write to ${nick} alone`;
+  button.title = `Write to ${nick} alone (connection ${shortTag(tag)})`;
   button.onclick = () => {
     text.value = `/msg ${nick} `;
     text.focus();
   };
   return button;
+}
+
+function isWeb(address) {
+  try {
+    return /^https?:$/.test(new URL(address).protocol);
+  } catch {
+    return false;
+  }
+}
+
+// A text with its links: text and anchors, never markup.
+function linked(words) {
+  const parts = [];
+  let end = 0;
+  for (const match of words.matchAll(LINK)) {
+    const address = match[0].replace(LINK_END, "");
+    if (!isWeb(address)) continue;
+    const link = document.createElement("a");
+    link.href = address;
+    link.textContent = address;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    parts.push(words.slice(end, match.index), link);
+    end = match.index + address.length;
+  }
+  parts.push(words.slice(end));
+  return parts;
 }
 
 function line(kind, ...parts) {
@@ -181,9 +243,15 @@ function askWho() {
   ask({ type: "who" });
 }
 
+function settle(member) {
+  const others = [...here.values()].some((it) => it.nick === member.nick && it.tag !== member.tag);
+  if (others) share(member.nick);
+  here.set(keyOf(member), member);
+}
+
 function come({ nick, tag }) {
   gone?.delete(keyOf({ nick, tag }));
-  here.set(keyOf({ nick, tag }), { nick, tag });
+  settle({ nick, tag });
   showMembers();
 }
 
@@ -249,8 +317,35 @@ function sayTyping() {
 }
 
 function allowTalk(allowed) {
+  text.placeholder = allowed ? "Say something, or /msg nick text" : "Enter a room to talk";
   text.disabled = !allowed;
   send.disabled = !allowed;
+}
+
+// Storage may be forbidden; then nothing is remembered.
+function keep({ nick, room }, inside) {
+  try {
+    const kept = JSON.stringify({ nick, room, inside });
+    sessionStorage.setItem(KEPT, kept);
+    if (inside) localStorage.setItem(KEPT, kept);
+  } catch {
+    return;
+  }
+}
+
+// Fills the form with what this window, or else this browser, was last; enters again if this window
+// was inside.
+function remember() {
+  try {
+    const own = sessionStorage.getItem(KEPT);
+    const kept = JSON.parse(own ?? localStorage.getItem(KEPT) ?? "{}");
+    if (typeof kept.nick !== "string" || typeof kept.room !== "string") return;
+    nick.value = kept.nick;
+    room.value = kept.room;
+    if (own !== null && kept.inside) me = { nick: kept.nick, room: kept.room };
+  } catch {
+    return;
+  }
 }
 
 function showState(key, words) {
@@ -288,4 +383,6 @@ text.addEventListener("input", sayTyping);
 
 leave.addEventListener("click", () => ask({ type: "leave" }));
 
+remember();
+nick.focus();
 connect();
