@@ -28,5 +28,5 @@ pub use deployment::{
 };
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
-pub use plugin::{Plugin, PluginError, PluginKind};
+pub use plugin::{Plugin, PluginError, PluginKind, look_at};
 pub use watch::{Swap, Watching, watch};

@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod names;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use wasmtime::component::InstancePre;
 use crate::bindings::exports::exports::tidegate::plugin::{
     client_events, commands, request_events, state, worker_events,
 };
-use crate::engine::Runtime;
+use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
 
 pub use error::PluginError;
@@ -166,14 +167,39 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// Checks, compiles and links. Blocks for as long as the compiler needs.
-pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plugin, PluginError> {
+/// Looks at a file without compiling it: whether it is a component of this kind that imports nothing
+/// which the host lacks. A file that passes may still be refused when it is loaded.
+///
+/// # Errors
+/// Says what is wrong with the file and what to do about it.
+pub async fn look_at(path: &Path, expected: PluginKind) -> Result<(), PluginError> {
+    let bytes = read_file(path).await?;
+    let name = path.display().to_string();
+    match look(&name, &bytes)? {
+        Some(kind) if kind != expected => Err(PluginError::WrongKind {
+            name,
+            kind,
+            expected,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What can be told of a component before it is compiled: its kind, unless it does not parse.
+fn look(source: &str, bytes: &[u8]) -> Result<Option<PluginKind>, PluginError> {
     if Engine::detect_precompiled(bytes).is_some() {
         return Err(PluginError::Precompiled {
             name: source.to_owned(),
         });
     }
     check::container(source, bytes)?;
+    let names = names::of(bytes);
+    names.map(|names| check::names(source, &names)).transpose()
+}
+
+/// Checks, compiles and links. Blocks for as long as the compiler needs.
+pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plugin, PluginError> {
+    look(source, bytes)?;
     let version = version_of(bytes);
     let component = runtime
         .compile(&version, bytes)
@@ -183,7 +209,7 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
     component
         .initialize_copy_on_write_image()
         .map_err(|error| check::compile_error(source, &error))?;
-    let known = check::kind(source, &component)?;
+    let known = check::kind_of_component(source, &component)?;
     let kind = known.unwrap_or(PluginKind::Handler);
     let instance_pre = runtime
         .linker(kind)
@@ -192,7 +218,8 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
     let exports = match known {
         Some(PluginKind::Handler) => handler_exports(source, &instance_pre)?,
         Some(PluginKind::Command) => command_exports(source, &instance_pre)?,
-        None => return Err(check::of_no_kind(runtime.engine(), source, &component)),
+        // Its names were not read, or it would have been refused by them.
+        None => return Err(check::of_no_kind(source, &[])),
     };
     let name = Path::new(source)
         .file_stem()

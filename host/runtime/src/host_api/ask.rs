@@ -105,7 +105,8 @@ fn visible_effects(effects: &[Effect], query: &Query) -> Vec<Effect> {
         Query::Gateways
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
-        | Query::Once { .. } => Vec::new(),
+        | Query::Once { .. }
+        | Query::Request { .. } => Vec::new(),
         Query::Clients { .. }
         | Query::ClientCount { .. }
         | Query::UidCounts(_)

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::SessionChange;
-use tidegate_wire::session::{Session, TooLarge, merged};
+use tidegate_wire::json::merged;
+use tidegate_wire::session::{Session, TooLarge};
 
 /// Values by key; none: the key is removed.
 type Changed = BTreeMap<Name, Option<String>>;

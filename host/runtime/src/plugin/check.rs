@@ -4,6 +4,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
 
+use super::names::Names;
 use super::{PluginError, PluginKind};
 use crate::bindings::exports::exports::tidegate::plugin::client_events as client;
 use crate::engine::Runtime;
@@ -14,6 +15,11 @@ pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
+
+/// SpiderMonkey's builds import it unless they are told not to, whether a script uses it or not.
+const WITHOUT_HTTP: &str = "; JavaScript is built without it by `jco componentize --disable http \
+                            fetch-event` (componentize-js: `disableFeatures: ['http', \
+                            'fetch-event']`), other languages by leaving out the HTTP client";
 
 const MAGIC: &[u8] = b"\0asm";
 const WASM_PAGE_BYTES: u64 = 65_536;
@@ -132,9 +138,32 @@ pub(super) fn resources(
     })
 }
 
+/// Its kind, if it imports nothing that this kind is not offered.
+pub(super) fn names(name: &str, names: &Names) -> Result<PluginKind, PluginError> {
+    let exports = |wanted| names.exports.iter().any(|export| export == wanted);
+    let kind = kind(name, exports(CLIENT_EVENTS), exports(COMMANDS))?;
+    let offered_to = kind.unwrap_or(PluginKind::Handler);
+    let mut imports = names.imports.iter();
+    if let Some(import) = imports.find(|import| !is_offered(offered_to, import)) {
+        return Err(unknown_import(name, offered_to, import));
+    }
+    kind.ok_or_else(|| of_no_kind(name, &names.exports))
+}
+
 /// Which kind of component it is, by what it exports; none if it is neither.
-pub(super) fn kind(name: &str, component: &Component) -> Result<Option<PluginKind>, PluginError> {
-    match (has(component, CLIENT_EVENTS), has(component, COMMANDS)) {
+pub(super) fn kind_of_component(
+    name: &str,
+    component: &Component,
+) -> Result<Option<PluginKind>, PluginError> {
+    kind(
+        name,
+        has(component, CLIENT_EVENTS),
+        has(component, COMMANDS),
+    )
+}
+
+fn kind(name: &str, events: bool, commands: bool) -> Result<Option<PluginKind>, PluginError> {
+    match (events, commands) {
         (true, false) => Ok(Some(PluginKind::Handler)),
         (false, true) => Ok(Some(PluginKind::Command)),
         (false, false) => Ok(None),
@@ -162,12 +191,20 @@ pub(super) fn link_error(
         .map(|(import, _)| import)
         .find(|import| !is_offered(kind, import));
     match unknown {
-        Some(import) => PluginError::UnknownImport {
-            name: name.to_owned(),
-            import: import.to_owned(),
-            kind,
-        },
+        Some(import) => unknown_import(name, kind, import),
         None => wrong_type(name, error),
+    }
+}
+
+fn unknown_import(name: &str, kind: PluginKind, import: &str) -> PluginError {
+    PluginError::UnknownImport {
+        name: name.to_owned(),
+        import: import.to_owned(),
+        kind,
+        hint: match import.starts_with("wasi:http/") {
+            true => WITHOUT_HTTP,
+            false => "",
+        },
     }
 }
 
@@ -259,16 +296,15 @@ where
         .map_err(|error| format!("`{name}` of `{interface}` has another type: {error:#}"))
 }
 
-pub(super) fn of_no_kind(engine: &Engine, name: &str, component: &Component) -> PluginError {
+pub(super) fn of_no_kind(name: &str, exports: &[String]) -> PluginError {
     let stem = |text: &str| {
         let text = text.split('@').next().unwrap_or_default();
         text.rsplit('/').next().unwrap_or_default().to_owned()
     };
-    let similar = component
-        .component_type()
-        .exports(engine)
-        .map(|(export, _)| export.to_owned())
-        .find(|export| [stem(CLIENT_EVENTS), stem(COMMANDS)].contains(&stem(export)));
+    let mut exports = exports.iter();
+    let similar = exports
+        .find(|export| [stem(CLIENT_EVENTS), stem(COMMANDS)].contains(&stem(export)))
+        .cloned();
     PluginError::OfNoKind {
         name: name.to_owned(),
         handler: CLIENT_EVENTS,

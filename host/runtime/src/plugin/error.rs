@@ -106,7 +106,7 @@ pub enum PluginError {
         expected: PluginKind,
     },
     /// It imports something that the host does not offer.
-    #[error("{name} imports `{import}`, which this host does not offer to a {kind}; it offers {}", offered(*kind).join(", "))]
+    #[error("{name} imports `{import}`, which this host does not offer to a {kind}; it offers {}{hint}", offered(*kind).join(", "))]
     UnknownImport {
         /// The plugin.
         name: String,
@@ -114,6 +114,8 @@ pub enum PluginError {
         import: String,
         /// What it is, and so what it may import.
         kind: PluginKind,
+        /// How it is built without the import, if that is known.
+        hint: &'static str,
     },
     /// An import or export of the contract with another type.
     #[error("{name} was built against another version of the contract: {reason}")]

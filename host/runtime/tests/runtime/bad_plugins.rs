@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use tidegate_runtime::PluginError;
+use tidegate_runtime::{PluginError, Runtime, RuntimeSettings};
 
 use crate::harness::{guest, runtime};
+
+/// Makes a component a handler by name, though it has no functions.
+const HANDLER: &str =
+    r#"(instance $none) (export "tidegate:plugin/client-events@0.1.0" (instance $none))"#;
 
 async fn error_of(bytes: impl Into<Vec<u8>>) -> String {
     let result = runtime().load_bytes("bad.wasm", bytes.into()).await;
@@ -118,12 +122,39 @@ async fn an_unknown_import_is_named_with_what_is_offered() {
 }
 
 #[tokio::test]
+async fn what_cannot_run_here_is_refused_before_it_is_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new(RuntimeSettings {
+        cache_dir: Some(folder.path().to_owned()),
+        pooling: false,
+        ..RuntimeSettings::default()
+    });
+    let runtime = runtime.unwrap();
+    let code = r#"(core module (func (export "f")))"#;
+    let http = r#"(import "wasi:http/types@0.2.10" (instance))"#;
+    for (text, words) in [
+        (
+            format!("(component {http} {code} {HANDLER})"),
+            &["`wasi:http/types@0.2.10`", "--disable http fetch-event"][..],
+        ),
+        (format!("(component {code})"), &["exports neither"]),
+    ] {
+        let bytes = wat::parse_str(text).unwrap();
+        let refused = runtime.load_bytes("bad.wasm", bytes).await;
+        has(&refused.unwrap_err().to_string(), words);
+        // What is compiled is kept.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
 async fn imports_and_exports_of_another_type_are_named() {
-    let error = error_of_text(
+    let error = error_of_text(&format!(
         r#"(component
             (import "tidegate:plugin/worker@0.1.0"
-                (instance (export "tenant" (func (result u32))))))"#,
-    )
+                (instance (export "tenant" (func (result u32)))))
+            {HANDLER})"#
+    ))
     .await;
     has(&error, &["another version of the contract", "tenant"]);
     let error = error_of_text(
@@ -140,16 +171,17 @@ async fn imports_and_exports_of_another_type_are_named() {
 
 #[tokio::test]
 async fn async_functions_are_refused() {
-    let bytes = wat::parse_str(r#"(component (type (func async (result u32))))"#).unwrap();
+    let text = format!("(component (type (func async (result u32))) {HANDLER})");
+    let bytes = wat::parse_str(text).unwrap();
     let error = runtime().load_bytes("bad.wasm", bytes).await.unwrap_err();
     assert!(matches!(error, PluginError::NeedsAsync { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_memory_that_never_fits_is_refused_at_load() {
-    let error = error_of_text(
-        "(component (core module $m (memory 60000)) (core instance (instantiate $m)))",
-    )
+    let error = error_of_text(&format!(
+        "(component (core module $m (memory 60000)) (core instance (instantiate $m)) {HANDLER})"
+    ))
     .await;
     has(&error, &["too large"]);
 }

@@ -303,6 +303,7 @@ pub(super) fn unexpected(answer: &Answer) -> Error {
         Answer::Swapped(_) => "a compare-and-set",
         Answer::Commands(_) => "commands",
         Answer::Applied(_) => "applied effects",
+        Answer::Replied(_) => "a reply",
     };
     Error::Other(format!("the gateway answered with {kind}, unasked"))
 }
