@@ -3,6 +3,7 @@
 
 pub mod client;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,7 +12,10 @@ use crate::config::{Override, Overrides, Purpose};
 
 const EXAMPLES: &str = "\
 Examples:
-  # A whole server in one process, with a page beside it
+  # A whole server in one process, at ws://127.0.0.1:7272
+  tidegate serve chat.wasm
+
+  # The same where you say, with a page beside it
   tidegate serve --listen ws://127.0.0.1:7272 --static web chat.wasm
 
   # The same, spread over processes
@@ -82,12 +86,22 @@ pub enum Command {
 /// Settings that every command takes.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// The configuration file; else the one that TIDEGATE_CONFIG names
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Sets any key of the configuration, like gateway.router=rand; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+}
+
+impl Common {
+    /// The configuration file: what the line says wins over the variable `TIDEGATE_CONFIG`, and an
+    /// empty variable names none.
+    #[must_use]
+    pub fn config_file(&self, variable: Option<OsString>) -> Option<PathBuf> {
+        let named = variable.filter(|name| !name.is_empty());
+        self.config.clone().or_else(|| named.map(PathBuf::from))
+    }
 }
 
 /// `tidegate serve`
@@ -95,7 +109,8 @@ pub struct Common {
 pub struct Serve {
     #[command(flatten)]
     common: Common,
-    /// Where clients connect: ws://, tcp://, text:// or frame://; may be repeated
+    /// Where clients connect: ws://, tcp://, text:// or frame://; may be repeated. Without any:
+    /// ws://127.0.0.1:7272
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// A folder of files to serve over HTTP beside ws://
@@ -148,7 +163,8 @@ pub struct Gateway {
     /// The address that is bound instead of the announced one
     #[arg(long, value_name = "ADDR")]
     lan_bind: Option<String>,
-    /// Where clients connect: ws://, tcp://, text:// or frame://; may be repeated
+    /// Where clients connect: ws://, tcp://, text:// or frame://; may be repeated. Without any:
+    /// ws://127.0.0.1:7272
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// A folder of files to serve over HTTP beside ws://

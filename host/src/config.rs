@@ -132,9 +132,13 @@ impl Config {
         let purpose = overrides.purpose;
         let mut table = value::parse(file, text, &mut errors);
         layers::environment(&mut table, env, &mut errors);
+        if matches!(purpose, Purpose::Serve | Purpose::Gateway) {
+            layers::default_listener(&mut table, &mut errors);
+        }
         layers::command_line(&mut table, &overrides.flags, &mut errors);
         let (mut config, found) = Self::read(table, purpose);
         errors.extend(found);
+        tokens::settle(&mut config);
         // Checks between keys would only echo what is wrong with the keys.
         if errors.is_empty() {
             errors.extend(check::errors(&config));
@@ -226,6 +230,12 @@ impl Config {
             Some(errors) => Err(errors),
             None => Ok(()),
         }
+    }
+
+    /// Whether nothing was given at all.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// Whether a key, like `register.listen`, was given by the file, the environment or a flag.

@@ -1,7 +1,6 @@
 //! `tidegate`: reads the command line and the configuration, starts telemetry, runs one command
 //! until it ends or a signal stops it. It orders these steps and does nothing else.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use tidegate::cli::{Arguments, Command};
 use tidegate::command::{check, client, config as print, gateway, register, serve, worker};
-use tidegate::config::Config;
+use tidegate::config::{Config, ConfigErrors};
 use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,10 +32,11 @@ fn main() -> ExitCode {
     if let Command::Client(it) = &command {
         return ExitCode::from(client::run(it));
     }
-    let file = command.common().and_then(|common| common.config.as_deref());
-    let config = match Config::load(file, environment(), &command.overrides()) {
+    let file = command.common();
+    let file = file.and_then(|common| common.config_file(std::env::var_os("TIDEGATE_CONFIG")));
+    let config = match Config::load(file.as_deref(), environment(), &command.overrides()) {
         Ok(config) => config,
-        Err(errors) => return refused(errors),
+        Err(errors) => return refused(&errors),
     };
     match command {
         Command::Serve(_) => run(config, serve::run),
@@ -66,7 +66,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     if let Err(errors) = config.check_files() {
-        return refused(errors);
+        return refused(&errors);
     }
     ended(start(config, service))
 }
@@ -120,8 +120,10 @@ fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refused(errors: impl Display) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{errors}");
+fn refused(errors: &ConfigErrors) -> ExitCode {
+    for error in errors.iter() {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+    }
     ExitCode::from(WRONG)
 }
 
@@ -129,7 +131,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(FAILED)
         }
     }

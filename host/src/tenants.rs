@@ -4,8 +4,10 @@ pub mod commands;
 
 use std::time::Duration;
 
+use tidegate_cluster::deploy::Desired;
 use tidegate_runtime::{
-    Bounds, Deployment, DeploymentSettings, Limits, Rollout, Runtime, RuntimeSettings, watch,
+    Bounds, Deployment, DeploymentSettings, Limits, PluginKind, Rollout, Runtime, RuntimeSettings,
+    watch,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,26 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         pooling: config.worker.pooling,
     };
     Ok(Runtime::new(settings)?)
+}
+
+/// Looks at the plugins and command components that this process is going to run, without compiling
+/// them: what cannot be one is refused before any port is bound.
+///
+/// # Errors
+/// When a file is refused; the text names it and says what would be right.
+pub async fn look_at_files(config: &Config, desired: &Desired) -> anyhow::Result<()> {
+    let plugins = config.plugins.iter();
+    let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
+    // What the cluster names is run instead of the file.
+    let plugins = plugins.filter(|it| desired.current(&it.tenant).is_none());
+    let plugins = plugins.filter_map(|it| Some((it.file.as_ref()?, PluginKind::Handler)));
+    let commands = config.commands.iter();
+    let commands = commands.filter(|_| config.purpose != Purpose::Worker);
+    let commands = commands.map(|it| (&it.file, PluginKind::Command));
+    for (file, kind) in plugins.chain(commands) {
+        tidegate_runtime::look_at(file, kind).await?;
+    }
+    Ok(())
 }
 
 /// Takes each new version of the plugin's file until `stop`.

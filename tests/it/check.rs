@@ -16,9 +16,15 @@ struct Said {
 
 /// Runs `tidegate` to its end.
 async fn tidegate(args: &[&str]) -> Result<Said> {
+    tidegate_with(args, &[]).await
+}
+
+/// The same with further variables.
+async fn tidegate_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
     let mut command = tokio::process::Command::from(Command::new(tools::tidegate()?));
     command
         .args(args)
+        .envs(variables.iter().copied())
         .env("TIDEGATE_SECRET", "the secret of a test, long enough")
         .env("XDG_CACHE_HOME", tools::target_dir()?.join("harness-cache"))
         .stdin(Stdio::null())
@@ -166,4 +172,115 @@ async fn an_address_that_is_taken_is_named() -> Outcome {
     let bench = Plugin::Bench.path()?;
     let said = tidegate(&["serve", "--listen", &url, &bench.to_string_lossy()]).await?;
     refuses(&said, &[&taken.local_addr()?.to_string()])
+}
+
+/// Starts a service on addresses that are all taken: whatever it is refused for was found before
+/// it tried to bind any of them.
+async fn refused_before_any_port_is_bound(args: &[&str], words: &[&str]) -> Outcome {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let args: Vec<String> = args
+        .iter()
+        .map(|it| it.replace("TAKEN", &address))
+        .collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = tidegate(&args).await?;
+    refuses(&said, words).with_context(|| format!("{args:?}"))?;
+    ensure!(
+        !said.text.contains("cannot listen"),
+        "{args:?}: {}",
+        said.text
+    );
+    let lines: Vec<&str> = said.text.lines().collect();
+    let last = lines.last().copied().unwrap_or_default();
+    ensure!(last.starts_with("error: "), "{args:?}: {}", said.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused_before_any_port_is_bound() -> Outcome {
+    let http = r#"(component
+        (import "wasi:http/types@0.2.10" (instance))
+        (instance $none)
+        (export "tidegate:plugin/client-events@0.1.0" (instance $none)))"#;
+    let http = from_text("imports-http", http)?;
+    let http = &*http.to_string_lossy();
+    let bench = Plugin::Bench.path()?;
+    let bench = &*bench.to_string_lossy();
+    let admin = "--admin=TAKEN";
+    let everywhere = [
+        "serve",
+        "--listen=ws://TAKEN",
+        "--api=TAKEN",
+        "--set=register.listen=TAKEN",
+        "--set=gateway.lan=TAKEN",
+    ];
+    let with = |more: &[&'static str], file| {
+        let words = everywhere.iter().chain(more).copied();
+        words.chain([file]).collect::<Vec<&str>>()
+    };
+    refused_before_any_port_is_bound(&with(&[admin], http), &["wasi:http/types", "--disable"])
+        .await?;
+    let command = format!("--command={bench}");
+    let lan = ["gateway", "--lan=TAKEN", "--listen=ws://TAKEN", &command];
+    refused_before_any_port_is_bound(&[&lan[..], &[admin]].concat(), &["is a handler"]).await?;
+    let worker = ["worker", admin, http];
+    refused_before_any_port_is_bound(&worker, &["wasi:http/types"]).await?;
+    // Not even the plugin's own word in `on-start` comes after them; health is told meanwhile.
+    let refuses_itself = Plugin::Scripted.path()?;
+    let refuses_itself = &*refuses_itself.to_string_lossy();
+    let args = with(&["--set=plugin.0.config.at-start=refuse"], refuses_itself);
+    refused_before_any_port_is_bound(&args, &["refused to start"]).await?;
+    for args in [
+        &["serve", "--listen=ws://TAKEN", admin, "/nowhere.wasm"][..],
+        &["serve", "--listen=TAKEN", admin, bench],
+        &[
+            "register",
+            "--listen=TAKEN",
+            "--set=deploy.state-dir=/dev/null/x",
+        ],
+    ] {
+        refused_before_any_port_is_bound(args, &[]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_without_a_scheme_is_refused_with_the_likely_one() -> Outcome {
+    let said = tidegate(&["serve", "--listen", "127.0.0.1:7272", "x.wasm"]).await?;
+    refuses(&said, &["error: --listen: ", "`ws://127.0.0.1:7272`"])
+}
+
+#[tokio::test]
+async fn no_proxy_of_the_environment_is_given_a_token() -> Outcome {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0")?;
+    proxy.set_nonblocking(true)?;
+    let url = format!("http://{}", proxy.local_addr()?);
+    let variables: Vec<_> = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+        .into_iter()
+        .chain(["https_proxy", "HTTPS_PROXY"])
+        .map(|name| (name, url.as_str()))
+        .chain([("TIDEGATE_TOKEN", "0123456789abcdef")])
+        .collect();
+    for api in [
+        "http://127.0.0.1:9",
+        "http://localhost:9",
+        "http://[::1]:9",
+        "http://gateway.invalid:7280",
+    ] {
+        let args = ["status", "--api", api, "--timeout-ms", "5000"];
+        let said = tidegate_with(&args, &variables).await?;
+        refuses(&said, &["error: ", api])?;
+        let asked = proxy.accept();
+        ensure!(asked.is_err(), "{api}: the proxy was asked: {asked:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_file_on_the_line_wins_over_a_token_of_the_environment() -> Outcome {
+    let variables = [("TIDEGATE_TOKEN", "0123456789abcdef")];
+    let args = ["status", "--token-file", "/nowhere/token"];
+    let said = tidegate_with(&args, &variables).await?;
+    refuses(&said, &["error: the token file `/nowhere/token`"])
 }

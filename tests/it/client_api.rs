@@ -12,6 +12,7 @@ mod coverage;
 mod feed;
 mod frozen;
 mod keys;
+mod numbers;
 mod requests;
 
 use std::sync::Arc;

@@ -48,9 +48,11 @@ pub(crate) fn client(info: ClientInfo) -> api::ClientInfo {
     }
 }
 
-/// JSON texts as JSON values. One that is nested too deeply to be read stays a text.
+/// JSON texts as they are. One that is no JSON after all is told as a text.
 pub(crate) fn session(entries: SessionEntries) -> api::SessionEntries {
-    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let value = |text: String| {
+        api::Json::parse(text.clone()).unwrap_or_else(|_| Value::String(text).into())
+    };
     entries
         .into_iter()
         .map(|(key, text)| (key.to_string(), value(text)))

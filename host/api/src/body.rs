@@ -11,10 +11,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use tidegate_client::ErrorName;
 
 use crate::problem::Refusal;
 use crate::router::Api;
+use crate::rules::CallRules;
 
 /// The longest body.
 pub(crate) const BODY_BYTES_MAX: usize = 8 << 20;
@@ -33,8 +35,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
         is_json(request.headers())?;
+        let rules = rules(&request);
         let bytes = read(request, api).await?;
-        let value = parse(&bytes)?;
+        let value = parse(&bytes, rules.as_ref())?;
         Ok(Self { value, bytes })
     }
 }
@@ -51,13 +54,15 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
         let typed = is_json(request.headers());
+        let rules = rules(&request);
         let bytes = read(request, api).await?;
         if bytes.is_empty() {
             let value = T::default();
             return Ok(Self { value, bytes });
         }
         typed?;
-        let value = parse::<Option<T>>(&bytes)?.unwrap_or_default();
+        let value = parse::<Option<T>>(&bytes, rules.as_ref())?;
+        let value = value.unwrap_or_default();
         Ok(Self { value, bytes })
     }
 }
@@ -101,13 +106,42 @@ async fn read(request: Request, api: &Api) -> Result<Bytes, Refusal> {
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+/// What is known of the call whose body it is.
+fn rules(request: &Request) -> Option<CallRules> {
+    request.extensions().get().cloned()
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8], rules: Option<&CallRules>) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| misread("body", &e))?;
+    let value = serde_path_to_error::deserialize(&mut json);
+    let value = value.map_err(|error| {
+        let mut refusal = misread("body", &error);
+        let meant = rules.and_then(|rules| meant(rules, error.path(), &error.inner().to_string()));
+        if let Some(meant) = meant {
+            refusal
+                .detail
+                .push_str(&format!("; did you mean `{meant}`?"));
+        }
+        refusal
+    })?;
     match json.end() {
         Ok(()) => Ok(value),
         Err(error) => Err(Refusal::invalid(format!("the body: {error}"))),
     }
+}
+
+/// The known member or variant in place of the one that serde does not know.
+fn meant(rules: &CallRules, path: &serde_path_to_error::Path, said: &str) -> Option<String> {
+    let rest = said.strip_prefix("unknown field `");
+    let rest = rest.or_else(|| said.strip_prefix("unknown variant `"))?;
+    let (unknown, _) = rest.split_once('`')?;
+    let path = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    });
+    rules.meant(&path.collect::<Vec<_>>(), unknown)
 }
 
 /// What is wrong, and at which member or parameter.

@@ -14,7 +14,7 @@ use crate::problem::Refusal;
 use crate::router::Api;
 use crate::tokens::Grant;
 
-const KEY_HEADER: &str = "idempotency-key";
+pub(crate) const KEY_HEADER: &str = "idempotency-key";
 const KEY_BYTES_MAX: usize = 255;
 
 /// The tenant of the call's token. A handler without it is open to everybody.
@@ -57,7 +57,7 @@ impl FromRequestParts<Api> for Deployer {
 }
 
 /// What the call's token is good for.
-fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, Refusal> {
+pub(crate) fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, Refusal> {
     let refused =
         |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
     let Some(value) = single(headers, AUTHORIZATION.as_str())? else {
@@ -116,6 +116,11 @@ impl FromRequestParts<Api> for Key {
 }
 
 impl Key {
+    /// Whether there is one.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The hashes, for a call with this body.
     pub(crate) fn over(self, body: &[u8]) -> Option<OnceKey> {
         let (key, mut request) = self.0?;

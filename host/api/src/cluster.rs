@@ -57,6 +57,15 @@ pub trait Cluster: Send + Sync + 'static {
         within: Duration,
     ) -> BoxFuture<'a, Result<Bytes, RequestError>>;
 
+    fn request_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>>;
+
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
 }
 
@@ -138,6 +147,20 @@ impl Cluster for Access {
         within: Duration,
     ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
         Box::pin(Self::request(self, tenant, name, payload, within))
+    }
+
+    fn request_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        let (key, request) = (once.key, once.request);
+        Box::pin(Self::request_once(
+            self, tenant, key, request, name, payload, within,
+        ))
     }
 
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {

@@ -4,6 +4,7 @@ use tidegate_client as api;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{Message, SessionEntries};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::json::DEPTH_MAX;
 
 use crate::names::{bounded, client, clients, gateways, name, names};
 use crate::problem::Refusal;
@@ -157,8 +158,19 @@ fn entries(entries: api::SessionEntries) -> Result<SessionEntries, Refusal> {
     bounded("session key", entries.len())?;
     let checked = entries
         .into_iter()
-        .map(|(key, value)| Ok((name("session key", &key)?, value.to_string())));
+        .map(|(key, value)| Ok((name("session key", &key)?, json(&value)?)));
     checked.collect()
+}
+
+/// The text of a value that parsers can read, since a handler is going to.
+pub(crate) fn json(value: &api::Json) -> Result<String, Refusal> {
+    let depth = tidegate_wire::json::depth(value.text());
+    match depth <= DEPTH_MAX {
+        true => Ok(value.text().to_owned()),
+        false => Err(Refusal::invalid(format!(
+            "a JSON value is nested {depth} deep: {DEPTH_MAX} is right at most"
+        ))),
+    }
 }
 
 /// One change for each key, so that other keys keep what others write.

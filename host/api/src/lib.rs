@@ -17,6 +17,7 @@ mod problem;
 mod questions;
 mod router;
 mod routes;
+mod rules;
 mod serve;
 mod tokens;
 

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, Request};
 use axum::middleware::{self, Next};
-use axum::response::IntoResponse;
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,11 @@ use crate::routes;
         title = "Tidegate Client API",
         description = "What outside applications ask and do with a tenant's clients, uids, groups \
                        and sessions. Any gateway answers for the whole cluster. `missing` names \
-                       gateways that gave nothing in time; empty means that the answer is whole.",
+                       gateways that gave nothing in time; empty means that the answer is whole.\n\n\
+                       Every call needs a token, which decides the tenant. Whoever runs the \
+                       gateway makes one (`openssl rand -hex 32 > token`) and names it in the \
+                       gateway's configuration (`[[api-token]]` with `token-file = \"token\"`). \
+                       To try calls here, press `Authorize` and give what is in the file.",
     ),
     components(schemas(
         tidegate_client::Problem,
@@ -62,6 +66,15 @@ const WITH_BODY: [(u16, &str); 3] = [
     (413, "invalid-argument: the body is too long"),
     (415, "invalid-argument: the body is not said to be JSON"),
 ];
+
+/// Whose message may be absent: an empty text then.
+const MAY_SAY_NOTHING: [&str; 3] = ["Command", "CommandRun", "Request"];
+
+/// Calls with an idempotency key besides the actions.
+const WITH_KEY: [&str; 2] = ["run_command", "request"];
+
+/// The page to try the API: our frame around what `utoipa-swagger-ui` serves beside it.
+const PAGE: &str = include_str!("openapi/page.html");
 
 /// The whole document, as JSON.
 #[must_use]
@@ -127,7 +140,10 @@ fn refusals(operation: &mut Map<String, Value>) {
 
 fn is_action(operation: &Map<String, Value>) -> bool {
     operation.get("tags") == Some(&json!(["actions"]))
-        || operation.get("operationId") == Some(&json!("run_command"))
+        || operation
+            .get("operationId")
+            .and_then(Value::as_str)
+            .is_some_and(|id| WITH_KEY.contains(&id))
 }
 
 /// What may stand in the path.
@@ -162,8 +178,9 @@ fn headers(operation: &mut Map<String, Value>) {
         parameters.push(json!({
             "name": "Idempotency-Key",
             "in": "header",
-            "description": "Again with the same key and call: nothing happens and the status is \
-                            `repeated`. Remembered for ten minutes.",
+            "description": "Again with the same key and call: nothing happens, and the status is \
+                            `repeated` (of a request: the reply is the first one's). Remembered \
+                            for ten minutes.",
             "schema": { "type": "string", "minLength": 1, "maxLength": 255,
                 "pattern": "^[ -~]*$" },
         }));
@@ -186,7 +203,7 @@ fn member<'a>(of: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<
 fn spread_messages(document: &mut Value) {
     let schemas = document.pointer_mut("/components/schemas");
     let schemas = schemas.and_then(Value::as_object_mut);
-    for schema in schemas.into_iter().flat_map(Map::values_mut) {
+    for (name, schema) in schemas.into_iter().flatten() {
         let Some(parts) = schema.get_mut("allOf").and_then(Value::as_array_mut) else {
             continue;
         };
@@ -203,8 +220,13 @@ fn spread_messages(document: &mut Value) {
             let binary = json!({ "type": "string", "format": "byte" });
             put(properties, "binary", binary);
         }
-        let either = json!([{ "required": ["text"] }, { "required": ["binary"] }]);
-        put(&mut rest, "oneOf", either);
+        match MAY_SAY_NOTHING.contains(&name.as_str()) {
+            true => put(&mut rest, "not", json!({ "required": ["text", "binary"] })),
+            false => {
+                let either = json!([{ "required": ["text"] }, { "required": ["binary"] }]);
+                put(&mut rest, "oneOf", either);
+            }
+        }
         put(&mut rest, "additionalProperties", json!(false));
         if let Some(description) = schema.get("description") {
             put(&mut rest, "description", description.clone());
@@ -213,25 +235,30 @@ fn spread_messages(document: &mut Value) {
     }
 }
 
-/// `/v1/openapi.json` and `/docs`: for everybody, and all from this process.
-pub(crate) fn pages(document: Value) -> Router {
+/// `/v1/openapi.json` and `/docs`, where `/` leads: for everybody, and all from this process.
+pub(crate) fn pages(document: &Value) -> Router {
     let text = Bytes::from(document.to_string());
     let json = get(move || {
         let text = text.clone();
         async move { ([(CONTENT_TYPE, "application/json")], text) }
     });
-    let config = Config::from("/v1/openapi.json");
+    // Without the layout's bar, which has another product's logo and asks for other documents.
+    let config = Config::from("/v1/openapi.json").use_base_layout();
     let docs = Router::from(SwaggerUi::new("/docs").config(config));
     Router::new()
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .route("/v1/openapi.json", json)
-        .merge(docs.layer(middleware::from_fn(own_sources_only)))
+        .merge(docs.layer(middleware::from_fn(our_page)))
 }
 
-/// The page loads nothing from elsewhere, whatever is in it.
-async fn own_sources_only(request: Request<axum::body::Body>, next: Next) -> impl IntoResponse {
+/// The page is ours, and loads nothing from elsewhere, whatever is in it.
+async fn our_page(request: Request<axum::body::Body>, next: Next) -> Response {
     const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
                           img-src 'self' data:; frame-ancestors 'none'";
-    let mut response = next.run(request).await;
+    let mut response = match request.uri().path() {
+        "/docs/" | "/docs/index.html" => Html(PAGE).into_response(),
+        _ => next.run(request).await,
+    };
     response.headers_mut().insert(
         HeaderName::from_static("content-security-policy"),
         HeaderValue::from_static(POLICY),

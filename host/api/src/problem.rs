@@ -84,6 +84,9 @@ impl From<RequestError> for Refusal {
             RequestError::Timeout => Self::timeout(detail),
             RequestError::Overloaded(_) => Self::overloaded(detail),
             RequestError::Ending => Self::ending(),
+            RequestError::Reused | RequestError::Forgotten => {
+                Self::new(StatusCode::CONFLICT, ErrorName::Conflict, detail)
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use tidegate_client::{Done, DoneStatus, ErrorName};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::query::{Answered, Once, Query};
+use tidegate_wire::query::{Answered, Once, Query, RequestError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ use crate::cluster::{Cluster, Deploys, OnceKey};
 use crate::openapi;
 use crate::problem::Refusal;
 use crate::routes;
+use crate::rules::{self, Rules};
 use crate::tokens::Tokens;
 
 /// More calls are refused while so many are under way.
@@ -86,11 +87,7 @@ impl Shared {
             Once::First => DoneStatus::Done,
             Once::Again => DoneStatus::Repeated,
             Once::Reused => {
-                return Err(Refusal::new(
-                    StatusCode::CONFLICT,
-                    ErrorName::Conflict,
-                    "this idempotency key was used for another call: take a new one",
-                ));
+                return Err(RequestError::Reused.into());
             }
         };
         Ok(Json(Done { status }))
@@ -120,9 +117,12 @@ pub(crate) fn router(
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
     });
     let (calls, document) = routes::all().split_for_parts();
+    let document = openapi::complete(document);
+    let rules = (Arc::new(Rules::of(&document)), Arc::clone(&api));
     calls
+        .route_layer(middleware::from_fn_with_state(rules, rules::keep))
         .with_state(Arc::clone(&api))
-        .merge(openapi::pages(openapi::complete(document)))
+        .merge(openapi::pages(&document))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -99,6 +99,22 @@ impl Cluster for Scripted {
         std::future::pending().boxed()
     }
 
+    fn request_once<'a>(
+        &'a self,
+        _: &'a Name,
+        _: OnceKey,
+        _: Name,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        // The first answer is lost; the repetition under the same key gets it.
+        let replied = match self.acts.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(RequestError::Timeout),
+            _ => Ok(Bytes::from_static(b"paid")),
+        };
+        ready(replied).boxed()
+    }
+
     fn watch(&self, _: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
         assert_eq!(filter.groups, [Name::from("a & b")]);
         let (told, receiver) = mpsc::channel(8);

@@ -62,7 +62,7 @@ pub fn reach(query: &Query) -> Reach {
             Some(gateways) => Reach::Gateways(gateways.clone()),
             None => Reach::EveryGateway,
         },
-        Query::Once { key, .. } => Reach::Owner(*key),
+        Query::Once { key, .. } | Query::Request { key, .. } => Reach::Owner(*key),
     }
 }
 
@@ -115,7 +115,9 @@ pub fn check(query: &Query) -> Result<(), AskError> {
         | Query::GroupInfos { limit, .. }
         | Query::GroupClients { limit, .. }
         | Query::GroupUids { limit, .. } => check_limit(*limit),
-        Query::CompareAndSet { key, .. } => check_names(std::slice::from_ref(key)),
+        Query::CompareAndSet { key: name, .. } | Query::Request { name, .. } => {
+            check_names(std::slice::from_ref(name))
+        }
         Query::Command { gateways, name, .. } => {
             check_names(std::slice::from_ref(name))?;
             check_length(gateways.as_ref().map_or(0, Vec::len))

@@ -9,9 +9,6 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use deploy::{Deploy, History, Promote, Rollback, Withdraw};
 
-/// Where gateways of the examples serve the Client API.
-const API: &str = "http://127.0.0.1:7280";
-
 /// What to ask or do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -81,19 +78,14 @@ Examples:
 /// Which gateway, as whom, and how answers are printed.
 #[derive(Args, Clone, Debug)]
 pub struct Connect {
-    /// The Client API of any gateway
-    #[arg(long, value_name = "URL", env = "TIDEGATE_API", default_value = API)]
-    pub api: String,
+    /// The Client API of any gateway; else TIDEGATE_API, else http://127.0.0.1:7280
+    #[arg(long, value_name = "URL")]
+    pub api: Option<String>,
     /// The token; other users of this machine see it here, so rather set TIDEGATE_TOKEN
-    #[arg(
-        long,
-        env = "TIDEGATE_TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
+    #[arg(long, conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
+    /// A file that holds the token; else TIDEGATE_TOKEN has it, else the file TIDEGATE_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// How long the call may take, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000,
@@ -164,7 +156,7 @@ pub struct Clients {
     #[arg(long, value_delimiter = ',', default_value = "uid,groups,peer")]
     pub fields: Vec<String>,
     /// Shows how many there are, and no list
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["fields", "limit", "all"])]
     pub count: bool,
     /// How the list is bounded.
     #[command(flatten)]
@@ -192,7 +184,7 @@ pub struct Groups {
     #[command(flatten)]
     pub bound: Bound,
     /// Only these
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", conflicts_with_all = ["limit", "all"])]
     pub groups: Vec<String>,
 }
 
@@ -206,7 +198,7 @@ pub struct Uids {
     #[arg(long)]
     pub group: Vec<String>,
     /// Shows how many there are, and no list
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["limit", "all"])]
     pub count: bool,
     /// With --count: about how many, in one round trip
     #[arg(long, requires = "count", conflicts_with = "group")]
@@ -215,7 +207,7 @@ pub struct Uids {
     #[command(flatten)]
     pub bound: Bound,
     /// Shows the clients of these uids
-    #[arg(value_name = "UID", conflicts_with_all = ["group", "count"])]
+    #[arg(value_name = "UID", conflicts_with_all = ["group", "count", "limit", "all"])]
     pub uids: Vec<String>,
 }
 
@@ -312,6 +304,9 @@ pub struct Request {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
+    /// An idempotency key: with the same key the handler runs once, and its reply is given again
+    #[arg(long)]
+    pub key: Option<String>,
     /// What is called
     pub name: String,
     /// The argument; standard input if it is not given

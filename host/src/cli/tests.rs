@@ -110,10 +110,15 @@ fn check_and_config_take_files() {
         panic!("check");
     };
     assert_eq!(check.plugins.len(), 2);
-    assert_eq!(check.common.config, Some("t.toml".into()));
+    let (given, none) = (Some("t.toml".into()), None);
+    for variable in [None, Some("other.toml".into()), Some("".into())] {
+        assert_eq!(check.common.config_file(variable), given);
+    }
     let line = "tidegate config --default".split(' ');
     let Command::Config(print) = Arguments::try_parse_from(line).unwrap().command else {
         panic!("config");
     };
     assert!(print.default);
+    assert_eq!(print.common.config_file(Some("t.toml".into())), given);
+    assert_eq!(print.common.config_file(Some("".into())), none);
 }

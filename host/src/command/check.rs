@@ -65,6 +65,10 @@ pub fn run(
         }
     }
     match problems {
+        0 if plugins.is_empty() && config.is_default() => {
+            let text = "nothing was given to check: name a configuration with --config, or plugins";
+            writeln!(out, "{text}").context("standard output")
+        }
         0 => writeln!(out, "no problem found").context("standard output"),
         1 => anyhow::bail!("1 problem found"),
         _ => anyhow::bail!("{problems} problems found"),
@@ -158,6 +162,15 @@ mod tests {
              no problem found\n"
         );
         assert!(fine);
+    }
+
+    #[test]
+    fn a_check_of_nothing_says_so() {
+        let (out, fine) = checked("", &[], &[]);
+        assert!(out.starts_with("nothing was given to check"), "{out}");
+        assert!(fine);
+        let (out, _) = checked("[gateway]\nname = \"g\"\n", &[], &[]);
+        assert_eq!(out, "no problem found\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! file for each command.
 
 mod clients;
+mod connect;
 mod deploy;
 mod feed;
 mod groups;
@@ -15,12 +16,11 @@ mod status;
 mod uids;
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use anyhow::Context;
-use tidegate_client::{Client, Error, ErrorName};
+use tidegate_client::{Error, ErrorName};
 
-use crate::cli::client::{Command, Connect};
+use crate::cli::client::Command;
 use output::Output;
 
 /// It did what it was told.
@@ -49,14 +49,15 @@ pub fn run(command: &Command) -> u8 {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => DONE,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "tidegate: {error:#}{}", hint(&error));
+            let _ = writeln!(std::io::stderr(), "error: {error:#}{}", hint(&error));
             code_of(&error)
         }
     }
 }
 
 async fn go(command: &Command) -> anyhow::Result<u8> {
-    let client = client(command.connect())?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let client = connect::client(command.connect(), environment)?;
     let mut out = Output::new(command.connect().json);
     match command {
         Command::Send(it) => send::run(&client, it, &mut out).await?,
@@ -75,41 +76,6 @@ async fn go(command: &Command) -> anyhow::Result<u8> {
         Command::History(it) => history::run(&client, it, &mut out).await?,
     }
     Ok(if out.is_partial() { PARTIAL } else { DONE })
-}
-
-fn client(connect: &Connect) -> anyhow::Result<Client> {
-    let token = match (&connect.token, &connect.token_file) {
-        (Some(token), _) => token.trim().to_owned(),
-        (None, Some(file)) => in_file(file)?,
-        (None, None) => {
-            return Err(Error::Setting(
-                "no token: set TIDEGATE_TOKEN or give --token-file; the gateway knows it from \
-                 [[api-token]]"
-                    .to_owned(),
-            )
-            .into());
-        }
-    };
-    if token.is_empty() {
-        let place = match &connect.token_file {
-            Some(file) if connect.token.is_none() => format!("`{}`", file.display()),
-            Some(_) | None => "TIDEGATE_TOKEN or --token".to_owned(),
-        };
-        let message = format!("the token in {place} is empty; [[api-token]] has it");
-        return Err(Error::Setting(message).into());
-    }
-    let client = Client::builder(&connect.api)
-        .token(token)
-        .patient(false)
-        .deadline(Duration::from_millis(connect.timeout_ms))
-        .build()?;
-    Ok(client)
-}
-
-fn in_file(file: &std::path::Path) -> Result<String, Error> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Error::Setting(format!("the token file `{}`: {error}", file.display())))?;
-    Ok(text.trim().to_owned())
 }
 
 /// What helps beside what is wrong.

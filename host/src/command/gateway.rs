@@ -22,15 +22,15 @@ use crate::{deploys, operations, settings, tenants};
 /// # Errors
 /// When it cannot start, or when the registers will not have it again.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let readiness = operations::start(&config, &stop).await?;
     let kept = deploys::open(&config).await?;
-    let (lan, announced) = bind_lan(&config).await?;
-    let listeners = bind_listeners(&config, &readiness).await?;
-    let api = Api::bind(&config, &readiness).await?;
-
+    tenants::look_at_files(&config, &kept.store.desired()).await?;
+    let readiness = operations::start(&config, &stop).await?;
     readiness.set("commands", false, "the command components are being loaded");
     let commands = tenants::commands::start(&config, None, &stop).await?;
     readiness.set("commands", true, "loaded");
+    let (lan, announced) = bind_lan(&config).await?;
+    let listeners = bind_listeners(&config, &readiness).await?;
+    let api = Api::bind(&config, &readiness).await?;
 
     let it = &config.gateway;
     let (name, tags) = (it.name.clone(), &it.tags);

@@ -15,6 +15,7 @@ use crate::{deploys, operations, settings};
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let kept = deploys::open(&config).await?;
     let readiness = operations::start(&config, &stop).await?;
     let listener = net::bind(config.register.listen)
         .await
@@ -22,7 +23,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let address = listener.local_addr()?;
     let name = format!("register-{address}");
     let identity = settings::identity(&config, Role::Register, name.into(), &[], None);
-    let kept = deploys::open(&config).await?;
     let desk = Desk::start(
         identity.node.clone(),
         kept.store.clone(),

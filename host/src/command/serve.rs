@@ -3,6 +3,7 @@
 //! The worker and the gateway hand each other values. The register and the gateway's port for
 //! nodes are opened only when `register.listen` is given: then other nodes can join.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::gateway::{bind_lan, bind_listeners};
+use crate::admin::Readiness;
 use crate::api::{self, Api};
 use crate::bridge::Bridge;
 use crate::config::Config;
@@ -30,27 +32,26 @@ use crate::{deploys, operations, settings, tenants};
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let readiness = operations::start(&config, &stop).await?;
-    let ended = CancellationToken::new();
-    let (register, lan, announced) = if config.is_given("register.listen") {
-        let register = net::bind(config.register.listen)
-            .await
-            .context("`register.listen`")?;
-        let (lan, announced) = bind_lan(&config).await?;
-        (Some(register), Some(lan), announced)
-    } else {
-        (None, None, config.gateway.lan)
-    };
-    let listeners = bind_listeners(&config, &readiness).await?;
-    let api = Api::bind(&config, &readiness).await?;
-    readiness.set("plugins", false, "the plugins are being loaded");
     let kept = deploys::open(&config).await?;
+    tenants::look_at_files(&config, &kept.store.desired()).await?;
+    let readiness = operations::start(&config, &stop).await?;
+    readiness.set("plugins", false, "the plugins are being loaded");
+    let ended = CancellationToken::new();
     let runtime = tenants::runtime(&config)?;
     let bridge = Bridge::new();
     let plugins = Plugins::new(&config, &runtime, &bridge)?;
     plugins.start(&kept.store.desired()).await?;
     let commands = tenants::commands::start(&config, Some(&runtime), &stop).await?;
-
+    // Nothing that others reach is opened for plugins that do not start.
+    let bound = match Bound::open(&config, &readiness).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            plugins.end();
+            tenants::stop(&bridge).await;
+            return Err(error);
+        }
+    };
+    let (announced, listeners) = (bound.announced, bound.listeners);
     let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
     let gateway_identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
     let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
@@ -77,7 +78,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     );
     agent.settled().await;
     readiness.set("plugins", true, "loaded");
-    let register = register.map(|listener| (listener, register_identity, desk));
+    let register = bound
+        .register
+        .map(|listener| (listener, register_identity, desk));
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
@@ -116,10 +119,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         operator,
         announced,
     };
-    let api = api.map(|api| api.serve(behind, &readiness, stop.clone()));
+    let api = bound
+        .api
+        .map(|api| api.serve(behind, &readiness, stop.clone()));
     announce(&config, &listeners)?;
 
-    gateway.run(listeners, lan, members, stop).await;
+    gateway.run(listeners, bound.lan, members, stop).await;
     api::ended(api).await;
     done.cancel();
     working.await.context("the worker's task")?;
@@ -129,6 +134,38 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     plugins.end();
     tenants::stop(&bridge).await;
     Ok(())
+}
+
+/// What others reach.
+struct Bound {
+    register: Option<TcpListener>,
+    lan: Option<TcpListener>,
+    announced: SocketAddrV4,
+    listeners: Vec<TcpListener>,
+    api: Option<Api>,
+}
+
+impl Bound {
+    async fn open(config: &Config, readiness: &Readiness) -> anyhow::Result<Self> {
+        let (register, lan, announced) = if config.is_given("register.listen") {
+            let register = net::bind(config.register.listen)
+                .await
+                .context("`register.listen`")?;
+            let (lan, announced) = bind_lan(config).await?;
+            (Some(register), Some(lan), announced)
+        } else {
+            (None, None, config.gateway.lan)
+        };
+        let listeners = bind_listeners(config, readiness).await?;
+        let api = Api::bind(config, readiness).await?;
+        Ok(Self {
+            register,
+            lan,
+            announced,
+            listeners,
+            api,
+        })
+    }
 }
 
 /// With a register this process is a member like any other; without one it is alone.

@@ -24,9 +24,10 @@ const HEARD: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start, or when the registers will not have it again.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let kept = deploys::open(&config).await?;
+    tenants::look_at_files(&config, &kept.store.desired()).await?;
     let readiness = operations::start(&config, &stop).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
-    let kept = deploys::open(&config).await?;
     let runtime = tenants::runtime(&config)?;
     let bridge = Bridge::new();
     let plugins = Plugins::new(&config, &runtime, &bridge)?;

@@ -44,7 +44,13 @@ impl std::str::FromStr for ListenUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         const WANTED: &str = "a listener, like ws://127.0.0.1:7272";
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(is_not(text, WANTED));
+            return Err(match local(text) {
+                Some(address) => format!(
+                    "`{text}` does not say how clients speak: `ws://{address}` for WebSocket, or \
+                     tcp://, text:// or frame:// before it"
+                ),
+                None => is_not(text, WANTED),
+            });
         };
         let transport = match scheme {
             "websocket" => return Err(format!("`{scheme}` is written `ws`: ws://{rest}")),

@@ -261,7 +261,7 @@ impl Check<'_> {
         if listens && config.listeners.is_empty() {
             let message =
                 "no listener: give `--listen ws://127.0.0.1:7272` or a [[gateway.listener]]";
-            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+            self.refuse("gateway.listener", message);
         }
         if runs && config.plugins.is_empty() {
             let message =

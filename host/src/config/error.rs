@@ -37,7 +37,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nowhere => f.write_str("configuration"),
+            Self::Nowhere => Ok(()),
             Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
             Self::Variable(name) | Self::Flag(name) => f.write_str(name),
         }
@@ -45,13 +45,23 @@ impl fmt::Display for Place {
 }
 
 /// One mistake.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{place}: {message}")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
     /// Where it is.
     pub place: Place,
     /// What is wrong, and what would be right.
     pub message: String,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.is_given() {
+            true => write!(f, "{}: {}", self.place, self.message),
+            false => f.write_str(&self.message),
+        }
+    }
 }
 
 impl ConfigError {

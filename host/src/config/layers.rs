@@ -75,6 +75,26 @@ pub(crate) fn environment(
     }
 }
 
+/// A service for clients that is told of no listener has one with its defaults. It stands below the
+/// command line, which may replace or change it.
+pub(crate) fn default_listener(table: &mut Table, errors: &mut Vec<ConfigError>) {
+    let nowhere = |value| Node {
+        place: Place::Nowhere,
+        value,
+    };
+    let is_given = |table: &Table| {
+        let Some(Value::Table(gateway)) = table.get("gateway").map(|node| &node.value) else {
+            return false;
+        };
+        gateway.get("listener").is_some()
+    };
+    if !is_given(table) {
+        let listener = nowhere(Value::Table(Table::default()));
+        let list = nowhere(Value::List(vec![listener]));
+        lay(table, &parts("gateway.listener"), list, errors);
+    }
+}
+
 /// Lays what the command line says over `table`, in order.
 pub(crate) fn command_line(
     table: &mut Table,

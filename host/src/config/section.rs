@@ -14,6 +14,11 @@ use super::value::{Entry, Table, Value};
 pub(crate) struct Places(BTreeMap<String, Place>);
 
 impl Places {
+    /// Whether nobody gave anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.0.values().any(Place::is_given)
+    }
+
     /// Where the key at `path` was given, if anybody gave it.
     pub(crate) fn of(&self, path: &str) -> Place {
         self.0.get(path).cloned().unwrap_or_default()

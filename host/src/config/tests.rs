@@ -313,16 +313,14 @@ fn relative_paths_of_the_file_start_at_its_folder() {
 
 #[test]
 fn what_a_command_cannot_do_without_is_asked_for() {
-    let no_listener = "configuration: no listener: give `--listen ws://127.0.0.1:7272` or a \
-                       [[gateway.listener]]";
-    let no_plugin = "configuration: no plugin: name a component file, like `chat.wasm`, or give a \
+    let no_plugin = "no plugin: name a component file, like `chat.wasm`, or give a \
                      [[plugin]]";
-    let no_secret = "configuration: no secret, which nodes need to trust each other: set \
+    let no_secret = "no secret, which nodes need to trust each other: set \
                      TIDEGATE_SECRET to the same text on every node, for example what `openssl \
                      rand -hex 32` prints";
     for (purpose, messages) in [
-        (Purpose::Serve, vec![no_listener, no_plugin]),
-        (Purpose::Gateway, vec![no_listener, no_secret]),
+        (Purpose::Serve, vec![no_plugin]),
+        (Purpose::Gateway, vec![no_secret]),
         (Purpose::Worker, vec![no_plugin, no_secret]),
         (Purpose::Register, vec![no_secret]),
     ] {
@@ -336,6 +334,39 @@ fn what_a_command_cannot_do_without_is_asked_for() {
         "etc/t.toml:2:10: the listener ws://127.0.0.1:7272 is for the tenant `x`, for which there \
          is no plugin"
     );
+}
+
+#[test]
+fn without_a_listener_the_documented_default_is_served() {
+    let secret = [("TIDEGATE_SECRET", "0123456789abcdef")];
+    let plugin = Override::Plugin("a.wasm".to_owned());
+    let urls = |config: &Config| {
+        let urls = config.listeners.iter().map(|it| it.listen.to_string());
+        urls.collect::<Vec<_>>()
+    };
+    let config = load("", &[], Purpose::Serve, std::slice::from_ref(&plugin)).unwrap();
+    assert_eq!(urls(&config), ["ws://127.0.0.1:7272"]);
+    assert!(!config.links() && !config.is_given("gateway.listener"));
+    let config = load("", &secret, Purpose::Gateway, &[]).unwrap();
+    assert_eq!(urls(&config), ["ws://127.0.0.1:7272"]);
+    // What is given takes its place or changes it.
+    let listen = Override::Listeners(vec!["tcp://127.0.0.1:1".to_owned()]);
+    let config = load("", &[], Purpose::Serve, &[listen, plugin.clone()]).unwrap();
+    assert_eq!(urls(&config), ["tcp://127.0.0.1:1"]);
+    let folder = Override::Static("web".to_owned());
+    let path = Override::Set("gateway.listener.0.path=/chat".to_owned());
+    let config = load("", &[], Purpose::Serve, &[folder, plugin.clone(), path]).unwrap();
+    assert_eq!(urls(&config), ["ws://127.0.0.1:7272"]);
+    assert_eq!(
+        config.listeners[0].static_dir.as_deref(),
+        Some(Path::new("web"))
+    );
+    assert_eq!(config.listeners[0].path.as_deref(), Some("/chat"));
+    let none = load("[gateway]\nlistener = []\n", &[], Purpose::Serve, &[plugin]);
+    let none = none.expect_err("an empty list is no default");
+    assert!(none.starts_with("etc/t.toml:2:12: no listener: "), "{none}");
+    let config = load("", &[], Purpose::Check, &[]).unwrap();
+    assert!(config.listeners.is_empty());
 }
 
 #[test]

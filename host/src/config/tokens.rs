@@ -1,6 +1,7 @@
 //! The tokens of the Client API: whether they are right, and what they are. They are never part of
 //! a message.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -15,6 +16,25 @@ use super::{ApiToken, Config, Purpose};
 const FILE_BYTES_MAX: u64 = 4_096;
 
 const MAKE: &str = "for example what `openssl rand -hex 32` prints";
+
+/// Of a token and a token file that were given in different places the later place wins, as for any
+/// key: the command line over the environment, that over the file.
+pub(super) fn settle(config: &mut Config) {
+    let rank = |place: Place| match place {
+        Place::Nowhere => 0,
+        Place::File { .. } => 1,
+        Place::Variable(_) => 2,
+        Place::Flag(_) => 3,
+    };
+    for (at, it) in config.api_tokens.iter_mut().enumerate() {
+        let rank_of = |key| rank(config.places.of(&format!("api-token.{at}.{key}")));
+        match rank_of("token").cmp(&rank_of("token-file")) {
+            Ordering::Less => it.token = None,
+            Ordering::Greater => it.token_file = None,
+            Ordering::Equal => {}
+        }
+    }
+}
 
 /// Mistakes that show without a look into files.
 pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
@@ -140,7 +160,7 @@ fn wrong(tokens: &[(Place, Secret, Name)]) -> Vec<ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Overrides;
+    use super::super::{Override, Overrides};
     use super::*;
 
     fn load(text: &str) -> Result<Config, String> {
@@ -186,6 +206,36 @@ mod tests {
         let config = load(&one).unwrap();
         assert!(!format!("{config:?}").contains(token));
         assert!(!super::super::effective_file(&config).contains(token));
+    }
+
+    #[test]
+    fn a_token_file_on_the_line_wins_over_a_token_of_the_environment_or_the_file() {
+        let token = "0123456789abcdef".to_owned();
+        let load = |text: &str, variables: &[(&str, &str)], set: &[&str]| {
+            let flags = set.iter().map(|set| Override::Set((*set).to_owned()));
+            let overrides = Overrides {
+                purpose: Purpose::Check,
+                flags: flags.collect(),
+            };
+            let variables = variables.iter();
+            let variables = variables.map(|(name, value)| ((*name).into(), (*value).into()));
+            Config::of_text("f", text, variables, &overrides, Vec::new()).map(|config| {
+                let it = &config.api_tokens[0];
+                let file = it.token_file.as_ref();
+                (
+                    it.token.is_some(),
+                    file.map(|file| file.display().to_string()),
+                )
+            })
+        };
+        let variable = [("TIDEGATE_API_TOKEN__0__TOKEN", token.as_str())];
+        let line = ["api-token.0.token-file=line"];
+        let of_line = Ok((false, Some("line".to_owned())));
+        assert_eq!(load("", &variable, &line), of_line);
+        let inline = format!("[[api-token]]\ntoken = \"{token}\"\n");
+        assert_eq!(load(&inline, &[], &line), of_line);
+        let file = "[[api-token]]\ntoken-file = \"file\"\n";
+        assert_eq!(load(file, &variable, &[]), Ok((true, None)));
     }
 
     #[test]

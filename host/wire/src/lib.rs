@@ -11,6 +11,7 @@ pub mod feed;
 pub mod frame;
 pub mod hello;
 pub mod id;
+pub mod json;
 pub mod membership;
 pub mod payload;
 pub mod query;

@@ -216,6 +216,19 @@ pub enum Query {
         /// What to apply.
         effects: Vec<Effect>,
     },
+    /// Calls the tenant's handler, unless that was done before under this key, and waits for the
+    /// reply. Asked only by the Client API of the gateway that remembers the key. Acts at once.
+    /// Answer: [`Answer::Replied`]
+    Request {
+        /// Hash of the caller's idempotency key.
+        key: [u8; 32],
+        /// Hash of the request.
+        request: [u8; 32],
+        /// What is called.
+        name: Name,
+        /// Its argument.
+        payload: Payload,
+    },
 }
 
 /// Why a compare-and-set changed nothing.
@@ -242,6 +255,35 @@ pub enum CommandError {
     Overloaded,
     /// Not done by the deadline.
     Timeout,
+}
+
+/// Why a request got no reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum RequestError {
+    /// The handler returned an error.
+    #[error("{0}")]
+    Failed(String),
+    /// The tenant's plugin takes no requests.
+    #[error("the tenant's plugin does not export `request-events`")]
+    Unhandled,
+    /// The handler trapped or ran into a limit twice.
+    #[error("the handler broke twice: the request was set aside")]
+    DeadLettered,
+    /// Not done in time; it may still be.
+    #[error("no answer within the deadline; the request may still be handled")]
+    Timeout,
+    /// Too many requests wait.
+    #[error("{0}")]
+    Overloaded(String),
+    /// The gateway is ending.
+    #[error("the gateway is ending")]
+    Ending,
+    /// Its idempotency key was used for another call: nothing happened.
+    #[error("this idempotency key was used for another call: take a new one")]
+    Reused,
+    /// It was handled before under the same key: nothing happened now.
+    #[error("done before under this idempotency key; its reply is not kept any more")]
+    Forgotten,
 }
 
 /// What one gateway's command gave.
@@ -310,6 +352,8 @@ pub enum Answer {
     Commands(Vec<(SocketAddrV4, CommandOutcome)>),
     /// What became of effects with an idempotency key.
     Applied(Once),
+    /// What a request with an idempotency key gave.
+    Replied(Result<Payload, RequestError>),
 }
 
 /// An answer with those who had no part in it.
@@ -378,7 +422,7 @@ pub struct Ask {
 impl Carry for Query {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
-            Self::Command { payload, .. } => visit(payload),
+            Self::Command { payload, .. } | Self::Request { payload, .. } => visit(payload),
             Self::Once { effects, .. } => effects.carry(visit),
             Self::Clients { .. }
             | Self::ClientCount { .. }
@@ -398,7 +442,7 @@ impl Carry for Query {
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
-            Self::Command { payload, .. } => visit(payload),
+            Self::Command { payload, .. } | Self::Request { payload, .. } => visit(payload),
             Self::Once { effects, .. } => effects.carry_mut(visit),
             Self::Clients { .. }
             | Self::ClientCount { .. }
@@ -426,6 +470,9 @@ impl Carry for Answer {
                 }
             }
         }
+        if let Self::Replied(Ok(payload)) = self {
+            visit(payload);
+        }
     }
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
@@ -435,6 +482,9 @@ impl Carry for Answer {
                     visit(payload);
                 }
             }
+        }
+        if let Self::Replied(Ok(payload)) = self {
+            visit(payload);
         }
     }
 }

@@ -7,11 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use crate::Name;
 use crate::effect::SessionChange;
 use crate::event::SessionEntries;
+use crate::json::merged;
 
 /// Keys and JSON texts, ordered by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,82 +148,9 @@ impl From<&Session> for SessionEntries {
     }
 }
 
-/// Whether two JSON texts have the same value. What does not parse is equal only to itself.
-#[must_use]
-pub fn same_json(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    match (
-        serde_json::from_str::<Value>(one),
-        serde_json::from_str::<Value>(other),
-    ) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
-}
-
-/// The value of a key once `new` is merged into it.
-#[must_use]
-pub fn merged(old: Option<&str>, new: &str) -> String {
-    let Some(old) = old else {
-        return new.to_owned();
-    };
-    match (serde_json::from_str(old), serde_json::from_str(new)) {
-        (Ok(mut old), Ok(new)) => {
-            merge_values(&mut old, new);
-            old.to_string()
-        }
-        _ => new.to_owned(),
-    }
-}
-
-/// Objects are merged key by key, in depth; anything else is replaced. The parser bounds the depth.
-fn merge_values(old: &mut Value, new: Value) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                match old.get_mut(&key) {
-                    Some(slot) => merge_values(slot, value),
-                    None => {
-                        old.insert(key, value);
-                    }
-                }
-            }
-        }
-        (old, new) => *old = new,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn after_merge(old: &str, new: &str) -> String {
-        let mut session = Session::from(vec![("k".into(), old.to_owned())]);
-        session.apply(&SessionChange::Merge {
-            key: "k".into(),
-            value: new.to_owned(),
-        });
-        session.get("k").unwrap().to_owned()
-    }
-
-    #[test]
-    fn objects_are_merged_in_depth_and_other_values_replaced() {
-        assert_eq!(
-            after_merge(r#"{"a":{"b":1}}"#, r#"{"a":{"c":2}}"#),
-            r#"{"a":{"b":1,"c":2}}"#
-        );
-        assert_eq!(after_merge(r#"{"a":[1]}"#, r#"{"a":[2]}"#), r#"{"a":[2]}"#);
-        assert_eq!(after_merge("1", r#"{"a":1}"#), r#"{"a":1}"#);
-    }
-
-    #[test]
-    fn json_is_compared_by_value() {
-        assert!(same_json(r#"{"a":1,"b":[2]}"#, r#"{ "b": [2], "a": 1 }"#));
-        assert!(!same_json("[1,2]", "[2,1]"));
-        assert!(same_json("not json", "not json") && !same_json("{", "[1"));
-    }
 
     #[test]
     fn writers_of_different_keys_both_win() {

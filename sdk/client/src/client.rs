@@ -126,9 +126,15 @@ impl Builder {
                            ASCII without spaces is right";
             return Err(Error::Setting(message.to_owned()));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none());
+        if url.scheme() == "http" || is_loopback(&url) {
+            // A proxy of the environment (`http_proxy`, `all_proxy`) would be given the token in
+            // clear, and does not know this machine's own ports.
+            http = http.no_proxy();
+        }
+        let http = http
             .build()
             .map_err(|error| Error::Setting(format!("no HTTP client: {error}")))?;
         Ok(Client {
@@ -139,5 +145,38 @@ impl Builder {
             retries: self.retries,
             patient: self.patient,
         })
+    }
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_of_this_machine_are_known() {
+        for (url, loopback) in [
+            ("http://127.0.0.1:7280", true),
+            ("http://127.8.9.10", true),
+            ("https://[::1]:7280/", true),
+            ("https://[::ffff:127.0.0.1]/", true),
+            ("https://localhost", true),
+            ("https://api.localhost:1", true),
+            ("https://10.0.0.1", false),
+            ("https://localhost.example", false),
+            ("https://[2001:db8::1]", false),
+        ] {
+            let parsed = reqwest::Url::parse(url).expect(url);
+            assert_eq!(is_loopback(&parsed), loopback, "{url}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod command;
 mod deployment;
 mod feed;
 mod info;
+mod json;
 mod message;
 mod problem;
 mod question;
@@ -24,6 +25,7 @@ pub use info::{
     ClientInfo, ClientRef, CloseReason, Count, Field, Gateways, GroupClient, GroupInfo, GroupState,
     GroupUid, Page, Peer, Status, Transport, UidState,
 };
+pub use json::Json;
 pub use message::Message;
 pub use problem::{ErrorName, Problem};
 pub use question::{

@@ -54,6 +54,52 @@ async fn a_key_is_remembered_by_every_gateway() -> Outcome {
 }
 
 #[tokio::test]
+async fn two_redundant_callers_of_a_request_have_it_done_once() -> Outcome {
+    for place in Place::both("keys")? {
+        let mut client = place.client(1, "uid=paying").await?;
+        let send = |text: &str| json!({"op": "send_to_uids", "uids": ["paying"], "message": text});
+        let run =
+            |text: &str| json!({"name": "run", "text": json!({"do": [send(text)]}).to_string()});
+        for number in 0..10 {
+            let key = format!("request {number} of a test");
+            let (one, two) = (place.api(number)?, place.api(number + 1)?);
+            let body = run("once");
+            let (one, two) = tokio::join!(
+                with_key(&one, &key, "POST", "/v1/requests", &body),
+                with_key(&two, &key, "POST", "/v1/requests", &body),
+            );
+            let (one, two) = (one?.ok()?, two?.ok()?);
+            ensure!(one == two && one["text"].is_string(), "{one} and {two}");
+            let again = with_key(&place.api(2)?, &key, "POST", "/v1/requests", &body).await?;
+            let again = again.ok()?;
+            ensure!(again == one, "another reply: {again}");
+            let other = run("another");
+            let other = with_key(&place.api(0)?, &key, "POST", "/v1/requests", &other).await?;
+            ensure!(other.problem()? == "conflict", "{}", other.body);
+        }
+        // Behind all that was sent through any gateway.
+        for gateway in 0..3 {
+            let body = run("end");
+            place
+                .api(gateway)?
+                .post("/v1/requests", &body)
+                .await?
+                .ok()?;
+        }
+        let (mut once, mut ends) = (0, 0);
+        while ends < 3 {
+            match client.heard().await? {
+                text if text == "once" => once += 1,
+                text if text == "end" => ends += 1,
+                other => anyhow::bail!("heard {other}"),
+            }
+        }
+        ensure!(once == 10, "each request once, not {once} in all");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_counts_for_one_tenant_and_every_kind_of_action() -> Outcome {
     for place in Place::both("keys")? {
         let client = place.client(2, "").await?;

@@ -19,8 +19,8 @@ pub(crate) enum Size {
 }
 
 /// Tenants of tests beside the rows, one for each of them.
-pub(crate) const OTHERS: [&str; 6] = [
-    "stranger", "requests", "keys", "batches", "feed", "commands",
+pub(crate) const OTHERS: [&str; 7] = [
+    "stranger", "requests", "keys", "numbers", "batches", "feed", "commands",
 ];
 
 /// A running cluster, and the command component of its tenants.

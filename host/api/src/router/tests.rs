@@ -95,6 +95,19 @@ impl Cluster for Scripted {
         ready(self.reply.clone()).boxed()
     }
 
+    fn request_once<'a>(
+        &'a self,
+        tenant: &'a Name,
+        once: OnceKey,
+        _: Name,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, RequestError>> {
+        let done = (tenant.clone(), Some(once), Vec::new());
+        self.done.lock().unwrap().push(done);
+        ready(self.reply.clone()).boxed()
+    }
+
     fn watch(&self, _: &Name, _: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
         let (told, receiver) = mpsc::channel(8);
         told.try_send(Told::Missing(vec!["127.0.0.1:2001".parse().unwrap()]))

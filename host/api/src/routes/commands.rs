@@ -57,6 +57,12 @@ async fn run_command(
         let Json(done) = api.act(&caller.0, key.over(&body.bytes), effects).await?;
         return Ok(Json(Ran::Done(done)));
     }
+    if key.is_given() {
+        return Err(Refusal::invalid(
+            "commands whose answers are waited for take no idempotency key: they act at once and \
+             their answers are not kept; with `\"wait\": false` they are started once",
+        ));
+    }
     let within = names::timeout(it.timeout_ms, api.query)?;
     let gateways = names::gateways(it.gateways.as_ref())?;
     let query = Query::Command {
@@ -120,16 +126,33 @@ fn answer(gateway: String, outcome: CommandOutcome) -> CommandAnswer {
 }
 
 /// Calls the tenant's handler and waits for its reply
+///
+/// Under an idempotency key the handler runs once: whoever comes again with the same call gets the
+/// reply of the first, or waits for it.
 #[utoipa::path(post, path = "/v1/requests", tag = "code", request_body = Request,
     responses((status = 200, description = "What the handler gave", body = Message),
+        (status = 409, description = "conflict: the idempotency key was used for another call, or \
+            the reply of the first is not kept any more"),
         (status = 422, description = "other: what the handler refused, or it takes no requests"),
         (status = 502, description = "other: the handler broke twice")))]
-async fn request(State(api): State<Api>, caller: Caller, body: Body<Request>) -> Outcome<Message> {
+async fn request(
+    State(api): State<Api>,
+    caller: Caller,
+    key: Key,
+    body: Body<Request>,
+) -> Outcome<Message> {
+    let once = key.over(&body.bytes);
     let it = body.value;
     let within = names::timeout(it.timeout_ms, api.query)?;
     let name = names::name("request", &it.name)?;
     let payload = it.payload.into_bytes().into();
-    let reply = api.cluster.request(&caller.0, name, payload, within).await;
+    let calling = match once {
+        None => api.cluster.request(&caller.0, name, payload, within),
+        Some(once) => api
+            .cluster
+            .request_once(&caller.0, once, name, payload, within),
+    };
+    let reply = calling.await;
     let reply = reply.map_err(Refusal::from)?;
     Ok(Json(Message::of_bytes(reply.into())))
 }

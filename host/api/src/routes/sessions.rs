@@ -126,8 +126,13 @@ async fn compare_and_set(
     let query = Query::CompareAndSet {
         client,
         key: names::name("session key", &body.value.key)?,
-        expected: body.value.expected.map(|value| value.to_string()),
-        new: body.value.new.map(|value| value.to_string()),
+        expected: body
+            .value
+            .expected
+            .as_ref()
+            .map(effects::json)
+            .transpose()?,
+        new: body.value.new.as_ref().map(effects::json).transpose()?,
         nth: 0,
     };
     let answered = api.ask(&caller.0, query).await?;

@@ -56,9 +56,10 @@ pub fn merge(query: &Query, parts: Vec<Answer>) -> Option<Answer> {
             Answer::Commands(all)
         }
         // One answers for all.
-        Query::Gateways | Query::CompareAndSet { .. } | Query::Once { .. } => {
-            return parts.into_iter().next();
-        }
+        Query::Gateways
+        | Query::CompareAndSet { .. }
+        | Query::Once { .. }
+        | Query::Request { .. } => return parts.into_iter().next(),
     })
 }
 

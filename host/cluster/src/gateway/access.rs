@@ -8,12 +8,15 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::{Filter, Happening};
+use tidegate_wire::payload::Payload;
+pub use tidegate_wire::query::RequestError;
 use tidegate_wire::query::{Answer, Answered, AskError, Once, Query};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::gather::{Asked, shard_of_tenant};
 use super::inbox::{Inbox, Parcel};
+use super::requests::Call;
 use super::shard::Context;
 use super::{feed, requests};
 
@@ -34,29 +37,6 @@ pub enum Told {
     /// The gateways whose changes are not told at the moment, ordered; told first and at every
     /// change of it.
     Missing(Vec<std::net::SocketAddrV4>),
-}
-
-/// Why a request got no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The handler returned an error.
-    #[error("{0}")]
-    Failed(String),
-    /// The tenant's plugin takes no requests.
-    #[error("the tenant's plugin does not export `request-events`")]
-    Unhandled,
-    /// The handler trapped or ran into a limit twice.
-    #[error("the handler broke twice: the request was set aside")]
-    DeadLettered,
-    /// Not done in time; it may still be.
-    #[error("no answer within the deadline; the request may still be handled")]
-    Timeout,
-    /// Too many requests wait.
-    #[error("{0}")]
-    Overloaded(String),
-    /// The gateway is ending.
-    #[error("the gateway is ending")]
-    Ending,
 }
 
 impl Access {
@@ -156,7 +136,44 @@ impl Access {
         payload: Bytes,
         within: Duration,
     ) -> Result<Bytes, RequestError> {
-        requests::call(&self.context, tenant, name, payload, within).await
+        let call = Call::new(tenant, name, payload, within);
+        requests::call(&self.context, call).await
+    }
+
+    /// The same, but not again for a key that was seen before, whichever gateway is asked: whoever
+    /// comes again gets the reply of the first, or waits for it. Keys are those of
+    /// [`act_once`](Self::act_once); the handler runs for the gateway that remembers the key.
+    ///
+    /// # Errors
+    /// See [`RequestError`]. What was refused with `Overloaded` or `Ending` was not done, and the
+    /// key is free again; after `Timeout` the call may be repeated.
+    pub async fn request_once(
+        &self,
+        tenant: &Name,
+        key: [u8; 32],
+        request: [u8; 32],
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let query = Query::Request {
+            key,
+            request,
+            name,
+            payload: payload.into(),
+        };
+        let answered = self.ask(tenant, query, within).await;
+        let answered = answered.map_err(|error| match error {
+            AskError::Gone => RequestError::Ending,
+            AskError::Timeout => RequestError::Timeout,
+            AskError::Invalid(text) => RequestError::Failed(text),
+            AskError::Overloaded(text) => RequestError::Overloaded(text),
+        })?;
+        if let Answer::Replied(replied) = answered.answer {
+            replied.map(Payload::into_bytes)
+        } else {
+            Err(RequestError::Timeout)
+        }
     }
 
     /// Watches what happens to the clients of a tenant, cluster-wide, until the receiver is

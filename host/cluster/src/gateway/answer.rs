@@ -96,7 +96,8 @@ pub fn answer(ground: Ground<'_>, query: &Query) -> Option<Answer> {
         Query::Gateways
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
-        | Query::Once { .. } => return None,
+        | Query::Once { .. }
+        | Query::Request { .. } => return None,
     })
 }
 

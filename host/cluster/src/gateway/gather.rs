@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::commands::{self, Boxed};
 use super::inbox::Parcel;
+use super::requests::{self, Call};
 use super::shard::Context;
 use crate::directory::{Reach, check, merge, reach};
 use crate::link::LinkSender;
@@ -179,22 +180,43 @@ pub(super) fn ask_shards(context: &Context, asked: &Arc<Asked>, shards: &[usize]
     }
 }
 
-/// Answers a question about this gateway alone: asks its shards, or runs its command. Call it on
-/// a shard's thread.
+/// Whether a gateway works on it beside its shards, for as long as that takes: whoever is slow with
+/// it is not lost.
+pub(super) const fn is_work(query: &Query) -> bool {
+    matches!(query, Query::Command { .. } | Query::Request { .. })
+}
+
+/// Answers a question about this gateway alone: asks its shards, runs its command, or makes a
+/// request of its own. Call it on a shard's thread.
 pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
-    let Query::Command { name, payload, .. } = &asked.query else {
-        return ask_shards(context, asked, &shards_of(context, asked), done);
-    };
-    let payload = payload.bytes().clone();
-    // A little less than the asker waits, so that it learns of a command that takes too long and
-    // does not take this gateway for missing.
+    // A little less than the asker waits, so that it learns of work that takes too long and does
+    // not take this gateway for missing.
     let within = asked.within - asked.within / 8;
-    let run = commands::run(context, &asked.tenant, name.clone(), payload, within);
     let context = context.clone();
-    tokio::task::spawn_local(async move {
-        let outcome = (context.settings.announced, run.await);
-        done.give(&context, Ok(Answer::Commands(vec![outcome])));
-    });
+    if let Query::Command { name, payload, .. } = &asked.query {
+        let payload = payload.bytes().clone();
+        let run = commands::run(&context, &asked.tenant, name.clone(), payload, within);
+        tokio::task::spawn_local(async move {
+            let outcome = (context.settings.announced, run.await);
+            done.give(&context, Ok(Answer::Commands(vec![outcome])));
+        });
+    } else if let Query::Request {
+        key,
+        request,
+        name,
+        payload,
+    } = &asked.query
+    {
+        let payload = payload.bytes().clone();
+        let call = Call::new(&asked.tenant, name.clone(), payload, within);
+        let replied = requests::call_once(&context, *key, *request, call);
+        tokio::task::spawn_local(async move {
+            let replied = replied.await.map(Into::into);
+            done.give(&context, Ok(Answer::Replied(replied)));
+        });
+    } else {
+        ask_shards(&context, asked, &shards_of(&context, asked), done);
+    }
 }
 
 /// Asks the shards of this gateway and nobody else, for a command that runs beside them. Call it
@@ -240,6 +262,7 @@ const fn is_local(query: &Query) -> bool {
         | Query::Gateways
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
-        | Query::Once { .. } => false,
+        | Query::Once { .. }
+        | Query::Request { .. } => false,
     }
 }

@@ -7,7 +7,7 @@ use tidegate_wire::feed::{Change, Happening};
 use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::membership::Node;
 use tidegate_wire::payload::Carry;
-use tidegate_wire::query::{Answer, Query, Selector};
+use tidegate_wire::query::{Answer, Query, RequestError, Selector};
 
 /// What any frame counts, and each part of one that comes in a list.
 const FRAME_BYTES: usize = 128;
@@ -121,6 +121,7 @@ fn asked(effects: &[Effect], query: &Query) -> usize {
             | Query::GroupInfos { .. }
             | Query::GroupClients { .. }
             | Query::GroupUids { .. }
+            | Query::Request { .. }
             | Query::Gateways => 0,
         }
 }
@@ -153,7 +154,8 @@ fn found(answer: &Answer) -> usize {
         Answer::Sketch(bytes) => bytes.len(),
         Answer::Gateways(list) => list.len() * PART_BYTES,
         Answer::Commands(list) => list.len() * FRAME_BYTES,
-        Answer::Count(_) | Answer::Swapped(_) | Answer::Applied(_) => 0,
+        Answer::Replied(Err(RequestError::Failed(text))) => text.len(),
+        Answer::Count(_) | Answer::Swapped(_) | Answer::Applied(_) | Answer::Replied(_) => 0,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn run(
             break;
         }
     }
-    list.tell(out, |clients, out| {
+    list.tell("clients", out, |clients, out| {
         let rows = clients.iter().map(|info| row(info, &fields)).collect();
         out.table(&header(&fields), rows)
     })
@@ -90,8 +90,10 @@ impl<T: serde::Serialize> List<T> {
         !bound.all && self.items.len() >= bound.limit.get()
     }
 
+    /// `what` these are, for a person if there are none.
     pub(super) fn tell(
         mut self,
+        what: &str,
         out: &mut Output,
         people: impl FnOnce(&[T], &Output) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -103,11 +105,12 @@ impl<T: serde::Serialize> List<T> {
                 "next": self.next,
                 "missing": self.missing,
             }))?,
+            false if self.items.is_empty() => out.none(what),
             false => people(&self.items, out)?,
         }
         out.without(&self.missing);
         if self.next.is_some() && !out.is_json() {
-            out.warn("there are more: give --all or a larger --limit");
+            out.note("there are more: give --all or a larger --limit");
         }
         Ok(())
     }
@@ -153,8 +156,9 @@ fn row(info: &ClientInfo, fields: &[Field]) -> Vec<String> {
             Field::Uid => row.push(info.uid.clone().unwrap_or_else(none)),
             Field::Groups => row.push(info.groups.join(", ")),
             Field::Session => {
-                let session = serde_json::to_value(&info.session).unwrap_or_default();
-                row.push(brief(&session));
+                row.push(brief(
+                    serde_json::to_string(&info.session).unwrap_or_default(),
+                ));
             }
             Field::Times => row.extend([
                 info.connected_at.map_or_else(none, ago),

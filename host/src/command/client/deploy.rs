@@ -86,7 +86,9 @@ fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
     let mut limited = opened.take(COMPONENT_BYTES_MAX + 1);
     limited.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > COMPONENT_BYTES_MAX {
-        let message = format!("{shown} has more than {COMPONENT_BYTES_MAX} bytes");
+        let message = format!(
+            "{shown} has more than {COMPONENT_BYTES_MAX} bytes (64 MiB), the limit of a component"
+        );
         return Err(Error::Setting(message).into());
     }
     Ok(bytes)

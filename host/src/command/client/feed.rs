@@ -42,7 +42,7 @@ pub(super) async fn run(client: &Client, it: &cli::Feed, out: &mut Output) -> an
             Told::Coverage(missing) if out.is_json() => {
                 out.json(&json!({ "event": "coverage", "missing": missing }))?;
             }
-            Told::Coverage(missing) if missing.is_empty() => out.warn("all gateways are heard"),
+            Told::Coverage(missing) if missing.is_empty() => out.note("all gateways are heard"),
             Told::Coverage(missing) => {
                 out.warn(&format!(
                     "partial: nothing is heard of {}",

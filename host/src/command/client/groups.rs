@@ -19,7 +19,7 @@ pub(super) async fn run(client: &Client, it: &cli::Groups, out: &mut Output) -> 
             break;
         }
     }
-    list.tell(out, |groups: &[GroupInfo], out| {
+    list.tell("groups", out, |groups: &[GroupInfo], out| {
         let rows = groups.iter().map(|it| {
             vec![
                 it.group.clone(),

@@ -2,21 +2,23 @@
 //! partial answer says so on standard error and in the exit code.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Table, presets};
-use serde_json::Value;
 
 /// Where answers go.
 pub(super) struct Output {
     json: bool,
+    /// Whether a person reads it.
+    terminal: bool,
     partial: bool,
 }
 
 impl Output {
-    pub(super) const fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         Self {
             json,
+            terminal: io::stdout().is_terminal(),
             partial: false,
         }
     }
@@ -38,10 +40,27 @@ impl Output {
         }
     }
 
-    /// A word to the person, beside the answer.
+    /// A warning, beside the answer.
     #[expect(clippy::unused_self, reason = "what is said goes through one place")]
     pub(super) fn warn(&self, text: &str) {
-        let _ = writeln!(io::stderr(), "tidegate: {text}");
+        let _ = writeln!(io::stderr(), "warning: {}", shown(text));
+    }
+
+    /// A word to the person, beside the answer.
+    #[expect(clippy::unused_self, reason = "what is said goes through one place")]
+    pub(super) fn note(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "note: {}", shown(text));
+    }
+
+    /// Tells a person that a list is empty; a program sees that.
+    pub(super) fn none(&self, what: &str) {
+        if let Some(text) = self.of_none(what) {
+            self.note(&text);
+        }
+    }
+
+    fn of_none(&self, what: &str) -> Option<String> {
+        (self.terminal && !self.json).then(|| format!("no {what}"))
     }
 
     /// JSON in one line.
@@ -93,10 +112,9 @@ pub(super) fn shown(text: &str) -> String {
     })
 }
 
-/// A JSON value on one line, bounded for a table.
-pub(super) fn brief(value: &Value) -> String {
+/// A JSON text, bounded for a table.
+pub(super) fn brief(text: String) -> String {
     const LENGTH_MAX: usize = 60;
-    let text = value.to_string();
     match text.chars().count() > LENGTH_MAX {
         true => text.chars().take(LENGTH_MAX).chain(['…']).collect(),
         false => text,
@@ -137,8 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_is_said_to_people_only() {
+        let out = |json, terminal| Output {
+            json,
+            terminal,
+            partial: false,
+        };
+        assert_eq!(out(false, true).of_none("uids").as_deref(), Some("no uids"));
+        for (json, terminal) in [(true, true), (false, false), (true, false)] {
+            assert_eq!(out(json, terminal).of_none("uids"), None);
+        }
+    }
+
+    #[test]
     fn long_values_are_cut_and_times_are_short() {
-        assert_eq!(brief(&Value::from("x".repeat(100))).chars().count(), 61);
+        assert_eq!(brief("x".repeat(100)).chars().count(), 61);
         assert!(ago(0).ends_with('h'));
     }
 }

@@ -15,7 +15,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let payload = Message::of_bytes(argument_or_input(it.text.as_ref())?);
     let within = Duration::from_millis(it.connect.timeout_ms);
-    let reply = client.request(&it.name, payload, within).await?;
+    let reply = match &it.key {
+        Some(key) => {
+            client
+                .request_with_key(&it.name, payload, within, key)
+                .await?
+        }
+        None => client.request(&it.name, payload, within).await?,
+    };
     if out.is_json() {
         return out.json(&reply);
     }

@@ -58,6 +58,11 @@ fn a_send_needs_somebody_and_a_kick_too() {
         "tidegate kick --now --farewell bye --uid u",
         "tidegate clients --all --limit 3",
         "tidegate uids --estimate",
+        "tidegate clients --count --limit 3",
+        "tidegate clients --count --fields uid",
+        "tidegate uids --count --all",
+        "tidegate uids alice --limit 3",
+        "tidegate groups lobby --all",
     ] {
         assert!(
             Arguments::try_parse_from(line.split(' ')).is_err(),

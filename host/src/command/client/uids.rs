@@ -31,7 +31,7 @@ pub(super) async fn run(client: &Client, it: &cli::Uids, out: &mut Output) -> an
             break;
         }
     }
-    list.tell(out, |uids: &[String], out| {
+    list.tell("uids", out, |uids: &[String], out| {
         uids.iter().try_for_each(|uid| out.line(uid))
     })
 }

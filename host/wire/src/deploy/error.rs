@@ -65,7 +65,7 @@ pub enum DeployError {
         seconds: u64,
     },
     /// The component is too long.
-    #[error("a component of {bytes} bytes is over the limit of {limit}")]
+    #[error("a component of {bytes} bytes is over the limit of {limit} ({} MiB)", .limit >> 20)]
     TooLarge {
         /// Its length.
         bytes: u64,
@@ -76,19 +76,27 @@ pub enum DeployError {
     #[error("the component could not be fetched from the gateway: {0}")]
     Upload(String),
     /// Nothing is known of the tenant.
-    #[error("tenant {tenant:?} was never deployed to the cluster")]
+    #[error(
+        "tenant {tenant:?} was never deployed to the cluster: workers run the file of their [[plugin]]"
+    )]
     NotDeployed {
         /// Whose.
         tenant: Name,
     },
     /// There is no release before.
-    #[error("tenant {tenant:?} has no earlier release to go back to")]
+    #[error(
+        "tenant {tenant:?} has no earlier release to go back to: deploy another version, or withdraw, \
+         and workers begin with the file of their [[plugin]] at their next start"
+    )]
     NothingBefore {
         /// Whose.
         tenant: Name,
     },
     /// No release has this version.
-    #[error("no release of tenant {tenant:?} has a version that begins with {prefix:?}")]
+    #[error(
+        "no release of tenant {tenant:?} has a version that begins with {prefix:?}: the history lists \
+         them"
+    )]
     UnknownVersion {
         /// Whose.
         tenant: Name,

@@ -8,7 +8,7 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, Selector, SwapRefusal,
+    Query, Question, RequestError, Selector, SwapRefusal,
 };
 
 use super::{CLIENT, EVENT, delivery, entries};
@@ -122,6 +122,12 @@ fn queries() -> Vec<Query> {
             request: [2; 32],
             effects: vec![Effect::Ungroup { group: "g".into() }],
         },
+        Query::Request {
+            key: [1; 32],
+            request: [2; 32],
+            name: name(),
+            payload: payload(),
+        },
     ]
 }
 
@@ -192,8 +198,27 @@ fn answers() -> Vec<Answer> {
         Answer::Applied(Once::First),
         Answer::Applied(Once::Again),
         Answer::Applied(Once::Reused),
+        Answer::Replied(Ok(payload())),
     ]);
+    answers.extend(
+        request_errors()
+            .into_iter()
+            .map(|it| Answer::Replied(Err(it))),
+    );
     answers
+}
+
+fn request_errors() -> Vec<RequestError> {
+    vec![
+        RequestError::Failed("no".into()),
+        RequestError::Unhandled,
+        RequestError::DeadLettered,
+        RequestError::Timeout,
+        RequestError::Overloaded("full".into()),
+        RequestError::Ending,
+        RequestError::Reused,
+        RequestError::Forgotten,
+    ]
 }
 
 fn errors() -> Vec<AskError> {

@@ -11,7 +11,7 @@ use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, Selector, SwapRefusal,
+    Query, Question, RequestError, Selector, SwapRefusal,
 };
 
 use super::{client, clients, connect, effects, entries, event, name, names, payload};
@@ -113,6 +113,14 @@ fn query() -> impl Strategy<Value = Query> {
                 effects,
             }
         }),
+        (any::<([u8; 32], [u8; 32])>(), name(), payload()).prop_map(
+            |((key, request), name, payload)| Query::Request {
+                key,
+                request,
+                name,
+                payload,
+            }
+        ),
     ]
 }
 
@@ -192,6 +200,21 @@ fn answer() -> impl Strategy<Value = Answer> {
         vec((any::<SocketAddrV4>(), outcome()), 0..3).prop_map(Answer::Commands),
         prop_oneof![Just(Once::First), Just(Once::Again), Just(Once::Reused)]
             .prop_map(Answer::Applied),
+        payload().prop_map(|payload| Answer::Replied(Ok(payload))),
+        request_error().prop_map(|error| Answer::Replied(Err(error))),
+    ]
+}
+
+fn request_error() -> impl Strategy<Value = RequestError> {
+    prop_oneof![
+        "\\PC{0,20}".prop_map(RequestError::Failed),
+        "\\PC{0,20}".prop_map(RequestError::Overloaded),
+        Just(RequestError::Unhandled),
+        Just(RequestError::DeadLettered),
+        Just(RequestError::Timeout),
+        Just(RequestError::Ending),
+        Just(RequestError::Reused),
+        Just(RequestError::Forgotten),
     ]
 }
 

@@ -1,4 +1,5 @@
-//! Calls that run code or act at once: they are repeated only if they were never accepted.
+//! Calls that run code or act at once: without a key they are repeated only if they were never
+//! accepted.
 
 use std::time::Duration;
 
@@ -40,6 +41,31 @@ impl Client {
             timeout_ms: Some(ms(within)),
         };
         Call::once("/v1/requests", &request)?
+            .within(within + self.deadline)
+            .make(self)
+            .await
+    }
+
+    /// The same under a key of the caller: with the same key the handler runs once, also if this
+    /// process ends in between, and whoever calls again gets the first reply. Gateways remember
+    /// keys for ten minutes. It is repeated as actions are.
+    ///
+    /// # Errors
+    /// See [`Error`]; a conflict if the key was used for something else, or if the first reply is
+    /// not kept any more.
+    pub async fn request_with_key(
+        &self,
+        name: &str,
+        payload: impl Into<Message>,
+        within: Duration,
+        key: &str,
+    ) -> Result<Message, Error> {
+        let request = Request {
+            name: name.to_owned(),
+            payload: payload.into(),
+            timeout_ms: Some(ms(within)),
+        };
+        Call::act("/v1/requests", &request, key)?
             .within(within + self.deadline)
             .make(self)
             .await

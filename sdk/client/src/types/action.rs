@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{Command, Message, Recipients};
+use super::{Command, Json, Message, Recipients};
 
 /// A message for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +125,7 @@ pub struct Group {
 }
 
 /// A session: key and JSON value.
-pub type SessionEntries = BTreeMap<String, Value>;
+pub type SessionEntries = BTreeMap<String, Json>;
 
 /// Replaces a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

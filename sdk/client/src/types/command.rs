@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorName, Message};
+use super::{ErrorName, Message, message};
 
 /// A custom command and its argument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ pub struct Command {
     /// Which command.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub name: String,
-    /// Its argument.
-    #[serde(flatten)]
+    /// Its argument; empty if nothing is given.
+    #[serde(flatten, deserialize_with = "message::or_empty")]
     pub payload: Message,
 }
 
@@ -44,8 +44,8 @@ pub struct CommandRun {
     /// Which command.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub name: String,
-    /// Its argument.
-    #[serde(flatten)]
+    /// Its argument; empty if nothing is given.
+    #[serde(flatten, deserialize_with = "message::or_empty")]
     pub payload: Message,
     /// How long the answers may take, 100 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,8 +99,8 @@ pub struct Request {
     /// What is called.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub name: String,
-    /// The argument.
-    #[serde(flatten)]
+    /// The argument; empty if nothing is given.
+    #[serde(flatten, deserialize_with = "message::or_empty")]
     pub payload: Message,
     /// How long the answer may take, 100 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]

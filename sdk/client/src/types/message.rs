@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What a client sends and receives: text, or any bytes as base64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,17 @@ struct Spread {
     text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     binary: Option<String>,
+}
+
+/// A message, or an empty text where there is nothing to say.
+pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Message, D::Error> {
+    match Spread::deserialize(deserializer)? {
+        Spread {
+            text: None,
+            binary: None,
+        } => Ok(Message::Text(String::new())),
+        spread => spread.try_into().map_err(D::Error::custom),
+    }
 }
 
 impl TryFrom<Spread> for Message {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
-use super::{Field, Selector};
+use super::{Field, Json, Selector};
 
 /// Which clients, and what of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,23 +112,27 @@ pub struct CompareAndSet {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    pub expected: Option<Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub expected: Option<Json>,
     /// The JSON value that it gets; absent: it is removed.
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    pub new: Option<Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub new: Option<Json>,
 }
 
 /// So that `null` is a value, and only an absent member is none.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -137,7 +140,7 @@ mod tests {
         let it: CompareAndSet = serde_json::from_str(r#"{"key":"k","expected":null}"#).unwrap();
         assert_eq!(
             (it.expected.clone(), it.new.clone()),
-            (Some(Value::Null), None)
+            (Some(Json::from(Value::Null)), None)
         );
         let text = serde_json::to_string(&it).unwrap();
         assert_eq!(text, r#"{"key":"k","expected":null}"#);

@@ -107,10 +107,11 @@ fn every_reference_has_its_target_and_messages_are_spread() {
     }
     for name in ["Send", "Command", "CommandRun", "Request"] {
         let schema = &document["components"]["schemas"][name];
-        assert_eq!(
-            schema["oneOf"][1]["required"][0], "binary",
-            "{name}: {schema}"
-        );
+        let message = match name {
+            "Send" => &schema["oneOf"][1]["required"][0],
+            _ => &schema["not"]["required"][1],
+        };
+        assert_eq!(message, "binary", "{name}: {schema}");
         assert_eq!(schema["additionalProperties"], false, "{name}");
     }
 }
@@ -129,8 +130,23 @@ async fn the_document_and_the_page_are_for_everybody_and_from_here() {
             .unwrap()
             .starts_with("default-src 'self'")
     );
-    assert!(page.text.contains("swagger"), "{}", page.text);
+    assert!(
+        page.text.contains("<title>Tidegate Client API</title>"),
+        "{}",
+        page.text
+    );
+    assert_eq!(get("/docs/index.html").await.text, page.text);
+    let root = get("/").await;
+    assert_eq!(
+        (root.status, &root.headers["location"]),
+        (307, &"/docs/".parse().unwrap())
+    );
+    let about = document()["info"]["description"].to_string();
+    for words in ["token", "openssl rand", "[[api-token]]", "Authorize"] {
+        assert!(about.contains(words), "{about}");
+    }
     let script = get("/docs/swagger-initializer.js").await;
     assert!(script.text.contains("/v1/openapi.json"), "{}", script.text);
+    assert!(script.text.contains("BaseLayout"), "{}", script.text);
     assert!(!script.text.contains("http://") && !script.text.contains("https://"));
 }

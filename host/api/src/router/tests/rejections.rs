@@ -7,7 +7,7 @@ const ID: &str = "7f00000107d000000001";
 /// Call, body, status, what the detail says.
 type Case = (&'static str, &'static str, u16, &'static str);
 
-const BODIES: [Case; 12] = [
+const BODIES: [Case; 14] = [
     ("POST /v1/messages", "{", 400, "EOF"),
     (
         "POST /v1/messages",
@@ -61,7 +61,19 @@ const BODIES: [Case; 12] = [
         "POST /v1/messages",
         r#"{"to":[],"text":"","execpt":[]}"#,
         400,
-        "execpt",
+        "unknown field `execpt` at line 1 column 31; did you mean `except`?",
+    ),
+    (
+        "POST /v1/batch",
+        r#"{"actions":[{"ungrop":{"group":"a"}}]}"#,
+        400,
+        "did you mean `ungroup`?",
+    ),
+    (
+        "POST /v1/batch",
+        r#"{"actions":[{"send":{"to":{"uid":[]},"text":""}}]}"#,
+        400,
+        "did you mean `uids`?",
     ),
     (
         "POST /v1/batch",
@@ -77,7 +89,7 @@ const BODIES: [Case; 12] = [
     ),
 ];
 
-const PATHS: [Case; 17] = [
+const PATHS: [Case; 22] = [
     ("PUT /v1/clients/x/groups/g", "", 400, "is not a client id"),
     ("PUT /v1/clients/%ff/groups/g", "", 400, "UTF-8"),
     (
@@ -88,7 +100,33 @@ const PATHS: [Case; 17] = [
     ),
     ("GET /v1/clients?limit=0", "", 400, "`limit` is 0"),
     ("GET /v1/clients?limit=x", "", 400, "the query: `limit`: "),
-    ("GET /v1/clients?lmit=1", "", 400, "lmit"),
+    (
+        "GET /v1/clients?lmit=1",
+        "",
+        400,
+        "unknown parameter `lmit`, did you mean `limit`?",
+    ),
+    ("GET /v1/clients?colour=1", "", 400, "expected one of `"),
+    ("GET /v1/status?verbose=1", "", 400, "this call has none"),
+    (
+        "POST /v1/messages?key=1",
+        r#"{"to":[],"text":""}"#,
+        400,
+        "unknown parameter `key`",
+    ),
+    (
+        "POST /v1/clients/7f00000107d000000001/destroy",
+        r#"{"farewell":{"text":"bye"}}"#,
+        400,
+        "takes no body",
+    ),
+    (
+        "DELETE /v1/clients/7f00000107d000000001/session",
+        r#"["cart"]"#,
+        400,
+        "takes no body",
+    ),
+    ("GET /v1/status", "{}", 400, "takes no body"),
     ("GET /v1/clients?after=n61", "", 400, "`after`"),
     ("GET /v1/clients?fields=uid,ip", "", 400, "\"ip\""),
     ("GET /v1/groups?after=c", "", 400, "is not a cursor"),
@@ -107,7 +145,6 @@ const PATHS: [Case; 17] = [
         "a connection's number",
     ),
     ("GET /v1/nothing", "", 404, "there is no /v1/nothing"),
-    ("GET /", "", 404, "/docs"),
     ("GET /v1/messages", "", 405, "has no GET"),
     ("POST /v1/messages", "", 415, "Content-Type"),
 ];
@@ -138,7 +175,7 @@ async fn long_names_long_lists_and_deep_values_are_refused() {
     refused(&cluster, "POST /v1/uids/online", &many, 400, "at most 1000").await;
     let deep = format!("{{\"k\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     let call = format!("PUT /v1/clients/{ID}/session");
-    refused(&cluster, &call, &deep, 400, "recursion").await;
+    refused(&cluster, &call, &deep, 400, "nested 200 deep").await;
 }
 
 #[tokio::test]
@@ -170,6 +207,25 @@ async fn a_body_that_is_too_long_not_utf_8_or_not_json_is_refused() {
     assert_eq!((got.status, &*got.problem().0), (415, "invalid-argument"));
     let got = send(b"{\"to\":[],\"text\":\"\"}".to_vec(), json).await;
     assert_eq!(got.status, 200, "{got:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_would_change_nothing_is_refused() {
+    let cluster = Arc::new(Scripted::gone());
+    for call_ in [
+        format!("POST /v1/clients/{ID}/session/compare-and-set"),
+        "POST /v1/deployment/promote".to_owned(),
+        "POST /v1/uids/online".to_owned(),
+    ] {
+        let (method, uri) = call_.split_once(' ').unwrap();
+        let request = Request::builder().method(method).uri(uri);
+        let request = request
+            .header("authorization", format!("bearer {TOKEN}"))
+            .header("idempotency-key", "k");
+        let got = call(&cluster, request, Body::empty()).await;
+        assert_eq!(got.status, 400, "{call_}: {got:?}");
+        assert!(got.problem().1.contains("idempotency-key"), "{got:?}");
+    }
 }
 
 #[tokio::test]

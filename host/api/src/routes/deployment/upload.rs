@@ -114,6 +114,9 @@ fn too_long() -> Refusal {
     Refusal::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         ErrorName::InvalidArgument,
-        format!("the component has more than {COMPONENT_BYTES_MAX} bytes"),
+        format!(
+            "the component has more than {COMPONENT_BYTES_MAX} bytes ({} MiB)",
+            COMPONENT_BYTES_MAX >> 20
+        ),
     )
 }

@@ -21,6 +21,35 @@ fn call(gateway: &Running, payload: &'static str, within: Duration) -> JoinHandl
     })
 }
 
+/// The same under an idempotency key.
+fn keyed(
+    gateway: &Running,
+    key: u8,
+    payload: &'static str,
+    within: Duration,
+) -> JoinHandle<Replied> {
+    let access = gateway.gateway.access();
+    tokio::spawn(async move {
+        // As the Client API does, of the whole call.
+        let mut request = [0; 32];
+        request
+            .iter_mut()
+            .zip(payload.bytes())
+            .for_each(|(to, from)| *to = from);
+        let payload = payload.into();
+        access
+            .request_once(
+                &tenant(),
+                [key; 32],
+                request,
+                "echo".into(),
+                payload,
+                within,
+            )
+            .await
+    })
+}
+
 async fn reply(call: JoinHandle<Replied>) -> Replied {
     soon("the reply", call).await.unwrap()
 }
@@ -189,6 +218,68 @@ async fn a_request_whose_caller_is_gone_still_happens() {
         gateway.gateway.context.requests.held() == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn two_callers_under_one_key_get_one_reply_of_one_run() {
+    let mut gateway = Running::start(2).await;
+    let mut worker = gateway.worker().await;
+    let first = keyed(&gateway, 1, "pay", DEADLINE);
+    let delivery = request(&mut worker).await;
+    let second = keyed(&gateway, 1, "pay", DEADLINE);
+    let other = keyed(&gateway, 1, "other", DEADLINE);
+    assert_eq!(reply(other).await, Err(RequestError::Reused));
+    assert!(!second.is_finished());
+    worker.end(&delivery, Outcome::Done, vec![], ok("paid"));
+    assert_eq!(reply(first).await.unwrap(), "paid");
+    assert_eq!(reply(second).await.unwrap(), "paid");
+    let later = keyed(&gateway, 1, "pay", DEADLINE);
+    assert_eq!(reply(later).await.unwrap(), "paid");
+    // A new key is a new request, and the next thing that the worker sees.
+    let next = keyed(&gateway, 2, "pay", DEADLINE);
+    let delivery = request(&mut worker).await;
+    worker.end(
+        &delivery,
+        Outcome::Failed,
+        vec![],
+        Some(Reply::Failed("no".into())),
+    );
+    let failed = Err(RequestError::Failed("no".into()));
+    assert_eq!(reply(next).await, failed);
+    assert_eq!(reply(keyed(&gateway, 2, "pay", DEADLINE)).await, failed);
+}
+
+#[tokio::test]
+async fn a_keyed_request_that_outlives_its_callers_deadline_keeps_its_reply() {
+    let mut gateway = Running::start(1).await;
+    let mut worker = gateway.worker().await;
+    let first = keyed(&gateway, 1, "pay", Duration::from_millis(100));
+    let delivery = request(&mut worker).await;
+    assert_eq!(reply(first).await, Err(RequestError::Timeout));
+    // The shard has looked at its deadlines since.
+    let other = call(&gateway, "", Duration::from_millis(100));
+    let other_delivery = request(&mut worker).await;
+    assert_eq!(reply(other).await, Err(RequestError::Timeout));
+    let second = keyed(&gateway, 1, "pay", DEADLINE);
+    worker.end(&other_delivery, Outcome::Done, vec![], ok(""));
+    worker.end(&delivery, Outcome::Done, vec![], ok("paid"));
+    assert_eq!(reply(second).await.unwrap(), "paid");
+}
+
+#[tokio::test]
+async fn a_keyed_request_that_nobody_ran_may_be_made_again() {
+    let mut gateway = Running::start(1).await;
+    let first = keyed(&gateway, 1, "pay", Duration::from_millis(50));
+    assert_eq!(reply(first).await, Err(RequestError::Timeout));
+    eventually("the key is free", || {
+        gateway.gateway.context.requests.replies().is_empty()
+    })
+    .await;
+    let again = keyed(&gateway, 1, "pay", DEADLINE);
+    let mut worker = gateway.worker().await;
+    let delivery = request(&mut worker).await;
+    worker.end(&delivery, Outcome::Done, vec![], ok("paid"));
+    assert_eq!(reply(again).await.unwrap(), "paid");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::Shard;
 use super::questions::During;
 use super::swaps::{Known, Outcome};
 use crate::gateway::answer::PART_MAX;
-use crate::gateway::gather::Asked;
+use crate::gateway::gather::{Asked, is_work};
 
 /// One question on its way to its answer.
 pub(super) struct Inquiry {
@@ -50,7 +50,8 @@ impl Inquiry {
             | Query::GroupClients { .. }
             | Query::GroupUids { .. }
             | Query::Command { .. }
-            | Query::Once { .. } => self.plain().await,
+            | Query::Once { .. }
+            | Query::Request { .. } => self.plain().await,
         };
         self.missing.sort_unstable();
         self.missing.dedup();
@@ -96,9 +97,8 @@ impl Inquiry {
         };
         let found = match timeout_at(deadline, begun.found).await {
             Ok(Ok(found)) => found,
-            // A command may take its time without its gateway being lost.
             Ok(Err(_)) | Err(_) => {
-                let suspect = !matches!(asked.query, Query::Command { .. });
+                let suspect = !is_work(&asked.query);
                 let mut state = self.shard.state.borrow_mut();
                 state.end_round(begun.number, suspect)
             }

@@ -5,8 +5,8 @@ use std::net::SocketAddrV4;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::json::same_json;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
-use tidegate_wire::session::same_json;
 
 use super::State;
 use crate::directory::{Reach, reach};
@@ -58,7 +58,8 @@ impl State {
             | Query::GroupClients { .. }
             | Query::GroupUids { .. }
             | Query::Gateways
-            | Query::Command { .. } => self.look_up(asked),
+            | Query::Command { .. }
+            | Query::Request { .. } => self.look_up(asked),
         }
     }
 

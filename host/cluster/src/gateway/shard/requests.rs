@@ -30,9 +30,11 @@ pub(super) struct Requests {
 }
 
 struct Waiting {
-    /// None once the deadline has passed.
+    /// None once the deadline has passed, unless the reply is kept.
     reply: Option<oneshot::Sender<Replied>>,
     deadline: Instant,
+    /// Whether the reply is told also after the deadline.
+    kept: bool,
     _place: Place,
 }
 
@@ -65,6 +67,7 @@ impl State {
             payload,
             deadline,
             reply,
+            kept,
             place,
         } = request;
         // Whoever is refused has either waited for it or is gone.
@@ -87,6 +90,7 @@ impl State {
         let waiting = Waiting {
             reply: Some(reply),
             deadline,
+            kept,
             _place: place,
         };
         self.requests.taken.increment(1);
@@ -130,6 +134,7 @@ impl State {
                 self.requests.timed_out.increment(1);
                 self.take_off(number, RequestError::Timeout);
             } else if let Some(waiting) = self.requests.waiting.get_mut(&number)
+                && !waiting.kept
                 && let Some(to) = waiting.reply.take()
             {
                 // The caller's own clock may have told it already.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::directory::{Reach, merge, owner, reach};
-use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, fits, shards_of};
+use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, fits, is_work, shards_of};
 
 /// Rounds that wait for parts.
 #[derive(Debug, Default)]
@@ -144,7 +144,7 @@ impl State {
             index: self.index,
             number,
         };
-        if matches!(asked.query, Query::Command { .. }) {
+        if is_work(&asked.query) {
             round.here = true;
             return ask_here(&self.context, asked, done);
         }
