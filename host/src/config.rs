@@ -28,7 +28,8 @@ pub use reference::{default_file, effective_file};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Worker};
 pub use tokens::read as read_tokens;
 pub use types::{
-    CacheDir, Choice, LogFormat, NoWorker, PluginConfig, QueuePolicy, Router, Secret, Watch,
+    CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, Secret,
+    Watch,
 };
 
 use section::{Places, Reading, Section};

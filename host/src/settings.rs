@@ -16,7 +16,7 @@ use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
-use crate::config::{Choice, Config, Listener, NoWorker, QueuePolicy, Router};
+use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router};
 use crate::tenants::cores;
 
 /// How many nodes may be in their handshake at once.
@@ -131,9 +131,11 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         },
         hold_bytes_max: it.hold_bytes_max,
         pending_bytes_max: it.pending_bytes_max,
+        clients_bytes_max: it.clients_bytes_max,
         forward_bytes_max: it.forward_bytes_max,
         connections_max: it.connections_max,
         handshakes_max: HANDSHAKES_MAX,
+        close: ms(it.close_ms),
         shutdown: ms(it.shutdown_ms),
         reconnect: (
             ms(config.link.reconnect_ms_min),
@@ -174,6 +176,11 @@ fn listener(it: &Listener) -> ListenerSettings {
             QueuePolicy::Close => outbound::QueuePolicy::Close,
             QueuePolicy::DropNew => outbound::QueuePolicy::DropNew,
             QueuePolicy::DropOld => outbound::QueuePolicy::DropOld,
+        },
+        newlines: match it.newlines {
+            Newlines::Refuse => outbound::Newlines::Refuse,
+            Newlines::Split => outbound::Newlines::Split,
+            Newlines::Escape => outbound::Newlines::Escape,
         },
     }
 }

@@ -20,6 +20,7 @@ mod links;
 mod listeners;
 mod loss;
 mod membership;
+mod memory;
 mod numbered;
 mod openapi;
 mod order;

@@ -18,6 +18,7 @@ pub mod hub;
 mod inbox;
 mod links;
 mod listener;
+mod memory;
 mod metrics;
 pub mod once;
 pub mod outbound;
@@ -59,6 +60,10 @@ use tenants::Tenants;
 
 /// How often the end looks whether everything is done.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// So long before the end of a gateway the ends of its clients are over, so that what was cut can be
+/// counted and told.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -258,12 +263,14 @@ impl Gateway {
         self.context.all(|| Parcel::Quiesce);
         self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
-        self.context.all(|| Parcel::GoAway);
+        self.context
+            .all(|| Parcel::GoAway(deadline - LAST_WORDS.min(self.context.settings.shutdown / 2)));
         // What the last events did must have reached the other gateways, which take nothing more
         // from this one once it has left.
         self.until(deadline, |status| {
             status.lanes.load(Ordering::Acquire) == 0
                 && status.forwards.load(Ordering::Acquire) == 0
+                && status.sockets.load(Ordering::Acquire) == 0
         })
         .await;
         let left: usize = self
@@ -286,8 +293,6 @@ impl Gateway {
         while Instant::now() < deadline && !self.context.statuses.iter().all(&done) {
             sleep(LOOK).await;
         }
-        // Close frames are written by the clients' tasks after the commit.
-        sleep(LOOK * 4).await;
     }
 }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound::QueuePolicy;
+use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
 use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use tidegate_cluster::link::{Identity, Link, LinkSettings, Secret, pair};
@@ -87,6 +87,7 @@ fn listener(transport: Transport) -> ListenerSettings {
         connections_max: 100,
         queue_bytes_max: 1 << 20,
         queue_policy: QueuePolicy::Close,
+        newlines: Newlines::default(),
     }
 }
 
@@ -98,9 +99,11 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
         no_worker: NoWorker::Hold,
         hold_bytes_max: 64 << 10,
         pending_bytes_max: 64 << 20,
+        clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         connections_max: 100,
         handshakes_max: 8,
+        close: Duration::from_secs(2),
         shutdown: Duration::from_secs(2),
         reconnect: (Duration::from_millis(10), Duration::from_millis(100)),
         hub: HubLimits::default(),

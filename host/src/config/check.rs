@@ -8,7 +8,7 @@ use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place};
 use super::listener::WS_ONLY;
-use super::{Config, Purpose};
+use super::{Config, Newlines, Purpose};
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -27,6 +27,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     };
     check.times();
     check.node();
+    check.memory();
     check.listeners();
     check.plugins();
     check.needs();
@@ -117,6 +118,22 @@ impl Check<'_> {
         }
     }
 
+    /// What waits for workers must leave room for the rest.
+    fn memory(&mut self) {
+        let it = &self.config.gateway;
+        if it.clients_bytes_max <= it.pending_bytes_max {
+            let message = format!(
+                "`gateway.clients-bytes-max` is {}, but it counts what `gateway.pending-bytes-max` \
+                 bounds too, {}: more than that is right",
+                it.clients_bytes_max, it.pending_bytes_max
+            );
+            self.refuse_pair(
+                ["gateway.clients-bytes-max", "gateway.pending-bytes-max"],
+                message,
+            );
+        }
+    }
+
     fn node(&mut self) {
         let lan = self.config.gateway.lan;
         if lan.ip().is_unspecified() {
@@ -175,6 +192,16 @@ impl Check<'_> {
                         self.refuse(&path(key), message);
                     }
                 }
+            }
+            let newlines = path("newlines");
+            let has_lines = listener.listen.transport == Transport::TextLines;
+            if !has_lines && listener.newlines != Newlines::Refuse {
+                let message = format!(
+                    "`newlines` in [[gateway.listener]]: it works with text:// only, this listener \
+                     is {}",
+                    listener.listen
+                );
+                self.refuse(&newlines, message);
             }
             let own_path = listener.path.as_deref().unwrap_or("/");
             let health = Some(listener.health_path.as_str()).filter(|path| !path.is_empty());

@@ -9,7 +9,7 @@ use tidegate_wire::event::Transport;
 use super::address::ListenUrl;
 use super::section::section;
 use super::services::{BYTES, COUNT, TIME, TIME_OR_OFF};
-use super::types::QueuePolicy;
+use super::types::{Newlines, QueuePolicy};
 
 /// The largest message or event that still fits a frame of a link with its header.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
@@ -18,8 +18,8 @@ section! {
     /// A listener for clients. There may be many.
     pub struct Listener {
         /// How and where: `ws://` (WebSocket), `tcp://` (bytes as they come), `text://` (one line a
-        /// message) or `frame://` (four bytes of length, then the message), with an IP address
-        /// and a port. Port 0 takes any free one.
+        /// message) or `frame://` (four bytes of length, big-endian, that counts itself, then the
+        /// message), with an IP address and a port. Port 0 takes any free one.
         listen: ListenUrl = ListenUrl {
             transport: Transport::WebSocket,
             address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7272),
@@ -64,6 +64,11 @@ section! {
         /// What happens when they are more: `close` closes the client, `drop-new` drops the new
         /// message, `drop-old` the oldest ones.
         queue_policy: QueuePolicy = QueuePolicy::Close;
+        /// What happens to a message with a newline in it (text only), since one message is one
+        /// line: `refuse` does not send it and counts it, `split` sends it as it is, so that it
+        /// becomes several messages, `escape` writes newline, carriage return and backslash as
+        /// `\\n`, `\\r` and `\\\\` in every message.
+        newlines: Newlines = Newlines::Refuse;
     }
 }
 

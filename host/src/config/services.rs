@@ -154,14 +154,24 @@ section! {
         hold_bytes_max: usize = 64 << 10 => BYTES;
         /// How many bytes of all clients' messages may wait or be under way.
         pending_bytes_max: usize = 256 << 20 => BYTES;
+        /// How many bytes all clients together may make the gateway keep: messages that are not
+        /// complete, messages that wait or are under way, and what waits to be written. At the limit
+        /// who has something unfinished is not read, then the largest and oldest are closed (1013).
+        clients_bytes_max: usize = 512 << 20 => BYTES;
         /// How many bytes of effects for one other gateway may wait for its acknowledgement.
         forward_bytes_max: usize = 64 << 20 => BYTES;
         /// How many groups a client may be in.
         groups_per_client_max: usize = 1_000 => COUNT;
         /// How large a session may become, keys and values together.
         session_bytes_max: usize = 64 << 10 => BYTES;
+        /// So long may a client take to close, whoever ends it and why: to be written what waits, the
+        /// farewell and the close frame, and to answer. A client that has only ended its own side
+        /// (half-closed) has so long to get its answers. What is left then is dropped, counted and
+        /// told in the log.
+        close_ms: u64 = 10_000 => TIME;
         /// So long may clients take to close and their last events to be handled when the gateway
-        /// is told to stop.
+        /// is told to stop. Then clients have all of this time to close and not more, whatever
+        /// `close-ms` says.
         shutdown_ms: u64 = 10_000 => TIME;
     }
 }

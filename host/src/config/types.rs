@@ -91,6 +91,18 @@ words! {
     }
 }
 
+words! {
+    /// What happens to a message with a newline in it on a listener of lines.
+    pub enum Newlines {
+        /// It is not sent.
+        Refuse = "refuse",
+        /// It becomes several messages.
+        Split = "split",
+        /// It is written so that it is one line.
+        Escape = "escape",
+    }
+}
+
 /// How a new version of a plugin file is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {

@@ -243,6 +243,8 @@ mod tests {
     use tidegate_wire::event::Transport;
 
     use super::*;
+    use crate::gateway::memory::Ledger;
+    use crate::gateway::outbound::Newlines;
 
     const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
 
@@ -257,7 +259,8 @@ mod tests {
 
     impl Outlet for Recorder {
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
-            let bytes = message.encoded(Transport::Tcp);
+            let (newlines, ledger) = (Newlines::default(), Ledger::default());
+            let bytes = message.encoded(Transport::Tcp, newlines, &ledger).unwrap();
             self.sent
                 .push((connection, String::from_utf8_lossy(&bytes).into_owned()));
         }

@@ -2,23 +2,30 @@
 //!
 //! The task reads while its lane has room and writes what the shard left in the queue. An idle
 //! connection has no buffer of its own beside the WebSocket parser's.
+//!
+//! A client that has left is noticed whether its socket is read or not; what it sent before is
+//! handled first. One that has only ended its own side is answered before it is closed. Both, and
+//! every other end (`ending`), take at most the time of an end.
 
 pub(super) mod codec;
+mod ending;
+mod frames;
 pub(super) mod socket;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidegate_wire::event::{CloseReason, Peer, Transport};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Live;
+use super::memory::{Memory, SIP_BYTES};
 use super::outbound::{Outbound, Outgoing, QueuePolicy, Queued, close_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
@@ -28,8 +35,12 @@ use socket::Socket;
 /// How many bytes of many small frames are gathered into one write.
 const GATHER_BYTES: usize = 64 << 10;
 
-/// How long a closing client has to take what is queued, and then to close its side.
-const LINGER: Duration = Duration::from_secs(2);
+/// What tells that a client has left whose socket is not read: its FIN, or an error. Data that
+/// waits does not count. (tokio's interest in priority data includes a closed read side.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LEAVING: Interest = Interest::PRIORITY.add(Interest::ERROR);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LEAVING: Interest = Interest::ERROR;
 
 thread_local! {
     static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -45,6 +56,16 @@ enum Phase {
     Ended,
 }
 
+/// What is known of the client's end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ClientEnd {
+    Open,
+    /// It sends no more (FIN). It may have left, or wait for answers.
+    HalfClosed,
+    /// It takes nothing any more: a reset, or an error of a write.
+    Gone,
+}
+
 /// What the shard and the client's task share.
 pub(super) struct Connection {
     pub(super) number: u32,
@@ -56,8 +77,19 @@ pub(super) struct Connection {
     phase: Cell<Phase>,
     /// Whether the close event is queued.
     told: Cell<bool>,
-    /// Whether the socket is not read.
+    /// Whether the socket is not read, because too much that came before still waits.
     paused: Cell<bool>,
+    /// Whether it is not read because the shard is at its memory's limit.
+    starved: Cell<bool>,
+    /// Whether the kernel was told to ask for signs of life.
+    probed: Cell<bool>,
+    client_end: Cell<ClientEnd>,
+    /// Whether everything that the client sent is read.
+    input_ended: Cell<bool>,
+    memory: Rc<Memory>,
+    /// Bytes of a message that is not complete, and since which of the memory's looks there are any.
+    unfinished: Cell<usize>,
+    unfinished_since: Cell<u32>,
     /// Whether the connection stands in the shard's list of those to be flushed.
     dirty: Cell<bool>,
     /// Whether the last read of this turn took all that the socket had.
@@ -80,6 +112,7 @@ impl Connection {
         listener: Rc<ListenerSettings>,
         socket: Socket,
         peer: &Peer,
+        memory: Rc<Memory>,
     ) -> Self {
         Self {
             address: peer.address,
@@ -97,20 +130,62 @@ impl Connection {
             phase: Cell::new(Phase::Open),
             told: Cell::new(false),
             paused: Cell::new(false),
+            starved: Cell::new(false),
+            probed: Cell::new(false),
+            client_end: Cell::new(ClientEnd::Open),
+            input_ended: Cell::new(false),
+            memory,
+            unfinished: Cell::new(0),
+            unfinished_since: Cell::new(0),
             dirty: Cell::new(false),
             emptied: Cell::new(false),
             silent: Cell::new(-1),
         }
     }
 
-    /// Queues a message. Whoever does so flushes the connection before the end of its turn.
-    pub(super) fn send(&self, message: &Outgoing<'_>) -> Queued {
-        self.queue(message.encoded(self.listener.transport))
+    /// Queues a message. Whoever does so flushes the connection before the end of its turn. None if
+    /// it cannot be sent on this listener.
+    pub(super) fn send(&self, message: &Outgoing<'_>) -> Option<Queued> {
+        Some(self.queue(self.encoded(message)?))
+    }
+
+    fn encoded(&self, message: &Outgoing<'_>) -> Option<Bytes> {
+        let listener = &self.listener;
+        message.encoded(
+            listener.transport,
+            listener.newlines,
+            self.memory.outbound(),
+        )
+    }
+
+    /// Queues a message that is the last one before a close: no policy drops it.
+    pub(super) fn farewell(&self, message: &Outgoing<'_>) -> Option<()> {
+        self.queue_last(self.encoded(message)?);
+        Some(())
+    }
+
+    fn queue_last(&self, frame: Bytes) {
+        if self.takes() {
+            let length = frame.len() as u64;
+            self.outbound.borrow_mut().push_last(frame);
+            self.bytes_out.set(self.bytes_out.get() + length);
+        }
+    }
+
+    /// Queues a frame of this connection alone, such as a pong.
+    fn queue_own(&self, frame: &[u8]) -> Queued {
+        let frame = frame.to_vec();
+        self.queue(self.memory.outbound().hold(frame))
+    }
+
+    /// Whether anything is queued any more.
+    fn takes(&self) -> bool {
+        self.phase.get() == Phase::Open && self.client_end.get() != ClientEnd::Gone
     }
 
     /// Queues one whole frame.
     pub(super) fn queue(&self, frame: Bytes) -> Queued {
-        if self.phase.get() != Phase::Open {
+        if !self.takes() {
             return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
@@ -153,7 +228,8 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(_) => {
                     outbound.clear();
-                    self.phase.set(Phase::Ended);
+                    // What it sent before it left may still be there to be read.
+                    self.client_end.set(ClientEnd::Gone);
                     return false;
                 }
             }
@@ -161,26 +237,37 @@ impl Connection {
         self.phase.get() == Phase::Open
     }
 
-    /// Closes once the queue is written. `code` is for a WebSocket's close frame.
-    pub(super) fn close(&self, code: u16) {
+    /// Closes once the queue is written. Code and reason are for a WebSocket's close frame.
+    pub(super) fn close(&self, code: u16, reason: &str) {
         if self.phase.get() == Phase::Open {
             if self.listener.transport == Transport::WebSocket {
-                // Past its bound too: the farewell is the last that it takes.
-                let frame = close_frame(code);
-                self.outbound
-                    .borrow_mut()
-                    .push(frame, usize::MAX, self.listener.queue_policy);
+                self.queue_last(close_frame(code, reason));
             }
             self.phase.set(Phase::Closing);
             self.wake.notify_one();
         }
     }
 
-    /// Closes at once and drops what is queued.
-    pub(super) fn destroy(&self) {
+    /// The same, but drops what is queued, so that its memory is free at once. Says how many bytes
+    /// were dropped.
+    pub(super) fn close_shedding(&self, code: u16, reason: &str) -> usize {
+        let shed = self.outbound.borrow_mut().shed();
+        self.close(code, reason);
+        self.flush();
+        shed
+    }
+
+    /// Closes at once and drops what is queued. Says how many bytes that were.
+    pub(super) fn destroy(&self) -> usize {
         self.phase.set(Phase::Ended);
+        let dropped = self.outbound_bytes();
         self.outbound.borrow_mut().clear();
         self.wake.notify_one();
+        dropped
+    }
+
+    pub(super) fn outbound_bytes(&self) -> usize {
+        self.outbound.borrow().bytes()
     }
 
     /// True the first time: whoever gets it tells the close.
@@ -190,13 +277,74 @@ impl Connection {
 
     /// Reads the socket, or not.
     pub(super) fn set_paused(&self, paused: bool) {
-        if self.paused.replace(paused) && !paused {
+        let was = self.paused.replace(paused);
+        if was && !paused {
+            self.wake.notify_one();
+        } else if paused && !self.probed.replace(true) {
+            self.probe();
+        }
+    }
+
+    /// Answers to pings are not read while the socket is not: the kernel asks instead, within the
+    /// same times.
+    fn probe(&self) {
+        let (interval, tries) = (
+            self.listener.ping_interval,
+            self.listener.ping_not_response_limit,
+        );
+        if tries > 0 && !interval.is_zero() {
+            // Without it such a client is noticed when something is written to it.
+            let _ = self.socket.probe(interval, tries.into());
+        }
+    }
+
+    /// Whether the socket is not read at present.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get() || self.starved.get()
+    }
+
+    /// The shard has room again.
+    pub(super) fn feed(&self) {
+        if self.starved.replace(false) {
             self.wake.notify_one();
         }
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.get()
+    /// Whether the client has ended its side, or left.
+    pub(super) fn has_left(&self) -> bool {
+        self.client_end.get() != ClientEnd::Open
+    }
+
+    /// Whether all that the client sent is read, and there will be no more.
+    pub(super) fn input_ended(&self) -> bool {
+        self.input_ended.get()
+    }
+
+    /// So many bytes are kept of a message that is not complete.
+    fn keeps(&self, unfinished: usize) {
+        let before = self.unfinished.replace(unfinished);
+        if before != unfinished {
+            self.memory.unfinished(before, unfinished);
+        }
+        if before == 0 {
+            self.unfinished_since.set(self.memory.looks());
+        }
+    }
+
+    /// How much the client makes the shard keep that is free if it is closed, times how long it has
+    /// done so: the larger and older, the more.
+    pub(super) fn burden(&self) -> u64 {
+        let bytes = self.unfinished.get() + self.outbound_bytes();
+        let age = self
+            .memory
+            .looks()
+            .wrapping_sub(self.unfinished_since.get());
+        bytes as u64 * (u64::from(age) + 1)
+    }
+
+    /// What is free if the client is closed.
+    pub(super) fn kept(&self) -> usize {
+        self.unfinished.get() + self.outbound_bytes()
     }
 
     /// The client sent a message of so many bytes.
@@ -229,16 +377,34 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        self.phase.get() == Phase::Open && !self.paused.get()
+        self.phase.get() == Phase::Open && !self.is_paused() && !self.input_ended.get()
     }
 
+    /// What to wait for: at least for the client's leaving, which is told once.
     fn interest(&self) -> Option<Interest> {
+        let reads = match (self.reads(), self.client_end.get()) {
+            (true, _) => Some(Interest::READABLE),
+            (false, ClientEnd::Open) => Some(LEAVING),
+            (false, ClientEnd::HalfClosed) => Some(Interest::ERROR),
+            (false, ClientEnd::Gone) => None,
+        };
         let writes = !self.outbound.borrow().is_empty();
-        match (self.reads(), writes) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
+        let writes = writes.then_some(Interest::WRITABLE);
+        reads.into_iter().chain(writes).reduce(Interest::add)
+    }
+
+    /// Takes note of whether the client has left.
+    fn note(&self, ready: Ready) {
+        let end = if ready.is_error() || ready.is_write_closed() {
+            ClientEnd::Gone
+        } else if ready.is_read_closed() {
+            ClientEnd::HalfClosed
+        } else {
+            return;
+        };
+        self.client_end.set(end.max(self.client_end.get()));
+        if end == ClientEnd::Gone {
+            self.outbound.borrow_mut().clear();
         }
     }
 
@@ -254,10 +420,45 @@ impl Connection {
         if self.emptied.take() {
             return self.socket.nothing_to_read();
         }
+        let mut buffer = buffer;
+        if self.memory.is_full() {
+            if self.unfinished.get() > 0 {
+                self.starved.set(true);
+                self.memory.starve(self.number);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let sip = SIP_BYTES.min(buffer.len());
+            buffer = buffer.split_at_mut(sip).0;
+        }
         let read = self.socket.try_read(buffer);
-        self.emptied
-            .set(matches!(read, Ok(count) if 0 < count && count < buffer.len()));
+        match &read {
+            Ok(0) => {
+                self.input_ended.set(true);
+                self.note(Ready::READ_CLOSED);
+            }
+            Ok(count) => self.emptied.set(*count < buffer.len()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.input_ended.set(true);
+                self.note(Ready::ERROR);
+            }
+        }
         read
+    }
+
+    /// The client's side is at its end, or broke a rule: what is queued is still written.
+    fn ended(&self, reason: CloseReason, code: Option<u16>) -> CloseReason {
+        match code {
+            Some(code) => self.close(code, ""),
+            None if self.phase.get() == Phase::Open => self.phase.set(Phase::Closing),
+            None => {}
+        }
+        reason
+    }
+
+    /// Whether the client has left and what it sent could not be read in time.
+    pub(super) fn is_unread(&self) -> bool {
+        self.has_left() && !self.input_ended.get()
     }
 }
 
@@ -270,13 +471,15 @@ fn now_ms() -> u64 {
 /// Owns the connection until it is closed.
 pub(super) async fn run(connection: Rc<Connection>, mut codec: Codec, shard: Rc<Shard>) {
     let reason = serve(&connection, &mut codec, &shard).await;
-    drop(codec);
     shard.client_ended(&connection, reason);
-    if connection.phase.get() == Phase::Closing {
-        let deadline = Instant::now() + LINGER;
-        // A client that takes longer loses what is left, as it was told by the queue's policy.
-        let _ = timeout_at(deadline, linger(&connection)).await;
-    }
+    // Whoever broke the protocol need not answer, and its frames cannot be told apart any more.
+    let frames = codec
+        .into_frames()
+        .filter(|_| reason != CloseReason::Protocol);
+    connection.keeps(0);
+    // Boxed, since few connections are ending at a time.
+    Box::pin(ending::end(&connection, frames, shard.end_of_client())).await;
+    shard.client_gone(&connection);
 }
 
 /// Reads and writes until the connection is to close; says why if the client did it.
@@ -287,17 +490,15 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
         if connection.phase.get() != Phase::Open {
             return CloseReason::Client;
         }
+        if connection.has_left() {
+            return Box::pin(serve_rest(connection, codec, shard)).await;
+        }
         if try_read && connection.reads() {
             match codec.read(connection, shard) {
                 Read::Blocked => {}
                 Read::Yield => tokio::task::yield_now().await,
-                Read::End { reason, code } => {
-                    if let Some(code) = code {
-                        connection.close(code);
-                    }
-                    connection.write_some();
-                    return reason;
-                }
+                Read::HalfClosed => continue,
+                Read::End { reason, code } => return connection.ended(reason, code),
             }
         }
         match connection.interest() {
@@ -306,6 +507,9 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
                 ready = connection.socket.ready(interest) => match ready {
                     Ok(ready) => {
                         try_read = ready.is_readable() || ready.is_read_closed();
+                        if !connection.reads() {
+                            connection.note(ready);
+                        }
                         if ready.is_writable() && !connection.write_some() {
                             continue;
                         }
@@ -322,28 +526,54 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
     }
 }
 
-/// Writes the rest, closes this side and waits for the other, so that nothing written is lost to
-/// a reset.
-async fn linger(connection: &Connection) {
-    while !connection.outbound.borrow().is_empty() {
-        if connection.socket.ready(Interest::WRITABLE).await.is_err() {
-            return;
+/// The client has left or sends no more: what it sent is still read, even past its lane's bound, since
+/// it can be no more than the kernel has; who has only ended its own side is answered. All that
+/// within the time of an end.
+async fn serve_rest(
+    connection: &Rc<Connection>,
+    codec: &mut Codec,
+    shard: &Rc<Shard>,
+) -> CloseReason {
+    let deadline = Instant::now() + shard.context.settings.close;
+    shard.client_left(connection);
+    loop {
+        if connection.phase.get() != Phase::Open {
+            return CloseReason::Client;
         }
-        connection.write_some();
-        if connection.phase.get() == Phase::Ended {
-            return;
+        if connection.reads() {
+            match codec.read(connection, shard) {
+                Read::Blocked | Read::HalfClosed => {}
+                Read::Yield => tokio::task::yield_now().await,
+                Read::End { reason, code } => return connection.ended(reason, code),
+            }
         }
-    }
-    if connection.socket.shutdown_write().is_err() {
-        return;
-    }
-    let mut sink = [0; 1024];
-    while connection.socket.ready(Interest::READABLE).await.is_ok() {
-        match connection.socket.try_read(&mut sink) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
+        let is_gone = connection.client_end.get() == ClientEnd::Gone;
+        if connection.input_ended() && (is_gone || shard.is_answered(connection)) {
+            return connection.ended(CloseReason::Client, None);
+        }
+        let turned = timeout_at(deadline, async {
+            match connection.interest() {
+                Some(interest) => tokio::select! {
+                    biased;
+                    ready = connection.socket.ready(interest) => ready.map(Some),
+                    () = connection.wake.notified() => Ok(None),
+                },
+                None => {
+                    connection.wake.notified().await;
+                    Ok(None)
+                }
+            }
+        });
+        match turned.await {
+            Ok(Ok(ready)) => {
+                connection.note(ready.unwrap_or(Ready::EMPTY));
+                connection.write_some();
+            }
+            Ok(Err(_)) => return CloseReason::Client,
+            Err(_elapsed) => return connection.ended(CloseReason::Client, None),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

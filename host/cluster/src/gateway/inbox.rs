@@ -13,6 +13,7 @@ use tidegate_wire::frame::Load;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::client::socket::LocalSocket;
 use super::feed::Watcher;
@@ -128,8 +129,8 @@ pub(super) enum Parcel {
     Lost,
     /// Read no more from clients.
     Quiesce,
-    /// Close all clients.
-    GoAway,
+    /// Close all clients; their ends have time until then.
+    GoAway(Instant),
     /// The end.
     Stop,
 }

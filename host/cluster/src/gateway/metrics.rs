@@ -18,6 +18,7 @@ pub(super) struct Metrics {
     messages_out: Counter,
     dropped_slow: Counter,
     dropped_without_worker: Counter,
+    dropped_newline: Counter,
     commits_done: Counter,
     commits_failed: Counter,
     commits_dead: Counter,
@@ -59,6 +60,7 @@ impl Metrics {
             messages_out: counter!("tidegate_gateway_messages_out_total"),
             dropped_slow: dropped("slow-client"),
             dropped_without_worker: dropped("no-worker"),
+            dropped_newline: dropped("newline"),
             commits_done: commits("done"),
             commits_failed: commits("failed"),
             commits_dead: commits("dead-lettered"),
@@ -105,6 +107,17 @@ impl Metrics {
 
     pub(super) fn dropped_without_worker(&self, messages: u64) {
         self.dropped_without_worker.increment(messages);
+    }
+
+    /// A message with a newline was not sent to a client that is sent lines.
+    pub(super) fn refused_newline(&self) {
+        self.dropped_newline.increment(1);
+    }
+
+    /// A client was closed before it had everything.
+    pub(super) fn cut(&self, bytes: usize, why: &'static str) {
+        counter!("tidegate_gateway_cut_clients_total", "reason" => why).increment(1);
+        counter!("tidegate_gateway_cut_bytes_total", "reason" => why).increment(bytes as u64);
     }
 
     pub(super) fn committed(&self, outcome: Outcome) {

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use tidegate_wire::event::{Message, Transport};
 
+use super::memory::Ledger;
+
 /// What happens to a message for a client whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueuePolicy {
@@ -21,13 +23,29 @@ pub enum QueuePolicy {
     DropOld,
 }
 
+/// What happens to a message with a newline in it for a client that is sent lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Newlines {
+    /// It is not sent, and counted: one message never becomes two.
+    #[default]
+    Refuse,
+    /// It is sent as it is: each of its lines reaches the client as a message of its own.
+    Split,
+    /// In every message a newline becomes `\\n`, a carriage return `\\r` and a backslash `\\\\`.
+    Escape,
+}
+
 /// One message, encoded at most once for each transport.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     content: Content<'a>,
+    /// As it is: for `tcp`, and raw bytes for everybody.
+    plain: OnceCell<Bytes>,
     web_socket: OnceCell<Bytes>,
     lines: OnceCell<Bytes>,
+    escaped: OnceCell<Bytes>,
     prefixed: OnceCell<Bytes>,
+    has_newline: OnceCell<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,34 +70,60 @@ impl<'a> Outgoing<'a> {
     const fn new(content: Content<'a>) -> Self {
         Self {
             content,
+            plain: OnceCell::new(),
             web_socket: OnceCell::new(),
             lines: OnceCell::new(),
+            escaped: OnceCell::new(),
             prefixed: OnceCell::new(),
+            has_newline: OnceCell::new(),
         }
     }
 
-    /// The bytes for a client on this transport.
+    /// The bytes for a client on this transport, counted in `ledger`; none if the message cannot be
+    /// one line.
     #[must_use]
-    pub fn encoded(&self, transport: Transport) -> Bytes {
-        let message = match self.content {
-            Content::Raw(bytes) => return bytes.clone(),
-            Content::Message(message) => message,
+    pub(crate) fn encoded(
+        &self,
+        transport: Transport,
+        newlines: Newlines,
+        ledger: &Ledger,
+    ) -> Option<Bytes> {
+        let (message, payload) = match self.content {
+            Content::Raw(bytes) => return Some(held(&self.plain, ledger, || bytes.clone())),
+            Content::Message(message) => (message, message.payload().bytes()),
         };
-        let payload = message.payload().bytes();
-        match transport {
-            Transport::Tcp => payload.clone(),
-            Transport::WebSocket => self
-                .web_socket
-                .get_or_init(|| web_socket_frame(message))
-                .clone(),
-            Transport::TextLines => self.lines.get_or_init(|| line(payload)).clone(),
-            Transport::LengthPrefixed => self.prefixed.get_or_init(|| prefixed(payload)).clone(),
-        }
+        Some(match (transport, newlines) {
+            (Transport::Tcp, _) => held(&self.plain, ledger, || payload.clone()),
+            (Transport::WebSocket, _) => {
+                held(&self.web_socket, ledger, || web_socket_frame(message))
+            }
+            (Transport::TextLines, Newlines::Escape) => {
+                held(&self.escaped, ledger, || escaped(payload))
+            }
+            (Transport::TextLines, Newlines::Refuse) if self.has_newline(payload) => return None,
+            (Transport::TextLines, _) => held(&self.lines, ledger, || line(payload)),
+            (Transport::LengthPrefixed, _) => held(&self.prefixed, ledger, || prefixed(payload)),
+        })
+    }
+
+    fn has_newline(&self, payload: &[u8]) -> bool {
+        *self
+            .has_newline
+            .get_or_init(|| memchr::memchr(b'\n', payload).is_some())
     }
 }
 
+/// What was encoded once is shared, and counted once.
+fn held<B: AsRef<[u8]> + Send + 'static>(
+    place: &OnceCell<Bytes>,
+    ledger: &Ledger,
+    encode: impl FnOnce() -> B,
+) -> Bytes {
+    place.get_or_init(|| ledger.hold(encode())).clone()
+}
+
 /// One unmasked, final WebSocket frame (RFC 6455, section 5.2).
-fn web_socket_frame(message: &Message) -> Bytes {
+fn web_socket_frame(message: &Message) -> BytesMut {
     let opcode = match message {
         Message::Text(_) => 0x1,
         Message::Binary(_) => 0x2,
@@ -87,10 +131,13 @@ fn web_socket_frame(message: &Message) -> Bytes {
     server_frame(opcode, message.payload())
 }
 
-/// A close frame with its code (RFC 6455, section 5.5.1).
+/// A close frame with its code and a reason for people (RFC 6455, section 5.5.1).
 #[must_use]
-pub fn close_frame(code: u16) -> Bytes {
-    server_frame(0x8, &code.to_be_bytes())
+pub fn close_frame(code: u16, reason: &str) -> Bytes {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
+    payload.truncate(125);
+    server_frame(0x8, &payload).freeze()
 }
 
 /// A ping frame without a payload.
@@ -99,7 +146,7 @@ pub const fn ping_frame() -> Bytes {
     Bytes::from_static(&[0x89, 0])
 }
 
-fn server_frame(opcode: u8, payload: &[u8]) -> Bytes {
+fn server_frame(opcode: u8, payload: &[u8]) -> BytesMut {
     let mut frame = BytesMut::with_capacity(payload.len() + 10);
     frame.put_u8(0x80 | opcode);
     match payload.len() {
@@ -114,22 +161,37 @@ fn server_frame(opcode: u8, payload: &[u8]) -> Bytes {
         }
     }
     frame.put_slice(payload);
-    frame.freeze()
+    frame
 }
 
-fn line(payload: &Bytes) -> Bytes {
+fn line(payload: &Bytes) -> BytesMut {
     let mut line = BytesMut::with_capacity(payload.len() + 1);
     line.put_slice(payload);
     line.put_u8(b'\n');
-    line.freeze()
+    line
+}
+
+/// One line of which the message can be had back.
+fn escaped(payload: &Bytes) -> BytesMut {
+    let mut line = BytesMut::with_capacity(payload.len() + 16);
+    for byte in payload {
+        match byte {
+            b'\n' => line.put_slice(b"\\n"),
+            b'\r' => line.put_slice(b"\\r"),
+            b'\\' => line.put_slice(b"\\\\"),
+            other => line.put_u8(*other),
+        }
+    }
+    line.put_u8(b'\n');
+    line
 }
 
 /// The total length, itself included, stands first.
-fn prefixed(payload: &Bytes) -> Bytes {
+fn prefixed(payload: &Bytes) -> BytesMut {
     let mut frame = BytesMut::with_capacity(payload.len() + 4);
     frame.put_u32(u32::try_from(payload.len() + 4).unwrap_or(u32::MAX));
     frame.put_slice(payload);
-    frame.freeze()
+    frame
 }
 
 /// What became of a message that was to be queued.
@@ -176,6 +238,24 @@ impl Outbound {
         } else {
             Queued::Waits
         }
+    }
+
+    /// Queues what comes last before the end, past the bound: a farewell and a close frame, which no
+    /// policy may drop. The caller queues nothing after them.
+    pub fn push_last(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.bytes += part.len();
+            self.parts.push_back(part);
+        }
+    }
+
+    /// Drops what waits but the rest of a frame that is half written. Says how many bytes went.
+    pub fn shed(&mut self) -> usize {
+        let keep = usize::from(self.written > 0);
+        let before = self.bytes;
+        self.parts.truncate(keep);
+        self.bytes = self.parts.iter().map(Bytes::len).sum::<usize>() - self.written;
+        before - self.bytes
     }
 
     /// Never drops the front once part of it is written: the client would see half a frame.
@@ -256,24 +336,90 @@ mod tests {
         Message::Text(Bytes::copy_from_slice(payload.as_bytes()).into())
     }
 
+    fn encoded(outgoing: &Outgoing<'_>, transport: Transport) -> Bytes {
+        let encoded = outgoing.encoded(transport, Newlines::default(), &Ledger::default());
+        encoded.expect("a message without a newline")
+    }
+
     #[test]
     fn each_transport_frames_in_its_own_way() {
         let message = text("hi");
         let outgoing = Outgoing::message(&message);
-        assert_eq!(&outgoing.encoded(Transport::WebSocket)[..], b"\x81\x02hi");
-        assert_eq!(&outgoing.encoded(Transport::TextLines)[..], b"hi\n");
+        for (transport, expected) in [
+            (Transport::WebSocket, &b"\x81\x02hi"[..]),
+            (Transport::TextLines, b"hi\n"),
+            (Transport::LengthPrefixed, b"\0\0\0\x06hi"),
+            (Transport::Tcp, b"hi"),
+        ] {
+            assert_eq!(&encoded(&outgoing, transport)[..], expected);
+        }
+    }
+
+    #[test]
+    fn a_newline_is_treated_as_the_listener_says() {
+        let lines = |content: &str, newlines| {
+            let message = text(content);
+            let outgoing = Outgoing::message(&message);
+            outgoing.encoded(Transport::TextLines, newlines, &Ledger::default())
+        };
+        assert_eq!(lines("a\nb", Newlines::Refuse), None);
+        assert_eq!(lines("a\nb", Newlines::Split), Some("a\nb\n".into()));
         assert_eq!(
-            &outgoing.encoded(Transport::LengthPrefixed)[..],
-            b"\0\0\0\x06hi"
+            lines("a\r\nb\\", Newlines::Escape),
+            Some("a\\r\\nb\\\\\n".into())
         );
-        assert_eq!(&outgoing.encoded(Transport::Tcp)[..], b"hi");
+        for newlines in [Newlines::Refuse, Newlines::Split, Newlines::Escape] {
+            assert_eq!(lines("plain", newlines), Some("plain\n".into()));
+        }
+        let message = text("a\nb");
+        assert_eq!(
+            &encoded(&Outgoing::message(&message), Transport::WebSocket)[..],
+            b"\x81\x03a\nb"
+        );
+        let raw = Bytes::from_static(b"a\nb\n");
+        assert_eq!(encoded(&Outgoing::raw(&raw), Transport::TextLines), raw);
+    }
+
+    #[test]
+    fn what_comes_last_is_dropped_by_no_policy() {
+        for policy in [
+            QueuePolicy::Close,
+            QueuePolicy::DropNew,
+            QueuePolicy::DropOld,
+        ] {
+            let mut queue = Outbound::default();
+            queue.push(Bytes::from_static(b"aaaa"), 4, policy);
+            queue.push_last(Bytes::from_static(b"bye"));
+            queue.push_last(close_frame(1000, "x"));
+            assert_eq!(
+                queue.next_write(&mut Vec::new(), 100),
+                b"aaaabye\x88\x03\x03\xe8x",
+                "{policy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn shedding_keeps_the_rest_of_a_frame_that_is_half_written() {
+        let mut queue = Outbound::default();
+        for part in ["aaaa", "bbbb"] {
+            queue.push(
+                Bytes::from_static(part.as_bytes()),
+                12,
+                QueuePolicy::DropOld,
+            );
+        }
+        queue.wrote(1);
+        assert_eq!(queue.shed(), 4);
+        assert_eq!(queue.bytes(), 3);
+        assert_eq!(queue.next_write(&mut Vec::new(), 100), b"aaa");
     }
 
     #[test]
     fn frame_lengths_follow_the_standard() {
         for (length, header) in [(125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let message = Message::Binary(vec![0; length].into());
-            let frame = Outgoing::message(&message).encoded(Transport::WebSocket);
+            let frame = encoded(&Outgoing::message(&message), Transport::WebSocket);
             assert_eq!(frame.len(), length + header, "payload of {length}");
         }
     }
@@ -282,11 +428,9 @@ mod tests {
     fn a_broadcast_is_encoded_once() {
         let message = text("hello");
         let outgoing = Outgoing::message(&message);
-        let first = outgoing.encoded(Transport::WebSocket);
-        assert_eq!(
-            first.as_ptr(),
-            outgoing.encoded(Transport::WebSocket).as_ptr()
-        );
+        let first = encoded(&outgoing, Transport::WebSocket);
+        let again = encoded(&outgoing, Transport::WebSocket);
+        assert_eq!(first.as_ptr(), again.as_ptr());
     }
 
     #[test]

@@ -222,6 +222,14 @@ impl Lanes {
             .is_none_or(|lane| lane.under_way == 0)
     }
 
+    /// Whether every event of a lane is committed.
+    #[must_use]
+    pub fn is_settled(&self, connection: u32) -> bool {
+        self.lanes
+            .get(&connection)
+            .is_none_or(|lane| lane.events.is_empty())
+    }
+
     /// Whether no worker can have run the lane's oldest event: it was not sent, or every worker
     /// that had it gave it back.
     #[must_use]

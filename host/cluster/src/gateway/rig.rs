@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_wire::Name;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::Gateway;
 use super::commands::{Commands, NoCommands};
 use super::hub::HubLimits;
-use super::outbound::QueuePolicy;
+use super::outbound::{Newlines, QueuePolicy};
 use super::router::Router;
 use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use crate::link::{Identity, Link, LinkSettings, Secret, pair};
@@ -30,6 +31,7 @@ use crate::membership::Members;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const SHARDS: u16 = 2;
+pub(super) const LOOPBACK: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// The tenant of the listeners.
 pub(super) fn tenant() -> Name {
@@ -86,6 +88,7 @@ fn listener() -> ListenerSettings {
         connections_max: 1000,
         queue_bytes_max: 1 << 20,
         queue_policy: QueuePolicy::Close,
+        newlines: Newlines::default(),
     }
 }
 
@@ -97,9 +100,11 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
         no_worker: NoWorker::Hold,
         hold_bytes_max: 64 << 10,
         pending_bytes_max: 64 << 20,
+        clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         connections_max: 1000,
         handshakes_max: 8,
+        close: Duration::from_secs(4),
         shutdown: Duration::from_secs(4),
         reconnect: (Duration::from_millis(5), Duration::from_millis(20)),
         hub: HubLimits::default(),
@@ -112,7 +117,7 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
 pub(super) struct Running {
     pub(super) gateway: Arc<Gateway>,
     pub(super) node: Node,
-    address: SocketAddr,
+    pub(super) addresses: Vec<SocketAddr>,
     members: watch::Sender<Arc<Members>>,
     pub(super) stop: CancellationToken,
     pub(super) task: JoinHandle<()>,
@@ -131,8 +136,17 @@ impl Running {
     }
 
     pub(super) async fn start_with(incarnation: u64, commands: Arc<dyn Commands>) -> Self {
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let (clients, lan) = (bind().await.unwrap(), bind().await.unwrap());
+        Self::start_as(incarnation, commands, LOOPBACK, |_| {}).await
+    }
+
+    /// One that listens for clients at `at`, as often as it has listeners, with these settings.
+    pub(super) async fn start_as(
+        incarnation: u64,
+        commands: Arc<dyn Commands>,
+        at: SocketAddr,
+        set: impl FnOnce(&mut GatewaySettings),
+    ) -> Self {
+        let lan = TcpListener::bind(LOOPBACK).await.unwrap();
         let SocketAddr::V4(announced) = lan.local_addr().unwrap() else {
             panic!("tests listen on 127.0.0.1");
         };
@@ -142,19 +156,26 @@ impl Running {
             secret: Secret::new(b"a secret of tests"),
             net: crate::net::stream::tcp(),
         };
-        let gateway = Gateway::start_with(identity, settings(announced), commands).unwrap();
+        let mut settings = settings(announced);
+        set(&mut settings);
+        let (mut clients, mut addresses) = (Vec::new(), Vec::new());
+        for _ in &settings.listeners {
+            let listener = TcpListener::bind(at).await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            clients.push(listener);
+        }
+        let gateway = Gateway::start_with(identity, settings, commands).unwrap();
         let gateway = Arc::new(gateway);
-        let address = clients.local_addr().unwrap();
         let stop = CancellationToken::new();
         let members = watch::Sender::new(view(&[&node]));
         let (running, view, ending) = (gateway.clone(), members.subscribe(), stop.clone());
         let task = tokio::spawn(async move {
-            running.run(vec![clients], Some(lan), view, ending).await;
+            running.run(clients, Some(lan), view, ending).await;
         });
         Self {
             gateway,
             node,
-            address,
+            addresses,
             members,
             stop,
             task,
@@ -218,7 +239,20 @@ impl Running {
     }
 
     pub(super) async fn client(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+        TcpStream::connect(self.addresses[0]).await.unwrap()
+    }
+
+    /// Connections of clients that are not over, counted where they are admitted and where they are
+    /// served.
+    pub(super) fn sockets(&self) -> (usize, usize) {
+        let context = &self.gateway.context;
+        let sum = |counts: &mut dyn Iterator<Item = &AtomicUsize>| {
+            counts.map(|count| count.load(Ordering::Acquire)).sum()
+        };
+        (
+            sum(&mut context.connections.iter()),
+            sum(&mut context.statuses.iter().map(|status| &status.sockets)),
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
 use super::hub::HubLimits;
-use super::outbound::QueuePolicy;
+use super::outbound::{Newlines, QueuePolicy};
 use super::router::Router;
 use crate::link::LinkSettings;
 
@@ -39,13 +39,19 @@ pub struct GatewaySettings {
     pub hold_bytes_max: usize,
     /// The same for all clients of this gateway.
     pub pending_bytes_max: usize,
+    /// Bytes that all clients together may make this gateway keep: unfinished messages, events that
+    /// wait or are under way, and what waits to be written.
+    pub clients_bytes_max: usize,
     /// Bytes that may wait for one other gateway's acknowledgement.
     pub forward_bytes_max: usize,
     /// Client connections.
     pub connections_max: usize,
     /// Links that may be in their handshake at once.
     pub handshakes_max: usize,
-    /// How long the end may take.
+    /// How long a client's end may take, whoever ends it: what is queued, the farewell, the close
+    /// frame and the client's answer; and the answers for who has only ended its own side.
+    pub close: Duration,
+    /// How long the end may take. At it the ends of clients have all of this time and not more.
     pub shutdown: Duration,
     /// How long this gateway waits before it dials another one again, at least and at most.
     pub reconnect: (Duration, Duration),
@@ -100,4 +106,6 @@ pub struct ListenerSettings {
     pub queue_bytes_max: usize,
     /// What happens when they are more.
     pub queue_policy: QueuePolicy,
+    /// `text`: what happens to a message with a newline in it.
+    pub newlines: Newlines,
 }

@@ -10,6 +10,7 @@ mod custody;
 mod feed;
 mod handover;
 mod inquiry;
+mod memory;
 mod outlet;
 mod part;
 mod questions;
@@ -48,6 +49,7 @@ use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
+use super::memory::Memory;
 use super::metrics::Metrics;
 use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
@@ -134,6 +136,8 @@ pub(super) struct Status {
     pub(super) forwards: AtomicUsize,
     /// Watchers that are told.
     pub(super) watchers: AtomicUsize,
+    /// Clients whose connection is not over, those too that are ending.
+    pub(super) sockets: AtomicUsize,
 }
 
 /// Another gateway, as this shard sees it.
@@ -199,8 +203,14 @@ struct State {
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
-    /// Nobody is let in any more: this life is lost or has said good-bye to its clients.
-    gone: bool,
+    /// Nobody is let in any more: this life is lost or has said good-bye to its clients, whose ends
+    /// have time until then.
+    gone: Option<Instant>,
+    /// What clients make this shard keep.
+    memory: Rc<Memory>,
+    /// Since when that is too much.
+    full_since: Option<Instant>,
+    cuts: memory::Cuts,
     rng: StdRng,
     metrics: Metrics,
 }
@@ -238,10 +248,15 @@ impl Shard {
         request: Option<Box<HttpRequest>>,
         early: &bytes::Bytes,
     ) -> (Rc<Connection>, Codec) {
+        let same = |own: &Rc<ListenerSettings>| Rc::ptr_eq(own, listener);
+        let place = self.listeners.iter().position(same).unwrap_or_default();
         let connection = self
             .state
             .borrow_mut()
-            .open(socket, listener, peer, request);
+            .open(socket, listener, place, peer, request);
+        if let Some(status) = self.status() {
+            status.sockets.fetch_add(1, Ordering::AcqRel);
+        }
         let codec = match listener.transport {
             Transport::WebSocket => Codec::web_socket(&connection, early),
             Transport::Tcp | Transport::TextLines | Transport::LengthPrefixed => {
@@ -266,6 +281,38 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         state.closed(connection, reason);
         state.finish_turn();
+    }
+
+    /// A client has left, or sends no more.
+    pub(super) fn client_left(&self, connection: &Connection) {
+        self.state.borrow_mut().left(connection);
+    }
+
+    /// Whether all that a client sent is handled.
+    pub(super) fn is_answered(&self, connection: &Connection) -> bool {
+        self.state.borrow().lanes.is_settled(connection.number)
+    }
+
+    /// Until when a client that is to be closed now may take to close.
+    pub(super) fn end_of_client(&self) -> Instant {
+        let own = Instant::now() + self.context.settings.close;
+        self.state.borrow().gone.unwrap_or(own)
+    }
+
+    /// A client's connection is over.
+    pub(super) fn client_gone(&self, connection: &Connection) {
+        let mut state = self.state.borrow_mut();
+        if connection.outbound_bytes() > 0 || connection.is_unread() {
+            state.cut(connection.outbound_bytes(), memory::Cut::Time);
+        }
+        drop(state);
+        if let Some(status) = self.status() {
+            status.sockets.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn status(&self) -> Option<&Status> {
+        self.context.statuses.get(usize::from(self.index))
     }
 
     /// The clients of one slot of a listener's ping wheel have their turn.
@@ -316,7 +363,12 @@ impl State {
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
-            gone: false,
+            gone: None,
+            memory: Rc::new(Memory::new(
+                context.settings.clients_bytes_max / context.inboxes.len().max(1),
+            )),
+            full_since: None,
+            cuts: memory::Cuts::default(),
             rng,
             metrics: Metrics::new(&context.tenants),
             context,
@@ -335,12 +387,12 @@ impl State {
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
         self.quiet = true;
-        self.gone = true;
+        self.gone = Some(Instant::now() + self.context.settings.close);
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
         for (_, connection) in self.connections.drain() {
             connection.tell_close();
-            connection.close(1001);
+            connection.close(1001, clients::GOING_AWAY);
         }
         self.lanes = Lanes::default();
     }
@@ -370,6 +422,7 @@ impl State {
         for connection in self.dirty.drain(..) {
             connection.flush();
         }
+        self.memory.set_events(self.lanes.bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             status.lanes.store(self.lanes.len(), Ordering::Release);

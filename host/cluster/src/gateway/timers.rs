@@ -115,7 +115,7 @@ fn ping(connection: &Connection) {
     if let Some(data) = &connection.listener.ping_data {
         let message = Message::Text(data.clone().into_bytes().into());
         // A full queue means that the client is not idle but slow; its policy has dealt with it.
-        connection.send(&Outgoing::message(&message));
+        let _ = connection.send(&Outgoing::message(&message));
     }
     if connection.listener.web_socket_ping && connection.listener.transport == Transport::WebSocket
     {

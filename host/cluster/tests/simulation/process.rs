@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound::QueuePolicy;
+use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
 use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use tidegate_cluster::link::{self, Identity, LinkSettings, Secret};
@@ -303,9 +303,11 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         no_worker: NoWorker::Hold,
         hold_bytes_max: bounds.hold_bytes_max,
         pending_bytes_max: bounds.pending_bytes_max,
+        clients_bytes_max: bounds.pending_bytes_max + (64 << 20),
         forward_bytes_max: 1 << 20,
         connections_max: 1000,
         handshakes_max: 64,
+        close: LEASE,
         shutdown: LEASE,
         reconnect: (RECONNECT_MIN, RECONNECT_MAX),
         hub: HubLimits::default(),
@@ -331,6 +333,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
             connections_max: 1000,
             queue_bytes_max: 1 << 20,
             queue_policy: QueuePolicy::Close,
+            newlines: Newlines::default(),
         }],
     }
 }

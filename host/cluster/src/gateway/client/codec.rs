@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig}
 use tokio_tungstenite::tungstenite::{self};
 
 use super::Connection;
+use super::frames::Frames;
 use crate::gateway::outbound::Queued;
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shard::Shard;
@@ -21,6 +22,10 @@ const WEB_SOCKET_READ_BYTES: usize = 1024;
 
 /// What one read of the other transports asks for; the buffer is shared by the whole thread.
 const READ_BYTES: usize = 64 << 10;
+
+/// Once a WebSocket's parser has held so much, it is made anew when it holds nothing: it would keep
+/// the buffer of its largest message for as long as the client stays.
+const WEB_SOCKET_KEPT_BYTES: usize = 16 << 10;
 
 /// Messages that one client may bring in before others have their turn.
 const TURN_MESSAGES: usize = 64;
@@ -35,6 +40,8 @@ pub(in crate::gateway) enum Read {
     Blocked,
     /// There may be more; others first.
     Yield,
+    /// The client sends no more, but may well wait for answers.
+    HalfClosed,
     /// The connection is over. With a code, the client is told by a close frame.
     End {
         reason: CloseReason,
@@ -52,25 +59,31 @@ pub(in crate::gateway) enum Codec {
     WebSocket(Box<WebSocket<Stream>>),
     Tcp,
     /// Lines and length-prefixed frames.
-    Delimited(BytesMut),
+    Delimited(Delimited),
+}
+
+/// What has come of a line or a length-prefixed frame.
+#[derive(Default)]
+pub(in crate::gateway) struct Delimited {
+    buffer: BytesMut,
+    /// How much of it is known to have no end of line, so that nothing is searched twice.
+    searched: usize,
 }
 
 impl Codec {
     /// For a WebSocket after its upgrade; `early` is what came behind the request.
     pub(in crate::gateway) fn web_socket(connection: &Rc<Connection>, early: &Bytes) -> Self {
-        let max = connection.listener.message_bytes_max;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(WEB_SOCKET_READ_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(usize::MAX)
-            .max_message_size(Some(max))
-            .max_frame_size(Some(max));
-        let stream = Stream(connection.clone());
+        let mut stream = Stream {
+            connection: connection.clone(),
+            frames: Frames::default(),
+            most: 0,
+        };
+        stream.frames.pass(early);
         Self::WebSocket(Box::new(WebSocket::from_partially_read(
             stream,
             early.to_vec(),
             Role::Server,
-            Some(config),
+            Some(config(&connection.listener)),
         )))
     }
 
@@ -78,7 +91,17 @@ impl Codec {
     pub(in crate::gateway) fn plain(listener: &ListenerSettings) -> Self {
         match listener.transport {
             Transport::Tcp | Transport::WebSocket => Self::Tcp,
-            Transport::TextLines | Transport::LengthPrefixed => Self::Delimited(BytesMut::new()),
+            Transport::TextLines | Transport::LengthPrefixed => {
+                Self::Delimited(Delimited::default())
+            }
+        }
+    }
+
+    /// What is known of the client's frames, for who waits for its close frame. The buffers go.
+    pub(super) fn into_frames(self) -> Option<Frames> {
+        match self {
+            Self::WebSocket(web_socket) => Some(web_socket.get_ref().frames.clone()),
+            Self::Tcp | Self::Delimited(_) => None,
         }
     }
 
@@ -88,6 +111,9 @@ impl Codec {
         match self {
             Self::WebSocket(web_socket) => {
                 let read = read_web_socket(web_socket, connection, shard);
+                if matches!(read, Read::Blocked) && !connection.is_paused() {
+                    shrink(web_socket);
+                }
                 // The task itself asks: it need not be woken, and would spin if it were.
                 connection.write_some();
                 read
@@ -97,37 +123,58 @@ impl Codec {
                 shard.message(connection, message);
                 Ok(())
             }),
-            Self::Delimited(buffer) => {
+            Self::Delimited(delimited) => {
                 // Messages that were left when the lane had no more room.
-                if let Err(end) = take_messages(buffer, connection, shard) {
+                if let Err(end) = delimited.take_messages(connection, shard) {
                     return end;
                 }
                 read_socket(connection, |bytes| {
-                    buffer.extend_from_slice(bytes);
-                    let taken = take_messages(buffer, connection, shard);
-                    if buffer.is_empty() {
-                        *buffer = BytesMut::new();
-                    }
-                    taken
+                    delimited.buffer.extend_from_slice(bytes);
+                    delimited.take_messages(connection, shard)
                 })
             }
         }
     }
 }
 
+fn config(listener: &ListenerSettings) -> WebSocketConfig {
+    let max = listener.message_bytes_max;
+    WebSocketConfig::default()
+        .read_buffer_size(WEB_SOCKET_READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(max))
+        .max_frame_size(Some(max))
+}
+
 /// tungstenite's view of the connection: reads come from the socket, writes join the queue that
 /// everything else for this client goes through.
-pub(in crate::gateway) struct Stream(Rc<Connection>);
+pub(in crate::gateway) struct Stream {
+    connection: Rc<Connection>,
+    frames: Frames,
+    /// The most that the parser has held.
+    most: usize,
+}
 
 impl io::Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        let count = self.connection.try_read(buffer)?;
+        self.frames.pass(buffer.get(..count).unwrap_or_default());
+        let unfinished = self.frames.unfinished();
+        self.most = self.most.max(unfinished);
+        self.connection.keeps(unfinished);
+        Ok(count)
     }
 }
 
 impl io::Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.queue(Bytes::copy_from_slice(bytes)) {
+        // The answer to a close frame comes last, and no policy may drop it.
+        if bytes.first() == Some(&CLOSE_FRAME) {
+            self.connection.queue_last(Bytes::copy_from_slice(bytes));
+            return Ok(bytes.len());
+        }
+        match self.connection.queue_own(bytes) {
             Queued::Waits | Queued::Dropped { .. } => Ok(bytes.len()),
             Queued::Full => Err(ErrorKind::ConnectionAborted.into()),
         }
@@ -136,6 +183,24 @@ impl io::Write for Stream {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The first byte of a close frame.
+const CLOSE_FRAME: u8 = 0x88;
+
+/// Gives the parser's buffers back if they were large and nothing is in them.
+fn shrink(web_socket: &mut WebSocket<Stream>) {
+    let stream = web_socket.get_ref();
+    if stream.most < WEB_SOCKET_KEPT_BYTES || stream.frames.unfinished() > 0 {
+        return;
+    }
+    let stream = Stream {
+        connection: stream.connection.clone(),
+        frames: Frames::default(),
+        most: 0,
+    };
+    let config = config(&stream.connection.listener);
+    *web_socket = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
 }
 
 fn read_web_socket(
@@ -200,7 +265,7 @@ fn read_socket(connection: &Connection, mut take: impl FnMut(&[u8]) -> Result<()
                 return Read::Blocked;
             }
             match connection.try_read(scratch) {
-                Ok(0) => return GONE,
+                Ok(0) => return Read::HalfClosed,
                 Ok(count) => {
                     if let Err(end) = take(scratch.get(..count).unwrap_or_default()) {
                         return end;
@@ -214,65 +279,73 @@ fn read_socket(connection: &Connection, mut take: impl FnMut(&[u8]) -> Result<()
     })
 }
 
-/// Takes whole messages off the front of `buffer` while the lane has room.
-fn take_messages(
-    buffer: &mut BytesMut,
-    connection: &Rc<Connection>,
-    shard: &Shard,
-) -> Result<(), Read> {
-    let max = connection.listener.message_bytes_max;
-    while !connection.is_paused() {
-        let message = match connection.listener.transport {
-            Transport::TextLines => take_line(buffer, max),
-            Transport::LengthPrefixed => take_frame(buffer, max),
-            Transport::WebSocket | Transport::Tcp => Ok(None),
-        };
-        match message {
-            Ok(Some(bytes)) => {
-                let text = std::str::from_utf8(&bytes).is_ok();
-                let message = if text {
-                    Message::Text(bytes.into())
-                } else {
-                    Message::Binary(bytes.into())
-                };
-                shard.message(connection, message);
-            }
-            Ok(None) => return Ok(()),
-            Err(TooLong) => {
-                return Err(Read::End {
-                    reason: CloseReason::Protocol,
-                    code: None,
-                });
+impl Delimited {
+    /// Takes whole messages off the front while the lane has room, and counts what stays.
+    fn take_messages(&mut self, connection: &Rc<Connection>, shard: &Shard) -> Result<(), Read> {
+        let max = connection.listener.message_bytes_max;
+        let mut taken = Ok(());
+        while !connection.is_paused() {
+            let message = match connection.listener.transport {
+                Transport::TextLines => self.take_line(max),
+                Transport::LengthPrefixed => take_frame(&mut self.buffer, max),
+                Transport::WebSocket | Transport::Tcp => Ok(None),
+            };
+            match message {
+                Ok(Some(bytes)) => shard.message(connection, of_unknown_kind(bytes)),
+                Ok(None) => break,
+                Err(TooLong) => {
+                    taken = Err(Read::End {
+                        reason: CloseReason::Protocol,
+                        code: None,
+                    });
+                    break;
+                }
             }
         }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        connection.keeps(self.buffer.len());
+        taken
     }
-    Ok(())
+
+    /// One line without its end (`\n` or `\r\n`).
+    fn take_line(&mut self, max: usize) -> Result<Option<Bytes>, TooLong> {
+        let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+        let Some(place) = memchr::memchr(b'\n', unsearched) else {
+            self.searched = self.buffer.len();
+            // A carriage return at its end may belong to the end of the line.
+            return if self.buffer.len() > max + 1 {
+                Err(TooLong)
+            } else {
+                Ok(None)
+            };
+        };
+        let mut line = self.buffer.split_to(self.searched + place).freeze();
+        self.searched = 0;
+        self.buffer.advance(1);
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
+        if line.len() > max {
+            Err(TooLong)
+        } else {
+            Ok(Some(line))
+        }
+    }
+}
+
+/// A transport without kinds: what is UTF-8 is text.
+fn of_unknown_kind(bytes: Bytes) -> Message {
+    if std::str::from_utf8(&bytes).is_ok() {
+        Message::Text(bytes.into())
+    } else {
+        Message::Binary(bytes.into())
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct TooLong;
-
-/// One line without its end (`\n` or `\r\n`).
-fn take_line(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLong> {
-    let searched = buffer.get(..buffer.len().min(max + 2)).unwrap_or_default();
-    let Some(end) = searched.iter().position(|byte| *byte == b'\n') else {
-        return if buffer.len() > max + 1 {
-            Err(TooLong)
-        } else {
-            Ok(None)
-        };
-    };
-    let mut line = buffer.split_to(end).freeze();
-    buffer.advance(1);
-    if line.last() == Some(&b'\r') {
-        line.truncate(line.len() - 1);
-    }
-    if line.len() > max {
-        Err(TooLong)
-    } else {
-        Ok(Some(line))
-    }
-}
 
 /// One message behind its length, which counts itself.
 fn take_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLong> {
@@ -296,29 +369,44 @@ fn take_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, TooLon
 mod tests {
     use super::*;
 
+    fn lines(bytes: &[u8]) -> Delimited {
+        Delimited {
+            buffer: bytes.into(),
+            searched: 0,
+        }
+    }
+
     #[test]
     fn lines_end_with_or_without_a_carriage_return() {
-        let mut buffer = BytesMut::from(&b"one\r\ntwo\nthr"[..]);
-        assert_eq!(take_line(&mut buffer, 10), Ok(Some("one".into())));
-        assert_eq!(take_line(&mut buffer, 10), Ok(Some("two".into())));
-        assert_eq!(take_line(&mut buffer, 10), Ok(None));
-        assert_eq!(&buffer[..], b"thr");
+        let mut delimited = lines(b"one\r\ntwo\nthr");
+        assert_eq!(delimited.take_line(10), Ok(Some("one".into())));
+        assert_eq!(delimited.take_line(10), Ok(Some("two".into())));
+        assert_eq!(delimited.take_line(10), Ok(None));
+        assert_eq!(&delimited.buffer[..], b"thr");
+        delimited.buffer.extend_from_slice(b"ee\nf");
+        assert_eq!(delimited.take_line(10), Ok(Some("three".into())));
+        assert_eq!(delimited.take_line(10), Ok(None));
+    }
+
+    #[test]
+    fn a_line_that_dribbles_in_is_searched_once() {
+        let mut delimited = Delimited::default();
+        let length = 1 << 20;
+        for at in 0..length {
+            delimited.buffer.extend_from_slice(b"x");
+            assert_eq!(delimited.take_line(length), Ok(None));
+            assert_eq!(delimited.searched, at + 1);
+        }
+        delimited.buffer.extend_from_slice(b"\n");
+        let line = delimited.take_line(length).unwrap().unwrap();
+        assert_eq!(line.len(), length);
     }
 
     #[test]
     fn a_line_over_the_limit_is_refused_before_its_end_comes() {
-        assert_eq!(
-            take_line(&mut BytesMut::from(&b"12345"[..]), 3),
-            Err(TooLong)
-        );
-        assert_eq!(
-            take_line(&mut BytesMut::from(&b"1234\n"[..]), 3),
-            Err(TooLong)
-        );
-        assert_eq!(
-            take_line(&mut BytesMut::from(&b"123\r\n"[..]), 3),
-            Ok(Some("123".into()))
-        );
+        assert_eq!(lines(b"12345").take_line(3), Err(TooLong));
+        assert_eq!(lines(b"1234\n").take_line(3), Err(TooLong));
+        assert_eq!(lines(b"123\r\n").take_line(3), Ok(Some("123".into())));
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -49,6 +51,24 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.ready(interest).await,
             Self::Local(socket) => Ok(socket.ready(interest).await),
+        }
+    }
+
+    /// Has the kernel ask whether a client that says nothing is still there, every `interval`, and
+    /// end its connection when it has not answered so many times. For one that is not read: it may
+    /// have vanished without a word.
+    pub(super) fn probe(&self, interval: Duration, tries: u32) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                // The kernel counts in seconds.
+                let interval = interval.max(Duration::from_secs(1));
+                let keepalive = TcpKeepalive::new()
+                    .with_time(interval)
+                    .with_interval(interval)
+                    .with_retries(tries);
+                socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)
+            }
+            Self::Local(_) => Ok(()),
         }
     }
 
@@ -246,10 +266,43 @@ impl Pipe {
         if interest.is_readable() && (way.ended || !way.bytes.is_empty()) {
             ready |= Ready::READABLE;
         }
+        if way.ended && watches_leaving(interest) {
+            ready |= Ready::READ_CLOSED;
+        }
         let way = &state.to_client;
+        if interest.is_error() && way.broken {
+            ready |= Ready::ERROR;
+        }
         if interest.is_writable() && (way.broken || way.bytes.len() < PIPE_BYTES_MAX) {
             ready |= Ready::WRITABLE;
         }
         ready
+    }
+}
+
+/// Whether a closed read side is asked for, as a TCP socket would tell it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const fn watches_leaving(interest: Interest) -> bool {
+    interest.is_priority()
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const fn watches_leaving(_: Interest) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_asks_for_signs_of_life_where_it_is_told_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let socket = Socket::Tcp(client.unwrap());
+        socket.probe(Duration::from_millis(100), 2).unwrap();
+        let Socket::Tcp(socket) = socket else {
+            panic!("it is a TCP socket");
+        };
+        assert!(socket2::SockRef::from(&socket).keepalive().unwrap());
     }
 }

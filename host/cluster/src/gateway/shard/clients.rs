@@ -12,6 +12,9 @@ use crate::gateway::settings::{ListenerSettings, NoWorker};
 use crate::gateway::timers;
 use crate::give_back::give_back;
 
+/// Told in close frames when the gateway ends or is lost.
+pub(super) const GOING_AWAY: &str = "the gateway goes away";
+
 impl State {
     /// A number that no client has whose close is not yet committed.
     pub(super) fn take_number(&mut self) -> u32 {
@@ -25,28 +28,33 @@ impl State {
         }
     }
 
+    /// A client is there, at the listener in this place.
     pub(super) fn open(
         &mut self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
+        place: usize,
         peer: Peer,
         request: Option<Box<HttpRequest>>,
     ) -> Rc<Connection> {
         let number = self.take_number();
         let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
-        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer);
+        let memory = self.memory.clone();
+        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer, memory);
         let connection = Rc::new(connection);
-        if self.gone {
+        if self.gone.is_some() {
             // No handler sees it, so no close is to be told.
             connection.tell_close();
-            connection.close(1001);
+            connection.close(1001, GOING_AWAY);
             return connection;
         }
         self.connections.insert(number, connection.clone());
         if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
             hub.insert(number);
         }
-        self.wheel_in(listener, number);
+        if let Some(wheel) = self.wheels.get_mut(place) {
+            wheel.insert(number);
+        }
         self.metrics.connected();
         self.tell_connected(number, tenant, &peer);
         self.lanes.open(number, tenant);
@@ -62,16 +70,6 @@ impl State {
         connection
     }
 
-    fn wheel_in(&mut self, listener: &ListenerSettings, number: u32) {
-        let listeners = &self.context.settings.listeners;
-        let place = listeners
-            .iter()
-            .position(|other| other.address == listener.address);
-        if let Some(wheel) = place.and_then(|place| self.wheels.get_mut(place)) {
-            wheel.insert(number);
-        }
-    }
-
     pub(super) fn message(&mut self, connection: &Rc<Connection>, message: Message) {
         connection.message_came(message.payload().len());
         let number = connection.number;
@@ -82,12 +80,13 @@ impl State {
             NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
             NoWorker::Close if !served() => {
                 self.metrics.dropped_without_worker(1);
-                connection.close(1013);
+                connection.close(1013, "nobody serves you at the moment");
                 return self.closed(connection, CloseReason::Server);
             }
             NoWorker::Drop | NoWorker::Close => {}
         }
         self.lanes.push(number, EventKind::Message(message));
+        self.memory.set_events(self.lanes.bytes());
         self.pump(number);
         self.hold_if_full(connection);
     }
@@ -101,8 +100,23 @@ impl State {
             connection.set_paused(true);
             self.held.insert((connection.tenant, connection.number));
             self.metrics.held(connection.tenant);
-        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max {
+        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max
+            && !connection.has_left()
+        {
             connection.set_paused(true);
+        }
+    }
+
+    /// A client has left, or sends no more. What it sent is read past its lane's bound, since its
+    /// socket would be kept for it otherwise; not while its tenant has no room.
+    pub(super) fn left(&mut self, connection: &Connection) {
+        if self.quiet || !connection.is_paused() {
+            return;
+        }
+        if self.lanes.shares().has_room(&connection.tenant) {
+            connection.set_paused(false);
+        } else {
+            self.held.insert((connection.tenant, connection.number));
         }
     }
 
@@ -119,12 +133,20 @@ impl State {
     }
 
     fn unhold_one(&mut self, number: u32) {
-        if let Some(connection) = self.connections.get(&number)
-            && connection.is_paused()
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
+        if connection.is_paused()
             && !self.quiet
-            && self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2
+            && (connection.has_left()
+                || self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2)
         {
             connection.set_paused(false);
+        }
+        // It sends no more and has all its answers.
+        if connection.input_ended() && self.lanes.is_settled(number) {
+            connection.close(1000, "");
+            self.closing.push((number, CloseReason::Client));
         }
     }
 
@@ -168,7 +190,7 @@ impl State {
             if let Some(connection) = self.connections.get(&number).cloned()
                 && !timers::tick(&connection)
             {
-                connection.destroy();
+                connection.close(1001, "no answer to pings");
                 self.closed(&connection, CloseReason::Idle);
             }
         }

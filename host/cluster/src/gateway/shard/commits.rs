@@ -40,7 +40,7 @@ impl State {
             // Without its connect a handler does not know the client.
             Outcome::DeadLettered if committed.kind == "connect" => {
                 if let Some(connection) = self.connections.get(&number) {
-                    connection.close(1011);
+                    connection.close(1011, "the handler failed");
                     self.closing.push((number, CloseReason::Server));
                 }
             }

@@ -8,6 +8,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event::CloseReason;
 
 use super::feed::Watchers;
+use super::memory::Cut;
 use crate::gateway::apply::{Changed, Outlet};
 use crate::gateway::client::Connection;
 use crate::gateway::hub::{Hub, Refused};
@@ -38,27 +39,30 @@ impl Outlet for Deliveries<'_> {
         let Some(connection) = self.connections.get(&connection) else {
             return;
         };
-        self.metrics.message_out();
         match connection.send(message) {
-            Queued::Waits => {}
-            Queued::Dropped { messages } => self.metrics.dropped_slow(messages),
-            Queued::Full => {
+            None => return self.metrics.refused_newline(),
+            Some(Queued::Waits) => {}
+            Some(Queued::Dropped { messages }) => self.metrics.dropped_slow(messages),
+            Some(Queued::Full) => {
                 self.closing.push((connection.number, CloseReason::Slow));
-                connection.destroy();
+                self.metrics.cut(connection.destroy(), Cut::Slow.name());
                 return;
             }
         }
+        self.metrics.message_out();
         if connection.mark_dirty() {
             self.dirty.push(connection.clone());
         }
     }
 
     fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
-        if let Some(farewell) = farewell {
-            self.send(connection, farewell);
-        }
         if let Some(connection) = self.connections.get(&connection) {
-            connection.close(1000);
+            match farewell.map(|farewell| connection.farewell(farewell)) {
+                Some(Some(())) => self.metrics.message_out(),
+                Some(None) => self.metrics.refused_newline(),
+                None => {}
+            }
+            connection.close(1000, "");
             self.closing.push((connection.number, CloseReason::Server));
         }
     }

@@ -9,7 +9,7 @@ use tidegate_wire::event::CloseReason;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Shard, State};
+use super::{Shard, State, clients};
 use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
@@ -38,18 +38,26 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
                 state.route_unrouted();
                 state.recognise_all();
                 state.name_waiting();
+                state.look_at_memory();
                 state.finish_turn();
             }
             () = inbox.take(&mut parcels) => {}
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
+                shard.state.borrow_mut().tell_cuts();
                 return inbox.close();
             }
             shard.take(parcel);
         }
         shard.state.borrow_mut().finish_turn();
     }
+}
+
+/// An IPv4 client of a listener for both families is told as what it is: `1.2.3.4`, not
+/// `::ffff:1.2.3.4`.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Shard {
@@ -80,7 +88,7 @@ impl Shard {
         };
         let connected = TcpStream::from_std(socket).and_then(|socket| {
             socket.set_nodelay(true)?;
-            let address = socket.peer_addr()?;
+            let address = canonical(socket.peer_addr()?);
             Ok((socket, address))
         });
         // A client that is gone again needs nothing.
@@ -189,11 +197,11 @@ impl State {
                     connection.set_paused(true);
                 }
             }
-            Parcel::GoAway => {
-                self.gone = true;
+            Parcel::GoAway(deadline) => {
+                self.gone = Some(deadline);
                 let all: Vec<_> = self.connections.values().cloned().collect();
                 for connection in all {
-                    connection.close(1001);
+                    connection.close(1001, clients::GOING_AWAY);
                     self.closed(&connection, CloseReason::GoingAway);
                 }
             }

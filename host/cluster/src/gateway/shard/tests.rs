@@ -39,7 +39,7 @@ fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {
         listener: listener.name.clone(),
         secure: false,
     };
-    let connection = state.open(Socket::Local(socket), &listener, peer, None);
+    let connection = state.open(Socket::Local(socket), &listener, 0, peer, None);
     (client, connection)
 }
 

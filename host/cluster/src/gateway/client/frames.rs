@@ -1,0 +1,183 @@
+//! Where the bytes of a WebSocket that have been read stand: how many of them belong to a message
+//! that is not complete, and whether the peer's close frame has come (RFC 6455, section 5.2).
+//!
+//! It looks at headers only; what is wrong with frames says the parser.
+
+/// The longest header: two bytes, eight of length, four of mask.
+const HEADER_BYTES_MAX: usize = 14;
+
+/// Follows the frames of one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Frames {
+    header: [u8; HEADER_BYTES_MAX],
+    have: usize,
+    /// What is still to come of the frame's payload.
+    payload: u64,
+    /// Bytes of the frame so far.
+    frame: usize,
+    /// Bytes of the frames before it that belong to the same message.
+    message: usize,
+    closed: bool,
+}
+
+impl Frames {
+    /// More bytes of the connection.
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = if self.payload > 0 {
+                let taken = bytes.len().min(clamp(self.payload));
+                self.payload -= taken as u64;
+                taken
+            } else {
+                self.header(bytes)
+            };
+            self.frame += taken;
+            if self.payload == 0 && self.have == self.header_length() {
+                self.end();
+            }
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// How many bytes belong to a message that is not complete.
+    pub(super) const fn unfinished(&self) -> usize {
+        self.message + self.frame
+    }
+
+    /// Whether the peer's close frame has come.
+    pub(super) const fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Takes bytes of the header; when it is complete, its payload is known.
+    fn header(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        for byte in bytes {
+            if let Some(place) = self.header.get_mut(self.have) {
+                *place = *byte;
+            }
+            self.have += 1;
+            taken += 1;
+            if self.have == self.header_length() {
+                self.payload = self.payload_length();
+                break;
+            }
+        }
+        taken
+    }
+
+    /// How long the header is, as far as is known.
+    fn header_length(&self) -> usize {
+        let [_, second, ..] = self.header;
+        if self.have < 2 {
+            return 2;
+        }
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let length = match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + length + mask
+    }
+
+    fn payload_length(&self) -> u64 {
+        let [_, second, b2, b3, b4, b5, b6, b7, b8, b9, ..] = self.header;
+        match second & 0x7f {
+            126 => u64::from(u16::from_be_bytes([b2, b3])),
+            127 => u64::from_be_bytes([b2, b3, b4, b5, b6, b7, b8, b9]),
+            short => u64::from(short),
+        }
+    }
+
+    /// A frame is complete.
+    fn end(&mut self) {
+        let [first, ..] = self.header;
+        let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
+        if opcode < 0x8 {
+            self.message = if is_final { 0 } else { self.unfinished() };
+        } else if opcode == 0x8 {
+            self.closed = true;
+        }
+        self.frame = 0;
+        self.have = 0;
+    }
+}
+
+/// At most what an address space holds.
+fn clamp(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A masked frame with a mask of zeros.
+    fn frame(first: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![first];
+        match length {
+            0..126 => frame.push(0x80 | length as u8),
+            126..0x1_0000 => {
+                frame.push(0x80 | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(0x80 | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.resize(frame.len() + length, b'x');
+        frame
+    }
+
+    #[test]
+    fn a_message_is_unfinished_until_its_last_frame_has_come() {
+        let mut frames = Frames::default();
+        let (first, ping) = (frame(0x01, 200), frame(0x89, 5));
+        let last = frame(0x80, 70_000);
+        frames.pass(&first);
+        assert_eq!(frames.unfinished(), first.len());
+        frames.pass(&ping);
+        assert_eq!(frames.unfinished(), first.len(), "a ping is not kept");
+        frames.pass(&last[..last.len() - 1]);
+        assert_eq!(frames.unfinished(), first.len() + last.len() - 1);
+        frames.pass(b"x");
+        assert_eq!(frames.unfinished(), 0);
+    }
+
+    #[test]
+    fn a_close_frame_is_seen_behind_others() {
+        let mut frames = Frames::default();
+        frames.pass(&frame(0x81, 3));
+        assert!(!frames.closed());
+        frames.pass(&frame(0x88, 2));
+        assert!(frames.closed());
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_how_the_bytes_are_cut(
+            lengths in proptest::collection::vec(0..300usize, 1..20),
+            cuts in proptest::collection::vec(1..50usize, 1..50),
+        ) {
+            let bytes: Vec<u8> = lengths.iter().flat_map(|length| frame(0x82, *length)).collect();
+            let mut whole = Frames::default();
+            whole.pass(&bytes);
+            prop_assert_eq!(whole.unfinished(), 0);
+            let (mut frames, mut rest) = (Frames::default(), &bytes[..]);
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                frames.pass(now);
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(frames.unfinished(), 0);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What strangers can make a gateway keep is bounded, and an honest client is answered meanwhile.
+
+use super::*;
+use crate::gateway::rig::eventually;
+
+const LIMIT: usize = 8 << 20;
+
+/// The begin of a message that never ends.
+fn unfinished(transport: Transport, bytes: usize) -> Vec<u8> {
+    let payload = vec![b'x'; bytes];
+    match transport {
+        Transport::WebSocket => masked(0x01, &payload),
+        Transport::Tcp | Transport::TextLines => payload,
+        Transport::LengthPrefixed => {
+            let mut framed = framed(transport, &vec![b'x'; bytes + 1]);
+            framed.pop();
+            framed
+        }
+    }
+}
+
+#[tokio::test]
+async fn unfinished_messages_are_bounded_together_and_the_largest_and_oldest_go() {
+    for transport in [
+        Transport::WebSocket,
+        Transport::TextLines,
+        Transport::LengthPrefixed,
+    ] {
+        let mut gateway = gateway(transport, |settings| {
+            settings.clients_bytes_max = LIMIT;
+            settings.pending_bytes_max = LIMIT / 2;
+            settings.close = Duration::from_millis(200);
+        })
+        .await;
+        let mut worker = gateway.worker().await;
+        let mut honest = client(&gateway).await;
+        let id = worker.welcome(|_| vec![]).await;
+        let mut strangers = Vec::new();
+        for _ in 0..40 {
+            let stranger = client(&gateway).await;
+            worker.welcome(|_| vec![]).await;
+            let bytes = unfinished(transport, 900 << 10);
+            strangers.push(tokio::spawn(async move {
+                let (mut read, mut write) = stranger.into_split();
+                let writing = tokio::spawn(async move {
+                    let _ = write.write_all(&bytes).await;
+                    write
+                });
+                let mut all = Vec::new();
+                let _ = read.read_to_end(&mut all).await;
+                writing.abort();
+            }));
+        }
+        // Four times the limit was to be kept: most are closed, and those that are not fit.
+        let counted = || gateway.sockets().1;
+        eventually("most strangers to be closed", || {
+            counted() <= 1 + LIMIT / (900 << 10)
+        })
+        .await;
+        let mut all_closes = 0;
+        honest.write_all(&framed(transport, b"hi")).await.unwrap();
+        loop {
+            let delivery = worker.delivery().await;
+            if let EventKind::Close(closed) = &delivery.kind {
+                assert_eq!(closed.reason, CloseReason::Server);
+                all_closes += 1;
+                worker.end(&delivery, Outcome::Done, vec![], None);
+            } else {
+                assert_eq!((content(&delivery).as_str(), delivery.client), ("hi", id));
+                worker.end(&delivery, Outcome::Done, vec![say(id, "hello")], None);
+                break;
+            }
+        }
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            answer.push(soon("the answer", honest.read_u8()).await.unwrap());
+        }
+        assert!(all_closes >= 30, "{all_closes} closes on {transport:?}");
+        strangers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test]
+async fn queues_of_clients_that_do_not_read_are_bounded_together() {
+    let mut gateway = gateway(Transport::Tcp, |settings| {
+        settings.clients_bytes_max = LIMIT;
+        settings.pending_bytes_max = LIMIT / 2;
+        settings.listeners[0].queue_bytes_max = 1 << 30;
+        settings.close = Duration::from_millis(200);
+    })
+    .await;
+    let mut worker = gateway.worker().await;
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        slow.push(client(&gateway).await);
+        worker
+            .welcome(|id| vec![say(id, "x".repeat(6 << 20))])
+            .await;
+    }
+    eventually("some to be closed", || gateway.sockets().1 < 6).await;
+    assert_eq!(closed(&mut worker).await, CloseReason::Server);
+}

@@ -1,0 +1,199 @@
+//! What the clients of one shard make it keep: unfinished input, events that wait or are under way,
+//! and what waits to be written. All three count towards one limit.
+//!
+//! A frame that goes to many clients counts once, for as long as anybody has to write it. At the
+//! limit nobody reads on who has something unfinished; whoever begins a message reads little at a
+//! time, so that short messages still come through. What is closed then decides the shard.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// How much a client may read at a time at the limit, if nothing of it is unfinished.
+pub(super) const SIP_BYTES: usize = 4096;
+
+/// How long the shard may be at its limit before clients are closed.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How much less than before must be kept until freed memory goes back to the system.
+const GIVE_BACK_BYTES: usize = 32 << 20;
+
+/// Bytes that frames hold which wait to be written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger(Arc<AtomicUsize>);
+
+impl Ledger {
+    /// Counts `bytes` until the last copy of what is returned is dropped.
+    pub(crate) fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes {
+        self.0.fetch_add(bytes.as_ref().len(), Ordering::Relaxed);
+        Bytes::from_owner(Held {
+            bytes,
+            ledger: self.0.clone(),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct Held<B: AsRef<[u8]>> {
+    bytes: B,
+    ledger: Arc<AtomicUsize>,
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl<B: AsRef<[u8]>> Drop for Held<B> {
+    fn drop(&mut self) {
+        let length = self.bytes.as_ref().len();
+        self.ledger.fetch_sub(length, Ordering::Relaxed);
+    }
+}
+
+/// The account of one shard, shared by the tasks of its thread.
+#[derive(Debug)]
+pub(super) struct Memory {
+    max: usize,
+    outbound: Ledger,
+    unfinished: Cell<usize>,
+    /// As the shard said last.
+    events: Cell<usize>,
+    /// Counts the shard's looks; ages are told in it.
+    looks: Cell<u32>,
+    /// Clients that are not read because of the limit.
+    starved: RefCell<Vec<u32>>,
+    /// The most that was kept since memory went back to the system.
+    peak: Cell<usize>,
+}
+
+impl Memory {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            outbound: Ledger::default(),
+            unfinished: Cell::new(0),
+            events: Cell::new(0),
+            looks: Cell::new(0),
+            starved: RefCell::default(),
+            peak: Cell::new(0),
+        }
+    }
+
+    /// Where frames are counted.
+    pub(super) const fn outbound(&self) -> &Ledger {
+        &self.outbound
+    }
+
+    pub(super) fn set_events(&self, bytes: usize) {
+        self.events.set(bytes);
+    }
+
+    /// The unfinished input of one client was so much and is now so much.
+    pub(super) fn unfinished(&self, before: usize, now: usize) {
+        let all = self.unfinished.get() + now;
+        self.unfinished.set(all.saturating_sub(before));
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.outbound.bytes() + self.unfinished.get() + self.events.get()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes() >= self.max
+    }
+
+    /// How much must go until there is room again.
+    pub(super) fn excess(&self) -> usize {
+        self.bytes().saturating_sub(self.max / 4 * 3)
+    }
+
+    pub(super) fn starve(&self, number: u32) {
+        self.starved.borrow_mut().push(number);
+    }
+
+    /// Those who may read on.
+    pub(super) fn fed(&self) -> Vec<u32> {
+        std::mem::take(&mut self.starved.borrow_mut())
+    }
+
+    pub(super) fn looks(&self) -> u32 {
+        self.looks.get()
+    }
+
+    /// One look. True if much was freed since the last time that it was.
+    pub(super) fn look(&self) -> bool {
+        self.looks.set(self.looks.get().wrapping_add(1));
+        let now = self.bytes();
+        let peak = self.peak.get().max(now);
+        let freed = peak - now >= GIVE_BACK_BYTES && now <= peak / 2;
+        self.peak.set(if freed { now } else { peak });
+        freed
+    }
+}
+
+/// Gives freed memory back to the system, which glibc's allocator keeps for itself otherwise: what
+/// thousands of strangers have filled would stay.
+#[cfg(target_env = "gnu")]
+pub(super) fn give_back() {
+    #[allow(
+        unsafe_code,
+        reason = "malloc_trim takes a number, may be called from any thread and touches free memory only"
+    )]
+    // SAFETY: the allocator locks its arenas; no memory that is in use changes.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators do so by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(super) const fn give_back() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_counts_once_until_its_last_copy_is_gone() {
+        let memory = Memory::new(100);
+        let frame = memory.outbound().hold(&b"hello"[..]);
+        let copies = vec![frame.clone(); 10];
+        assert_eq!((memory.bytes(), &frame[..]), (5, &b"hello"[..]));
+        drop(frame);
+        assert_eq!(memory.bytes(), 5);
+        drop(copies);
+        assert_eq!(memory.bytes(), 0);
+    }
+
+    #[test]
+    fn all_that_clients_make_a_shard_keep_is_one_sum() {
+        let memory = Memory::new(100);
+        let _frame = memory.outbound().hold([0; 30]);
+        memory.unfinished(0, 50);
+        memory.set_events(20);
+        assert!(memory.is_full());
+        assert_eq!(memory.excess(), 25);
+        memory.unfinished(50, 10);
+        assert!(!memory.is_full());
+    }
+
+    #[test]
+    fn memory_goes_back_once_when_much_was_freed() {
+        let memory = Memory::new(usize::MAX);
+        memory.unfinished(0, 100 << 20);
+        assert!(!memory.look());
+        memory.unfinished(100 << 20, 60 << 20);
+        assert!(!memory.look(), "less than half is freed");
+        memory.unfinished(60 << 20, 0);
+        assert!(memory.look());
+        assert!(!memory.look());
+    }
+}

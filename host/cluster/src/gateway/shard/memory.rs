@@ -1,0 +1,122 @@
+//! What clients make the shard keep, held within its limit; and what was cut at their ends, told.
+//!
+//! At the limit nobody reads on who has something unfinished (`gateway/memory`). If that does not
+//! help, the clients that keep most and longest are closed until there is room.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_wire::event::CloseReason;
+use tokio::time::Instant;
+
+use super::State;
+use crate::gateway::client::Connection;
+use crate::gateway::memory::{PATIENCE, give_back};
+
+/// How often the log says what was cut.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Why a client did not get everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It did not take it within the time of an end.
+    Time,
+    /// Its queue was full, and the policy is to close.
+    Slow,
+    /// All clients together made the gateway keep too much.
+    Memory,
+}
+
+impl Cut {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Slow => "slow",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// What was cut and is not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    clients: u64,
+    bytes: u64,
+    told: Option<Instant>,
+}
+
+impl State {
+    /// A client was closed before it had everything.
+    pub(super) fn cut(&mut self, bytes: usize, why: Cut) {
+        self.metrics.cut(bytes, why.name());
+        self.cuts.clients += 1;
+        self.cuts.bytes += bytes as u64;
+    }
+
+    /// Says what was cut since the last time.
+    pub(super) fn tell_cuts(&mut self) {
+        let (clients, bytes) = (self.cuts.clients, self.cuts.bytes);
+        if clients > 0 {
+            tracing::warn!(
+                clients,
+                bytes,
+                "clients were closed before they had taken or been read everything"
+            );
+        }
+        self.cuts = Cuts {
+            told: Some(Instant::now()),
+            ..Cuts::default()
+        };
+    }
+
+    /// One look at what is kept.
+    pub(super) fn look_at_memory(&mut self) {
+        let told = self.cuts.told;
+        if self.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.tell_cuts();
+        }
+        self.memory.set_events(self.lanes.bytes());
+        if self.memory.is_full() {
+            let since = *self.full_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PATIENCE {
+                self.shed();
+                self.full_since = None;
+            }
+        } else {
+            self.full_since = None;
+        }
+        if !self.memory.is_full() {
+            for number in self.memory.fed() {
+                if let Some(connection) = self.connections.get(&number) {
+                    connection.feed();
+                }
+            }
+        }
+        if self.memory.look() {
+            // It may take a while, and nobody waits for it.
+            self.context.runtime.spawn_blocking(give_back);
+        }
+    }
+
+    /// Closes the clients that keep most and longest until there is room.
+    fn shed(&mut self) {
+        let keeping = self.connections.values().filter(|it| it.kept() > 0);
+        let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
+        keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
+        let (mut excess, mut closed) = (self.memory.excess(), 0_u64);
+        for connection in keeping {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(connection.kept());
+            let dropped = connection.close_shedding(1013, "clients keep too much memory");
+            self.cut(dropped, Cut::Memory);
+            self.closed(&connection, CloseReason::Server);
+            closed += 1;
+        }
+        tracing::warn!(
+            clients = closed,
+            "clients made the gateway keep too much: the largest and oldest were closed"
+        );
+    }
+}
