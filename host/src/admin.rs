@@ -1,6 +1,6 @@
 //! A small HTTP/1 listener for operators: `/healthz`, `/readyz`, `/metrics`. It guarantees bounds on
-//! connections, header size and time, and that a scrape never waits for a service. It has no
-//! password and changes nothing. The caller binds the listener.
+//! connections, header size and time, and that a scrape never waits for a service: it runs on the
+//! control thread. It has no password and changes nothing. The caller binds the listener.
 
 mod readiness;
 
@@ -18,6 +18,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tidegate_watchdog::{self as watchdog, tolerate, vital};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +27,8 @@ use tracing::{debug, warn};
 
 pub use readiness::Readiness;
 
-use crate::{config, telemetry};
+use crate::{config, control, telemetry};
 
-/// More connections wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 64;
 /// The request line and headers together.
 const HEADER_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
@@ -44,18 +43,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Folds recorded samples into their buckets, also when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Starts metrics, binds the address and serves on a task of `tasks`, if an address is configured.
+/// What the listener is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// More connections wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+}
+
+/// Starts metrics, binds the address and serves on the control thread, if an address is configured.
 /// Returns the bound address.
 ///
 /// # Errors
 /// When the address cannot be bound, or metrics were started before.
 pub async fn start(
-    settings: &config::Admin,
-    readiness: Readiness,
-    tasks: &TaskTracker,
+    admin: &config::Admin,
+    settings: Settings,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<SocketAddr>> {
-    let Some(address) = settings.listen else {
+    let Some(address) = admin.listen else {
         return Ok(None);
     };
     let listener = TcpListener::bind(address)
@@ -63,11 +70,20 @@ pub async fn start(
         .with_context(|| format!("admin.listen: {address} cannot be bound"))?;
     let address = listener.local_addr()?;
     let metrics = telemetry::start_metrics()?;
-    tasks.spawn(async move {
-        if let Err(error) = serve(listener, readiness, metrics, stop).await {
+    // Given to the event loop of another thread.
+    let listener = listener.into_std()?;
+    let ended = stop.clone();
+    let serve = async move {
+        let served = match TcpListener::from_std(listener) {
+            Ok(listener) => serve(listener, settings, metrics, stop).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
             tracing::error!(%error, "admin ended");
         }
-    });
+    };
+    let beside = control::handle();
+    beside.spawn(async move { vital("the admin listener", ended, serve).await });
     Ok(Some(address))
 }
 
@@ -77,14 +93,14 @@ pub async fn start(
 /// When the listener has no address, that is never for a bound one.
 pub async fn serve(
     listener: TcpListener,
-    readiness: Readiness,
+    settings: Settings,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> io::Result<()> {
     debug!(address = %listener.local_addr()?, "admin listens");
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(settings.connections_max));
     let connections = TaskTracker::new();
-    let admin = Admin { readiness, metrics };
+    let admin = Admin { settings, metrics };
     connections.spawn(upkeep(admin.metrics.clone(), stop.clone()));
     loop {
         let accept = async {
@@ -97,7 +113,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = admin.clone().connection(stream);
+                let connection = tolerate(admin.clone().connection(stream));
                 let stop = stop.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -130,7 +146,7 @@ async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
 
 #[derive(Clone)]
 struct Admin {
-    readiness: Readiness,
+    settings: Settings,
     metrics: PrometheusHandle,
 }
 
@@ -165,16 +181,30 @@ impl Admin {
             return refused;
         }
         match path {
-            "/readyz" => match self.readiness.check() {
-                Ok(()) => plain(StatusCode::OK, "ready\n"),
-                Err(missing) => plain(StatusCode::SERVICE_UNAVAILABLE, missing),
-            },
+            "/readyz" => {
+                let missing = self.settings.readiness.check().err().unwrap_or_default();
+                answered(missing + &sick(), "ready\n")
+            }
             "/metrics" => {
                 self.metrics.run_upkeep();
                 plain(StatusCode::OK, self.metrics.render())
             }
-            _ => plain(StatusCode::OK, "ok\n"),
+            _ => answered(sick(), "ok\n"),
         }
+    }
+}
+
+/// Who does not turn, one a line.
+fn sick() -> String {
+    watchdog::health().err().unwrap_or_default()
+}
+
+/// Good news, or what is wrong.
+fn answered(wrong: String, right: &'static str) -> Response<Full<Bytes>> {
+    if wrong.is_empty() {
+        plain(StatusCode::OK, right)
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, wrong)
     }
 }
 

@@ -9,18 +9,21 @@ use tidegate_api::{Grant, Settings, Tokens};
 use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::access::Access;
 use tidegate_cluster::net;
+use tidegate_watchdog::vital;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
 use crate::config::{Config, read_tokens};
+use crate::descriptors;
 
 /// A listener that is bound, and who may call.
 pub struct Api {
     listener: TcpListener,
     tokens: Tokens,
     query: Duration,
+    connections_max: usize,
 }
 
 /// The gateway behind the API.
@@ -60,6 +63,7 @@ impl Api {
             listener,
             tokens,
             query: Duration::from_millis(config.api.query_ms),
+            connections_max: descriptors::of_process(config).api,
         }))
     }
 
@@ -75,14 +79,19 @@ impl Api {
             answering: behind.announced,
             query: self.query,
             tokens: self.tokens,
+            connections_max: self.connections_max,
         };
-        tokio::spawn(async move {
-            let (access, operator) = (Arc::new(behind.access), Arc::new(behind.operator));
-            let served = tidegate_api::serve(self.listener, settings, access, operator, stop);
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the Client API ended");
+        let serve = {
+            let stop = stop.clone();
+            async move {
+                let (access, operator) = (Arc::new(behind.access), Arc::new(behind.operator));
+                let served = tidegate_api::serve(self.listener, settings, access, operator, stop);
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "the Client API ended");
+                }
             }
-        })
+        };
+        tokio::spawn(vital("the Client API", stop, serve))
     }
 }
 

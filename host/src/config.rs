@@ -25,7 +25,7 @@ pub use layers::Override;
 pub use listener::Listener;
 pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
-pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Worker};
+pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
 pub use tokens::read as read_tokens;
 pub use types::{
     CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, Secret,
@@ -71,6 +71,8 @@ pub struct Config {
     pub secret: Secret,
     /// `[log]`
     pub log: Log,
+    /// `[watchdog]`
+    pub watchdog: Watchdog,
     /// `[admin]`
     pub admin: Admin,
     /// `[api]`
@@ -164,6 +166,7 @@ impl Config {
             admin: top.table("admin", Admin::read),
             api: top.table("api", Api::read),
             api_tokens: top.tables("api-token", ApiToken::read),
+            watchdog: top.table("watchdog", Watchdog::read),
             deploy: top.table("deploy", Deploy::read),
             register: top.table("register", Register::read),
             link: top.table("link", Link::read),

@@ -1,8 +1,9 @@
-//! `tidegate`: reads the command line and the configuration, starts telemetry, runs one command
-//! until it ends or a signal stops it. It orders these steps and does nothing else.
+//! `tidegate`: reads the command line and the configuration, starts telemetry, the control thread and
+//! the watchdog, runs one command until it ends or is stopped. It orders these steps and does nothing else.
 
 use std::future::Future;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use clap::Parser;
 use tidegate::cli::{Arguments, Command};
 use tidegate::command::{check, client, config as print, gateway, register, serve, worker};
 use tidegate::config::{Config, ConfigErrors};
-use tidegate::telemetry;
-use tokio::signal::unix::{SignalKind, signal};
+use tidegate::ending::{self, FAILED};
+use tidegate::telemetry::{self, Logging};
+use tidegate::{control, descriptors};
+use tidegate_watchdog::{self as watchdog, watched};
 use tokio_util::sync::CancellationToken;
 
-/// It failed while it ran.
-const FAILED: u8 = 1;
 /// Wrong usage or configuration; clap exits with the same.
 const WRONG: u8 = 2;
 /// So long may threads take to end after the service has.
@@ -34,15 +35,17 @@ fn main() -> ExitCode {
     }
     let file = command.common();
     let file = file.and_then(|common| common.config_file(std::env::var_os("TIDEGATE_CONFIG")));
-    let config = match Config::load(file.as_deref(), environment(), &command.overrides()) {
+    let overrides = command.overrides();
+    let load = move || Config::load(file.as_deref(), environment(), &overrides);
+    let config = match load() {
         Ok(config) => config,
         Err(errors) => return refused(&errors),
     };
     match command {
-        Command::Serve(_) => run(config, serve::run),
-        Command::Register(_) => run(config, register::run),
-        Command::Gateway(_) => run(config, gateway::run),
-        Command::Worker(_) => run(config, worker::run),
+        Command::Serve(_) => run(config, Box::new(load), serve::run),
+        Command::Register(_) => run(config, Box::new(load), register::run),
+        Command::Gateway(_) => run(config, Box::new(load), gateway::run),
+        Command::Worker(_) => run(config, Box::new(load), worker::run),
         Command::Check(it) => {
             let checked = check::by_loading(&config)
                 .and_then(|load| check::run(&config, &it.plugins, &*load, &mut std::io::stdout()));
@@ -61,27 +64,50 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Runs a service until it ends or is told to stop.
-fn run<F>(config: Config, service: impl FnOnce(Config, CancellationToken) -> F) -> ExitCode
+fn run<F>(
+    config: Config,
+    reread: control::Reread,
+    service: impl FnOnce(Config, CancellationToken) -> F,
+) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     if let Err(errors) = config.check_files() {
         return refused(&errors);
     }
-    ended(start(config, service))
+    let logging = match telemetry::start_logging(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => return ended(Err(error)),
+    };
+    match start(config, logging, reread, service) {
+        Ok(()) => ending::code(0),
+        Err(error) => {
+            ending::say(&format!("error: {error:#}"));
+            ending::code(FAILED)
+        }
+    }
 }
 
 fn start<F>(
-    config: Config,
+    mut config: Config,
+    logging: Logging,
+    reread: control::Reread,
     service: impl FnOnce(Config, CancellationToken) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    telemetry::start_logging(&config.log)?;
+    let stop = CancellationToken::new();
+    ending::prepare(&config, stop.clone(), logging.clone());
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    control::start(&config, logging, reread)?;
+    let end = Duration::from_millis(config.watchdog.end_ms);
+    let end = Some(end).filter(|end| !end.is_zero());
+    let stuck = Duration::from_millis(config.watchdog.stuck_ms);
+    watchdog::start(stuck, end).context("the watchdog's thread cannot be started")?;
+    descriptors::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")
@@ -89,35 +115,13 @@ where
         .event_interval(11)
         .build()
         .context("the runtime's threads cannot be started")?;
-    let result = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        stop_on_signals(stop.clone())?;
-        service(config, stop).await
-    });
+    runtime.spawn(control::beat("the runtime"));
+    let main = || runtime.block_on(async { watched("the main task", service(config, stop)).await });
+    // Its panic was told, and has begun the end.
+    let result = std::panic::catch_unwind(AssertUnwindSafe(main)).unwrap_or(Ok(()));
     // A plugin that is being compiled must not keep the process alive.
     runtime.shutdown_timeout(THREADS_END);
     result
-}
-
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stop.is_cancelled() {
-                tracing::warn!("a second signal: ending at once");
-                std::process::exit(i32::from(FAILED));
-            }
-            tracing::info!("stopping; a second signal ends at once");
-            stop.cancel();
-        }
-    });
-    Ok(())
 }
 
 fn refused(errors: &ConfigErrors) -> ExitCode {
@@ -130,6 +134,8 @@ fn refused(errors: &ConfigErrors) -> ExitCode {
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough, like `head`.
+        Err(error) if client::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(FAILED)

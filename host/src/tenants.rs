@@ -2,6 +2,7 @@
 
 pub mod commands;
 
+use std::path::Path;
 use std::time::Duration;
 
 use tidegate_cluster::deploy::Desired;
@@ -9,14 +10,19 @@ use tidegate_runtime::{
     Bounds, Deployment, DeploymentSettings, Limits, PluginKind, Rollout, Runtime, RuntimeSettings,
     watch,
 };
+use tidegate_watchdog::watched;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
 use crate::config::{Config, Plugin, Purpose};
+use crate::ending;
 
 /// How long the instances of a deployment have to finish at the end.
 const STOP: Duration = Duration::from_secs(5);
+/// The same when the process has used up its time before.
+const STOP_MIN: Duration = Duration::from_millis(500);
 
 /// Lines of a plugin's output beyond this are counted instead of logged.
 const LOG_BYTES_PER_SECOND: usize = 64 << 10;
@@ -71,10 +77,15 @@ pub async fn look_at_files(config: &Config, desired: &Desired) -> anyhow::Result
 
 /// Takes each new version of the plugin's file until `stop`.
 pub fn follow(plugin: &Plugin, runtime: &Runtime, deployment: Deployment, stop: CancellationToken) {
-    if let (Some(file), Some(watching)) = (&plugin.file, plugin.watch.watching()) {
+    if let Some(file) = &plugin.file {
+        let (name, watching) = (watch_of(file), plugin.watch.watching());
         let follow = watch(file.clone(), watching, runtime.clone(), deployment, stop);
-        tokio::spawn(follow);
+        tokio::spawn(watched(name, follow));
     }
+}
+
+fn watch_of(file: &Path) -> String {
+    format!("the watch of {}", file.display())
 }
 
 /// How the plugin of a tenant runs at this worker, whichever version it is.
@@ -117,11 +128,21 @@ pub fn settings(config: &Config, plugin: &Plugin) -> anyhow::Result<DeploymentSe
     })
 }
 
-/// Ends every deployment: what waits is handled, instances are told.
-pub async fn stop(bridge: &Bridge) {
+/// How long instances may take at the end of the process, of which `limit` is the whole.
+fn stop_within(limit: Duration) -> Duration {
+    ending::left_of(limit).clamp(STOP_MIN, STOP)
+}
+
+/// Ends every deployment: what waits is handled, instances are told. `limit` is that of the whole
+/// end of the process.
+pub async fn stop(bridge: &Bridge, limit: Duration) {
+    let within = stop_within(limit);
     let mut stopping = JoinSet::new();
     for deployment in bridge.deployments() {
-        stopping.spawn(async move { deployment.stop(STOP).await });
+        stopping.spawn(async move {
+            // A guest whose on-stop does not end has time of its own, but the process has not.
+            let _ = timeout(within + STOP_MIN, deployment.stop(within)).await;
+        });
     }
     while stopping.join_next().await.is_some() {}
 }

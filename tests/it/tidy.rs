@@ -75,6 +75,9 @@ fn the_layers_import_only_what_is_below_them() -> Outcome {
     for word in ["wasmtime::", "tidegate_runtime"] {
         never_names("host/api/src", word, &[])?;
     }
+    for word in ["tracing::", "tidegate_wire", "tidegate_cluster"] {
+        never_names("host/watchdog/src", word, &[])?;
+    }
     for word in [
         "tidegate_wire",
         "tidegate_cluster",

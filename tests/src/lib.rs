@@ -5,6 +5,7 @@
 //! made: it uses the command line, the listeners, the admin port and the protocol of the bench
 //! plugin. The same parts, and the [`load`] generator, make the figures.
 
+pub mod alone;
 pub mod api;
 pub mod chaos;
 pub mod client;
@@ -24,6 +25,7 @@ pub mod talkers;
 pub mod tools;
 pub mod wait;
 
+pub use alone::Alone;
 pub use api::{Api, Reply};
 pub use client::{Client, Received, Transport};
 pub use cluster::{Builder, Cluster};

@@ -67,6 +67,8 @@ pub struct Node {
     pub(crate) args: Vec<OsString>,
     pub(crate) secret: String,
     pub(crate) pin: Option<usize>,
+    /// What a shell is told before it becomes the process, like `ulimit -n 256`.
+    pub(crate) limits: Option<String>,
     pub(crate) logs: PathBuf,
     pub(crate) admin: Option<SocketAddrV4>,
     /// Where nodes reach it: a register's or a gateway's address.
@@ -87,6 +89,7 @@ impl Node {
             args: Vec::new(),
             secret: secret.to_owned(),
             pin: None,
+            limits: None,
             logs,
             admin: None,
             lan: None,
@@ -115,13 +118,14 @@ impl Node {
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
         let binary = tools::tidegate()?;
-        let mut command = match self.pin {
-            Some(core) => {
+        let mut command = match (&self.limits, self.pin) {
+            (Some(limits), _) => tools::limited(limits, &binary),
+            (None, Some(core)) => {
                 let mut pinned = Command::new("taskset");
                 pinned.arg("-c").arg(core.to_string()).arg(binary);
                 pinned
             }
-            None => Command::new(binary),
+            (None, None) => Command::new(binary),
         };
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("TIDEGATE_") {

@@ -33,6 +33,16 @@ pub enum Signal {
     Stop,
     /// SIGCONT: it goes on.
     Continue,
+    /// SIGINT: what a terminal sends.
+    Interrupt,
+    /// SIGQUIT: the same, harder.
+    Quit,
+    /// SIGHUP: look at logs, configuration and plugins again.
+    HangUp,
+    /// SIGUSR1: look at plugins.
+    User1,
+    /// SIGUSR2: nothing yet.
+    User2,
 }
 
 /// A running child.
@@ -48,7 +58,21 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(name: &str, mut command: Command, folder: &Path, again: bool) -> Result<Self> {
+    pub fn spawn(name: &str, command: Command, folder: &Path, again: bool) -> Result<Self> {
+        Self::spawn_to(name, command, folder, again, None)
+    }
+
+    /// The same, with its standard error elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_to(
+        name: &str,
+        mut command: Command,
+        folder: &Path,
+        again: bool,
+        stderr: Option<Stdio>,
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let log = folder.join(format!("{name}.log"));
         if !again {
@@ -58,7 +82,7 @@ impl Process {
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file)
+            .stderr(stderr.unwrap_or_else(|| file.into()))
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
         Ok(Self {
@@ -87,6 +111,11 @@ impl Process {
             Signal::Kill => libc::SIGKILL,
             Signal::Stop => libc::SIGSTOP,
             Signal::Continue => libc::SIGCONT,
+            Signal::Interrupt => libc::SIGINT,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::HangUp => libc::SIGHUP,
+            Signal::User1 => libc::SIGUSR1,
+            Signal::User2 => libc::SIGUSR2,
         };
         let pid = libc::pid_t::try_from(self.pid())?;
         #[allow(

@@ -73,6 +73,15 @@ fn build() -> Result<PathBuf> {
     Ok(profile_dir()?.join("tidegate"))
 }
 
+/// A program behind a shell that sets limits first, like `ulimit -n 256`.
+#[must_use]
+pub fn limited(limits: &str, program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("{limits}; exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(program);
+    command
+}
+
 /// Whether a program can be started.
 #[must_use]
 pub fn has(program: &str) -> bool {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub query: Duration,
     /// Who may call.
     pub tokens: Tokens,
+    /// How many connections there may be; more wait in the kernel's backlog.
+    pub connections_max: usize,
 }
 
 /// What handlers share.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tidegate_watchdog::{fault, tolerate};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
@@ -18,8 +19,6 @@ use tracing::{debug, warn};
 use crate::cluster::{Cluster, Deploys};
 use crate::router::{Settings, router};
 
-/// More connections wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 1024;
 /// The request line and headers together.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 64;
@@ -45,8 +44,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     debug!(address = %listener.local_addr()?, "client API listens");
+    let permits = Arc::new(Semaphore::new(settings.connections_max));
     let router = router(settings, cluster, deploys, stop.clone());
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
         let accept = async {
@@ -59,9 +58,10 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let served = connection(stream, router.clone(), stop.clone());
+                let served = tolerate(connection(stream, router.clone(), stop.clone()));
                 connections.spawn(async move {
-                    served.await;
+                    // Its panic was told, and is the end of this connection alone.
+                    let _ = served.await;
                     drop(permit);
                 });
             }
@@ -78,6 +78,7 @@ pub async fn serve(
 }
 
 async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+    fault("the task of a caller");
     // Small answers must not wait for more.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "client API connection");

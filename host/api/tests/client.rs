@@ -212,6 +212,7 @@ impl Running {
             );
         }
         let settings = Settings {
+            connections_max: 1024,
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),
             tokens,

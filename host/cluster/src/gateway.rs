@@ -43,6 +43,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidegate_watchdog::{vital, watched};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -223,14 +224,17 @@ impl Gateway {
         for (index, listener) in listeners.into_iter().enumerate() {
             let accept =
                 listener::clients(self.context.clone(), listener, index, accepting.clone());
-            tokio::spawn(accept);
+            let name = format!("the listener {index} for clients");
+            tokio::spawn(vital(name, accepting.clone(), accept));
         }
         // Workers may come until the very end: somebody must take the last closes.
         let nodes = CancellationToken::new();
         if let Some(lan) = lan {
-            tokio::spawn(listener::nodes(self.context.clone(), lan, nodes.clone()));
+            let accept = listener::nodes(self.context.clone(), lan, nodes.clone());
+            tokio::spawn(vital("the listener for nodes", nodes.clone(), accept));
         }
-        let peers = tokio::spawn(peers::follow(self.context.clone(), members));
+        let follow = peers::follow(self.context.clone(), members);
+        let peers = tokio::spawn(watched("the links to other gateways", follow));
         tokio::select! {
             biased;
             () = self.context.lost.cancelled() => accepting.cancel(),

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::frame::{Frame, FrameError};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Node;
@@ -294,7 +295,8 @@ pub async fn accept(
 fn start(stream: Box<dyn Duplex>, peer: Node, settings: &LinkSettings) -> Link {
     let (read, write) = stream.halves();
     let queue = Arc::new(Queue::new(settings.queue_bytes_max));
-    tokio::spawn(stream::write(write, queue.clone(), *settings));
+    let writer = stream::write(write, queue.clone(), *settings);
+    tokio::spawn(watched(format!("the link to {}", peer.name), writer));
     let receiver = StreamReceiver::new(read, settings.lease);
     Link {
         peer,

@@ -13,6 +13,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role, View};
@@ -145,9 +146,13 @@ pub fn join(
             said: said.clone(),
             members: membership.members.clone(),
         };
-        tasks.spawn(follower.run());
+        let name = format!("the membership at {}", follower.address);
+        tasks.spawn(watched(name, follower.run()));
     }
-    tasks.spawn(listen(merge, refusals, hear, told));
+    tasks.spawn(watched(
+        "the membership",
+        listen(merge, refusals, hear, told),
+    ));
     tasks.close();
     membership
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_watchdog::tolerate;
 use tidegate_wire::hello::Refusal;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -92,6 +93,22 @@ pub async fn accept_links<L, F, Fut>(
     }
 }
 
+/// Tells why whoever connected from there has no link.
+pub(crate) fn not_admitted(address: SocketAddr, error: &LinkError) {
+    match error {
+        LinkError::Refused(_)
+        | LinkError::Unproven
+        | LinkError::Frame(_)
+        | LinkError::NotTidegate => {
+            tracing::warn!(%address, %error, "a node was not admitted");
+        }
+        // Health checks, and nodes that end.
+        LinkError::Io(_) | LinkError::Timeout(_) => {
+            tracing::debug!(%address, %error, "a connection was not admitted");
+        }
+    }
+}
+
 /// A semaphore panics beyond its own maximum.
 fn clamp(permits: usize) -> usize {
     permits.min(Semaphore::MAX_PERMITS)
@@ -120,20 +137,14 @@ impl Door {
         let accepted = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
-            accepted = link::accept(stream, &self.identity, &self.settings) => accepted,
+            accepted = tolerate(link::accept(stream, &self.identity, &self.settings)) => accepted,
         };
         drop(permit);
         let link = match accepted {
-            Ok(link) => link,
-            Err(error @ (LinkError::Refused(_) | LinkError::Unproven | LinkError::Frame(_))) => {
-                tracing::warn!(%address, %error, "a node was not admitted");
-                return;
-            }
-            Err(error @ (LinkError::Io(_) | LinkError::Timeout(_) | LinkError::NotTidegate)) => {
-                // Port scans and health checks: a stranger must not fill the log.
-                tracing::debug!(%address, %error, "a connection was not admitted");
-                return;
-            }
+            Ok(Ok(link)) => link,
+            Ok(Err(error)) => return not_admitted(address, &error),
+            // Its panic was told.
+            Err(_) => return,
         };
         let Ok(_place) = self.links.clone().try_acquire_owned() else {
             let links = self.links_max;

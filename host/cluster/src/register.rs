@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidegate_watchdog::vital;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
@@ -123,7 +124,7 @@ impl Register {
             stop.clone(),
             serve,
         );
-        tokio::spawn(accept);
+        tokio::spawn(vital("the register's listener", stop.clone(), accept));
         let desk = Desk {
             table: Table::new(settings.grace, settings.nodes_max),
             links: BTreeMap::new(),

@@ -19,10 +19,11 @@ mod questions;
 mod tests;
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
@@ -89,6 +90,8 @@ pub struct Worker {
 struct Inner {
     identity: Identity,
     settings: WorkerSettings,
+    /// How long the drain may take, in milliseconds.
+    shutdown_ms: AtomicU64,
     handlers: Arc<dyn Handlers>,
     phase: watch::Sender<Phase>,
     links: watch::Sender<usize>,
@@ -121,6 +124,7 @@ impl Worker {
     pub fn new(identity: Identity, settings: WorkerSettings, handlers: Arc<dyn Handlers>) -> Self {
         let inner = Inner {
             identity,
+            shutdown_ms: AtomicU64::new(millis(settings.shutdown)),
             settings,
             handlers,
             phase: watch::Sender::new(Phase::Serving),
@@ -145,7 +149,9 @@ impl Worker {
         let inner = self.inner.clone();
         if let Some(begun) = gateways::begin(&inner, link) {
             let serve = async move { gateways::serve(&inner, begun).await };
-            self.inner.tasks.spawn(serve);
+            self.inner
+                .tasks
+                .spawn(watched("the link to the own gateway", serve));
         }
     }
 
@@ -187,12 +193,11 @@ impl Worker {
     pub async fn drain(&self) {
         let inner = &self.inner;
         inner.enter(Phase::Draining);
-        if timeout(inner.settings.shutdown, inner.drained())
-            .await
-            .is_err()
-        {
+        let limit_ms = inner.shutdown_ms.load(Ordering::Relaxed);
+        let limit = Duration::from_millis(limit_ms);
+        if timeout(limit, inner.drained()).await.is_err() {
             warn!(
-                limit_ms = inner.settings.shutdown.as_millis() as u64,
+                limit_ms,
                 "the drain took too long: gateways send what is uncommitted to other workers"
             );
         }
@@ -211,11 +216,23 @@ impl Worker {
         info!("worker drained");
     }
 
+    /// Has the drain take less than the settings allow: others in the process have used up a part of
+    /// the time.
+    pub fn limit_drain(&self, limit: Duration) {
+        let limit = limit.min(self.inner.settings.shutdown);
+        let shutdown = &self.inner.shutdown_ms;
+        shutdown.store(millis(limit), Ordering::Relaxed);
+    }
+
     /// The number of live links.
     #[must_use]
     pub fn links(&self) -> watch::Receiver<usize> {
         self.inner.links.subscribe()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Inner {

@@ -17,7 +17,11 @@ impl Compilers {
     pub(crate) fn start() -> Result<Self, ThreadPoolBuildError> {
         let pool = ThreadPoolBuilder::new()
             .thread_name(|number| format!("tidegate-compile-{number}"))
-            .start_handler(|_| give_way())
+            .start_handler(|_| {
+                give_way();
+                // Whoever waits for the compilation gets the panic.
+                tidegate_watchdog::tolerate_here();
+            })
             .build()?;
         Ok(Self { pool })
     }

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate_watchdog::{Pulse, tolerate_sync};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
@@ -27,6 +28,10 @@ const SPARE_INSTANCES: u32 = 8;
 /// The stack of wasm code; host functions get the rest of the fiber's stack.
 const WASM_STACK_BYTES: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 1 << 20;
+/// With little address space: what a memory that grows reserves beyond its size, so that it does not
+/// move at each step, and the guard behind it.
+const NARROW_GROWTH_BYTES: u64 = 4 << 20;
+const NARROW_GUARD_BYTES: u64 = 64 << 10;
 /// Compilations at a time. A large guest costs more than ten CPU-seconds.
 const COMPILATIONS_MAX: usize = 2;
 /// The largest plugin file.
@@ -160,14 +165,17 @@ impl Runtime {
         let work = move || {
             let _permit = permit;
             let load = || plugin::load(&runtime, &own_name, &bytes);
-            runtime.shared.compilers.run(load)
+            tolerate_sync(|| runtime.shared.compilers.run(load))
+        };
+        // A component that makes the compiler panic is refused, and nobody else is concerned.
+        let failed = |reason: String| PluginError::Invalid {
+            name: name.to_owned(),
+            reason: format!("the compiler failed: {reason}"),
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(PluginError::Invalid {
-                name: name.to_owned(),
-                reason: format!("the compiler failed: {error}"),
-            }),
+            Ok(Ok(result)) => result,
+            Ok(Err(panicked)) => Err(failed(panicked.0)),
+            Err(error) => Err(failed(error.to_string())),
         }
     }
 
@@ -217,23 +225,32 @@ pub(crate) async fn read_file(path: &Path) -> Result<Vec<u8>, PluginError> {
     tokio::fs::read(path).await.map_err(error)
 }
 
-/// With the pool if there is address space for it, else without.
+/// With the pool if there is address space for it, else with memories that reserve little of it.
 fn build_engine(settings: &RuntimeSettings) -> Result<Engine, RuntimeError> {
-    if settings.pooling {
-        let mut config = engine_config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
-        match Engine::new(&config) {
-            Ok(engine) => return Ok(engine),
-            Err(error) => tracing::warn!(
+    let mut config = engine_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    let pooled = Engine::new(&config);
+    let mut config = engine_config();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    match pooled {
+        Ok(engine) if settings.pooling => return Ok(engine),
+        // What a pool fits into, memories of their own do too.
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(
                 error = format!("{error:#}"),
                 instances_max = settings.instances_max,
                 "no room for a pool of instances (a limit of address space?); each instance \
-                 allocates its own memory, which is slower"
-            ),
+                 allocates its own memory and checks its bounds, which is slower"
+            );
+            // Else each memory reserves 4 GiB, so that no bound has to be checked.
+            config
+                .memory_reservation(0)
+                .memory_reservation_for_growth(NARROW_GROWTH_BYTES)
+                .memory_guard_size(NARROW_GUARD_BYTES)
+                .guard_before_linear_memory(false);
         }
     }
-    let mut config = engine_config();
-    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     Engine::new(&config).map_err(RuntimeError::Engine)
 }
 
@@ -284,7 +301,9 @@ fn start_clock(engine: &Engine) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("tidegate-epoch".to_owned())
         .spawn(move || {
+            let pulse = Pulse::new("the clock of plugins");
             loop {
+                pulse.beat();
                 #[allow(
                     clippy::disallowed_methods,
                     reason = "a thread of its own whose only work is to tick"

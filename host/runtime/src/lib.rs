@@ -29,4 +29,4 @@ pub use deployment::{
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
 pub use plugin::{Plugin, PluginError, PluginKind, look_at};
-pub use watch::{Swap, Watching, watch};
+pub use watch::{Swap, Watching, look_at_plugins, watch};

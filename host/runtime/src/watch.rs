@@ -14,7 +14,7 @@ mod notices;
 mod stamp;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use tidegate_wire::Name;
@@ -43,6 +43,17 @@ pub enum Watching {
     Told,
     /// By looking alone, at the content too.
     Polled,
+    /// Only [`look_at_plugins`] makes it look.
+    Asked,
+}
+
+/// Counts how often somebody has asked all watches to look. Global, as the signal is that asks.
+static ASKED: LazyLock<tokio::sync::watch::Sender<u64>> = LazyLock::new(Default::default);
+
+/// Has every plugin file looked at now, also those that are not watched: what was refused is tried
+/// again.
+pub fn look_at_plugins() {
+    ASKED.send_modify(|asked| *asked += 1);
 }
 
 /// What runs one version of a plugin and can go over to another.
@@ -106,6 +117,7 @@ pub async fn watch(
         seen: None,
         cut_short: None,
         refused: None,
+        asked: false,
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -130,6 +142,8 @@ struct Follower<D> {
     taken: Name,
     /// What was not taken, with the words that were logged; it is not tried, nor told, again.
     refused: Option<(Option<Name>, String)>,
+    /// Somebody waits for the outcome of this look: there may be no other one.
+    asked: bool,
 }
 
 /// Why a state of the file is not taken.
@@ -145,11 +159,23 @@ impl<D: Swap> Follower<D> {
         if watching == Watching::Told {
             self.start_notices().await;
         }
+        let mut asked = ASKED.subscribe();
+        let mut looks = watching != Watching::Asked;
         loop {
-            self.look().await;
+            if looks {
+                self.look().await;
+            }
+            looks = true;
+            let polls = watching != Watching::Asked;
             tokio::select! {
                 () = self.signal.changed.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL), if polls => {}
+                // The sender is never dropped.
+                _ = asked.changed() => {
+                    self.seen = None;
+                    self.refused = None;
+                    self.asked = true;
+                }
             }
         }
     }
@@ -197,13 +223,14 @@ impl<D: Swap> Follower<D> {
             // Written anew, if only with the same bytes: worth another try.
             self.refused = None;
         }
+        let asked = std::mem::take(&mut self.asked);
         match self.reload(&stamp).await {
             Ok(()) => {
                 self.seen = Some(stamp);
                 self.cut_short = None;
             }
             Err(Refusal::Moving) => self.signal.changed.notify_one(),
-            Err(Refusal::Bad(_, PluginError::Truncated { .. })) if !finished => {
+            Err(Refusal::Bad(_, PluginError::Truncated { .. })) if !finished && !asked => {
                 self.seen = Some(stamp.clone());
                 self.cut_short = Some(stamp);
             }

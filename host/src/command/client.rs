@@ -101,7 +101,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 /// Whoever reads the output has had enough, like `head`.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+#[must_use]
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Readiness;
 use crate::api::{self, Api};
 use crate::config::{Authority, Config};
-use crate::{deploys, operations, settings, tenants};
+use crate::{deploys, ending, operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
@@ -99,7 +99,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     api::ended(api).await;
     membership.leave().await;
     ended.cancel();
-    tenants::commands::stop(&commands).await;
+    tenants::commands::stop(&commands, ending::limit(&config)).await;
     failure.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tidegate_cluster::deploy::{Agent, Desk, Desks, Operator};
@@ -14,6 +15,7 @@ use tidegate_cluster::membership::{self, Membership};
 use tidegate_cluster::net;
 use tidegate_cluster::register::Register;
 use tidegate_cluster::worker::Worker;
+use tidegate_watchdog::{vital, watched};
 use tidegate_wire::event::Transport;
 use tidegate_wire::membership::Role;
 use tokio::net::TcpListener;
@@ -22,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use super::gateway::{bind_lan, bind_listeners};
 use crate::admin::Readiness;
 use crate::api::{self, Api};
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, CommandBridge};
 use crate::config::Config;
 use crate::deployables::Plugins;
-use crate::{deploys, operations, settings, tenants};
+use crate::{deploys, ending, operations, settings, tenants};
 
 /// Runs until `stop`.
 ///
@@ -37,6 +39,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let readiness = operations::start(&config, &stop).await?;
     readiness.set("plugins", false, "the plugins are being loaded");
     let ended = CancellationToken::new();
+    let limit = ending::limit(&config);
     let runtime = tenants::runtime(&config)?;
     let bridge = Bridge::new();
     let plugins = Plugins::new(&config, &runtime, &bridge)?;
@@ -46,8 +49,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let bound = match Bound::open(&config, &readiness).await {
         Ok(bound) => bound,
         Err(error) => {
-            plugins.end();
-            tenants::stop(&bridge).await;
+            end(&commands, &plugins, &bridge, limit).await;
             return Err(error);
         }
     };
@@ -112,7 +114,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let done = CancellationToken::new();
     let working = tokio::spawn({
         let (worker, members, done) = (worker.clone(), members.clone(), done.clone());
-        async move { worker.run(members, done).await }
+        async move { watched("the worker", worker.run(members, done)).await }
     });
     let behind = api::Behind {
         access: gateway.access(),
@@ -126,14 +128,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     gateway.run(listeners, bound.lan, members, stop).await;
     api::ended(api).await;
+    worker.limit_drain(ending::left_of(limit));
     done.cancel();
     working.await.context("the worker's task")?;
     membership.leave().await;
     ended.cancel();
-    tenants::commands::stop(&commands).await;
-    plugins.end();
-    tenants::stop(&bridge).await;
+    end(&commands, &plugins, &bridge, limit).await;
     Ok(())
+}
+
+/// Ends what runs for tenants.
+async fn end(commands: &CommandBridge, plugins: &Plugins, bridge: &Bridge, limit: Duration) {
+    tenants::commands::stop(commands, limit).await;
+    plugins.end();
+    tenants::stop(bridge, limit).await;
 }
 
 /// What others reach.
@@ -188,7 +196,7 @@ fn join(
         desk,
         ended.clone(),
     );
-    tokio::spawn(serve);
+    tokio::spawn(vital("the register", ended.clone(), serve));
     Ok(membership::join(
         vec![address.to_string()],
         gateway.clone(),
@@ -197,10 +205,11 @@ fn join(
     ))
 }
 
-/// Tells a person where to go.
+/// Tells a person where to go. Nothing waits for standard output, which may be a pipe that nobody
+/// reads or whose reader is gone.
 fn announce(config: &Config, listeners: &[TcpListener]) -> anyhow::Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout();
+    use std::fmt::Write;
+    let mut out = String::new();
     for (it, listener) in config.listeners.iter().zip(listeners) {
         let address = listener.local_addr()?;
         let scheme = it.listen.scheme();
@@ -210,5 +219,13 @@ fn announce(config: &Config, listeners: &[TcpListener]) -> anyhow::Result<()> {
             writeln!(out, "serving {scheme}://{address}")?;
         }
     }
+    let say = move || {
+        use std::io::Write;
+        let _ = std::io::stdout().write_all(out.as_bytes());
+    };
+    std::thread::Builder::new()
+        .name("announce".to_owned())
+        .spawn(say)
+        .context("the thread that says where to go")?;
     Ok(())
 }

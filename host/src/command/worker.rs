@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Bridge;
 use crate::config::{Authority, Config};
 use crate::deployables::Plugins;
-use crate::{deploys, operations, settings, tenants};
+use crate::{deploys, ending, operations, settings, tenants};
 
 /// How long a worker waits at its start to hear from a register what the cluster runs, before it
 /// begins with its own files.
@@ -81,6 +81,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     membership.leave().await;
     ended.cancel();
     plugins.end();
-    tenants::stop(&bridge).await;
+    tenants::stop(&bridge, ending::limit(&config)).await;
     Ok(())
 }

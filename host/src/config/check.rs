@@ -109,6 +109,15 @@ impl Check<'_> {
                 self.refuse_pair([key, "link.heartbeat-ms"], message);
             }
         }
+        let watchdog = &self.config.watchdog;
+        if (1..watchdog.stuck_ms).contains(&watchdog.end_ms) {
+            let message = format!(
+                "`watchdog.end-ms` is {}, less than `watchdog.stuck-ms`, {}: 0 for never, or more is \
+                 right",
+                watchdog.end_ms, watchdog.stuck_ms
+            );
+            self.refuse_pair(["watchdog.end-ms", "watchdog.stuck-ms"], message);
+        }
         if link.reconnect_ms_min > link.reconnect_ms_max {
             let message = format!(
                 "`link.reconnect-ms-min` is {}, more than `link.reconnect-ms-max`, {}",

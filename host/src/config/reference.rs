@@ -7,7 +7,7 @@ use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
     Admin, Api, ApiToken, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin, Register,
-    Worker,
+    Watchdog, Worker,
 };
 
 /// One table, for people.
@@ -61,6 +61,7 @@ fn defaults() -> Vec<Table> {
     vec![
         table("", &[], vec![secret(None)]),
         table("[log]", Log::ABOUT, Log::default().keys()),
+        table("[watchdog]", Watchdog::ABOUT, Watchdog::default().keys()),
         table("[admin]", Admin::ABOUT, Admin::default().keys()),
         table("[api]", Api::ABOUT, Api::default().keys()),
         table("[[api-token]]", ApiToken::ABOUT, ApiToken::default().keys()),

@@ -28,13 +28,28 @@ fn registers() -> Vec<Authority> {
 }
 
 section! {
-    /// What is logged, to standard error.
+    /// What is logged, and where to. Nothing waits for the log: a line that cannot be written is
+    /// dropped and counted.
     pub struct Log {
         /// Which levels: `error`, `warn`, `info`, `debug`, `trace`, also per part, like
         /// `info,tidegate_cluster=debug`.
         level: String = "info".to_owned();
         /// `text` for people, `json` for programs.
         format: LogFormat = LogFormat::Text;
+        /// A file to write to the end of. Not set: standard error. SIGHUP opens it anew, for those
+        /// who rename it away.
+        file: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// Whether the threads and tasks on which everybody depends still turn.
+    pub struct Watchdog {
+        /// Whoever has not turned for so long makes `/healthz` fail, which then names it.
+        stuck_ms: u64 = 5_000 => 1_000..=3_600_000;
+        /// Whoever has not turned for so long ends the process, with exit code 70, so that its
+        /// supervisor starts it again; 0 for never.
+        end_ms: u64 = 30_000 => TIME_OR_OFF;
     }
 }
 

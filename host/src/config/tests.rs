@@ -42,7 +42,7 @@ fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
         ),
         (
             "[log]\ncolour = true\n",
-            "etc/t.toml:2:1: unknown key `colour` in [log], its keys are `level`, `format`",
+            "etc/t.toml:2:1: unknown key `colour` in [log], its keys are `level`, `format`, `file`",
         ),
         (
             "[link]\nlease-ms = \"10s\"\n",
@@ -121,6 +121,11 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
             "[link]\nlease-ms = 3_000\n",
             "etc/t.toml:2:12: `link.lease-ms` is 3000, but one late heartbeat must not end a \
              lease: at least 4000 is right, twice `link.heartbeat-ms`",
+        ),
+        (
+            "[watchdog]\nend-ms = 10\n",
+            "etc/t.toml:2:10: `watchdog.end-ms` is 10, less than `watchdog.stuck-ms`, 5000: 0 for \
+             never, or more is right",
         ),
         (
             "[link]\nreconnect-ms-max = 10\n",

@@ -110,18 +110,18 @@ pub enum Watch {
     Auto,
     /// By looking alone.
     Poll,
-    /// Not at all.
+    /// Only when the process is asked to look, by a signal.
     Off,
 }
 
 impl Watch {
-    /// As the runtime has it; none if the file is not watched.
+    /// As the runtime has it.
     #[must_use]
-    pub const fn watching(self) -> Option<Watching> {
+    pub const fn watching(self) -> Watching {
         match self {
-            Self::Auto => Some(Watching::Told),
-            Self::Poll => Some(Watching::Polled),
-            Self::Off => None,
+            Self::Auto => Watching::Told,
+            Self::Poll => Watching::Polled,
+            Self::Off => Watching::Asked,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_runtime::{CommandDeployment, CommandSettings, Limits, Runtime, watch};
+use tidegate_watchdog::watched;
 use tokio_util::sync::CancellationToken;
 
-use super::{LOG_BYTES_PER_SECOND, STOP};
+use super::LOG_BYTES_PER_SECOND;
 use crate::bridge::CommandBridge;
 use crate::config::{Command, Config};
 
@@ -30,16 +32,14 @@ pub async fn start(
     };
     for command in &config.commands {
         let deployment = start_one(config, &runtime, command).await?;
-        if let Some(watching) = command.watch.watching() {
-            let follow = watch(
-                command.file.clone(),
-                watching,
-                runtime.clone(),
-                deployment.clone(),
-                stop.clone(),
-            );
-            tokio::spawn(follow);
-        }
+        let follow = watch(
+            command.file.clone(),
+            command.watch.watching(),
+            runtime.clone(),
+            deployment.clone(),
+            stop.clone(),
+        );
+        tokio::spawn(watched(super::watch_of(&command.file), follow));
         deployments.insert(command.tenant.clone(), deployment);
     }
     Ok(CommandBridge::new(deployments))
@@ -76,9 +76,10 @@ async fn start_one(
     Ok(deployment)
 }
 
-/// Ends every deployment: calls under way are finished.
-pub async fn stop(bridge: &CommandBridge) {
+/// Ends every deployment: calls under way are finished. `limit` is that of the whole end of the
+/// process.
+pub async fn stop(bridge: &CommandBridge, limit: Duration) {
     for deployment in bridge.deployments() {
-        deployment.stop(STOP).await;
+        deployment.stop(super::stop_within(limit)).await;
     }
 }

@@ -29,6 +29,8 @@ pub struct Builder {
     web_socket_settings: String,
     plugin_settings: String,
     gateway_flags: Vec<OsString>,
+    gateway_limits: Option<String>,
+    worker_limits: Option<String>,
     worker_flags: Vec<OsString>,
     pin: Option<usize>,
     register: Option<SocketAddrV4>,
@@ -52,6 +54,8 @@ impl Builder {
             web_socket_settings: String::new(),
             plugin_settings: String::new(),
             gateway_flags: Vec::new(),
+            gateway_limits: None,
+            worker_limits: None,
             worker_flags: Vec::new(),
             pin: None,
             register: None,
@@ -168,6 +172,20 @@ impl Builder {
         self
     }
 
+    /// What a shell is told before it becomes a gateway, like `ulimit -n 256`.
+    #[must_use]
+    pub fn gateway_limits(mut self, limits: &str) -> Self {
+        self.gateway_limits = Some(limits.to_owned());
+        self
+    }
+
+    /// The same of workers.
+    #[must_use]
+    pub fn worker_limits(mut self, limits: &str) -> Self {
+        self.worker_limits = Some(limits.to_owned());
+        self
+    }
+
     /// More of the command line of workers, and of `serve`.
     #[must_use]
     pub fn worker_flags(mut self, flags: &[&str]) -> Self {
@@ -238,6 +256,7 @@ impl Builder {
         let mut node = self.node(name)?;
         node.admin = Some(admin);
         node.lan = Some(lan);
+        node.limits = self.gateway_limits.clone();
         node.args = words(&["gateway", "--register", &register.to_string()]);
         node.args.extend(words(&["--lan", &lan.to_string()]));
         node.args.extend(words(&["--admin", &admin.to_string()]));
@@ -256,6 +275,7 @@ impl Builder {
         let admin = ports::free()?;
         let mut node = self.node(name)?;
         node.admin = Some(admin);
+        node.limits = self.worker_limits.clone();
         node.args = words(&["worker", "--register", &register.to_string()]);
         node.args.extend(words(&["--name", name]));
         node.args.extend(words(&["--admin", &admin.to_string()]));

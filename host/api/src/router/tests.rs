@@ -201,6 +201,7 @@ fn service(cluster: Arc<Scripted>) -> Router {
     tokens.add(TOKEN.as_bytes(), grant(false));
     tokens.add(DEPLOYER.as_bytes(), grant(true));
     let settings = Settings {
+        connections_max: 1024,
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),
         tokens,

@@ -11,6 +11,7 @@ mod work;
 
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -81,11 +82,8 @@ impl Agent {
             stop: stop.clone(),
         };
         let desks = uplinks.start(desks, &mail, Mail::News);
-        tokio::spawn(pass_on(
-            deployables.taken_back(),
-            mail.clone(),
-            stop.clone(),
-        ));
+        let pass_on = pass_on(deployables.taken_back(), mail.clone(), stop.clone());
+        tokio::spawn(watched("the deploy agent's ear", pass_on));
         let (told, state) = watch::channel(State::default());
         let body = Body::new(
             desks.len(),
@@ -96,7 +94,7 @@ impl Agent {
             mail,
             seed,
         );
-        tokio::spawn(body.run(letters, told, stop));
+        tokio::spawn(watched("the deploy agent", body.run(letters, told, stop)));
         Self { state }
     }
 

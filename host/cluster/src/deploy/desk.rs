@@ -15,6 +15,7 @@ mod room;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tidegate_watchdog::watched;
 use tidegate_wire::deploy::{Deploy, Desired};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Node;
@@ -89,7 +90,7 @@ impl Desk {
             settings,
             mail.clone(),
         );
-        tokio::spawn(room.run(letters, stop.clone()));
+        tokio::spawn(watched("the deploy desk", room.run(letters, stop.clone())));
         Self {
             front: Arc::new(Front {
                 node,

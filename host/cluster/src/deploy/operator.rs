@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{COMPONENT_BYTES_MAX, Order};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -87,7 +88,7 @@ impl Operator {
         let register = register.unwrap_or_else(|| "(none is configured)".to_owned());
         let (tell_up, up) = watch::channel(false);
         let office = Office::new(desks.len(), store, register.clone(), tell_up);
-        tokio::spawn(office.run(letters, stop));
+        tokio::spawn(watched("the deploy operator", office.run(letters, stop)));
         Self {
             desk: Arc::new(Front {
                 mail,

@@ -3,6 +3,7 @@
 //! Guarantees: reconnects with jittered backoff until `stop`; says in the log why there is no link,
 //! once per reason; what comes is answered or handed over in order.
 
+use tidegate_watchdog::watched;
 use tidegate_wire::deploy::Deploy;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Role;
@@ -71,7 +72,8 @@ impl Uplinks {
                 mail: mail.clone(),
                 wrap,
             };
-            tokio::spawn(uplink.run());
+            let name = format!("the link for deploys to {name}");
+            tokio::spawn(watched(name, uplink.run()));
         }
         ways.into_iter().map(|(name, _)| name).collect()
     }

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tidegate_watchdog::{fault, tolerate};
 use tidegate_wire::event::{CloseReason, Peer, Transport};
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
@@ -468,8 +469,19 @@ fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// As [`run`]: if the task panics while the shard is whole, its client alone is closed.
+pub(super) async fn run_alone(connection: Rc<Connection>, codec: Codec, shard: Rc<Shard>) {
+    let run = run(connection.clone(), codec, shard.clone());
+    if tolerate(run).await.is_err() {
+        connection.destroy();
+        shard.client_ended(&connection, CloseReason::Server);
+        connection.keeps(0);
+        shard.client_gone(&connection);
+    }
+}
+
 /// Owns the connection until it is closed.
-pub(super) async fn run(connection: Rc<Connection>, mut codec: Codec, shard: Rc<Shard>) {
+async fn run(connection: Rc<Connection>, mut codec: Codec, shard: Rc<Shard>) {
     let reason = serve(&connection, &mut codec, &shard).await;
     shard.client_ended(&connection, reason);
     // Whoever broke the protocol need not answer, and its frames cannot be told apart any more.
@@ -490,6 +502,7 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
         if connection.phase.get() != Phase::Open {
             return CloseReason::Client;
         }
+        fault("the task of a client");
         if connection.has_left() {
             return Box::pin(serve_rest(connection, codec, shard)).await;
         }

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
+use tidegate_watchdog::{self as watchdog, tolerate};
 use tidegate_wire::event::{HttpRequest, Peer, Transport};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -79,9 +80,9 @@ pub(super) async fn welcome(
     };
     let (socket, request, early) = if listener.transport == Transport::WebSocket {
         // Boxed, so that the long life of the client does not carry the handshake's state.
-        match Box::pin(upgrade(&listener, socket)).await {
-            Some((socket, request, early)) => (socket, Some(Box::new(request)), early),
-            None => return,
+        match Box::pin(tolerate(upgrade(&listener, socket))).await {
+            Ok(Some((socket, request, early))) => (socket, Some(Box::new(request)), early),
+            Ok(None) | Err(_) => return,
         }
     } else {
         (socket, None, Bytes::new())
@@ -89,7 +90,7 @@ pub(super) async fn welcome(
     let socket = Socket::Tcp(socket);
     let (connection, codec) = shard.client_connected(socket, &listener, peer, request, &early);
     drop((early, listener));
-    client::run(connection, codec, shard).await;
+    client::run_alone(connection, codec, shard).await;
     drop(admission);
 }
 
@@ -118,7 +119,7 @@ pub(super) async fn welcome_local(
     let socket = Socket::Local(socket);
     let (connection, codec) = shard.client_connected(socket, &listener, peer, None, &Bytes::new());
     drop(listener);
-    client::run(connection, codec, shard).await;
+    client::run_alone(connection, codec, shard).await;
     drop(admission);
 }
 
@@ -188,7 +189,11 @@ async fn answer(
         };
     }
     if listener.health_path.as_deref() == Some(path) && request.method() == Method::GET {
-        return text(StatusCode::OK, "ok\n".to_owned());
+        return match watchdog::health() {
+            Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+            // Who it is concerns operators: they ask the admin listener.
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stuck\n".to_owned()),
+        };
     }
     match &listener.static_folder {
         Some(folder) => match ServeDir::new(folder).oneshot(request).await {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tidegate_watchdog::tolerate;
 use tidegate_wire::effect::{Commit, Effect, Scope};
 use tidegate_wire::frame::{Announcement, Forward, Frame};
 use tidegate_wire::hello::Refusal;
@@ -21,28 +22,35 @@ use super::pending::WorkerKey;
 use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
 use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
+use crate::net::not_admitted;
 
 /// Authenticates a node that has connected, and serves its link. Strangers are bounded: beyond it
 /// they are dropped without a word.
 pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
+    // Without an address it is gone already.
+    let Ok(address) = socket.peer_addr() else {
+        return;
+    };
     let context = shard.context.clone();
     let max = context.settings.handshakes_max;
     if context.handshakes.fetch_add(1, Ordering::AcqRel) >= max {
         context.handshakes.fetch_sub(1, Ordering::AcqRel);
-        return tracing::warn!(handshakes_max = max, "too many nodes connect at once");
+        return tracing::warn!(%address, handshakes_max = max, "too many nodes connect at once");
     }
     tokio::task::spawn_local(async move {
         let accepted = match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let accept = link::accept(socket, &context.identity, &context.settings.link);
-                Box::pin(accept).await
+                Box::pin(tolerate(accept)).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Ok(Err(error.into())),
         };
         context.handshakes.fetch_sub(1, Ordering::AcqRel);
         match accepted {
-            Ok(link) => run(shard, link).await,
-            Err(error) => tracing::warn!(%error, "a node was not let in"),
+            Ok(Ok(link)) => run(shard, link).await,
+            Ok(Err(error)) => not_admitted(address, &error),
+            // Its panic was told.
+            Err(_) => {}
         }
     });
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::Node;
@@ -39,9 +40,10 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
             live
         });
         for node in view.gateways().filter(|node| node.incarnation != own) {
-            tasks
-                .entry(node.incarnation)
-                .or_insert_with(|| tokio::spawn(keep_linked(context.clone(), node.clone())));
+            tasks.entry(node.incarnation).or_insert_with(|| {
+                let name = format!("the link to gateway {}", node.name);
+                tokio::spawn(watched(name, keep_linked(context.clone(), node.clone())))
+            });
         }
         refuse_lost(&context, &view);
         if members.changed().await.is_err() {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tokio::sync::Semaphore;
@@ -149,8 +150,9 @@ impl Inner {
             home.sender.refuse(Refusal::Lost);
         }
         for (gateway, parted) in lost {
+            let tell = tell(self.clone(), gateway, parted.lanes);
             self.tellers
-                .spawn(tell(self.clone(), gateway, parted.lanes));
+                .spawn(watched("the teller of lost closes", tell));
         }
     }
 

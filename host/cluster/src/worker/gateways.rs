@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidegate_watchdog::watched;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
@@ -43,8 +44,10 @@ impl Dialers {
             if self.tasks.contains_key(&gateway) || inner.is_linked(gateway) {
                 continue;
             }
+            let name = format!("the link to gateway {}", node.name);
             let dialer = dial(inner.clone(), members.clone(), gateway, address.into());
-            self.tasks.insert(gateway, inner.tasks.spawn(dialer));
+            self.tasks
+                .insert(gateway, inner.tasks.spawn(watched(name, dialer)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tidegate_watchdog::watched;
 use tidegate_wire::id::ClientId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -43,7 +44,8 @@ impl SeatHandle {
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let tasks = place.common.tasks.clone();
         let seat = Seat::new(place, started, received);
-        let task = tasks.spawn(seat.run(mail)).abort_handle();
+        let name = seat.name();
+        let task = tasks.spawn(watched(name, seat.run(mail))).abort_handle();
         Self {
             mailbox,
             orders,

@@ -120,6 +120,16 @@ impl Seat {
         }
     }
 
+    /// For people.
+    pub(super) fn name(&self) -> String {
+        let tenant = &self.version.identity.tenant;
+        if self.quarantine {
+            format!("the quarantine of tenant {tenant}")
+        } else {
+            format!("seat {} of tenant {tenant}", self.number)
+        }
+    }
+
     pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) {
         if !self.begin().await {
             return;

@@ -220,7 +220,7 @@ mod tests {
     fn changes_over_a_shared_session_read_as_changes_of_a_copy() {
         const BYTES_MAX: usize = 60;
         let seed = rand::random();
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
         for _ in 0..2000 {
             let mut committed = Session::default();

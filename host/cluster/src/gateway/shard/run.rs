@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_watchdog::{self as watchdog, Pulse};
 use tidegate_wire::Name;
 use tidegate_wire::event::CloseReason;
 use tokio::net::TcpStream;
@@ -25,10 +26,17 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut parcels = Vec::new();
+    let pulse = Pulse::new(format!("shard {}", shard.index));
+    let own = Rc::downgrade(&shard);
+    watchdog::set_soundness(move || {
+        let shard = own.upgrade();
+        shard.is_none_or(|shard| shard.state.try_borrow().is_ok())
+    });
     let Some(inbox) = shard.context.inboxes.get(usize::from(shard.index)) else {
         return;
     };
     loop {
+        pulse.beat();
         tokio::select! {
             biased;
             // First, since a full inbox must not keep the clock from its turn.

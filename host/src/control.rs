@@ -1,0 +1,212 @@
+//! The control thread: signals and the admin listener, apart from the runtime that serves clients,
+//! so that a process whose work is stuck still says so and still takes a signal.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tidegate_watchdog as watchdog;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Config, ConfigErrors, effective_file};
+use crate::ending::{self, FAILED};
+use crate::telemetry::Logging;
+
+/// A signal that is repeated earlier is the same one: shells, npm and other wrappers pass on what
+/// their children were sent as well.
+const REPEATED: Duration = Duration::from_secs(1);
+/// How often the runtimes show that they turn.
+const BEAT: Duration = Duration::from_millis(500);
+
+static CONTROL: OnceLock<Handle> = OnceLock::new();
+
+/// Reads the configuration anew.
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>;
+
+/// Starts the thread, which takes the process's signals from now on.
+///
+/// # Errors
+/// When there is no thread or no signal to be had.
+pub fn start(config: &Config, logging: Logging, reread: Reread) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the control thread's runtime cannot be started")?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::take()?
+    };
+    let _ = CONTROL.set(runtime.handle().clone());
+    let reload = Reload {
+        in_force: config.clone(),
+        logging,
+        reread,
+    };
+    let thread = std::thread::Builder::new().name("control".to_owned());
+    let run = async move {
+        tokio::spawn(beat("the control thread"));
+        signals.obey(reload).await;
+    };
+    thread
+        .spawn(move || runtime.block_on(run))
+        .context("the control thread cannot be started")?;
+    Ok(())
+}
+
+/// The control thread's runtime; the caller's own where there is none, as in tests.
+#[must_use]
+pub fn handle() -> Handle {
+    CONTROL.get().cloned().unwrap_or_else(Handle::current)
+}
+
+/// Shows that a runtime turns. To be run on it.
+pub async fn beat(name: &str) {
+    let pulse = watchdog::Pulse::new(name);
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        pulse.beat();
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hang_up: Signal,
+    user_1: Signal,
+    user_2: Signal,
+}
+
+impl Signals {
+    fn take() -> anyhow::Result<Self> {
+        let take = |kind, name| signal(kind).context(name);
+        Ok(Self {
+            terminate: take(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: take(SignalKind::interrupt(), "SIGINT")?,
+            quit: take(SignalKind::quit(), "SIGQUIT")?,
+            hang_up: take(SignalKind::hangup(), "SIGHUP")?,
+            user_1: take(SignalKind::user_defined1(), "SIGUSR1")?,
+            user_2: take(SignalKind::user_defined2(), "SIGUSR2")?,
+        })
+    }
+
+    async fn obey(mut self, mut reload: Reload) {
+        let mut first: Option<Instant> = None;
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.quit.recv() => "SIGQUIT",
+                _ = self.hang_up.recv() => {
+                    reload.all();
+                    continue;
+                }
+                _ = self.user_1.recv() => {
+                    tracing::info!("SIGUSR1: looking at the plugins");
+                    tidegate_runtime::look_at_plugins();
+                    continue;
+                }
+                _ = self.user_2.recv() => {
+                    tracing::info!("SIGUSR2 is kept for upgrades: nothing is done");
+                    continue;
+                }
+            };
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    tracing::info!(
+                        signal = name,
+                        "stopping; another signal after a second ends at once"
+                    );
+                    ending::begin();
+                }
+                Some(first) if first.elapsed() < REPEATED => {
+                    tracing::debug!(signal = name, "the same signal again");
+                }
+                Some(_) => {
+                    tracing::warn!(signal = name, "another signal: ending at once");
+                    ending::leave(FAILED);
+                }
+            }
+        }
+    }
+}
+
+/// What SIGHUP does.
+struct Reload {
+    in_force: Config,
+    logging: Logging,
+    reread: Reread,
+}
+
+impl Reload {
+    fn all(&mut self) {
+        self.logging.writer.reopen();
+        tracing::info!("SIGHUP: the log was opened anew; looking at configuration and plugins");
+        match (self.reread)() {
+            Ok(config) => self.compare(config),
+            Err(errors) => {
+                for error in errors.iter() {
+                    tracing::error!(%error, "the configuration cannot be used: the old one stays in force");
+                }
+            }
+        }
+        tidegate_runtime::look_at_plugins();
+    }
+
+    /// The log's level is taken; what else is new waits for the next start, and is named.
+    fn compare(&mut self, config: Config) {
+        if config.log.level != self.in_force.log.level {
+            match self.logging.set_level(&config.log.level) {
+                Ok(()) => {
+                    self.in_force.log.level = config.log.level.clone();
+                    tracing::info!(level = self.in_force.log.level, "the log's level is new");
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "the log's level stays")
+                }
+            }
+        }
+        for line in changed(&effective_file(&self.in_force), &effective_file(&config)) {
+            tracing::warn!(
+                setting = line,
+                "a setting of the configuration is new: it is in force after a restart"
+            );
+        }
+    }
+}
+
+/// The lines of `new` that are not in `old`, each with its table.
+fn changed(old: &str, new: &str) -> Vec<String> {
+    let old: Vec<String> = with_tables(old);
+    let new = with_tables(new);
+    new.into_iter().filter(|line| !old.contains(line)).collect()
+}
+
+fn with_tables(text: &str) -> Vec<String> {
+    let mut table = "";
+    let mut lines = Vec::new();
+    for line in text.lines().filter(|it| !it.trim().is_empty()) {
+        if line.starts_with('[') {
+            table = line;
+        } else {
+            lines.push(format!("{table} {line}").trim().to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_named_with_its_table() {
+        let old = "[log]\nlevel = \"info\"\n\n[gateway]\nshards = 0\n[worker]\ninstances = 1\n";
+        let new = "[log]\nlevel = \"info\"\n\n[gateway]\nshards = 2\n[worker]\ninstances = 1\n";
+        assert_eq!(changed(old, new), ["[gateway] shards = 2"]);
+        assert!(changed(old, old).is_empty());
+    }
+}

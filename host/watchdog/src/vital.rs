@@ -1,0 +1,116 @@
+//! Tasks that others depend on: they beat while they are polled, and must not end by themselves.
+
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Pulse, fatal};
+
+/// How often a task that has nothing to do shows that it would.
+const BEAT: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Whose task is being polled, for the words of a panic.
+    static CURRENT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+pin_project! {
+    /// See [`watched`].
+    #[derive(Debug)]
+    pub struct Watched<F> {
+        #[pin]
+        inner: F,
+        name: Arc<str>,
+        beat: Interval,
+        pulse: Pulse,
+    }
+}
+
+/// The same future with a pulse: it is stuck when its task is not polled, or does not return from a
+/// poll. That it waits for something that never comes is not seen: loops that must go on by
+/// themselves keep a [`Pulse`] of their own.
+pub fn watched<F: Future>(name: impl Into<String>, inner: F) -> Watched<F> {
+    let name = name.into();
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Watched {
+        inner,
+        name: name.as_str().into(),
+        beat,
+        pulse: Pulse::new(name),
+    }
+}
+
+/// A watched task that must not end before `stop`: that is the end of the process.
+pub async fn vital<F: Future>(
+    name: impl Into<String>,
+    stop: CancellationToken,
+    inner: F,
+) -> F::Output {
+    let name = name.into();
+    let inner = pin!(watched(name.as_str(), inner));
+    let output = inner.await;
+    if !stop.is_cancelled() {
+        fatal(&format!("{name} has ended by itself"));
+    }
+    output
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _owner = Owner::enter(this.name);
+        this.pulse.beat();
+        // Asked first, so that the timer is set whatever the task does.
+        while this.beat.poll_tick(context).is_ready() {}
+        this.inner.poll(context)
+    }
+}
+
+struct Owner {
+    before: Option<Arc<str>>,
+}
+
+impl Owner {
+    fn enter(name: &Arc<str>) -> Self {
+        Self {
+            before: CURRENT.replace(Some(name.clone())),
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+    }
+}
+
+pub(crate) fn current() -> Option<Arc<str>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stuck;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_waits_beats_and_gives_its_answer() {
+        let waits = watched("waits", async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(current().as_deref(), Some("waits"));
+            7
+        });
+        assert_eq!(waits.await, 7);
+        assert_eq!(current(), None);
+        assert!(!stuck(Duration::ZERO).iter().any(|it| it.name == "waits"));
+    }
+}

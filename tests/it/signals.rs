@@ -1,0 +1,173 @@
+//! What a process does when it is sent a signal, and how long its end takes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tidegate_tests::plugins::{another_build, replace};
+use tidegate_tests::{Alone, Client, Outcome, Plugin, Signal, eventually, http};
+
+async fn version(client: &mut Client) -> anyhow::Result<String> {
+    Ok(client.who().await?.version)
+}
+
+/// Ends in order: the client is told, and the exit code is 0.
+async fn ends_in_order(mut alone: Alone, signals: &[Signal]) -> Outcome {
+    let mut client = alone.client().await?;
+    client.nothing_else().await?;
+    for signal in signals {
+        alone.process.signal(*signal)?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let code = client.closed().await?;
+    ensure!(code == Some(1001), "closed with {code:?}");
+    let status = alone.process.ended().await?;
+    ensure!(status.success(), "{status}");
+    let log = alone.process.log();
+    ensure!(!log.contains("ending at once"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_signal_twice_in_a_moment_is_one_signal() -> Outcome {
+    let alone = Alone::named("twice").start().await?;
+    ends_in_order(
+        alone,
+        &[Signal::Interrupt, Signal::Interrupt, Signal::Terminate],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn sigquit_ends_in_order() -> Outcome {
+    ends_in_order(Alone::named("quit").start().await?, &[Signal::Quit]).await
+}
+
+#[tokio::test]
+async fn another_signal_after_a_second_ends_at_once() -> Outcome {
+    let (mut alone, _client) = busy("impatient", 60_000).await?;
+    alone.process.signal(Signal::Terminate)?;
+    let begun = Instant::now();
+    let (process, mut again) = (&mut alone.process, begun);
+    let status = eventually("it ends at once", async || {
+        if again.elapsed() > Duration::from_millis(1_100) {
+            again = Instant::now();
+            process.signal(Signal::Terminate)?;
+        }
+        Ok(process.status())
+    })
+    .await?;
+    ensure!(status.code() == Some(1), "{status}");
+    Ok(())
+}
+
+/// Its handler runs for minutes, for this client.
+async fn busy(name: &str, shutdown_ms: u64) -> anyhow::Result<(Alone, Client)> {
+    let alone = Alone::named(name)
+        .set("plugin.0.cpu-ms=600000")
+        .set("plugin.0.wall-ms=600000")
+        .set(&format!("gateway.shutdown-ms={shutdown_ms}"))
+        .set(&format!("worker.shutdown-ms={shutdown_ms}"))
+        .start()
+        .await?;
+    let mut client = alone.client().await?;
+    client.nothing_else().await?;
+    let before = alone.metric("tidegate_gateway_messages_in_total").await?;
+    client.send("X:spin").await?;
+    eventually("the message has come", async || {
+        let now = alone.metric("tidegate_gateway_messages_in_total").await?;
+        Ok((now > before).then_some(()))
+    })
+    .await?;
+    Ok((alone, client))
+}
+
+#[tokio::test]
+async fn the_end_of_a_busy_process_takes_no_longer_than_it_may() -> Outcome {
+    let (mut alone, _client) = busy("busy", 4_000).await?;
+    let begun = Instant::now();
+    alone.process.signal(Signal::Terminate)?;
+    alone.process.ended().await?;
+    // The gateway's time, the worker's and the instances' one after the other would be 13 s.
+    ensure!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn signals_for_reloads_and_upgrades_do_not_kill() -> Outcome {
+    let mut alone = Alone::named("reloads").start().await?;
+    let mut client = alone.client().await?;
+    for signal in [Signal::HangUp, Signal::User1, Signal::User2] {
+        alone.process.signal(signal)?;
+    }
+    eventually("each is told", async || {
+        let log = alone.process.log();
+        let told = ["SIGHUP:", "SIGUSR1:", "SIGUSR2 is kept"];
+        Ok(told.iter().all(|it| log.contains(it)).then_some(()))
+    })
+    .await?;
+    client.nothing_else().await?;
+    ends_in_order(alone, &[Signal::Terminate]).await
+}
+
+#[tokio::test]
+async fn sigusr1_takes_up_a_plugin_that_is_not_watched() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = Plugin::Bench.copy_to(folder.path())?;
+    let component = std::fs::read(&file)?;
+    let start = Alone::named("asked").args(&["--no-watch"]);
+    let mut alone = start.start_with(&file).await?;
+    let mut client = alone.client().await?;
+    let old = version(&mut client).await?;
+    for (signal, build) in [(Signal::User1, "one"), (Signal::HangUp, "two")] {
+        let before = version(&mut client).await?;
+        replace(&file, &another_build(&component, build)?)?;
+        alone.process.signal(signal)?;
+        eventually("another version serves", async || {
+            Ok((version(&mut client).await? != before).then_some(()))
+        })
+        .await?;
+    }
+    ensure!(
+        version(&mut client).await? != old,
+        "the first version is back"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn sighup_takes_the_level_of_the_log_and_names_what_waits_for_a_restart() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tidegate.toml");
+    std::fs::write(&file, "[log]\nlevel = \"info\"\n")?;
+    let path = file.to_str().context("a path")?;
+    let mut alone = Alone::named("config")
+        .args(&["--config", path])
+        .start()
+        .await?;
+    std::fs::write(
+        &file,
+        "[log]\nlevel = \"debug\"\n[gateway]\nconnections-max = 77\n",
+    )?;
+    alone.process.signal(Signal::HangUp)?;
+    eventually("the new level and the other key are told", async || {
+        // Something that is worth a line at `debug` only.
+        drop(http::exchange(alone.admin, b"\0\r\n\r\n").await);
+        let log = alone.process.log();
+        let level = log.contains("the log's level is new") && log.contains("DEBUG");
+        Ok((level && log.contains("connections-max = 77")).then_some(()))
+    })
+    .await?;
+    std::fs::write(&file, "[gateway]\nconnections-maximum = 1\n")?;
+    alone.process.signal(Signal::HangUp)?;
+    eventually("a mistake is told with its place", async || {
+        let log = alone.process.log();
+        let told = log.contains("unknown key `connections-maximum`");
+        Ok((told && log.contains("tidegate.toml:2:1")).then_some(()))
+    })
+    .await?;
+    alone.client().await?.nothing_else().await
+}
