@@ -12,6 +12,7 @@ use tidegate_runtime::{
     Asking, Boxed, CommandCall, CommandDeployment, CommandResult, Deployment, EventContext,
     HubAccess, Job,
 };
+use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::event::Delivery;
@@ -57,7 +58,9 @@ impl Bridge {
             more.push(first);
             *serving = Arc::new(more);
         });
-        tokio::spawn(follow(tenant.clone(), version, Arc::downgrade(self)));
+        let name = format!("the versions of tenant {tenant}");
+        let follow = follow(tenant.clone(), version, Arc::downgrade(self));
+        tokio::spawn(watched(name, follow));
     }
 
     /// Serves a tenant no longer; its deployment is given to whoever stops it.

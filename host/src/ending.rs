@@ -22,7 +22,7 @@ pub const FAILED: u8 = 1;
 pub const DIED: u8 = 70;
 
 /// What the end needs beyond its time, for the last frames of links and the process itself.
-const MARGIN: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(5);
 const BACKTRACE_LINES_MAX: usize = 200;
 /// So long may the last lines of the log take to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);

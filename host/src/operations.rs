@@ -1,5 +1,6 @@
 //! What every service command does around its service: metrics, the admin listener, readiness.
 
+use tidegate_watchdog::watched;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +48,11 @@ pub fn ready_while_any(
         );
     };
     tell(&readiness, *count.borrow());
-    tokio::spawn(async move {
+    let follow = async move {
         while count.changed().await.is_ok() {
             let now = *count.borrow_and_update();
             tell(&readiness, now);
         }
-    });
+    };
+    tokio::spawn(watched(format!("the readiness of {name}"), follow));
 }

@@ -33,5 +33,6 @@ mod slow;
 mod tenants;
 mod third_party;
 mod tidy;
+#[cfg(debug_assertions)]
 mod watchdog;
 mod watcher;

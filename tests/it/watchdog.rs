@@ -1,5 +1,5 @@
 //! Told or dead, never silent: each thread and task on which all depend is made to panic, or to hang,
-//! and the process says so and ends.
+//! and the process says so and ends. Release builds know no such orders.
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;

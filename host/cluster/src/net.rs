@@ -13,7 +13,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_watchdog::tolerate;
+use tidegate_watchdog::{tolerate, watched};
 use tidegate_wire::hello::Refusal;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -154,7 +154,8 @@ impl Door {
         };
         let (role, peer) = (link.peer.role.name(), link.peer.name.clone());
         let span = tracing::info_span!("link", role, %peer);
-        serve(link).instrument(span).await;
+        let name = format!("the link of {role} {peer}");
+        watched(name, serve(link)).instrument(span).await;
     }
 }
 

@@ -73,6 +73,11 @@ impl Pulse {
         self.shared.last.store(RESTS, Ordering::Relaxed);
     }
 
+    /// Tells it from all others that live.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// Who it is.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -84,6 +89,13 @@ impl Drop for Pulse {
     fn drop(&mut self) {
         pulses().retain(|it| !Arc::ptr_eq(it, &self.shared));
     }
+}
+
+/// Who has this id, if nobody changes the list at the moment: asked during a panic.
+pub(crate) fn name_of(id: usize) -> Option<String> {
+    let pulses = PULSES.try_lock().ok()?;
+    let of_id = |it: &&Arc<Shared>| Arc::as_ptr(it).addr() == id;
+    pulses.iter().find(of_id).map(|it| it.name.clone())
 }
 
 /// Those who have not turned for longer than `bound`, the longest first.

@@ -1,8 +1,7 @@
 //! Tasks that others depend on: they beat while they are polled, and must not end by themselves.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,14 +9,15 @@ use pin_project_lite::pin_project;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::pulse::name_of;
 use crate::{Pulse, fatal};
 
 /// How often a task that has nothing to do shows that it would.
 const BEAT: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Whose task is being polled, for the words of a panic.
-    static CURRENT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// The id of the pulse whose task is being polled, for the words of a panic; 0 for none.
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
 pin_project! {
@@ -26,7 +26,6 @@ pin_project! {
     pub struct Watched<F> {
         #[pin]
         inner: F,
-        name: Arc<str>,
         beat: Interval,
         pulse: Pulse,
     }
@@ -36,12 +35,10 @@ pin_project! {
 /// poll. That it waits for something that never comes is not seen: loops that must go on by
 /// themselves keep a [`Pulse`] of their own.
 pub fn watched<F: Future>(name: impl Into<String>, inner: F) -> Watched<F> {
-    let name = name.into();
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Watched {
         inner,
-        name: name.as_str().into(),
         beat,
         pulse: Pulse::new(name),
     }
@@ -67,7 +64,7 @@ impl<F: Future> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _owner = Owner::enter(this.name);
+        let _owner = Owner::enter(this.pulse);
         this.pulse.beat();
         // Asked first, so that the timer is set whatever the task does.
         while this.beat.poll_tick(context).is_ready() {}
@@ -76,25 +73,26 @@ impl<F: Future> Future for Watched<F> {
 }
 
 struct Owner {
-    before: Option<Arc<str>>,
+    before: usize,
 }
 
 impl Owner {
-    fn enter(name: &Arc<str>) -> Self {
+    fn enter(pulse: &Pulse) -> Self {
         Self {
-            before: CURRENT.replace(Some(name.clone())),
+            before: CURRENT.replace(pulse.id()),
         }
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        CURRENT.set(self.before.take());
+        CURRENT.set(self.before);
     }
 }
 
-pub(crate) fn current() -> Option<Arc<str>> {
-    CURRENT.with_borrow(Clone::clone)
+/// Whose task is being polled on this thread.
+pub(crate) fn current() -> Option<String> {
+    name_of(CURRENT.get())
 }
 
 #[cfg(test)]

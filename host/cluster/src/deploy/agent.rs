@@ -83,7 +83,7 @@ impl Agent {
         };
         let desks = uplinks.start(desks, &mail, Mail::News);
         let pass_on = pass_on(deployables.taken_back(), mail.clone(), stop.clone());
-        tokio::spawn(watched("the deploy agent's ear", pass_on));
+        tokio::spawn(watched("the rollbacks of the deploy agent", pass_on));
         let (told, state) = watch::channel(State::default());
         let body = Body::new(
             desks.len(),
