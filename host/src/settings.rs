@@ -141,6 +141,7 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
             ms(config.link.reconnect_ms_min),
             ms(config.link.reconnect_ms_max),
         ),
+        second_custodian: it.second_custodian,
         hub: HubLimits {
             groups_per_client_max: it.groups_per_client_max,
             session_bytes_max: it.session_bytes_max,

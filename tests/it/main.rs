@@ -4,6 +4,7 @@
 mod admin;
 mod bad_plugins;
 mod behaviour;
+mod bulk;
 mod chaos;
 mod check;
 mod client_api;

@@ -8,12 +8,13 @@ pub mod access;
 pub mod answer;
 pub mod apply;
 mod client;
-mod closes;
+pub(crate) mod closes;
 pub mod commands;
 mod feed;
 pub mod forward;
 mod gather;
 mod handshake;
+mod host;
 pub mod hub;
 mod inbox;
 mod links;
@@ -31,6 +32,7 @@ pub mod router;
 pub mod select;
 pub mod settings;
 mod shard;
+pub mod telling;
 mod tenants;
 mod timers;
 mod window;
@@ -162,6 +164,15 @@ impl Gateway {
     #[must_use]
     pub fn access(&self) -> access::Access {
         access::Access::new(self.context.clone())
+    }
+
+    /// Clients that a handler knows and of whom it is not certain that their custodians know them.
+    #[must_use]
+    pub fn unguarded(&self) -> usize {
+        let statuses = self.context.statuses.iter();
+        statuses
+            .map(|it| it.unguarded.load(Ordering::Acquire))
+            .sum()
     }
 
     /// How many workers have a link and have said what they serve.

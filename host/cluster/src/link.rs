@@ -11,7 +11,7 @@ mod queue;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-mod weight;
+pub(crate) mod weight;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -137,6 +137,15 @@ impl LinkSender {
     /// When the link has ended.
     pub fn send(&self, frame: Frame) -> Result<(), LinkEnd> {
         self.queue.push(frame)
+    }
+
+    /// Queues a frame that answers what the peer sent within a window: it never ends the link. See
+    /// [`Self::queued_bytes`].
+    ///
+    /// # Errors
+    /// When the link has ended.
+    pub fn send_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
+        self.queue.push_owed(frame)
     }
 
     /// Says why and closes once what is queued is written.

@@ -18,9 +18,10 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_watchdog::watched;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::gateway::closes::Closes;
 use crate::link::{Identity, Link, LinkSettings};
 use crate::membership::Members;
 use adoption::Adoptions;
@@ -103,6 +105,10 @@ struct Inner {
     /// Told when a link has ended.
     parted: Notify,
     adoptions: Arc<Adoptions>,
+    /// Closes of lost gateways that others have told.
+    told_elsewhere: Closes,
+    /// Tenants that were served in this life: gateways may be given closes of theirs.
+    served: Mutex<BTreeSet<Name>>,
     meters: Arc<Meters>,
     /// Tasks of links and those that dial.
     tasks: TaskTracker,
@@ -134,6 +140,8 @@ impl Worker {
             table: Mutex::default(),
             parted: Notify::new(),
             adoptions: Arc::default(),
+            told_elsewhere: Closes::default(),
+            served: Mutex::default(),
             meters: Arc::new(Meters::new()),
             tasks: TaskTracker::new(),
             tellers: TaskTracker::new(),
@@ -242,6 +250,13 @@ impl Inner {
             *current = (*current).max(phase);
             forward
         });
+    }
+
+    /// Notes what is served; gives all that was served in this life.
+    fn served(&self, serving: &[Serving]) -> BTreeSet<Name> {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.extend(serving.iter().map(|it| it.tenant.clone()));
+        served.clone()
     }
 
     /// Whether gateways are dialled: also during a drain, as long as effects of closes wait for one.

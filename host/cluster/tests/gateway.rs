@@ -10,6 +10,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "gateway/bulk.rs"]
+mod bulk;
 #[path = "gateway/cluster.rs"]
 mod cluster;
 #[path = "gateway/handover.rs"]
@@ -20,6 +22,8 @@ mod lost;
 mod model;
 #[path = "gateway/queries.rs"]
 mod queries;
+#[path = "gateway/second.rs"]
+mod second;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -106,6 +110,7 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
         close: Duration::from_secs(2),
         shutdown: Duration::from_secs(2),
         reconnect: (Duration::from_millis(10), Duration::from_millis(100)),
+        second_custodian: true,
         hub: HubLimits::default(),
         link: LinkSettings::default(),
         listeners: vec![listener(transport)],
@@ -165,13 +170,25 @@ impl Home {
         self.link_again(self.workers, window_events).await
     }
 
+    /// A worker on this machine.
+    async fn worker_on(&mut self, host: &str) -> Scripted {
+        self.workers += 1;
+        let tags = vec![format!("host={host}").as_str().into()];
+        let node = Node {
+            tags,
+            ..node(Role::Worker, self.workers)
+        };
+        let link = self.attach_node(node).await;
+        Self::announce(link, 64)
+    }
+
     /// A link of the worker of this incarnation, on which it has not said anything.
     async fn attach_again(&self, worker: u64) -> Link {
-        let (mine, theirs) = pair(
-            node(Role::Worker, worker),
-            node(Role::Gateway, 1),
-            &LinkSettings::default(),
-        );
+        self.attach_node(node(Role::Worker, worker)).await
+    }
+
+    async fn attach_node(&self, worker: Node) -> Link {
+        let (mine, theirs) = pair(worker, node(Role::Gateway, 1), &LinkSettings::default());
         self.attach.send(theirs).await.unwrap();
         mine
     }
@@ -179,6 +196,10 @@ impl Home {
     /// A link of the worker of this incarnation.
     async fn link_again(&self, worker: u64, window_events: u32) -> Scripted {
         let mine = self.attach_again(worker).await;
+        Self::announce(mine, window_events)
+    }
+
+    fn announce(mine: Link, window_events: u32) -> Scripted {
         let serving = vec![Serving {
             tenant: "t".into(),
             version: "v1".into(),

@@ -13,6 +13,8 @@ use super::{Config, Newlines, Purpose};
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
+/// So many of the largest sessions must find room in a link's queue beside its windows.
+const QUEUE_SESSIONS_MIN: usize = 16;
 /// A node's name and tags leave room for the rest of its hello.
 const HELLO_NAMES_BYTES_MAX: usize = HELLO_BYTES_MAX / 2;
 
@@ -117,6 +119,16 @@ impl Check<'_> {
                 watchdog.end_ms, watchdog.stuck_ms
             );
             self.refuse_pair(["watchdog.end-ms", "watchdog.stuck-ms"], message);
+        }
+        let least = self.config.gateway.session_bytes_max * QUEUE_SESSIONS_MIN;
+        if link.queue_bytes_max < least {
+            let message = format!(
+                "`link.queue-bytes-max` is {}, but sessions travel on links and may have {} bytes each \
+                 (`gateway.session-bytes-max`): at least {least} is right, {QUEUE_SESSIONS_MIN} of them",
+                link.queue_bytes_max, self.config.gateway.session_bytes_max
+            );
+            let keys = ["link.queue-bytes-max", "gateway.session-bytes-max"];
+            self.refuse_pair(keys, message);
         }
         if link.reconnect_ms_min > link.reconnect_ms_max {
             let message = format!(

@@ -176,9 +176,14 @@ section! {
         /// How many bytes of effects for one other gateway may wait for its acknowledgement.
         forward_bytes_max: usize = 64 << 20 => BYTES;
         /// How many groups a client may be in.
-        groups_per_client_max: usize = 1_000 => COUNT;
+        groups_per_client_max: usize = 1_000 => 1..=65_536;
         /// How large a session may become, keys and values together.
-        session_bytes_max: usize = 64 << 10 => BYTES;
+        session_bytes_max: usize = 64 << 10 => 1_024..=8_388_608;
+        /// Whether each client has a second custodian on another machine than the first one, so that
+        /// its close is told also when a gateway and a worker are lost together. Machines are known
+        /// by address, or by a tag `host=NAME` of gateways and workers; on one machine nothing is
+        /// sent.
+        second_custodian: bool = true;
         /// So long may a client take to close, whoever ends it and why: to be written what waits, the
         /// farewell and the close frame, and to answer. A client that has only ended its own side
         /// (half-closed) has so long to get its answers. What is left then is dropped, counted and

@@ -165,6 +165,12 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
             "etc/t.toml:2:15: `health-path` in [[gateway.listener]]: `/up` is right, with a slash",
         ),
         (
+            "[gateway]\nsession-bytes-max = 8388608\n",
+            "etc/t.toml:2:21: `link.queue-bytes-max` is 67108864, but sessions travel on links and may \
+             have 8388608 bytes each (`gateway.session-bytes-max`): at least 134217728 is right, 16 of \
+             them",
+        ),
+        (
             "[[gateway.listener]]\n[[gateway.listener]]\nlisten = \"tcp://127.0.0.1:7272\"\n",
             "etc/t.toml:3:10: two listeners for 127.0.0.1:7272",
         ),

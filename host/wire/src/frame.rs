@@ -67,6 +67,29 @@ pub struct Custody {
     pub session: SessionSnapshot,
 }
 
+/// What has changed of a client since its custodian was told, or what makes it the custodian of a
+/// client whose session it has already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustodyChange {
+    /// Whose.
+    pub client: ClientId,
+    /// Its uid, if that is told.
+    pub uid: Option<Option<Name>>,
+    /// Its groups.
+    pub groups: GroupsChange,
+    /// Keys of its session with their JSON texts; none for one that is gone.
+    pub entries: Vec<(Name, Option<String>)>,
+}
+
+/// What has changed of a client's groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupsChange {
+    /// Of these groups it is a member now, or is not.
+    Some(Vec<(Name, bool)>),
+    /// These are all.
+    All(Vec<Name>),
+}
+
 /// Effects for other shards, on a numbered stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forward {
@@ -209,6 +232,14 @@ pub enum Frame {
         /// Its number.
         number: u64,
     },
+    /// Gateway → worker: be the custodian of these clients, whom you know over this link, and learn
+    /// what others changed.
+    CustodyChanged(Vec<CustodyChange>),
+    /// Gateway → worker: of each of these clients you are the second custodian behind this worker, or
+    /// the first. The second tells a close once the first is gone too.
+    Standing(Vec<(ClientId, Option<Incarnation>)>),
+    /// Gateway → worker: these closes of lost gateways were told, by whomever.
+    Told(Vec<CloseId>),
 }
 
 impl Carry for Frame {
@@ -250,7 +281,10 @@ impl Carry for Frame {
             | Self::Happened { .. }
             | Self::Recognised
             | Self::Confirm { .. }
-            | Self::Confirmed { .. } => {}
+            | Self::Confirmed { .. }
+            | Self::CustodyChanged(_)
+            | Self::Standing(_)
+            | Self::Told(_) => {}
         }
     }
 
@@ -292,7 +326,10 @@ impl Carry for Frame {
             | Self::Happened { .. }
             | Self::Recognised
             | Self::Confirm { .. }
-            | Self::Confirmed { .. } => {}
+            | Self::Confirmed { .. }
+            | Self::CustodyChanged(_)
+            | Self::Standing(_)
+            | Self::Told(_) => {}
         }
     }
 }

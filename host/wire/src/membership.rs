@@ -45,6 +45,21 @@ pub struct Node {
     pub tags: Vec<Name>,
 }
 
+/// A tag that names the machine that a node is on.
+const HOST_TAG: &str = "host=";
+
+impl Node {
+    /// The machine that it is on, if a tag `host=NAME` says so.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        let hosts = self
+            .tags
+            .iter()
+            .filter_map(|tag| tag.strip_prefix(HOST_TAG));
+        hosts.into_iter().next()
+    }
+}
+
 /// A register's whole view, pushed at every change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {

@@ -30,7 +30,8 @@ use tidegate_wire::event::{
     Transport,
 };
 use tidegate_wire::frame::{
-    Announcement, Custody, FRAME_BYTES_MAX, Forward, Frame, Load, Serving, decode, encode,
+    Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, GroupsChange, Load,
+    Serving, decode, encode,
 };
 use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
@@ -245,6 +246,34 @@ fn handovers() -> Vec<(&'static str, Frame)> {
         ("recognised", Frame::Recognised),
         ("confirm", Frame::Confirm { shard, number }),
         ("confirmed", Frame::Confirmed { shard, number }),
+        (
+            "custody-changed",
+            Frame::CustodyChanged(vec![
+                CustodyChange {
+                    client: CLIENT,
+                    uid: Some(None),
+                    groups: GroupsChange::Some(vec![("a".into(), true), ("b".into(), false)]),
+                    entries: vec![("k".into(), Some("1".to_owned())), ("l".into(), None)],
+                },
+                CustodyChange {
+                    client: CLIENT,
+                    uid: None,
+                    groups: GroupsChange::All(vec!["a".into()]),
+                    entries: vec![],
+                },
+            ]),
+        ),
+        (
+            "standing",
+            Frame::Standing(vec![(CLIENT, Some(Incarnation(300))), (CLIENT, None)]),
+        ),
+        (
+            "told",
+            Frame::Told(vec![CloseId {
+                home: Incarnation(300),
+                client: CLIENT,
+            }]),
+        ),
     ]
 }
 
@@ -461,12 +490,15 @@ fn place(frame: &Frame) -> usize {
         Frame::Recognised => 26,
         Frame::Confirm { .. } => 27,
         Frame::Confirmed { .. } => 28,
+        Frame::CustodyChanged(_) => 29,
+        Frame::Standing(_) => 30,
+        Frame::Told(_) => 31,
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 29];
+    let mut seen = [false; 32];
     let all = frames()
         .into_iter()
         .chain(handovers())

@@ -27,8 +27,8 @@ use tidegate_wire::event::{
     Transport,
 };
 use tidegate_wire::frame::{
-    Announcement, Custody, FRAME_BYTES_MAX, Forward, Frame, FrameError, Load, Serving, decode,
-    encode,
+    Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, FrameError,
+    GroupsChange, Load, Serving, decode, encode,
 };
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
@@ -326,8 +326,34 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
             groups,
             session,
         });
+    let groups_change = prop_oneof![
+        names().prop_map(GroupsChange::All),
+        vec((name(), any::<bool>()), 0..3).prop_map(GroupsChange::Some),
+    ];
+    let change = (
+        client(),
+        option::of(option::of(name())),
+        groups_change,
+        vec((name(), option::of(".*")), 0..3),
+    )
+        .prop_map(|(client, uid, groups, entries)| CustodyChange {
+            client,
+            uid,
+            groups,
+            entries,
+        });
     prop_oneof![
         Just(Frame::Heartbeat),
+        vec(change, 0..3).prop_map(Frame::CustodyChanged),
+        vec(
+            (client(), option::of(any::<u64>().prop_map(Incarnation))),
+            0..3
+        )
+        .prop_map(Frame::Standing),
+        vec((any::<u64>().prop_map(Incarnation), client()), 0..3).prop_map(|closes| {
+            let close = |(home, client)| CloseId { home, client };
+            Frame::Told(closes.into_iter().map(close).collect())
+        }),
         refusal().prop_map(Frame::Goodbye),
         announce,
         any::<(u32, u64)>().prop_map(|(clients, queued_bytes)| Frame::Load(Load {

@@ -6,7 +6,7 @@
 use std::net::SocketAddrV4;
 
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Effect, Recipients};
+use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::Message;
 use tidegate_wire::id::ClientId;
 
@@ -26,7 +26,7 @@ pub enum Changed<'a> {
         before: Option<Name>,
     },
     /// Its session.
-    Session,
+    Session(&'a SessionChange),
 }
 
 /// Where deliveries go.
@@ -140,7 +140,7 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Ou
         Effect::LeaveGroup { group, .. } => (hub.leave(connection, group), Changed::Left(group)),
         Effect::Session { change, .. } => {
             let result = hub.change_session(connection, change);
-            (result.map(|_| true), Changed::Session)
+            (result.map(|_| true), Changed::Session(change))
         }
         Effect::Send { .. }
         | Effect::SendRaw { .. }
@@ -381,7 +381,8 @@ mod tests {
             },
             &mut recorder,
         );
-        assert_eq!(recorder.changed, [(1, "Session".to_owned())]);
+        assert_eq!(recorder.changed.len(), 1);
+        assert!(recorder.changed[0].1.starts_with("Session("));
         assert_eq!(recorder.refused, [Refused::Session]);
     }
 

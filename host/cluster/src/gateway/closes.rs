@@ -16,7 +16,7 @@ const CLOSES_MAX: usize = 1 << 17;
 
 /// A bounded set of closes.
 #[derive(Debug, Default)]
-pub(super) struct Closes {
+pub(crate) struct Closes {
     state: Mutex<State>,
 }
 
@@ -27,8 +27,14 @@ struct State {
 }
 
 impl Closes {
+    /// Whether this close is known.
+    pub(crate) fn contains(&self, close: CloseId) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.known.contains(&close)
+    }
+
     /// Whether this close is new. It is known from then on.
-    pub(super) fn is_new(&self, close: CloseId) -> bool {
+    pub(crate) fn is_new(&self, close: CloseId) -> bool {
         // Plain data: whoever panicked while holding the lock left it usable.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.known.insert(close) {

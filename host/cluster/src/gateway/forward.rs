@@ -1,7 +1,8 @@
 //! Effects for other gateways: numbered streams, kept until acknowledged. Pure.
 //!
 //! Each shard has one stream to each other gateway. A forward is sent again on a new link until it
-//! is acknowledged; the receiver remembers one number per stream and takes each forward once.
+//! is acknowledged; the receiver remembers one number per stream and takes each forward once. Of what
+//! waits only a window is under way, however much must be sent again on a new link.
 
 use std::collections::VecDeque;
 
@@ -10,10 +11,17 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Forward;
 use tidegate_wire::id::{CloseId, Incarnation};
-use tidegate_wire::payload::Carry;
 
-/// What an effect counts besides its payload.
-const EFFECT_BYTES: usize = 64;
+use crate::link::weight;
+
+/// What may be under way to one gateway, over all shards, that it has not acknowledged.
+const WINDOW_BYTES: usize = 4 << 20;
+
+/// What each of so many shards may have under way, on links with such queues.
+#[must_use]
+pub fn window(shards: usize, queue_bytes_max: usize) -> usize {
+    (WINDOW_BYTES.min(queue_bytes_max / 4) / shards.max(1)).max(1)
+}
 
 /// The stream to one gateway.
 #[derive(Debug, Default)]
@@ -21,6 +29,9 @@ pub struct Stream {
     last: u64,
     unacknowledged: VecDeque<(Forward, usize)>,
     bytes: usize,
+    /// How many of them were sent on the link that there is, and their bytes.
+    sent: usize,
+    sent_bytes: usize,
 }
 
 /// The gateway does not acknowledge and its stream is full; the forward is not taken.
@@ -28,7 +39,7 @@ pub struct Stream {
 pub struct Full;
 
 impl Stream {
-    /// Numbers and keeps a forward; gives it back to be sent.
+    /// Numbers and keeps a forward; see [`Self::next`].
     ///
     /// # Errors
     /// [`Full`]
@@ -39,9 +50,8 @@ impl Stream {
         effects: Vec<Effect>,
         close: Option<CloseId>,
         bytes_max: usize,
-    ) -> Result<Forward, Full> {
-        let mut bytes = effects.len() * EFFECT_BYTES;
-        effects.carry(&mut |payload| bytes += payload.len());
+    ) -> Result<(), Full> {
+        let bytes = weight::effects(&effects);
         if self.bytes > 0 && self.bytes + bytes > bytes_max {
             return Err(Full);
         }
@@ -54,8 +64,25 @@ impl Stream {
             close,
         };
         self.bytes += bytes;
-        self.unacknowledged.push_back((forward.clone(), bytes));
-        Ok(forward)
+        self.unacknowledged.push_back((forward, bytes));
+        Ok(())
+    }
+
+    /// The next forward to be sent, if the window has room; see [`window`].
+    pub fn next(&mut self, window: usize) -> Option<Forward> {
+        if self.sent_bytes >= window {
+            return None;
+        }
+        let (forward, bytes) = self.unacknowledged.get(self.sent)?;
+        self.sent += 1;
+        self.sent_bytes += bytes;
+        Some(forward.clone())
+    }
+
+    /// There is a new link, on which nothing was sent.
+    pub const fn restart(&mut self) {
+        self.sent = 0;
+        self.sent_bytes = 0;
     }
 
     /// Forgets what has arrived.
@@ -65,6 +92,11 @@ impl Stream {
                 break;
             }
             self.bytes -= bytes;
+            // What an earlier link brought may not have been sent on this one.
+            if self.sent > 0 {
+                self.sent -= 1;
+                self.sent_bytes -= bytes;
+            }
             self.unacknowledged.pop_front();
         }
     }
@@ -83,9 +115,10 @@ impl Stream {
         first.is_none_or(|(forward, _)| forward.sequence > sequence)
     }
 
-    /// What must be sent on a new link, in order.
-    pub fn unacknowledged(&self) -> impl Iterator<Item = &Forward> {
-        self.unacknowledged.iter().map(|(forward, _)| forward)
+    /// Bytes that are under way.
+    #[must_use]
+    pub const fn under_way(&self) -> usize {
+        self.sent_bytes
     }
 }
 
@@ -124,6 +157,8 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidegate_wire::effect::SessionChange;
+    use tidegate_wire::id::ClientId;
 
     use super::*;
 
@@ -141,7 +176,9 @@ mod tests {
                     stream.push(0, "t".into(), vec![], None, usize::MAX).unwrap();
                 }
                 // A new link: everything is sent again, and it breaks after `arrive` forwards.
-                let sent: Vec<u64> = stream.unacknowledged().map(|f| f.sequence).collect();
+                stream.restart();
+                let sent = std::iter::from_fn(|| stream.next(usize::MAX));
+                let sent: Vec<u64> = sent.map(|forward| forward.sequence).collect();
                 let arrived = &sent[..arrive.min(sent.len())];
                 for sequence in arrived {
                     if received.is_new(Incarnation(1), 0, *sequence) {
@@ -179,20 +216,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_goes_in_a_window_and_in_order() {
+        let value = "v".repeat(60 << 10);
+        let effect = || Effect::Session {
+            client: ClientId {
+                ip: 1,
+                port: 1,
+                connection: 1,
+            },
+            change: SessionChange::Set {
+                key: "k".into(),
+                value: value.clone(),
+            },
+        };
+        let mut stream = Stream::default();
+        for _ in 0..500 {
+            let pushed = stream.push(0, "t".into(), vec![effect()], None, 64 << 20);
+            assert_eq!(pushed, Ok(()));
+        }
+        let mut arrived = 0;
+        while stream.last_unacknowledged().is_some() {
+            if arrived == 100 {
+                stream.restart();
+            }
+            let mut last = None;
+            while let Some(forward) = stream.next(window(2, 64 << 20)) {
+                last = Some(forward.sequence);
+            }
+            assert!(stream.under_way() < WINDOW_BYTES / 2 + (64 << 10));
+            assert!(last.is_some() || stream.under_way() > 0, "it goes on");
+            arrived += 1;
+            stream.acknowledge(arrived);
+        }
+        assert_eq!((arrived, stream.under_way()), (500, 0));
+    }
+
+    #[test]
     fn a_stream_without_answer_is_bounded() {
         let effect = || Effect::Ungroup { group: "g".into() };
         let mut stream = Stream::default();
         stream
-            .push(0, "t".into(), vec![effect()], None, 100)
+            .push(0, "t".into(), vec![effect()], None, 200)
             .unwrap();
         assert_eq!(
-            stream.push(0, "t".into(), vec![effect()], None, 100),
+            stream.push(0, "t".into(), vec![effect()], None, 200),
             Err(Full)
         );
         stream.acknowledge(1);
         assert!(
             stream
-                .push(0, "t".into(), vec![effect()], None, 100)
+                .push(0, "t".into(), vec![effect()], None, 200)
                 .is_ok()
         );
     }

@@ -80,6 +80,12 @@ impl Client {
         self.session.as_deref()
     }
 
+    /// Counts the changes of its session.
+    #[must_use]
+    pub const fn session_version(&self) -> u64 {
+        self.session_version
+    }
+
     /// Its session as it is now.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {

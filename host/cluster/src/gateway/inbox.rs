@@ -45,6 +45,17 @@ pub(super) enum Arrival {
     Link(Box<Link>),
 }
 
+/// Effects of a close whose home is lost. The worker is answered with the sequence once they have
+/// arrived.
+#[derive(Debug)]
+pub(super) struct AdoptClose {
+    pub(super) tenant: Name,
+    pub(super) effects: Vec<Effect>,
+    pub(super) close: CloseId,
+    pub(super) link: LinkSender,
+    pub(super) sequence: u64,
+}
+
 /// Something for a shard.
 #[derive(Debug)]
 pub(super) enum Parcel {
@@ -69,15 +80,8 @@ pub(super) enum Parcel {
     },
     /// Effects of a command: this shard applies and forwards them.
     Adopt { tenant: Name, effects: Vec<Effect> },
-    /// Effects of a close whose home is lost, likewise. The worker is answered with the sequence once
-    /// they have arrived.
-    AdoptClose {
-        tenant: Name,
-        effects: Vec<Effect>,
-        close: CloseId,
-        link: LinkSender,
-        sequence: u64,
-    },
+    /// Effects of a close whose home is lost, likewise.
+    AdoptClose(Box<AdoptClose>),
     /// A call from outside: this shard is its home.
     Request(Box<Request>),
     /// Somebody watches.

@@ -1,12 +1,14 @@
 //! The links that others have dialled: workers bring commits, other gateways bring forwards. Each
 //! is served by a task on the thread of one shard.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidegate_watchdog::tolerate;
+use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Scope};
 use tidegate_wire::frame::{Announcement, Forward, Frame};
 use tidegate_wire::hello::Refusal;
@@ -17,7 +19,8 @@ use tokio::net::TcpStream;
 use super::commands;
 use super::feed::Remote;
 use super::gather::{Asked, Done, ask_here};
-use super::inbox::Parcel;
+use super::host;
+use super::inbox::{AdoptClose, Parcel};
 use super::pending::WorkerKey;
 use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
@@ -47,7 +50,7 @@ pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
         };
         context.handshakes.fetch_sub(1, Ordering::AcqRel);
         match accepted {
-            Ok(Ok(link)) => run(shard, link).await,
+            Ok(Ok(link)) => run(shard, link, Some(address.ip())).await,
             Ok(Err(error)) => not_admitted(address, &error),
             // Its panic was told.
             Err(_) => {}
@@ -57,10 +60,10 @@ pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
 
 /// Serves a link that is authenticated.
 pub(super) fn serve(shard: Rc<Shard>, link: Link) {
-    tokio::task::spawn_local(run(shard, link));
+    tokio::task::spawn_local(run(shard, link, None));
 }
 
-async fn run(shard: Rc<Shard>, link: Link) {
+async fn run(shard: Rc<Shard>, link: Link, from: Option<IpAddr>) {
     let Link {
         peer,
         sender,
@@ -72,7 +75,7 @@ async fn run(shard: Rc<Shard>, link: Link) {
     }
     let end = match peer.role {
         Role::Worker => {
-            WorkerTask::new(shard, peer.clone(), sender)
+            WorkerTask::new(shard, peer.clone(), sender, from)
                 .run(receiver)
                 .await
         }
@@ -91,9 +94,12 @@ struct WorkerTask {
     node: Node,
     sender: LinkSender,
     key: WorkerKey,
+    /// The machine that it is on.
+    host: Name,
     undrained: Arc<AtomicUsize>,
     unrecognised: Arc<AtomicUsize>,
-    announced: bool,
+    /// With its last announcement.
+    announced: Option<Arc<WorkerLink>>,
     adopted: u64,
     /// Commits of other shards' events, by shard, for one batch. Those of different homes have no
     /// order among each other; what one home commits reaches others in its order.
@@ -101,7 +107,7 @@ struct WorkerTask {
 }
 
 impl WorkerTask {
-    fn new(shard: Rc<Shard>, node: Node, sender: LinkSender) -> Self {
+    fn new(shard: Rc<Shard>, node: Node, sender: LinkSender, from: Option<IpAddr>) -> Self {
         let context = &shard.context;
         let key = context.next_worker.fetch_add(1, Ordering::Relaxed);
         let shards = context.inboxes.len();
@@ -109,13 +115,14 @@ impl WorkerTask {
         let undrained = Arc::new(AtomicUsize::new(shards));
         let unrecognised = Arc::new(AtomicUsize::new(shards));
         Self {
+            host: host::of_worker(&node, from, &shard.context),
             shard,
             node,
             sender,
             key,
             undrained,
             unrecognised,
-            announced: false,
+            announced: None,
             adopted: 0,
             others,
         }
@@ -139,7 +146,7 @@ impl WorkerTask {
             // which would run their events and tell them again.
             context.lose();
         }
-        if self.announced {
+        if self.announced.is_some() {
             context.all(|| Parcel::WorkerLost(self.key));
             context.workers.send_modify(|workers| *workers -= 1);
         }
@@ -199,15 +206,13 @@ impl WorkerTask {
             } => {
                 if sequence > self.adopted {
                     self.adopted = sequence;
-                    if let Some(inbox) = context.inboxes.get(usize::from(self.shard.index)) {
-                        inbox.push(Parcel::AdoptClose {
-                            tenant,
-                            effects,
-                            close,
-                            link: self.sender.clone(),
-                            sequence,
-                        });
-                    }
+                    self.adopt(AdoptClose {
+                        tenant,
+                        effects,
+                        close,
+                        link: self.sender.clone(),
+                        sequence,
+                    });
                 }
             }
             Frame::Question(question) => self.question(question),
@@ -232,7 +237,33 @@ impl WorkerTask {
             | Frame::Happened { .. }
             | Frame::Deploy(_)
             | Frame::Recognised
-            | Frame::Confirm { .. } => unexpected(&self.node, &self.sender),
+            | Frame::Confirm { .. }
+            | Frame::CustodyChanged(_)
+            | Frame::Standing(_)
+            | Frame::Told(_) => unexpected(&self.node, &self.sender),
+        }
+    }
+
+    /// Gives a close whose home is lost to this shard. Of a tenant that the worker never announced it
+    /// cannot have told any: that is answered, so that nobody waits, and changes nothing.
+    fn adopt(&self, adoption: AdoptClose) {
+        let serving = self
+            .announced
+            .iter()
+            .flat_map(|it| &it.announcement.serving);
+        if !serving.into_iter().any(|it| it.tenant == adoption.tenant) {
+            tracing::warn!(worker = %self.node.name, tenant = %adoption.tenant,
+                "a worker gave away a close of a tenant that it never announced: refused");
+            let sequence = adoption.sequence;
+            // A link that has ended waits for nothing.
+            let _ = self.sender.send(Frame::Adopted { sequence });
+        } else if let Some(inbox) = self
+            .shard
+            .context
+            .inboxes
+            .get(usize::from(self.shard.index))
+        {
+            inbox.push(Parcel::AdoptClose(Box::new(adoption)));
         }
     }
 
@@ -260,19 +291,21 @@ impl WorkerTask {
         let tenants: Vec<_> = announcement
             .serving
             .iter()
+            .filter(|s| !s.version.is_empty())
             .map(|s| s.tenant.to_string())
             .collect();
         tracing::info!(worker = %self.node.name, ?tenants, "worker serves");
         let link = Arc::new(WorkerLink {
             key: self.key,
             worker: self.node.incarnation,
+            host: self.host.clone(),
             sender: self.sender.clone(),
             announcement,
             undrained: self.undrained.clone(),
             unrecognised: self.unrecognised.clone(),
         });
         context.all(|| Parcel::Worker(link.clone()));
-        if !std::mem::replace(&mut self.announced, true) {
+        if self.announced.replace(link).is_none() {
             context.workers.send_modify(|workers| *workers += 1);
         }
     }

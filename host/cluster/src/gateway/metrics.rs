@@ -28,6 +28,9 @@ pub(super) struct Metrics {
     unknown_gateway: Counter,
     /// By tenant: lanes that had to wait for a worker, and clients that were no longer read.
     waits: Vec<[Counter; 2]>,
+    custody_bytes: Counter,
+    unguarded: Gauge,
+    unguarded_told: Cell<usize>,
     gathered: Gathered,
 }
 
@@ -69,6 +72,9 @@ impl Metrics {
             forward_dropped: dropped("forward-full"),
             unknown_gateway: dropped("unknown-gateway"),
             waits: tenants.all().map(waits).collect(),
+            custody_bytes: counter!("tidegate_gateway_custody_bytes_total"),
+            unguarded: gauge!("tidegate_gateway_unguarded_clients"),
+            unguarded_told: Cell::new(0),
             gathered: Gathered::default(),
         }
     }
@@ -169,6 +175,21 @@ impl Metrics {
 
     pub(super) fn unknown_gateway(&self) {
         self.unknown_gateway.increment(1);
+    }
+
+    /// A custodian was told so much of a client.
+    pub(super) fn custody_told(&self, bytes: usize) {
+        self.custody_bytes.increment(bytes as u64);
+    }
+
+    /// So many clients of this shard have custodians that are not known to know them.
+    pub(super) fn unguarded(&self, now: usize) {
+        let before = self.unguarded_told.replace(now);
+        if now > before {
+            self.unguarded.increment((now - before) as f64);
+        } else if now < before {
+            self.unguarded.decrement((before - now) as f64);
+        }
     }
 
     pub(super) fn forward_dropped(&self) {

@@ -8,11 +8,13 @@
 
 mod custody;
 
-use std::collections::VecDeque;
+pub use custody::Which;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
-use tidegate_wire::event::{EventKind, SessionSnapshot};
+use tidegate_wire::event::{Closed, EventKind, SessionSnapshot};
 use tidegate_wire::payload::Carry;
 
 use crate::give_back::give_back;
@@ -28,6 +30,9 @@ const PIPELINE_MAX: usize = 128;
 
 /// Places for events that a lane without events keeps.
 const EVENTS_KEPT: usize = 32;
+/// The seats of custodians: the first, who under `bind` is the lane's worker, and the second.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
 
 /// One event that waits or is under way.
 #[derive(Debug)]
@@ -41,6 +46,14 @@ struct Waiting {
     kind: EventKind,
 }
 
+impl Waiting {
+    /// It is sent again with the next attempt. Says what it counted in its worker's window.
+    const fn take_back(&mut self) -> usize {
+        self.attempt = self.attempt.saturating_add(1);
+        std::mem::replace(&mut self.counted, 0) as usize
+    }
+}
+
 /// The events of one client.
 #[derive(Debug, Default)]
 pub struct Lane {
@@ -49,14 +62,15 @@ pub struct Lane {
     worker: Option<WorkerKey>,
     /// The worker whose mirror of the session is right.
     mirror: Option<WorkerKey>,
-    /// The worker that would tell the close if this gateway were lost.
-    custodian: Option<WorkerKey>,
-    /// The custodian is known to have heard that it is.
-    confirmed: bool,
-    /// Who becomes the custodian once it has said that it knows the client: the custodian is leaving.
-    heir: Option<WorkerKey>,
-    /// Workers beside the custodian that know the client.
+    /// The workers that would tell the close if this gateway were lost: the first, and one on
+    /// another host.
+    seats: [Seat; 2],
+    /// Workers beside them that know the client.
     others: Vec<WorkerKey>,
+    /// How many workers had linked when the lane was opened.
+    epoch: u32,
+    /// It counts among those of whom it is not certain that somebody knows them.
+    doubted: bool,
     events: VecDeque<Waiting>,
     under_way: usize,
     bytes: usize,
@@ -64,9 +78,34 @@ pub struct Lane {
     last_session: Option<Box<SessionSnapshot>>,
     /// The lane is in the caller's queue of lanes that wait for a worker.
     queued: bool,
-    /// The custodian was told something while events were under way there: their commits may
-    /// have crossed it, so it must be told again.
-    retell: bool,
+    /// The worker that was told something while it had events of the lane under way: their commits
+    /// may have crossed it, so it must be told again.
+    retell: Option<WorkerKey>,
+}
+
+/// Who would tell a client's close.
+#[derive(Debug, Default)]
+struct Seat {
+    now: Option<Custodian>,
+    /// Who takes the place once it has said that it knows the client: the other is leaving.
+    next: Option<Custodian>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Custodian {
+    worker: WorkerKey,
+    heard: Heard,
+}
+
+/// What a custodian has heard of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// It waits to be told.
+    Nothing,
+    /// It was told, or sent what makes it the custodian.
+    Told,
+    /// It has confirmed that.
+    Confirmed,
 }
 
 impl Lane {
@@ -113,6 +152,11 @@ pub struct Stale;
 #[derive(Debug)]
 pub struct Lanes {
     lanes: FxHashMap<u32, Lane>,
+    epoch: u32,
+    /// Lanes of whom it is not certain that somebody could tell their close, by epoch.
+    doubts: BTreeMap<u32, usize>,
+    /// Lanes whose custody changes hands, by each worker concerned.
+    handovers: FxHashMap<WorkerKey, usize>,
     sequence: u64,
     /// Bytes of all events that wait or are under way.
     bytes: Shares<u16>,
@@ -131,6 +175,9 @@ impl Lanes {
     pub fn new(bytes_max: usize, tenants: usize) -> Self {
         Self {
             lanes: FxHashMap::default(),
+            epoch: 0,
+            doubts: BTreeMap::new(),
+            handovers: FxHashMap::default(),
             sequence: 0,
             bytes: Shares::new(bytes_max, tenants),
             events: 0,
@@ -143,6 +190,7 @@ impl Lanes {
             connection,
             Lane {
                 tenant,
+                epoch: self.epoch,
                 ..Lane::default()
             },
         );
@@ -157,6 +205,19 @@ impl Lanes {
     /// All lanes.
     pub fn connections(&self) -> impl Iterator<Item = u32> {
         self.lanes.keys().copied()
+    }
+
+    /// Lanes that a worker has something to do with.
+    #[must_use]
+    pub fn of_worker(&self, worker: WorkerKey) -> Vec<u32> {
+        let concerned = |lane: &Lane| {
+            lane.worker == Some(worker)
+                || lane.mirror == Some(worker)
+                || lane.keeps(worker)
+                || lane.others.contains(&worker)
+        };
+        let lanes = self.lanes.iter().filter(|(_, lane)| concerned(lane));
+        lanes.map(|(number, _)| *number).collect()
     }
 
     /// How many lanes there are.
@@ -258,6 +319,9 @@ impl Lanes {
             counted: 0,
             kind,
         });
+        if lane.events.len() == 1 {
+            Self::weigh(&mut self.doubts, lane);
+        }
     }
 
     /// Whether the lane's next event may be sent now, given a worker. With `binds` events follow
@@ -292,11 +356,22 @@ impl Lanes {
         next.is_some_and(|next| matches!(next.kind, EventKind::Close(_)))
     }
 
+    /// What a client that is no longer in the hub was, with its last session.
+    #[must_use]
+    pub fn closing(&self, connection: u32) -> Option<(&Closed, &SessionSnapshot)> {
+        let lane = self.lanes.get(&connection)?;
+        let session = lane.last_session.as_deref()?;
+        match &lane.events.back()?.kind {
+            EventKind::Close(closed) => Some((closed, session)),
+            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Request { .. } => None,
+        }
+    }
+
     /// Completes the close that is next, once: what the client was, and its last session.
     pub fn complete_close(
         &mut self,
         connection: u32,
-        complete: impl FnOnce(&mut tidegate_wire::event::Closed) -> SessionSnapshot,
+        complete: impl FnOnce(&mut Closed) -> SessionSnapshot,
     ) {
         let Some(lane) = self.lanes.get_mut(&connection) else {
             return;
@@ -326,7 +401,7 @@ impl Lanes {
         let with_session = lane.mirror != Some(worker);
         // A request has nobody whose close could be told.
         let request = lane.is_request();
-        let with_custody = lane.custodian.is_none() && !request;
+        let with_custody = lane.needs_custody(worker) && !request;
         let sending = Sending {
             sequence: next.sequence,
             attempt: next.attempt,
@@ -340,9 +415,12 @@ impl Lanes {
         lane.worker = Some(worker);
         lane.mirror = Some(worker);
         if with_custody {
-            lane.custodian = Some(worker);
-            lane.confirmed = false;
-        } else if lane.custodian != Some(worker) && !request && !lane.others.contains(&worker) {
+            lane.seats[FIRST].now = Some(Custodian {
+                worker,
+                heard: Heard::Told,
+            });
+            Self::weigh(&mut self.doubts, lane);
+        } else if !request && !lane.others.contains(&worker) && !lane.keeps(worker) {
             lane.others.push(worker);
         }
         Some(sending)
@@ -374,8 +452,8 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
         let event = lane.events.pop_front().ok_or(Stale)?;
         lane.under_way -= 1;
-        if lane.custodian == Some(worker) && !lane.retell {
-            lane.confirmed = true;
+        if lane.retell != Some(worker) {
+            lane.seats[FIRST].heard(worker);
         }
         if lane.events.is_empty() && lane.events.capacity() > EVENTS_KEPT {
             lane.events = VecDeque::new();
@@ -384,6 +462,7 @@ impl Lanes {
         lane.bytes -= bytes;
         self.bytes.give(&lane.tenant, bytes);
         self.events -= 1;
+        Self::weigh(&mut self.doubts, lane);
         Ok(Committed {
             counted: event.counted as usize,
             kind: event.kind.name(),
@@ -430,18 +509,10 @@ impl Lanes {
         worker: WorkerKey,
         lost: bool,
     ) -> Option<(usize, usize)> {
-        let lane = self.lanes.get_mut(&connection)?;
         if lost {
-            lane.others.retain(|other| *other != worker);
-            if lane.heir == Some(worker) {
-                lane.heir = None;
-            }
-            if lane.custodian == Some(worker) {
-                // The heir was told, or will be lost too.
-                lane.custodian = lane.heir.take();
-                lane.confirmed = false;
-            }
+            self.unseat(connection, worker);
         }
+        let lane = self.lanes.get_mut(&connection)?;
         if lane.mirror == Some(worker) {
             lane.mirror = None;
         }
@@ -452,13 +523,13 @@ impl Lanes {
         let under_way = std::mem::take(&mut lane.under_way);
         let mut counted = 0;
         for (place, event) in lane.events.iter_mut().take(under_way).enumerate() {
-            event.attempt = event.attempt.saturating_add(1);
-            counted += std::mem::take(&mut event.counted) as usize;
+            counted += event.take_back();
             // Only the oldest can have been running; the others merely waited behind it.
             if lost && place == 0 {
                 event.losses = event.losses.saturating_add(1);
             }
         }
+        Self::weigh(&mut self.doubts, lane);
         Some((under_way, counted))
     }
 
@@ -481,8 +552,8 @@ impl Lanes {
         if place == 0 {
             // Who has not run the connect does not know that it is the custodian.
             let connect = matches!(lane.events.front(), Some(it) if matches!(it.kind, EventKind::Connect { .. }));
-            if connect && lane.custodian == Some(worker) {
-                lane.custodian = None;
+            if connect && lane.first() == Some(worker) {
+                lane.seats[FIRST].now = None;
             }
             return self.take_back(connection, worker, false);
         }
@@ -491,8 +562,7 @@ impl Lanes {
         lane.under_way = place;
         let mut counted = 0;
         for event in lane.events.iter_mut().skip(place).take(count) {
-            event.attempt = event.attempt.saturating_add(1);
-            counted += std::mem::take(&mut event.counted) as usize;
+            counted += event.take_back();
         }
         Some((count, counted))
     }
@@ -533,9 +603,12 @@ impl Lanes {
         give_back(&mut self.lanes);
         self.bytes.give(&lane.tenant, lane.bytes);
         self.events -= lane.events.len();
+        self.unweigh(&lane);
         let mut workers = lane.others;
-        workers.extend(lane.custodian);
-        workers.extend(lane.heir);
+        let seats = lane.seats.iter().flat_map(Seat::both);
+        workers.extend(seats.map(|it| it.worker));
+        workers.sort_unstable();
+        workers.dedup();
         workers
     }
 }

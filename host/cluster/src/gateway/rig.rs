@@ -107,6 +107,7 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
         close: Duration::from_secs(4),
         shutdown: Duration::from_secs(4),
         reconnect: (Duration::from_millis(5), Duration::from_millis(20)),
+        second_custodian: true,
         hub: HubLimits::default(),
         link: LinkSettings::default(),
         listeners: vec![listener()],

@@ -55,6 +55,8 @@ pub struct GatewaySettings {
     pub shutdown: Duration,
     /// How long this gateway waits before it dials another one again, at least and at most.
     pub reconnect: (Duration, Duration),
+    /// Whether each client has a second custodian on another machine.
+    pub second_custodian: bool,
     /// Bounds of the hub.
     pub hub: HubLimits,
     /// Links to workers and other gateways.

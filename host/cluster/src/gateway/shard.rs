@@ -8,7 +8,6 @@ mod clients;
 mod commits;
 mod custody;
 mod feed;
-mod handover;
 mod inquiry;
 mod memory;
 mod outlet;
@@ -21,13 +20,14 @@ mod run;
 mod sending;
 mod spread;
 mod swaps;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod unrouted;
 mod waits;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -37,8 +37,9 @@ use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
+use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,7 @@ use super::client::socket::Socket;
 use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
-use super::inbox::{Inbox, Parcel};
+use super::inbox::{AdoptClose, Inbox, Parcel};
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::once::{KEYS_MAX, Keys};
@@ -130,6 +131,8 @@ impl Context {
 pub(super) struct Status {
     /// Clients whose close is not yet committed.
     pub(super) lanes: AtomicUsize,
+    /// Clients whose custodians are not all known to know them.
+    pub(super) unguarded: AtomicUsize,
     /// Events that wait or are under way.
     pub(super) events: AtomicUsize,
     /// Other gateways that have not acknowledged everything.
@@ -152,6 +155,15 @@ struct PeerStream {
 }
 
 impl PeerStream {
+    /// Sends what the window allows.
+    fn send(&mut self, window: usize) {
+        let Some(link) = &self.link else { return };
+        while let Some(forward) = self.stream.next(window) {
+            // On a link that has ended it is sent again by the next one.
+            let _ = link.send(Frame::Forward(forward));
+        }
+    }
+
     /// Whether it missed a deadline and gave no sign of life since.
     fn is_suspect(&self) -> bool {
         let heard = self.life.as_ref().map(|life| life.heard());
@@ -187,8 +199,12 @@ struct State {
     watchers: feed::Watchers,
     /// Clients whose socket is not read because too much of their tenant waits.
     held: BTreeSet<(u16, u32)>,
-    /// Clients whose custodian must be told of a change.
-    custody: Vec<u32>,
+    /// Clients whose custodians may be missing or leaving.
+    reviews: VecDeque<u32>,
+    /// The machine of this gateway.
+    host: Name,
+    /// Closes of lost gateways that were told and applied here: second custodians forget them.
+    told: Vec<CloseId>,
     /// Clients that are to be closed once the effects at hand are applied.
     closing: Vec<(u32, CloseReason)>,
     dirty: Vec<Rc<Connection>>,
@@ -199,7 +215,8 @@ struct State {
     next_connection: u32,
     rounds: Rounds,
     releases: releases::Releases,
-    handovers: handover::Handovers,
+    /// Closes of gateways that are alive, as far as is known here.
+    early: Vec<AdoptClose>,
     swaps: Swaps,
     keys: Keys,
     quiet: bool,
@@ -349,7 +366,9 @@ impl State {
             requests: requests::Requests::default(),
             watchers: feed::Watchers::default(),
             held: BTreeSet::new(),
-            custody: Vec::new(),
+            reviews: VecDeque::new(),
+            host: super::host::own(&context),
+            told: Vec::new(),
             closing: Vec::new(),
             dirty: Vec::new(),
             peers: FxHashMap::default(),
@@ -359,7 +378,7 @@ impl State {
             view: Arc::default(),
             rounds: Rounds::default(),
             releases: releases::Releases::default(),
-            handovers: handover::Handovers::default(),
+            early: Vec::new(),
             swaps: Swaps::default(),
             keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
             quiet: false,
@@ -409,22 +428,22 @@ impl State {
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
     fn finish_turn(&mut self) {
         self.end_closing();
-        let mut changed = std::mem::take(&mut self.custody);
-        changed.sort_unstable();
-        changed.dedup();
-        for number in changed.drain(..) {
-            let heir = self.lanes.heir(number);
-            for worker in self.lanes.custodian(number).into_iter().chain(heir) {
-                self.tell_custody(number, worker);
-            }
+        self.review_some();
+        self.tell_custodians();
+        self.settle_workers();
+        if !self.told.is_empty() {
+            let told = std::mem::take(&mut self.told);
+            self.workers.tell_told(&told);
         }
-        self.custody = changed;
         for connection in self.dirty.drain(..) {
             connection.flush();
         }
         self.memory.set_events(self.lanes.bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
+            let unguarded = self.lanes.doubts() + self.reviews.len();
+            status.unguarded.store(unguarded, Ordering::Release);
+            self.metrics.unguarded(unguarded);
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
             status.forwards.store(self.unsettled(), Ordering::Release);

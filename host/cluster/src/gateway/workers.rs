@@ -1,17 +1,19 @@
 //! The workers that a shard knows: their links, tenants, windows and loads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use tidegate_wire::Name;
 use tidegate_wire::frame::{Announcement, Frame, Load};
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::Incarnation;
+use tidegate_wire::id::{CloseId, Incarnation};
 
 use super::pending::WorkerKey;
 use super::router::{Candidate, Router, choose};
+use super::telling::{Part, Telling};
 use super::tenants::Tenants;
 use super::window::Window;
 use crate::link::LinkSender;
@@ -21,6 +23,8 @@ use crate::link::LinkSender;
 pub(super) struct WorkerLink {
     pub(super) key: WorkerKey,
     pub(super) worker: Incarnation,
+    /// The machine that it is on.
+    pub(super) host: Name,
     pub(super) sender: LinkSender,
     pub(super) announcement: Announcement,
     /// Shards that have not yet counted themselves off in a drain.
@@ -39,12 +43,14 @@ pub(super) struct Worker {
     pub(super) window: Window,
     draining: bool,
     drained: bool,
-    /// Handovers of custody under way, from it or to it.
-    handovers: usize,
     /// This shard has nobody whom only an earlier link of this worker was entrusted with.
     recognised: bool,
     /// The place in the worker's announcement of each tenant of this gateway that it serves.
     places: Vec<Option<u16>>,
+    /// Lanes older than this it may know from an earlier link.
+    epoch: u32,
+    /// What it must be told of clients in custody.
+    pub(super) telling: Telling,
 }
 
 impl Worker {
@@ -53,6 +59,13 @@ impl Worker {
         let worker = self.link.key;
         let place = self.place(tenant).filter(|_| !self.draining)?;
         Some(Served { worker, place })
+    }
+
+    /// The place that a tenant has, or had, in the worker's announcement.
+    pub(super) fn place_of(&self, tenant: &Name) -> Option<u16> {
+        let serving = &self.link.announcement.serving;
+        let place = serving.iter().position(|it| it.tenant == *tenant)?;
+        u16::try_from(place).ok()
     }
 
     /// The place of a tenant in the worker's announcement.
@@ -65,6 +78,10 @@ impl Worker {
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     workers: BTreeMap<WorkerKey, Worker>,
+    /// Those that are leaving and were not let go yet.
+    leaving: BTreeSet<WorkerKey>,
+    /// Those that may have something to be told.
+    untold: BTreeSet<WorkerKey>,
 }
 
 /// A tenant that a worker serves.
@@ -98,13 +115,21 @@ pub(super) enum Place {
 
 impl Workers {
     /// Takes a new worker or a new announcement of a known one. The tenants that it serves share its
-    /// window.
-    pub(super) fn insert(&mut self, link: Arc<WorkerLink>, tenants: &Tenants, shards: usize) {
+    /// window. A new one may know lanes older than `epoch` from an earlier link.
+    pub(super) fn insert(
+        &mut self,
+        link: Arc<WorkerLink>,
+        tenants: &Tenants,
+        shards: usize,
+        epoch: impl FnOnce() -> u32,
+        queue_bytes_max: usize,
+    ) {
         let places = tenants.places_in(&link.announcement.serving);
         let tenants = places.iter().flatten().count();
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
-        let bytes_max = (window_bytes / shards).max(1);
+        // Events and bulk together leave room in the link's queue for answers.
+        let bytes_max = (window_bytes.min(queue_bytes_max / 2) / shards).max(1);
         match self.workers.get_mut(&link.key) {
             Some(worker) => {
                 worker.link = link;
@@ -120,9 +145,10 @@ impl Workers {
                     window: Window::new(events_max, bytes_max, tenants),
                     draining: false,
                     drained: false,
-                    handovers: 0,
                     recognised: false,
                     places,
+                    epoch: epoch(),
+                    telling: Telling::new(shards, queue_bytes_max),
                 };
                 self.workers.insert(key, worker);
             }
@@ -136,43 +162,66 @@ impl Workers {
         workers.filter(other).map(|it| it.link.clone()).collect()
     }
 
-    /// Those that still keep what an earlier link entrusted to them.
-    pub(super) fn unrecognised(&self) -> Vec<Arc<WorkerLink>> {
-        let workers = self.workers.values().filter(|it| !it.recognised);
-        workers.map(|it| it.link.clone()).collect()
+    /// Recognises those that still keep what an earlier link entrusted to them, if of the lanes older
+    /// than their epoch everybody is certain.
+    pub(super) fn recognise(&mut self, are_certain: impl Fn(u32) -> bool) {
+        for worker in self.workers.values_mut() {
+            if worker.recognised || !are_certain(worker.epoch) {
+                continue;
+            }
+            worker.recognised = true;
+            if worker.link.unrecognised.fetch_sub(1, Ordering::AcqRel) == 1 {
+                // On a link that has ended nothing was entrusted.
+                let _ = worker.link.sender.send(Frame::Recognised);
+            }
+        }
     }
 
-    /// This shard has nobody any more whom only an earlier link was entrusted with. True the first time.
-    pub(super) fn set_recognised(&mut self, key: WorkerKey) -> bool {
-        let worker = self.workers.get_mut(&key);
-        worker.is_some_and(|worker| !std::mem::replace(&mut worker.recognised, true))
-    }
-
-    /// Those that are leaving.
-    pub(super) fn draining(&self) -> Vec<WorkerKey> {
-        let workers = self.workers.values().filter(|it| it.draining);
-        workers.map(|it| it.link.key).collect()
+    /// Those that are leaving and were not let go yet.
+    pub(super) fn leaving(&self) -> Vec<WorkerKey> {
+        self.leaving.iter().copied().collect()
     }
 
     pub(super) fn is_draining(&self, key: WorkerKey) -> bool {
         self.workers.get(&key).is_some_and(|worker| worker.draining)
     }
 
-    /// A handover from or to this worker has begun.
-    pub(super) fn handover_begins(&mut self, key: WorkerKey) {
+    /// What this worker is to be told of a client, if it is there.
+    pub(super) fn mark(&mut self, key: WorkerKey, connection: u32, part: Part<'_>) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.handovers += 1;
+            worker.telling.mark(connection, part);
+            self.untold.insert(key);
         }
     }
 
-    /// It has ended. Call [`Self::tell_drained`] when no other begins.
-    pub(super) fn handover_ends(&mut self, key: WorkerKey) {
+    /// A worker that is there is to forget a client.
+    pub(super) fn release(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.handovers = worker.handovers.saturating_sub(1);
+            worker.telling.release(connection);
+            self.untold.insert(key);
         }
+    }
+
+    /// A client is gone that a worker has forgotten by itself.
+    pub(super) fn forget(&mut self, key: WorkerKey, connection: u32) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.telling.forget(connection);
+        }
+    }
+
+    /// Those that may have something to be told; each must be looked at.
+    pub(super) fn take_untold(&mut self) -> BTreeSet<WorkerKey> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// One of them has more to be told, or may have.
+    pub(super) fn has_untold(&mut self, key: WorkerKey) {
+        self.untold.insert(key);
     }
 
     pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Worker> {
+        self.leaving.remove(&key);
+        self.untold.remove(&key);
         self.workers.remove(&key)
     }
 
@@ -181,6 +230,10 @@ impl Workers {
         for worker in self.workers.values() {
             worker.link.sender.refuse(reason.clone());
         }
+    }
+
+    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.workers.get_mut(&key)
     }
 
     pub(super) fn get(&self, key: WorkerKey) -> Option<&Worker> {
@@ -197,6 +250,9 @@ impl Workers {
     pub(super) fn set_draining(&mut self, key: WorkerKey) {
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.draining = true;
+            if !worker.drained {
+                self.leaving.insert(key);
+            }
         }
     }
 
@@ -237,7 +293,18 @@ impl Workers {
         router: Router,
         rng: &mut StdRng,
     ) -> Option<Served> {
-        let able = self.workers.values();
+        self.choose_of(tenant, router, rng, |_| true)
+    }
+
+    /// Chooses among those on machines that `fits`.
+    fn choose_of(
+        &mut self,
+        tenant: u16,
+        router: Router,
+        rng: &mut StdRng,
+        fits: impl Fn(&Name) -> bool,
+    ) -> Option<Served> {
+        let able = self.workers.values().filter(|it| fits(&it.link.host));
         let able = able.filter_map(|worker| Some((worker.served(tenant)?, candidate(worker))));
         let (able, candidates): (Vec<Served>, Vec<Candidate>) = able.unzip();
         let served = *able.get(choose(router, &candidates, rng)?)?;
@@ -247,33 +314,102 @@ impl Workers {
         Some(served)
     }
 
+    /// Whether the second custodian of a client is right where it is, given the first one and the
+    /// machine of this gateway.
+    pub(super) fn is_apart(&self, first: WorkerKey, second: WorkerKey) -> bool {
+        match (self.workers.get(&first), self.workers.get(&second)) {
+            (Some(first), Some(second)) => !second.draining && second.link.host != first.link.host,
+            _ => false,
+        }
+    }
+
+    /// Whether a client of this tenant needs a second custodian: its first one shares the machine of
+    /// this gateway, or there are three machines or more.
+    pub(super) fn needs_second(&self, tenant: u16, first: WorkerKey, own: &Name) -> bool {
+        let Some(first) = self.workers.get(&first) else {
+            return false;
+        };
+        let first = &first.link.host;
+        let serving = self.workers.values();
+        let serving = serving.filter(|it| it.served(tenant).is_some());
+        let mut others = serving.map(|it| &it.link.host).filter(|it| *it != first);
+        if first == own {
+            others.next().is_some()
+        } else {
+            others.any(|it| it != own)
+        }
+    }
+
+    /// Chooses a second custodian: not on the machine of the first one, and on another one than this
+    /// gateway if there is one.
+    pub(super) fn choose_second(
+        &mut self,
+        tenant: u16,
+        first: WorkerKey,
+        own: &Name,
+        router: Router,
+        rng: &mut StdRng,
+    ) -> Option<WorkerKey> {
+        let first = self.workers.get(&first)?.link.host.clone();
+        let best = self.choose_of(tenant, router, rng, |host| *host != first && host != own);
+        let best = match best {
+            Some(best) => Some(best),
+            None => self.choose_of(tenant, router, rng, |host| *host != first),
+        };
+        best.map(|served| served.worker)
+    }
+
+    /// Tells all workers of closes that were told.
+    pub(super) fn tell_told(&self, closes: &[CloseId]) {
+        for worker in self.workers.values() {
+            // A link that has ended has nothing to forget.
+            let _ = worker.link.sender.send(Frame::Told(closes.to_vec()));
+        }
+    }
+
     /// Counts an event that was sent; gives how many bytes it counts.
     pub(super) fn sent(&mut self, key: WorkerKey, tenant: u16, bytes: usize) -> usize {
         let worker = self.workers.get_mut(&key);
         worker.map_or(0, |worker| worker.window.sent(tenant, bytes))
     }
 
-    /// Counts events that came back, and tells a worker that is leaving when they were the last.
+    /// Counts events that came back.
     pub(super) fn returned(&mut self, key: WorkerKey, tenant: u16, events: usize, counted: usize) {
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.window.returned(tenant, events, counted);
         }
-        self.tell_drained(key);
     }
 
-    /// Tells a worker that is leaving, once every shard has nothing under way there and other
-    /// custodians for its clients.
-    pub(super) fn tell_drained(&mut self, key: WorkerKey) {
+    /// Lets a worker that is leaving go, once every shard has nothing under way there, has nothing
+    /// more to tell it, and has other custodians for its clients, who are `handed_over`.
+    pub(super) fn tell_drained(&mut self, key: WorkerKey, handed_over: bool) {
         let Some(worker) = self.workers.get_mut(&key) else {
             return;
         };
-        if worker.draining && !worker.drained && worker.window.is_idle() && worker.handovers == 0 {
-            worker.drained = true;
-            if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
-                // A link that has ended needs no answer.
-                let _ = worker.link.sender.send(Frame::Drained);
-            }
+        if !worker.window.is_idle() || worker.telling.releases() || !handed_over {
+            return;
         }
+        self.leaving.remove(&key);
+        worker.drained = true;
+        if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A link that has ended needs no answer.
+            let _ = worker.link.sender.send(Frame::Drained);
+        }
+    }
+
+    /// Whether more than this waits on a worker's link.
+    pub(super) fn is_busy(&self, key: WorkerKey, bytes: usize) -> bool {
+        let worker = self.workers.get(&key);
+        worker.is_some_and(|worker| worker.link.sender.queued_bytes() > bytes)
+    }
+
+    /// Workers for whose windows or links lanes wait.
+    pub(super) fn waited_for(&self) -> Vec<WorkerKey> {
+        let waited = self
+            .workers
+            .iter()
+            .filter(|(_, it)| it.window.waiting() > 0);
+        waited.map(|(key, _)| *key).collect()
     }
 
     /// How many lanes wait for room.

@@ -1,5 +1,7 @@
 //! The outgoing queue of a link: frames in order, bounded in bytes, drained in batches by one
-//! reader. What the reader has in hand counts until it comes for more.
+//! reader. What the reader has in hand counts until it comes for more. What is owed, because it
+//! answers what the peer itself has sent within a window, does not count against the bound: its sender
+//! sees to it that the peer's window is not used further while much of it waits.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +28,9 @@ struct State {
     /// Of `frames` and of what the reader has in hand.
     bytes: usize,
     in_hand: usize,
+    /// Of `bytes` and of `in_hand`, what is owed.
+    owed: usize,
+    owed_in_hand: usize,
     end: Option<LinkEnd>,
     done: bool,
 }
@@ -46,17 +51,28 @@ impl Queue {
     }
 
     pub(super) fn push(&self, frame: Frame) -> Result<(), LinkEnd> {
+        self.add(frame, false)
+    }
+
+    /// The same for a frame that is owed.
+    pub(super) fn push_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
+        self.add(frame, true)
+    }
+
+    fn add(&self, frame: Frame, owed: bool) -> Result<(), LinkEnd> {
         let bytes = weight(&frame);
         let mut state = self.state();
         if let Some(end) = &state.end {
             return Err(end.clone());
         }
         // One frame of any size is taken by an empty queue.
-        if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
+        let counted = state.bytes.saturating_sub(state.owed);
+        if !owed && counted > 0 && counted.saturating_add(bytes) > self.bytes_max {
             let end = LinkEnd::Overflow(state.bytes);
             // Set under the same lock, so that no other sender slips in behind the lost frames.
             state.end = Some(end.clone());
             state.bytes = state.in_hand;
+            state.owed = state.owed_in_hand;
             let lost = std::mem::take(&mut state.frames);
             drop(state);
             drop(lost);
@@ -66,6 +82,9 @@ impl Queue {
         let was_empty = state.frames.is_empty();
         state.frames.push(frame);
         state.bytes = state.bytes.saturating_add(bytes);
+        if owed {
+            state.owed = state.owed.saturating_add(bytes);
+        }
         drop(state);
         if was_empty {
             self.filled.notify_one();
@@ -81,9 +100,12 @@ impl Queue {
                 let mut state = self.state();
                 state.bytes = state.bytes.saturating_sub(state.in_hand);
                 state.in_hand = 0;
+                state.owed = state.owed.saturating_sub(state.owed_in_hand);
+                state.owed_in_hand = 0;
                 if !state.frames.is_empty() {
                     frames.append(&mut state.frames);
                     state.in_hand = state.bytes;
+                    state.owed_in_hand = state.owed;
                     return Ok(());
                 }
                 if let Some(end) = &state.end {

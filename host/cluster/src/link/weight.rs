@@ -2,9 +2,9 @@
 
 use tidegate_wire::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries};
+use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries, SessionSnapshot};
 use tidegate_wire::feed::{Change, Happening};
-use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
 use tidegate_wire::membership::Node;
 use tidegate_wire::payload::Carry;
 use tidegate_wire::query::{Answer, Query, RequestError, Selector};
@@ -25,17 +25,15 @@ fn texts(frame: &Frame) -> usize {
         Frame::Deliver(delivery) => {
             let session = delivery.session.as_ref();
             let session = session.map_or(0, |session| entries(&session.entries));
-            session
-                + match &delivery.kind {
-                    EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
-                    EventKind::Close(closed) => names(&closed.groups),
-                    EventKind::Message(_) | EventKind::Request { .. } => 0,
-                }
+            session + event(&delivery.kind)
         }
         Frame::Commit(commit) => commit.effects.iter().map(effect).sum(),
         Frame::Forward(forward) => forward.effects.iter().map(effect).sum(),
         Frame::Adopt { effects, .. } => effects.iter().map(effect).sum(),
         Frame::Custody(custodies) => custodies.iter().map(custody).sum(),
+        Frame::CustodyChanged(changes) => changes.iter().map(custody_change).sum(),
+        Frame::Standing(clients) => clients.len() * PART_BYTES,
+        Frame::Told(closes) => closes.len() * PART_BYTES,
         Frame::Release(clients) => clients.len() * PART_BYTES,
         Frame::Announce(announcement) => announcement.serving.len() * FRAME_BYTES,
         Frame::View(view) => view.nodes.iter().map(node).sum(),
@@ -191,8 +189,44 @@ fn http(request: &HttpRequest) -> usize {
     request.path.len() + pairs(&request.query) + pairs(&request.headers) + pairs(&request.cookies)
 }
 
-fn custody(custody: &Custody) -> usize {
+/// What a client's custody counts.
+pub(crate) fn custody(custody: &Custody) -> usize {
     FRAME_BYTES + names(&custody.groups) + entries(&custody.session.entries)
+}
+
+/// What a change of it counts.
+pub(crate) fn custody_change(change: &CustodyChange) -> usize {
+    let groups = match &change.groups {
+        GroupsChange::All(groups) => names(groups),
+        GroupsChange::Some(groups) => groups.iter().map(|(it, _)| PART_BYTES + it.len()).sum(),
+    };
+    let entry = |(key, value): &(tidegate_wire::Name, Option<String>)| {
+        PART_BYTES + key.len() + value.as_ref().map_or(0, String::len)
+    };
+    FRAME_BYTES + groups + change.entries.iter().map(entry).sum::<usize>()
+}
+
+/// What a snapshot of a session counts.
+pub(crate) fn session(snapshot: &SessionSnapshot) -> usize {
+    entries(&snapshot.entries)
+}
+
+/// What effects count, with their payloads.
+pub(crate) fn effects(effects: &[Effect]) -> usize {
+    let mut bytes: usize = effects.iter().map(effect).sum();
+    for effect in effects {
+        effect.carry(&mut |payload| bytes = bytes.saturating_add(payload.len()));
+    }
+    bytes
+}
+
+/// What an event counts besides its payloads.
+pub(crate) fn event(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
+        EventKind::Close(closed) => names(&closed.groups),
+        EventKind::Message(_) | EventKind::Request { .. } => 0,
+    }
 }
 
 fn node(node: &Node) -> usize {

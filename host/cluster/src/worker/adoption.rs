@@ -3,7 +3,7 @@
 //! Each is kept until a gateway has acknowledged it and is sent again on another link if its link
 //! ends first; gateways know it by its close and apply it once. A gateway that has just come may not
 //! know the others yet, to which it has to pass the effects on: while there is an older one, that
-//! one is waited for, some leases long. What is kept is bounded; beyond the bound the newest is
+//! one is waited for, some leases long. Of many only a window is under way to one gateway. What is kept is bounded; beyond the bound the newest is
 //! dropped with a warning, which can happen only while no gateway answers.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,8 +15,7 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tracing::warn;
 
-use super::lane::payload_bytes;
-use crate::link::LinkSender;
+use crate::link::{LinkSender, weight};
 use crate::membership::Members;
 
 /// Adoptions that are kept at most.
@@ -25,8 +24,9 @@ const ADOPTIONS_MAX: usize = 16_384;
 const ADOPTION_BYTES_MAX: u64 = 64 << 20;
 /// From here on no more closes are told until gateways have answered.
 const ADOPTIONS_CROWDED: usize = 1024;
-/// What an effect counts besides its payload.
-const EFFECT_BYTES: u64 = 128;
+/// What may be under way to one gateway that it has not answered: so many, and so many bytes.
+const UNDER_WAY_MAX: usize = 128;
+const UNDER_WAY_BYTES_MAX: u64 = 1 << 20;
 /// A gateway that was in the view at so many looks knows the others.
 const SETTLED_LOOKS: u32 = 2 * super::LOOKS_PER_LEASE;
 /// After so many looks a gateway that has just come is better than none.
@@ -53,6 +53,9 @@ struct Way {
     sender: LinkSender,
     /// The last sequence used on this link.
     sequence: u64,
+    /// What it has not answered.
+    under_way: usize,
+    under_way_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -70,11 +73,12 @@ struct Adoption {
 impl Adoptions {
     /// Keeps the effects and sends them to a live gateway, now or when there is one.
     pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>, close: CloseId) {
-        if effects.is_empty() {
+        let mut book = self.book();
+        // A close without effects is told to gateways for the second custodians only.
+        if effects.is_empty() && book.links.is_empty() {
             return;
         }
-        let bytes = payload_bytes(&effects) + EFFECT_BYTES * effects.len() as u64;
-        let mut book = self.book();
+        let bytes = weight::effects(&effects) as u64;
         if book.waiting.len() >= ADOPTIONS_MAX || book.bytes + bytes > ADOPTION_BYTES_MAX {
             drop(book);
             warn!(%tenant, "no gateway adopts the effects of closes: some are dropped");
@@ -99,6 +103,8 @@ impl Adoptions {
             gateway,
             sender,
             sequence: 0,
+            under_way: 0,
+            under_way_bytes: 0,
         };
         book.links.insert(link, way);
         book.send_unsent();
@@ -142,6 +148,11 @@ impl Adoptions {
             .position(|adoption| adoption.sent == Some((link, sequence)));
         if let Some(adoption) = found.and_then(|index| book.waiting.remove(index)) {
             book.bytes -= adoption.bytes;
+            if let Some(way) = book.links.get_mut(&link) {
+                way.under_way -= 1;
+                way.under_way_bytes -= adoption.bytes;
+            }
+            book.send_unsent();
         }
     }
 
@@ -175,20 +186,32 @@ impl Book {
             return;
         }
         let is_settled = |looks: &u32| *looks >= SETTLED_LOOKS;
+        if !links.values().any(Way::has_room) {
+            return;
+        }
         let any_settled = gateways.values().any(is_settled);
         let unsent = waiting.iter_mut().filter(|it| it.sent.is_none());
         for adoption in unsent {
             let anybody = !any_settled || adoption.waited >= WAIT_LOOKS;
             adoption.sent = links.iter_mut().find_map(|(link, way)| {
                 let able = anybody || gateways.get(&way.gateway).is_some_and(is_settled);
+                let able = able && way.has_room();
                 let sequence = able.then(|| way.send(adoption)).flatten()?;
                 Some((*link, sequence))
             });
+            // The others wait for an answer.
+            if adoption.sent.is_none() {
+                return;
+            }
         }
     }
 }
 
 impl Way {
+    const fn has_room(&self) -> bool {
+        self.under_way < UNDER_WAY_MAX && self.under_way_bytes < UNDER_WAY_BYTES_MAX
+    }
+
     /// The sequence it was sent with; none if the link has ended.
     fn send(&mut self, adoption: &Adoption) -> Option<u64> {
         let sequence = self.sequence + 1;
@@ -200,6 +223,8 @@ impl Way {
         };
         self.sender.send(frame).ok()?;
         self.sequence = sequence;
+        self.under_way += 1;
+        self.under_way_bytes += adoption.bytes;
         Some(sequence)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_wire::Name;
 use tidegate_wire::frame::{Load, Serving};
 
 /// The version of a tenant that keeps its place but is served no longer.
@@ -40,6 +41,17 @@ impl Places {
             }
         }
         self.announced != before
+    }
+
+    /// Gives places to tenants that were served before the link began.
+    pub(super) fn remember(&mut self, served: impl IntoIterator<Item = Name>) {
+        for tenant in served {
+            let known = self.announced.iter().any(|place| place.tenant == tenant);
+            if !known && self.announced.len() <= usize::from(u16::MAX) {
+                let version = WITHDRAWN.into();
+                self.announced.push(Serving { tenant, version });
+            }
+        }
     }
 
     /// What stands at an index, unless it was withdrawn.
@@ -108,6 +120,14 @@ mod tests {
         assert_eq!(places.tenant(0).map(|place| &*place.tenant), Some("a"));
         assert_eq!(places.get(2), Some(&serving("c", "1")));
         assert_eq!(places.get(3), None);
+    }
+
+    #[test]
+    fn a_tenant_that_was_served_before_the_link_has_a_place_without_a_version() {
+        let mut places = Places::default();
+        places.update(&[serving("a", "1")]);
+        places.remember(["a".into(), "b".into()]);
+        assert_eq!(places.all(), [serving("a", "1"), serving("b", "")]);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 //! Owns the table of lanes. Frames come in batches; an event costs one look-up and no allocation
 //! here. A gateway that breaks the protocol or goes far beyond the window loses its link.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
-use tidegate_wire::frame::{Announcement, Custody, Frame, Load};
-use tidegate_wire::id::ClientId;
+use tidegate_wire::frame::{Announcement, Custody, CustodyChange, Frame, Load};
+use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::announce::{Pace, Places};
@@ -27,6 +30,8 @@ const WINDOW_TOLERANCE: u32 = 2;
 const SHARDS_MAX: u64 = 64;
 /// After this many frames the other tasks of the thread get a turn.
 const FRAMES_PER_TURN: usize = 256;
+/// How often it is looked whether the link has room for more commits.
+const HELD_LOOK: Duration = Duration::from_millis(2);
 /// A batch buffer that grew beyond this is given back.
 const FRAMES_KEPT: usize = 4096;
 
@@ -48,10 +53,15 @@ pub(super) enum Over {
     Unexpected(&'static str),
 }
 
+/// An event that was accepted and is not yet with the handlers.
+type Held = (Name, Delivery, Arc<Lane>);
+
 pub(super) struct Attendant {
     inner: Arc<Inner>,
     home: Arc<Home>,
     lanes: FxHashMap<u32, Arc<Lane>>,
+    /// Events that wait until the link has room for their commits; bounded by the window.
+    held: VecDeque<Held>,
     places: Places,
     pace: Pace,
     /// One warning about bad deliveries a look is enough.
@@ -66,17 +76,24 @@ impl Attendant {
             inner,
             home,
             lanes: FxHashMap::default(),
+            held: VecDeque::new(),
             places: Places::default(),
             pace: Pace::default(),
             warned: false,
         };
         attendant.places.update(&serving);
+        let served = attendant.inner.served(&serving);
+        attendant.places.remember(served);
         attendant.announce();
         attendant
     }
 
     /// The lanes, once the link is over.
-    pub(super) fn into_lanes(self) -> Vec<Arc<Lane>> {
+    pub(super) fn into_lanes(mut self) -> Vec<Arc<Lane>> {
+        // Whoever waits for their ends sees them.
+        for held in std::mem::take(&mut self.held) {
+            self.dispatch(held);
+        }
         self.lanes.into_values().collect()
     }
 
@@ -105,7 +122,9 @@ impl Attendant {
                         return over;
                     }
                 }
+                () = sleep(HELD_LOOK), if !self.held.is_empty() => {}
             }
+            self.dispatch_held();
             if frames_in_turn >= FRAMES_PER_TURN {
                 frames_in_turn = 0;
                 frames.shrink_to(FRAMES_KEPT);
@@ -120,6 +139,7 @@ impl Attendant {
             Chore::Phase(Phase::Draining) => self.send(Frame::Drain),
             Chore::Phase(Phase::Closing) => return Some(LinkEnd::ClosedHere.into()),
             Chore::Serving(serving) => {
+                self.inner.served(serving);
                 if self.places.update(serving) {
                     self.announce();
                 }
@@ -159,6 +179,11 @@ impl Attendant {
             match frame {
                 Frame::Deliver(delivery) => self.deliver(*delivery)?,
                 Frame::Custody(list) => list.into_iter().for_each(|custody| self.learn(custody)),
+                Frame::CustodyChanged(list) => {
+                    list.into_iter().for_each(|it| self.learn_change(it))
+                }
+                Frame::Standing(list) => self.stand(&list),
+                Frame::Told(closes) => self.inner.told_by_others(&closes),
                 Frame::Release(clients) => self.release(&clients),
                 Frame::Drained => self.home.set_drained(),
                 Frame::Recognised => self.inner.recognised(self.home.gateway),
@@ -228,10 +253,25 @@ impl Attendant {
             debug!(event = %delivery.event, "sent before an event of its lane came back: dropped");
             return Ok(());
         }
-        self.inner
-            .handlers
-            .dispatch(&serving.tenant, delivery, lane);
+        let tenant = serving.tenant.clone();
+        self.held.push_back((tenant, delivery, lane));
+        self.dispatch_held();
         Ok(())
+    }
+
+    /// Hands events to the handlers, in order, unless so many commits wait on the link that it is
+    /// slower than they are.
+    fn dispatch_held(&mut self) {
+        let max = self.inner.settings.link.queue_bytes_max / 2;
+        while !self.held.is_empty() && self.home.sender.queued_bytes() <= max {
+            if let Some(held) = self.held.pop_front() {
+                self.dispatch(held);
+            }
+        }
+    }
+
+    fn dispatch(&self, (tenant, delivery, lane): Held) {
+        self.inner.handlers.dispatch(&tenant, delivery, lane);
     }
 
     /// The gateway may be a little late in counting. Each of its shards may send one message of
@@ -288,6 +328,27 @@ impl Attendant {
             }
         };
         lane.learn(custody);
+    }
+
+    fn learn_change(&self, change: CustodyChange) {
+        let known = self.lanes.get(&change.client.connection);
+        match known.filter(|lane| lane.client() == change.client) {
+            // What crossed the commit of a close is of no use.
+            Some(lane) if lane.is_closed() => {}
+            Some(lane) => lane.learn_change(change),
+            None => {
+                debug!(client = %change.client, "a change of a client that is not known here: ignored")
+            }
+        }
+    }
+
+    fn stand(&self, list: &[(ClientId, Option<Incarnation>)]) {
+        for (client, behind) in list {
+            let known = self.lanes.get(&client.connection);
+            if let Some(lane) = known.filter(|lane| lane.client() == *client) {
+                lane.stand(*behind);
+            }
+        }
     }
 
     fn release(&mut self, clients: &[ClientId]) {

@@ -4,6 +4,9 @@
 //! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
 //! again, or when a register has listed it for so long that it must be alive: then it has named
 //! another custodian. While no register lists it, as when all were started again, they are kept. What
+//! Of some clients this worker is the second custodian: the first one, on another machine, tells their
+//! closes, and this worker only what that one no longer can, because it is gone from the registers too.
+//! It forgets such a client once it hears that the close was told, by whomever. What
 //! is kept is bounded by the clients of the gateways, and the number of gateways by [`PARTED_MAX`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use tidegate_watchdog::watched;
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -30,6 +33,9 @@ use crate::membership::Members;
 const LISTED_MAX: u32 = 3 * super::LOOKS_PER_LEASE + 1;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
+/// After so many looks at a first custodian that a register lists it has told the closes of a lost
+/// gateway: 30 leases.
+const DEFERRED_LOOKS_MAX: u32 = 30 * super::LOOKS_PER_LEASE;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
 const TELLING_MAX: u32 = 128;
 /// A close that the handlers give back is told again this many times, with growing pauses.
@@ -44,6 +50,16 @@ const CUSTODIAN_SHARD: u16 = u16::MAX;
 pub(super) struct Table {
     live: BTreeMap<Incarnation, Arc<Home>>,
     parted: BTreeMap<Incarnation, Parted>,
+    deferred: Vec<Deferred>,
+}
+
+/// Clients of a lost gateway whose first custodian is there and tells their closes.
+#[derive(Debug)]
+struct Deferred {
+    gateway: Incarnation,
+    first: Incarnation,
+    looks: u32,
+    lanes: Vec<Arc<Lane>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +83,15 @@ impl Inner {
 
     /// Whether the close of a client may be left to this worker although its gateway has no link.
     pub(super) fn keeps_custody(&self) -> bool {
-        !self.table().parted.is_empty()
+        let table = self.table();
+        !table.parted.is_empty() || !table.deferred.is_empty()
+    }
+
+    /// Closes of lost gateways were told, by whomever.
+    pub(super) fn told_by_others(&self, closes: &[CloseId]) {
+        for close in closes {
+            self.told_elsewhere.is_new(*close);
+        }
     }
 
     /// The live links.
@@ -120,7 +144,7 @@ impl Inner {
     /// is no longer needed. `looked` is true once a look.
     pub(super) fn review(self: &Arc<Self>, members: &Members, looked: bool) {
         self.adoptions.follow(members, looked);
-        let (lost_links, lost) = {
+        let (lost_links, due) = {
             let mut table = self.table();
             table.parted.retain(|gateway, parted| {
                 if !members.is_listed(*gateway) {
@@ -137,23 +161,48 @@ impl Inner {
                 .filter(|(gateway, _)| is_lost(gateway))
                 .map(|(_, home)| home.clone())
                 .collect();
-            let Table { live, parted } = &mut *table;
-            let lost: Vec<_> = parted
-                .extract_if(.., |gateway, _| {
-                    is_lost(gateway) && !live.contains_key(gateway)
-                })
-                .collect();
-            (links, lost)
+            let Table {
+                live,
+                parted,
+                deferred,
+            } = &mut *table;
+            let lost = parted.extract_if(.., |gateway, _| {
+                is_lost(gateway) && !live.contains_key(gateway)
+            });
+            let mut due = Vec::new();
+            for (gateway, parted) in lost {
+                due.push((gateway, defer(deferred, gateway, parted.lanes)));
+            }
+            self.look_at_deferred(deferred, members, looked);
+            let gone = |it: &mut Deferred| !members.nodes.contains_key(&it.first);
+            let gone = deferred.extract_if(.., gone);
+            due.extend(gone.map(|it| (it.gateway, it.lanes)));
+            (links, due)
         };
         for home in lost_links {
             // Its lanes come here once its task has ended.
             home.sender.refuse(Refusal::Lost);
         }
-        for (gateway, parted) in lost {
-            let tell = tell(self.clone(), gateway, parted.lanes);
-            self.tellers
-                .spawn(watched("the teller of lost closes", tell));
+        for (gateway, lanes) in due {
+            if !lanes.is_empty() {
+                let tell = tell(self.clone(), gateway, lanes);
+                self.tellers
+                    .spawn(watched("the teller of lost closes", tell));
+            }
         }
+    }
+
+    /// Drops what was told, and what the first custodian had all the time to tell.
+    fn look_at_deferred(&self, deferred: &mut Vec<Deferred>, members: &Members, looked: bool) {
+        if !looked {
+            return;
+        }
+        for it in deferred.iter_mut() {
+            it.looks += u32::from(members.is_listed(it.first));
+            it.lanes
+                .retain(|lane| !self.told_elsewhere.contains(lane.close_id()));
+        }
+        deferred.retain(|it| !it.lanes.is_empty() && it.looks < DEFERRED_LOOKS_MAX);
     }
 
     /// Called under the table's lock, so that the last value is the right one.
@@ -194,6 +243,30 @@ impl Table {
     }
 }
 
+/// Sets apart the clients of a lost gateway whose first custodian is another worker; gives the rest.
+fn defer(
+    deferred: &mut Vec<Deferred>,
+    gateway: Incarnation,
+    lanes: Vec<Arc<Lane>>,
+) -> Vec<Arc<Lane>> {
+    let mut due = Vec::new();
+    let mut by_first: BTreeMap<Incarnation, Vec<Arc<Lane>>> = BTreeMap::new();
+    for lane in lanes {
+        match lane.stands_behind() {
+            Some(first) => by_first.entry(first).or_default().push(lane),
+            None => due.push(lane),
+        }
+    }
+    let all = by_first.into_iter().map(|(first, lanes)| Deferred {
+        gateway,
+        first,
+        looks: 0,
+        lanes,
+    });
+    deferred.extend(all);
+    due
+}
+
 /// Tells the closes of a lost gateway's clients.
 async fn tell(inner: Arc<Inner>, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
     info!(%gateway, clients = lanes.len(), "gateway lost: telling the closes of its clients");
@@ -220,6 +293,10 @@ async fn tell(inner: Arc<Inner>, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>
 async fn tell_one(inner: &Inner, lane: &Arc<Lane>, permits: &Arc<Semaphore>) {
     while inner.adoptions.is_crowded() {
         sleep(PAUSE).await;
+    }
+    if inner.told_elsewhere.contains(lane.close_id()) {
+        lane.release();
+        return;
     }
     let Ok(permit) = permits.clone().acquire_owned().await else {
         return;

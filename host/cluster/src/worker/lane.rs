@@ -15,8 +15,8 @@ use std::time::Duration;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
 use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::{Custody, Frame};
-use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::payload::Carry;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tidegate_wire::session::Session;
@@ -197,7 +197,8 @@ impl Lane {
         }
         if event.close && state.lost {
             state.permit = None;
-            return Way::Adopt;
+            // One that the handlers gave back is told again.
+            return if returned { Way::Drop } else { Way::Adopt };
         }
         if event.close && !returned && state.custodian {
             state.unsent = Some(std::mem::take(&mut commit.effects));
@@ -267,11 +268,72 @@ impl Lane {
         }
     }
 
+    /// Learns what has changed since it was told, or that it is the custodian of a client whose
+    /// session it has.
+    pub(super) fn learn_change(&self, change: CustodyChange) {
+        let mut state = self.state();
+        if let Some(uid) = change.uid {
+            state.uid = uid;
+        }
+        match change.groups {
+            GroupsChange::All(groups) => state.groups = groups.into_iter().collect(),
+            GroupsChange::Some(groups) => {
+                for (group, member) in groups {
+                    if member {
+                        state.groups.insert(group);
+                    } else {
+                        state.groups.remove(&group);
+                    }
+                }
+            }
+        }
+        state.custodian = true;
+        state.released = false;
+        if change.entries.is_empty() {
+            return;
+        }
+        let worked = state.worked;
+        let State {
+            session, changed, ..
+        } = &mut *state;
+        // As in `learn`.
+        let session = match changed {
+            Some(changed) => changed,
+            None if worked => changed.insert(session.clone()),
+            None => session,
+        };
+        let session = Arc::make_mut(session);
+        for (key, value) in change.entries {
+            session.apply(&match value {
+                Some(value) => SessionChange::Set { key, value },
+                None => SessionChange::Remove { key },
+            });
+        }
+    }
+
+    /// This worker is the second custodian behind another one, or the first.
+    pub(super) fn stand(&self, behind: Option<Incarnation>) {
+        self.state().behind = behind;
+    }
+
+    /// Behind which worker this one is the second custodian.
+    pub(super) fn stands_behind(&self) -> Option<Incarnation> {
+        let state = self.state();
+        state.behind.filter(|_| state.custodian)
+    }
+
+    /// The close of this client whose home is lost.
+    pub(super) fn close_id(&self) -> CloseId {
+        let (home, client) = (self.home.gateway, self.client);
+        CloseId { home, client }
+    }
+
     /// The home gave the lane away. True if it may be forgotten at once.
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.released = true;
         state.custodian = false;
+        state.behind = None;
         state.unsent = None;
         state.is_forgettable()
     }

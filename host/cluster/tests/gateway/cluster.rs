@@ -265,7 +265,7 @@ impl Scripted {
         loop {
             match self.frame().await {
                 Frame::Deliver(delivery) => return *delivery,
-                Frame::Custody(_) => {}
+                Frame::Custody(_) | Frame::CustodyChanged(_) | Frame::Standing(_) => {}
                 other => panic!("expected a delivery, got {other:?}"),
             }
         }

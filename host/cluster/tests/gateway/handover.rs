@@ -22,20 +22,28 @@ async fn in_custody() -> (Home, Scripted, Scripted, Client, ClientId) {
 
 /// Waits until the gateway knows the worker on all shards.
 async fn recognised(worker: &mut Scripted) {
-    let mut frames = Vec::new();
+    until_recognised(&mut worker.link).await;
+}
+
+/// Confirms what a link brings until it is recognised; gives what came.
+async fn until_recognised(link: &mut Link) -> Vec<Frame> {
+    let (mut frames, mut looked) = (Vec::new(), 0);
     while !frames.contains(&Frame::Recognised) {
-        within(worker.link.receiver.recv(&mut frames))
-            .await
-            .unwrap();
+        within(link.receiver.recv(&mut frames)).await.unwrap();
+        for frame in &frames[looked..] {
+            if let Frame::Confirm { shard, number } = *frame {
+                let confirmed = Frame::Confirmed { shard, number };
+                link.sender.send(confirmed).unwrap();
+            }
+        }
+        looked = frames.len();
     }
+    frames
 }
 
 /// Waits until a link is recognised, and looks whether the client's custody came before that.
 async fn entrusted_before_recognised(link: &mut Link, id: ClientId) {
-    let mut frames = Vec::new();
-    while !frames.contains(&Frame::Recognised) {
-        within(link.receiver.recv(&mut frames)).await.unwrap();
-    }
+    let frames = until_recognised(link).await;
     let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
     let custody = frames.iter().position(of_client);
     let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
@@ -88,16 +96,17 @@ async fn until_the_heir_has_confirmed_both_learn_what_others_change() {
     let _other = home.client().await;
     let connect = heir.delivery().await;
     heir.done(&connect, vec![set(id, "2")]);
-    for worker in [&mut leaving, &mut heir] {
-        let told = loop {
-            match worker.frame().await {
-                Frame::Custody(list) => break list,
-                Frame::Deliver(_) => {}
-                other => panic!("expected custody, got {other:?}"),
-            }
-        };
-        assert_eq!(told[0].client, id);
-        assert_eq!(told[0].session.entries.len(), 1);
+    match leaving.frame().await {
+        // It had the client from the connect and is told everything for the first time.
+        Frame::Custody(list) => assert_eq!(list[0].session.entries.len(), 1),
+        other => panic!("expected custody, got {other:?}"),
+    }
+    match heir.frame().await {
+        Frame::CustodyChanged(list) => {
+            let key = ("k".into(), Some("2".to_owned()));
+            assert_eq!((list[0].client, &list[0].entries), (id, &vec![key]));
+        }
+        other => panic!("expected what has changed, got {other:?}"),
     }
     heir.link.sender.send(confirmed).unwrap();
     assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
@@ -133,8 +142,11 @@ async fn a_worker_that_leaves_alone_waits_for_nobody() {
 async fn a_worker_that_links_again_has_its_clients_before_it_is_recognised() {
     let mut home = Home::start(Router::Bind, Transport::TextLines).await;
     let mut first = home.worker(64).await;
-    let _client = home.client().await;
-    let id = first.welcome().await;
+    let mut client = home.client().await;
+    let connect = first.delivery().await;
+    let id = connect.client;
+    first.done(&connect, vec![say(id, "welcome")]);
+    assert_eq!(client.line().await, "welcome");
     // The gateway has not noticed that the first link is over.
     let mut again = home.link_again(home.workers, 64).await;
     entrusted_before_recognised(&mut again.link, id).await;
@@ -146,8 +158,11 @@ async fn a_worker_that_links_again_has_its_clients_before_it_is_recognised() {
 async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients() {
     let mut home = Home::start(Router::Bind, Transport::TextLines).await;
     let mut first = home.worker(64).await;
-    let _client = home.client().await;
-    let id = first.welcome().await;
+    let mut client = home.client().await;
+    let connect = first.delivery().await;
+    let id = connect.client;
+    first.done(&connect, vec![say(id, "welcome")]);
+    assert_eq!(client.line().await, "welcome");
     let again = home.attach_again(home.workers).await;
     let announce = |version: &str| {
         let serving = vec![Serving {

@@ -310,6 +310,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         close: LEASE,
         shutdown: LEASE,
         reconnect: (RECONNECT_MIN, RECONNECT_MAX),
+        second_custodian: true,
         hub: HubLimits::default(),
         link: link_settings(bounds),
         listeners: vec![ListenerSettings {

@@ -8,6 +8,7 @@ use super::State;
 use super::outlet::Deliveries;
 use crate::gateway::apply::apply;
 use crate::gateway::pending::WorkerKey;
+use crate::gateway::telling::Part;
 
 /// So many lanes that have waited may have nothing to send before the next ones must wait on.
 const LOOKS_MAX: usize = 16;
@@ -52,11 +53,9 @@ impl State {
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
         }
-        if self.lanes.must_retell(number) {
-            self.custody.push(number);
-        }
-        if committed.kind == "connect" && self.workers.is_draining(worker) {
-            self.hand_over(worker, vec![number]);
+        self.retell(number);
+        if committed.kind == "connect" {
+            self.review(number);
         }
         self.workers.returned(worker, tenant, 1, committed.counted);
         self.unhold(number, tenant);
@@ -67,6 +66,13 @@ impl State {
 
     /// A worker's window may have room: lanes that wait for it get their turn.
     fn pump_waiting(&mut self, worker: WorkerKey, tenant: u16) {
+        if self
+            .workers
+            .is_busy(worker, self.context.settings.link.queue_bytes_max / 2)
+        {
+            // Sessions that go with their events have no room on the link.
+            return;
+        }
         let mut in_vain = 0;
         while in_vain < LOOKS_MAX
             && let Some(next) = self.workers.next_waiting(worker, tenant)
@@ -79,13 +85,31 @@ impl State {
         }
     }
 
+    /// Links may have room, of which nothing tells.
+    pub(super) fn pump_all_waiting(&mut self) {
+        for worker in self.workers.waited_for() {
+            let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+            for tenant in 0..tenants {
+                self.pump_waiting(worker, tenant);
+            }
+        }
+    }
+
     /// The client's close is committed: its number is free, and the workers that know it may forget
     /// it. One that closed it keeps the effects until it knows that they arrived.
     fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
         let mut workers = self.lanes.remove(number);
         workers.retain(|worker| *worker != closer || acts);
+        self.workers.forget(closer, number);
         self.release(client, workers, acts);
+    }
+
+    /// Tells a worker again what its commits may have crossed.
+    fn retell(&mut self, number: u32) {
+        if let Some(worker) = self.lanes.must_retell(number) {
+            self.workers.mark(worker, number, Part::All);
+        }
     }
 
     /// A worker gave an event back, and with it those of its lane behind it. They are sent again
@@ -101,7 +125,11 @@ impl State {
         if custodian != self.lanes.custodian(number) {
             // It may have taken itself for the custodian before its handlers gave the connect back.
             self.release(commit.client, vec![worker], false);
+        } else if self.lanes.is_unconfirmed(number, worker) {
+            // No commit will show that it has heard what came with the event.
+            self.workers.mark(worker, number, Part::All);
         }
+        self.retell(number);
         self.workers.returned(worker, tenant, events, counted);
         if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push(tenant, number);
@@ -159,7 +187,7 @@ impl State {
             lanes: &mut self.lanes,
             dirty: &mut self.dirty,
             closing: &mut self.closing,
-            custody: &mut self.custody,
+            workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,
             watched: self.watchers.watch(tenant),

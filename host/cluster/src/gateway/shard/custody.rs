@@ -1,15 +1,22 @@
-//! Workers that come and go: lanes that may move, events that are sent again; and the custodian of
-//! each client, who is named, and told what it would need to tell the close.
+//! Workers that come and go: lanes that may move, events that are sent again; and the custodians of
+//! each client, who are named where they are missing or leave. Each client is looked at by itself,
+//! so many a turn, so that live events never wait for all clients.
+//!
+//! A custodian that leaves in peace keeps its place until the next one has said that it knows the
+//! client, and is told what others change meanwhile; a worker that leaves is let go when no handover
+//! of its clients is open. What custodians are told is in [`tell`](super::tell).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use tidegate_wire::frame::{Custody, Frame};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
-use crate::gateway::pending::WorkerKey;
+use crate::gateway::pending::{Which, WorkerKey};
+use crate::gateway::telling::Part;
 use crate::gateway::workers::WorkerLink;
+
+/// Clients whose custodians are looked at in one turn.
+const REVIEWS_PER_TURN: usize = 256;
 
 impl State {
     /// A worker is there, or serves other tenants than before.
@@ -26,41 +33,17 @@ impl State {
             return link.sender.close();
         }
         let shards = self.context.inboxes.len();
+        let lanes = &mut self.lanes;
+        let queue = self.context.settings.link.queue_bytes_max;
+        let tenants = &self.context.tenants;
         self.workers
-            .insert(link.clone(), &self.context.tenants, shards);
+            .insert(link, tenants, shards, || lanes.next_epoch(), queue);
         for earlier in others {
             earlier.sender.close();
-            self.entrust_again(earlier.key, key);
-            self.worker_lost(earlier.key);
+            self.worker_lost(earlier.key, Some(key));
         }
         self.route_unrouted();
-        self.entrust_all(key);
-        for leaving in self.workers.draining() {
-            self.hand_over_all(leaving);
-        }
-        self.recognise_all();
-    }
-
-    /// Looks at the workers that may not yet drop what an earlier link entrusted to them.
-    pub(super) fn recognise_all(&mut self) {
-        for link in self.workers.unrecognised() {
-            self.recognise(&link);
-        }
-    }
-
-    /// Lets a worker drop what an earlier link entrusted to it, once every shard is certain that
-    /// somebody knows each of its clients. Until then the earlier link's word may be the last.
-    fn recognise(&mut self, link: &WorkerLink) {
-        let uncertain: Vec<u32> = self.lanes.uncertain(link.key).collect();
-        if !uncertain.is_empty() {
-            return self.ask_custodians(uncertain);
-        }
-        if self.workers.set_recognised(link.key)
-            && link.unrecognised.fetch_sub(1, Ordering::AcqRel) == 1
-        {
-            // On a link that has ended nothing was entrusted.
-            let _ = link.sender.send(Frame::Recognised);
-        }
+        self.review_all();
     }
 
     /// Lanes that had nowhere to go look again.
@@ -72,20 +55,6 @@ impl State {
         }
     }
 
-    /// Clients whom an earlier link of a worker was entrusted with stay with it: others may be worse
-    /// off, and this one is there.
-    fn entrust_again(&mut self, earlier: WorkerKey, key: WorkerKey) {
-        let all: Vec<u32> = self.lanes.connections().collect();
-        for number in all {
-            if self.lanes.custodian(number) == Some(earlier)
-                && self.lanes.may_be_handed_over(number)
-                && self.serves(key, number)
-            {
-                self.name_heir(number, key);
-            }
-        }
-    }
-
     /// Whether a worker serves a client's tenant.
     fn serves(&self, key: WorkerKey, number: u32) -> bool {
         let tenant = self.lanes.tenant(number);
@@ -93,62 +62,136 @@ impl State {
         tenant.is_some_and(|tenant| worker.is_some_and(|worker| worker.place(tenant).is_some()))
     }
 
-    /// Clients without a custodian get this worker.
-    fn entrust_all(&mut self, key: WorkerKey) {
-        let orphans: Vec<u32> = self
-            .lanes
-            .connections()
-            .filter(|number| self.lanes.custodian(*number).is_none())
-            .collect();
-        for number in orphans {
-            if self.serves(key, number)
-                && self.lanes.is_known(number)
-                && self.lanes.entrust(number, key)
-            {
-                self.tell_custody(number, key);
-            }
-        }
-    }
-
     /// A worker is leaving: its idle lanes may move, and its clients get other custodians.
     pub(super) fn worker_draining(&mut self, key: WorkerKey) {
         self.workers.set_draining(key);
-        self.hand_over_all(key);
-        self.workers.tell_drained(key);
+        self.review_all();
     }
 
-    /// A worker is lost: its lanes' events are sent again, and its clients get new custodians.
-    pub(super) fn worker_lost(&mut self, key: WorkerKey) {
+    /// A worker's link is lost: its lanes' events are sent again, and its clients get other
+    /// custodians. A later link of the same worker keeps its clients: others may be worse off.
+    pub(super) fn worker_lost(&mut self, key: WorkerKey, later: Option<WorkerKey>) {
         let Some(worker) = self.workers.remove(key) else {
             return;
         };
-        for number in worker.window.into_waiting() {
-            self.lanes.set_queued(number, false);
+        let waiting = worker.window.into_waiting();
+        for number in &waiting {
+            self.lanes.set_queued(*number, false);
         }
-        let all: Vec<u32> = self.lanes.connections().collect();
-        for number in &all {
+        let concerned = self.lanes.of_worker(key);
+        for number in &concerned {
             self.lanes.take_back(*number, key, true);
         }
-        for number in all {
+        for number in waiting {
             self.pump(number);
-            self.name_custodian(number);
         }
-        self.end_handovers(key);
+        for number in concerned {
+            if self.lanes.custodian(number).is_none() {
+                let later = later.filter(|later| self.serves(*later, number));
+                if let Some(later) = later.filter(|_| self.lanes.is_known(number)) {
+                    self.name(number, Which::First, later);
+                } else if let Some(second) = self.lanes.succeed(number) {
+                    self.workers.mark(second, number, Part::Standing);
+                }
+            }
+            self.pump(number);
+            self.reviews.push_back(number);
+        }
     }
 
-    fn name_custodian(&mut self, number: u32) {
-        if self.lanes.custodian(number).is_some() || !self.lanes.is_known(number) {
+    /// All clients are looked at, at the next turns.
+    fn review_all(&mut self) {
+        self.reviews.clear();
+        self.reviews.extend(self.lanes.connections());
+    }
+
+    /// Looks at some of the clients whose custodians may be missing.
+    pub(super) fn review_some(&mut self) {
+        for _ in 0..REVIEWS_PER_TURN {
+            let Some(number) = self.reviews.pop_front() else {
+                return;
+            };
+            self.review(number);
+        }
+    }
+
+    /// Sees to it that a client has its custodians, and that those who leave are replaced.
+    pub(super) fn review(&mut self, number: u32) {
+        if !self.lanes.is_known(number) {
             return;
         }
-        if let Some(worker) = self.choose_custodian(number)
-            && self.lanes.entrust(number, worker)
+        let (first, next) = self.lanes.seated(number, Which::First);
+        let leaves = first.is_some_and(|it| self.workers.is_draining(it));
+        if first.is_none() {
+            if let Some(worker) = self.choose_custodian(number) {
+                self.name(number, Which::First, worker);
+            }
+        } else if leaves
+            && next.is_none()
+            && self.lanes.may_be_handed_over(number)
+            && let Some(worker) = self.choose_custodian(number)
         {
-            self.tell_custody(number, worker);
+            if self.lanes.seated(number, Which::Second).0 == Some(worker) {
+                self.hand_to_second(number, worker);
+            } else {
+                self.name(number, Which::First, worker);
+            }
         }
+        self.review_second(number);
+    }
+
+    /// The first custodian leaves, and the second one is to be the first.
+    fn hand_to_second(&mut self, number: u32, second: WorkerKey) {
+        let known = self.lanes.promote(number);
+        self.workers.mark(second, number, Part::Standing);
+        if known && let Some(replaced) = self.lanes.confirm(number, second) {
+            self.workers.release(replaced, number);
+        }
+    }
+
+    /// The same for the second custodian, which is on another machine than the first one, if any is.
+    fn review_second(&mut self, number: u32) {
+        let (now, next) = self.lanes.seated(number, Which::First);
+        let (Some(first), Some(tenant)) = (next.or(now), self.lanes.tenant(number)) else {
+            return;
+        };
+        let (second, next) = self.lanes.seated(number, Which::Second);
+        let needed = self.context.settings.second_custodian
+            && self.workers.needs_second(tenant, first, &self.host);
+        if !needed {
+            if second.or(next).is_none() {
+                return;
+            }
+            for dismissed in self.lanes.dismiss_second(number) {
+                self.workers.release(dismissed, number);
+            }
+            return;
+        }
+        let right = next.or(second);
+        if right.is_some_and(|it| self.workers.is_apart(first, it)) {
+            return;
+        }
+        let router = self.context.settings.router;
+        let (host, rng) = (&self.host, &mut self.rng);
+        if let Some(worker) = self.workers.choose_second(tenant, first, host, router, rng)
+            && Some(worker) != second
+        {
+            if let Some(replaced) = self.lanes.drop_next(number, Which::Second) {
+                self.workers.release(replaced, number);
+            }
+            self.name(number, Which::Second, worker);
+        }
+    }
+
+    /// Names a custodian, or who takes its place once it knows the client.
+    fn name(&mut self, number: u32, which: Which, worker: WorkerKey) {
+        self.lanes.name(number, which, worker);
+        self.workers.mark(worker, number, Part::All);
+        self.workers.mark(worker, number, Part::Standing);
     }
 
     /// Who could be a client's custodian: who serves it, or anybody who stays.
-    pub(super) fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
+    fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.lanes.tenant(number)?;
         let router = self.context.settings.router;
         let serving = self.lanes.worker(number).filter(|_| router.binds());
@@ -157,30 +200,36 @@ impl State {
         serving.or_else(choose).map(|served| served.worker)
     }
 
-    /// Tells a client's custodian what it would need to tell the close.
-    pub(super) fn tell_custody(&mut self, number: u32, key: WorkerKey) {
-        let Some(tenant) = self.lanes.tenant(number) else {
+    /// A worker has taken all that it was told up to this batch.
+    pub(super) fn confirmed(&mut self, key: WorkerKey, batch: u64) {
+        let Some(worker) = self.workers.get_mut(key) else {
             return;
         };
-        let Some(worker) = self.workers.get(key) else {
+        let clients = worker.telling.confirmed(batch);
+        self.workers.has_untold(key);
+        for number in clients {
+            if let Some(replaced) = self.lanes.confirm(number, key) {
+                self.workers.release(replaced, number);
+                // The second stands behind another one, or this one may be leaving by now itself.
+                if let (Some(second), _) = self.lanes.seated(number, Which::Second) {
+                    self.workers.mark(second, number, Part::Standing);
+                }
+                self.review(number);
+            }
+        }
+    }
+
+    /// Lets workers go, and drop what an earlier link entrusted to them, once it is certain that
+    /// somebody else, or they over this link, know each client.
+    pub(super) fn settle_workers(&mut self) {
+        if !self.reviews.is_empty() {
             return;
-        };
-        let Some(place) = worker.place(tenant) else {
-            return;
-        };
-        let hub = self.hubs.get(usize::from(tenant));
-        let Some(client) = hub.and_then(|hub| hub.client(number)) else {
-            return;
-        };
-        let custody = Custody {
-            tenant: place,
-            client: self.client_id(number),
-            uid: client.uid().cloned(),
-            groups: client.groups().to_vec(),
-            session: client.snapshot(),
-        };
-        // If the link has ended, another custodian is named when its loss arrives.
-        let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
-        self.lanes.custody_told(number);
+        }
+        for leaving in self.workers.leaving() {
+            let handed_over = self.lanes.handovers(leaving) == 0;
+            self.workers.tell_drained(leaving, handed_over);
+        }
+        let lanes = &self.lanes;
+        self.workers.recognise(|epoch| lanes.are_certain(epoch));
     }
 }

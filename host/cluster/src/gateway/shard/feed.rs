@@ -66,7 +66,7 @@ impl Watchers {
                     self.tell(tenant, client, Some(new.clone()), Change::Bound(new));
                 }
             }
-            Changed::Session => {}
+            Changed::Session(_) => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use tidegate_wire::effect::Effect;
+use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseReason;
 
 use super::feed::Watchers;
@@ -15,6 +15,8 @@ use crate::gateway::hub::{Hub, Refused};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::outbound::{Outgoing, Queued};
 use crate::gateway::pending::{Lanes, WorkerKey};
+use crate::gateway::telling::Part;
+use crate::gateway::workers::Workers;
 
 /// The parts of a shard that effects reach, beside the hub.
 pub(super) struct Deliveries<'a> {
@@ -22,7 +24,7 @@ pub(super) struct Deliveries<'a> {
     pub(super) lanes: &'a mut Lanes,
     pub(super) dirty: &'a mut Vec<Rc<Connection>>,
     pub(super) closing: &'a mut Vec<(u32, CloseReason)>,
-    pub(super) custody: &'a mut Vec<u32>,
+    pub(super) workers: &'a mut Workers,
     pub(super) metrics: &'a Metrics,
     pub(super) watchers: &'a Watchers,
     /// Whether any of them watches the tenant.
@@ -79,13 +81,13 @@ impl Outlet for Deliveries<'_> {
             .author
             .filter(|(own, _)| *own == connection)
             .map(|(_, worker)| worker);
-        if author.is_none() && what == Changed::Session {
+        if author.is_none() && matches!(what, Changed::Session(_)) {
             self.lanes.session_changed(connection);
         }
-        let heir = self.lanes.heir(connection);
-        let mut told = self.lanes.custodian(connection).into_iter().chain(heir);
-        if told.any(|worker| Some(worker) != author) {
-            self.custody.push(connection);
+        for worker in self.lanes.custodians(connection) {
+            if Some(worker) != author {
+                self.workers.mark(worker, connection, part(&what));
+            }
         }
         // A client that is gone has been told as closed, though its record changes on.
         if self.watched && self.connections.contains_key(&connection) {
@@ -108,7 +110,23 @@ impl Outlet for Deliveries<'_> {
         );
         // The worker's mirror and custody records have what the hub refused.
         self.lanes.session_changed(connection);
-        self.custody.push(connection);
+        for worker in self.lanes.custodians(connection) {
+            self.workers.mark(worker, connection, Part::All);
+        }
+    }
+}
+
+/// The part of a client's custody that a change concerns.
+const fn part<'a>(what: &Changed<'a>) -> Part<'a> {
+    match what {
+        Changed::Joined(group) | Changed::Left(group) => Part::Group(group),
+        Changed::Uid { .. } => Part::Uid,
+        Changed::Session(change) => match change {
+            SessionChange::Set { key, .. }
+            | SessionChange::Merge { key, .. }
+            | SessionChange::Remove { key } => Part::Key(key),
+            SessionChange::Replace(_) | SessionChange::Clear => Part::Session,
+        },
     }
 }
 

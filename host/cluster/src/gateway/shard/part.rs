@@ -13,6 +13,7 @@ use crate::directory::{Reach, reach};
 use crate::gateway::answer::{Ground, answer};
 use crate::gateway::gather::{Asked, shards_of};
 use crate::gateway::hub::{Hub, Refused, Trial};
+use crate::gateway::telling::Part;
 
 impl State {
     /// This shard's part.
@@ -114,8 +115,8 @@ impl State {
                 Refused::Groups | Refused::Session => SwapRefusal::TooLarge,
             })?;
         self.lanes.session_changed(number);
-        if self.lanes.custodian(number).is_some() {
-            self.custody.push(number);
+        for worker in self.lanes.custodians(number) {
+            self.workers.mark(worker, number, Part::Key(key));
         }
         Ok(())
     }

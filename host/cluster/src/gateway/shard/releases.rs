@@ -84,11 +84,11 @@ impl State {
     }
 
     /// A link that has ended has nothing to forget.
-    fn pay(&self, what: &What) {
+    fn pay(&mut self, what: &What) {
         match what {
             What::Release(client, workers) => {
-                for worker in workers.iter().filter_map(|it| self.workers.get(*it)) {
-                    let _ = worker.link.sender.send(Frame::Release(vec![*client]));
+                for worker in workers {
+                    self.workers.release(*worker, client.connection);
                 }
             }
             What::Adopted(link, sequence) => {

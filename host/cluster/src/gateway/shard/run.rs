@@ -15,7 +15,7 @@ use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
 
-/// How often lanes that had nowhere to go look again, and workers that are not yet recognised.
+/// How often lanes that had nowhere to go look again.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Runs the shard until it is told to stop.
@@ -44,12 +44,14 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
                 let mut state = shard.state.borrow_mut();
                 state.expire_requests();
                 state.route_unrouted();
-                state.recognise_all();
+                state.pump_all_waiting();
                 state.name_waiting();
                 state.look_at_memory();
                 state.finish_turn();
             }
             () = inbox.take(&mut parcels) => {}
+            // What is bulk waits for whatever else there is.
+            () = tokio::task::yield_now(), if shard.has_reviews() => {}
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
@@ -69,6 +71,11 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Shard {
+    /// Whether custodians are still to be looked at.
+    fn has_reviews(&self) -> bool {
+        !self.state.borrow().reviews.is_empty()
+    }
+
     fn take(self: &Rc<Self>, parcel: Parcel) {
         if let Parcel::Arrival(arrival) = parcel {
             match arrival {
@@ -142,7 +149,7 @@ impl State {
             Parcel::Load(worker, load) => self.workers.set_load(worker, load),
             Parcel::Draining(worker) => self.worker_draining(worker),
             Parcel::Confirmed(worker, number) => self.confirmed(worker, number),
-            Parcel::WorkerLost(worker) => self.worker_lost(worker),
+            Parcel::WorkerLost(worker) => self.worker_lost(worker, None),
             Parcel::Commits(worker, commits) => {
                 for commit in commits {
                     self.commit(worker, commit);
@@ -154,16 +161,7 @@ impl State {
                 }
             }
             Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
-            Parcel::AdoptClose {
-                tenant,
-                effects,
-                close,
-                link,
-                sequence,
-            } => {
-                self.adopt(&tenant, effects, close);
-                self.adopted(link, sequence);
-            }
+            Parcel::AdoptClose(adoption) => self.adopt_lost(*adoption),
             Parcel::Request(request) => self.request(*request),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),

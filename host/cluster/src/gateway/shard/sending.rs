@@ -1,11 +1,13 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::{Custody, Frame};
+use tidegate_wire::frame::Frame;
 use tidegate_wire::id::EventId;
 
 use super::State;
+use crate::gateway::pending::WorkerKey;
 use crate::gateway::workers::{Next, Place, Served};
+use crate::link::weight;
 
 impl State {
     /// Sends what may be sent of a lane.
@@ -40,7 +42,18 @@ impl State {
                 under_way: self.lanes.under_way(number),
                 is_its_turn: std::mem::take(&mut is_its_turn),
             };
-            match self.workers.place(&next, stays, router, &mut self.rng) {
+            let mut place = self.workers.place(&next, stays, router, &mut self.rng);
+            if let Place::Worker(served) = place
+                && !self.lanes.has_mirror(number, served.worker)
+                && self.workers.is_busy(
+                    served.worker,
+                    self.context.settings.link.queue_bytes_max / 2,
+                )
+            {
+                // A session goes with it, for which there is no room on the link.
+                place = Place::Later(served.worker);
+            }
+            match place {
                 Place::Worker(served) => self.send_event(number, tenant, served),
                 Place::Later(worker) => {
                     if self.lanes.set_queued(number, true) {
@@ -90,23 +103,19 @@ impl State {
             )
         });
         let client = self.client_id(number);
+        // A session that goes with an event counts as the event does, or a loss of many clients with
+        // large ones would fill the link.
+        let mut extra =
+            weight::event(&sending.kind) + session.as_deref().map_or(0, weight::session);
+        self.release_first(number, key);
         match &sending.kind {
             _ if !sending.with_custody => {}
             // A first connect makes its worker the custodian by itself.
             EventKind::Connect { .. } if sending.attempt == 0 => {}
-            EventKind::Connect { .. } | EventKind::Message(_) => self.tell_custody(number, key),
-            EventKind::Request { .. } => {}
-            EventKind::Close(closed) => {
-                let custody = Custody {
-                    tenant: place,
-                    client,
-                    uid: closed.uid.clone(),
-                    groups: closed.groups.clone(),
-                    session: self.lanes.last_session(number).cloned().unwrap_or_default(),
-                };
-                // As below.
-                let _ = sender.send(Frame::Custody(vec![custody]));
+            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
+                extra += self.entrust_with_event(number, key, place);
             }
+            EventKind::Request { .. } => {}
         }
         let event = EventId {
             gateway: self.context.incarnation(),
@@ -122,9 +131,20 @@ impl State {
             session,
             kind: sending.kind,
         };
-        let counted = self.workers.sent(key, tenant, sending.bytes);
+        let counted = self.workers.sent(key, tenant, sending.bytes + extra);
         self.lanes.counted(number, counted);
         // If the link has ended, its loss is on the way and takes the event back.
         let _ = sender.send(Frame::Deliver(Box::new(delivery)));
+    }
+
+    /// A worker that is to forget a client does so before it gets another event of it.
+    fn release_first(&mut self, number: u32, key: WorkerKey) {
+        let client = self.client_id(number);
+        if let Some(worker) = self.workers.get_mut(key)
+            && worker.telling.take_release(number)
+        {
+            // As with the event.
+            let _ = worker.link.sender.send(Frame::Release(vec![client]));
+        }
     }
 }

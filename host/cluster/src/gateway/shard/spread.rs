@@ -7,14 +7,17 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Scope};
-use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::State;
 use crate::gateway::commands;
-use crate::gateway::inbox::Parcel;
+use crate::gateway::inbox::{AdoptClose, Parcel};
 use crate::gateway::peers::Life;
 use crate::membership::Members;
+
+/// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
+/// earlier has no more than a window of them under way; what is beyond is refused.
+const EARLY_MAX: usize = 1024;
 
 impl State {
     /// Effects of a close. Every gateway applies those of one close at most once,
@@ -30,6 +33,25 @@ impl State {
             for (peer, effects) in self.concerned(effects).peers {
                 self.forward(peer, tenant, effects, Some(close));
             }
+        }
+    }
+
+    /// Effects of a close whose home is lost, as a worker says. One that is alive, as far as is known
+    /// here, tells its closes itself: they wait until it is gone.
+    pub(super) fn adopt_lost(&mut self, adoption: AdoptClose) {
+        if !self.view.is_listed(adoption.close.home) {
+            self.adopt(&adoption.tenant, adoption.effects, adoption.close);
+            if self.context.settings.second_custodian {
+                self.told.push(adoption.close);
+            }
+            return self.adopted(adoption.link, adoption.sequence);
+        }
+        self.early.retain(|it| !it.link.is_closed());
+        if self.early.len() < EARLY_MAX {
+            self.early.push(adoption);
+        } else {
+            tracing::warn!(home = %adoption.close.home,
+                "workers give away closes of a gateway that is alive: refused");
         }
     }
 
@@ -171,6 +193,7 @@ impl State {
         effects: Vec<Effect>,
         close: Option<CloseId>,
     ) {
+        let window = self.forward_window();
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
@@ -179,12 +202,9 @@ impl State {
             .stream
             .push(self.index, tenant.clone(), effects, close, max)
         {
-            Ok(forward) => {
+            Ok(()) => {
                 peer.full = false;
-                if let Some(link) = &peer.link {
-                    // On a link that has ended it is sent again by the next one.
-                    let _ = link.send(Frame::Forward(forward));
-                }
+                peer.send(window);
             }
             Err(crate::gateway::forward::Full) => {
                 self.metrics.forward_dropped();
@@ -203,20 +223,26 @@ impl State {
         sender: crate::link::LinkSender,
         life: Arc<Life>,
     ) {
+        let window = self.forward_window();
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
-        for forward in peer.stream.unacknowledged() {
-            // If this link ends too, the next one starts over.
-            let _ = sender.send(Frame::Forward(forward.clone()));
-        }
+        peer.stream.restart();
         peer.link = Some(sender);
         peer.life = Some(life);
+        peer.send(window);
+    }
+
+    fn forward_window(&self) -> usize {
+        let queue = self.context.settings.link.queue_bytes_max;
+        crate::gateway::forward::window(self.context.inboxes.len(), queue)
     }
 
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
+        let window = self.forward_window();
         if let Some(peer) = self.peers.get_mut(&incarnation) {
             peer.stream.acknowledge(sequence);
+            peer.send(window);
         }
         self.send_releases();
     }
@@ -245,6 +271,9 @@ impl State {
             self.peers.entry(incarnation).or_default();
         }
         self.view = members;
+        for adoption in std::mem::take(&mut self.early) {
+            self.adopt_lost(adoption);
+        }
         self.send_releases();
     }
 }

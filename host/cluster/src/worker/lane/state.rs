@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::session::Session;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) request: bool,
     /// This worker tells the close if the home is lost.
     pub(super) custodian: bool,
+    /// The first custodian: this worker is the second and tells the close once that one is gone too.
+    pub(super) behind: Option<Incarnation>,
     /// The home gave the lane to another worker.
     pub(super) released: bool,
     /// The close was committed: nothing follows.

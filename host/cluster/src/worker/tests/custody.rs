@@ -3,7 +3,8 @@
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Outcome, Recipients};
 use tidegate_wire::event::{CloseReason, Closed, Delivery};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{CustodyChange, Frame, GroupsChange};
+use tidegate_wire::id::{CloseId, Incarnation};
 
 use super::rig::Rig;
 use super::script::{Gateway, GatewayLink, LEASE, nobody, set, soon, text, with_session};
@@ -322,4 +323,111 @@ async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() 
     drop(lost_link);
     other_link.load_with(0).await;
     assert!(parted.elapsed() >= LEASE * 2, "kept for two leases");
+}
+
+#[tokio::test]
+async fn changes_since_a_custodian_was_told_reach_the_close() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    let change = |entries: &[(&str, Option<&str>)], groups| CustodyChange {
+        client: lost.client(7),
+        uid: None,
+        groups: GroupsChange::Some(groups),
+        entries: entries
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.map(str::to_owned)))
+            .collect(),
+    };
+    lost_link.send(Frame::CustodyChanged(vec![
+        change(&[("from", None), ("a", Some("1"))], vec![]),
+        change(&[], vec![("room".into(), false), ("hall".into(), true)]),
+    ]));
+    other_link.load_with(1).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let close = rig.script.next().await;
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["hall"]));
+    assert_eq!(close.session("from"), None);
+    assert_eq!(close.session("a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn adoptions_of_many_closes_go_in_a_window() {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    let custodies = (0..100).map(|it| lost.custody(it, "anna", "room"));
+    lost_link.send(Frame::Custody(custodies.collect()));
+    other_link.load_with(100).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    let large = || set(nobody(), "k", &"v".repeat(60 << 10));
+    for _ in 0..100 {
+        rig.script.next().await.done(vec![large()]);
+    }
+    // Nothing is answered: what fits in the window was sent before the next load.
+    let first = other_link.until_load().await;
+    assert_eq!(first.len(), 18, "1 MiB of 60 KiB each, and no more");
+    let mut adopted = 0;
+    let mut answer = |frame| match frame {
+        Frame::Adopt { sequence, .. } => {
+            adopted += 1;
+            Frame::Adopted { sequence }
+        }
+        other => panic!("not an adoption: {other:?}"),
+    };
+    for frame in first {
+        other_link.send(answer(frame));
+    }
+    for _ in 18..100 {
+        let frame = other_link.next().await;
+        other_link.send(answer(frame));
+    }
+    assert_eq!(adopted, 100);
+}
+
+/// Another worker, which is the first custodian.
+const FIRST: u64 = 50;
+
+/// A worker that is the second custodian of client 7 and the first of 8, whose gateway is lost.
+async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
+    let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
+    rig.see_workers(&[&lost, &other], &[], &[FIRST]);
+    let custodies = [7, 8].map(|it| lost.custody(it, "anna", "room"));
+    lost_link.send(Frame::Custody(custodies.to_vec()));
+    let standing = (lost.client(7), Some(Incarnation(FIRST)));
+    lost_link.send(Frame::Standing(vec![standing]));
+    other_link.load_with(2).await;
+    part(&rig, lost_link, 1).await;
+    rig.see_workers(&[&other], &[&lost], &[FIRST]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(8));
+    close.done(vec![farewell()]);
+    assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
+    other_link.send(Frame::Adopted { sequence: 1 });
+    assert!(rig.script.is_idle(), "the first custodian tells 7");
+    (lost, other, rig, other_link)
+}
+
+#[tokio::test]
+async fn a_second_custodian_tells_a_close_once_the_first_is_gone_too() {
+    let (lost, other, rig, mut other_link) = second_of_seven().await;
+    rig.see_workers(&[&other], &[&lost], &[]);
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(7));
+    assert_eq!(*close.closed(), lost_with(Some("anna"), &["room"]));
+    close.done(vec![]);
+    // Also without effects: gateways tell others that it was told.
+    assert_eq!(adopt(&mut other_link).await.2, []);
+}
+
+#[tokio::test]
+async fn a_second_custodian_forgets_a_close_that_was_told() {
+    let (lost, other, rig, mut other_link) = second_of_seven().await;
+    other_link.send(Frame::Told(vec![CloseId {
+        home: lost.incarnation(),
+        client: lost.client(7),
+    }]));
+    other_link.load_with(0).await;
+    rig.see_workers(&[&other], &[&lost], &[]);
+    other_link.until_load().await;
+    assert!(rig.script.is_idle());
 }

@@ -334,3 +334,30 @@ async fn a_request_leaves_no_lane_behind_and_nothing_to_be_told() {
     rig.worker.drain().await;
     assert!(rig.script.is_idle());
 }
+
+#[tokio::test]
+async fn commits_of_a_whole_window_never_end_the_link() {
+    let gateway = Gateway::bind(1).await;
+    let mut settings = settings();
+    settings.link.queue_bytes_max = 64 << 10;
+    settings.window_events = 4096;
+    let rig = Rig::start_with(settings, &[&gateway]);
+    let mut link = gateway.accept().await;
+    let large = |client| vec![set(client, "k", &"v".repeat(60 << 10))];
+    for connection in 0..500 {
+        link.deliver(gateway.connect(connection, u64::from(connection) + 1));
+    }
+    // The gateway reads nothing meanwhile: 30 MB wait for it.
+    for _ in 0..500 {
+        let next = rig.script.next().await;
+        next.done(large(next.delivery.client));
+    }
+    link.deliver(gateway.connect(500, 501));
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), rig.script.next());
+    assert!(early.await.is_err(), "it waits until the link has room");
+    for _ in 0..500 {
+        link.commit().await;
+    }
+    rig.script.next().await.done(Vec::new());
+    link.commit().await;
+}

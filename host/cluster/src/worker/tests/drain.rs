@@ -122,6 +122,10 @@ async fn a_drain_waits_for_the_fate_of_a_gateway_whose_custody_is_kept() {
     assert_eq!(close.delivery.client, lost.client(7));
     close.done(Vec::new());
     drop(close);
+    match other_link.next().await {
+        Frame::Adopt { sequence, .. } => other_link.send(Frame::Adopted { sequence }),
+        other => panic!("not an adoption: {other:?}"),
+    }
     assert!(other_link.rest().await.is_empty());
     soon("the end of the worker", rig.task).await.unwrap();
 }

@@ -140,6 +140,16 @@ impl Rig {
         }
     }
 
+    /// A view with these workers too.
+    pub(super) fn see_workers(&self, gateways: &[&Gateway], lost: &[&Gateway], workers: &[u64]) {
+        let mut members = Members::clone(&view(gateways, lost));
+        for worker in workers {
+            let node = identity(Role::Worker, *worker, None).node;
+            members.nodes.insert(node.incarnation, node);
+        }
+        self.members.send_replace(Arc::new(members));
+    }
+
     pub(super) fn see(&self, gateways: &[&Gateway], lost: &[&Gateway]) {
         self.members.send_replace(view(gateways, lost));
     }

@@ -296,6 +296,21 @@ impl GatewayLink {
         .await;
     }
 
+    /// What comes before the next load but one: all that was sent by now.
+    pub(super) async fn until_load(&mut self) -> Vec<Frame> {
+        soon("a load", async {
+            let (mut frames, mut loads) = (Vec::new(), 0);
+            while loads < 2 {
+                match self.receive().await.unwrap() {
+                    Frame::Load(_) => loads += 1,
+                    frame => frames.push(frame),
+                }
+            }
+            frames
+        })
+        .await
+    }
+
     /// Waits for the end of the link and returns what came before it, except loads.
     pub(super) async fn rest(mut self) -> Vec<Frame> {
         soon("the end of the link", async {
