@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulation figures swaps chaos lint guests guests-rust wasm-target
+.PHONY: help run test simulation figures swaps bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,11 @@ swaps: guests ## A hundred swaps under load: the longest pause of any client, wi
 	$(CARGO) build --release --workspace
 	$(BUILD)/release/swaps
 
-chaos: guests ## Half an hour of violence; TIDEGATE_SEED, TIDEGATE_CHAOS_SECONDS, TIDEGATE_CHAOS_CLIENTS
+bulk: guests ## A worker is killed under 100,000 clients: TIDEGATE_BULK_CLIENTS, …_SESSION_BYTES
+	$(CARGO) build --release --workspace
+	$(BUILD)/release/bulk
+
+chaos: guests ## Ten minutes of violence; TIDEGATE_SEED, TIDEGATE_CHAOS_SECONDS, TIDEGATE_CHAOS_CLIENTS
 	$(CARGO) build --release --workspace
 	$(BUILD)/release/chaos
 

@@ -7,6 +7,7 @@
 
 pub mod alone;
 pub mod api;
+pub mod bulk;
 pub mod chaos;
 pub mod client;
 pub mod cluster;
