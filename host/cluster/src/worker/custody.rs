@@ -33,9 +33,9 @@ use crate::membership::Members;
 const LISTED_MAX: u32 = 3 * super::LOOKS_PER_LEASE + 1;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
-/// After so many looks at a first custodian that a register lists it has told the closes of a lost
-/// gateway: 30 leases.
-const DEFERRED_LOOKS_MAX: u32 = 30 * super::LOOKS_PER_LEASE;
+/// A first custodian that a register lists, and of which nothing was heard for so many looks, does not
+/// know that it is one: the second one tells.
+const DEFERRED_LOOKS_MAX: u32 = 4 * super::LOOKS_PER_LEASE;
 /// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
 const TELLING_MAX: u32 = 128;
 /// A close that the handlers give back is told again this many times, with growing pauses.
@@ -58,6 +58,7 @@ pub(super) struct Table {
 struct Deferred {
     gateway: Incarnation,
     first: Incarnation,
+    /// Looks since a close of the gateway was told.
     looks: u32,
     lanes: Vec<Arc<Lane>>,
 }
@@ -174,7 +175,9 @@ impl Inner {
                 due.push((gateway, defer(deferred, gateway, parted.lanes)));
             }
             self.look_at_deferred(deferred, members, looked);
-            let gone = |it: &mut Deferred| !members.nodes.contains_key(&it.first);
+            let gone = |it: &mut Deferred| {
+                !members.nodes.contains_key(&it.first) || it.looks >= DEFERRED_LOOKS_MAX
+            };
             let gone = deferred.extract_if(.., gone);
             due.extend(gone.map(|it| (it.gateway, it.lanes)));
             (links, due)
@@ -192,17 +195,23 @@ impl Inner {
         }
     }
 
-    /// Drops what was told, and what the first custodian had all the time to tell.
+    /// Drops what was told. As long as closes of the gateway are told the first custodian is at it; one
+    /// that tells nothing has not heard that the client was given to it, or has forgotten it, when
+    /// the gateway was lost just then. What is told twice is applied once.
     fn look_at_deferred(&self, deferred: &mut Vec<Deferred>, members: &Members, looked: bool) {
         if !looked {
             return;
         }
         for it in deferred.iter_mut() {
-            it.looks += u32::from(members.is_listed(it.first));
+            let before = it.lanes.len();
             it.lanes
                 .retain(|lane| !self.told_elsewhere.contains(lane.close_id()));
+            if it.lanes.len() < before {
+                it.looks = 0;
+            }
+            it.looks += u32::from(members.is_listed(it.first));
         }
-        deferred.retain(|it| !it.lanes.is_empty() && it.looks < DEFERRED_LOOKS_MAX);
+        deferred.retain(|it| !it.lanes.is_empty());
     }
 
     /// Called under the table's lock, so that the last value is the right one.

@@ -431,3 +431,11 @@ async fn a_second_custodian_forgets_a_close_that_was_told() {
     other_link.until_load().await;
     assert!(rig.script.is_idle());
 }
+
+#[tokio::test]
+async fn a_second_custodian_tells_a_close_when_the_first_is_there_but_tells_nothing() {
+    let (lost, _other, rig, _other_link) = second_of_seven().await;
+    let close = rig.script.next().await;
+    assert_eq!(close.delivery.client, lost.client(7));
+    close.done(vec![]);
+}
