@@ -6,7 +6,11 @@ use rand::RngExt;
 
 use crate::handlers::serving;
 use crate::network::Host;
+use crate::process::LEASE;
 use crate::world::{Kind, World};
+
+/// So long after the loss of a machine, closes of its gateways may be still to be told.
+const TELLING_MS: u64 = 1_500;
 
 /// How a fault ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +76,13 @@ impl World {
             return;
         }
         let (number, hosts) = connections[self.bulk.random_range(0..connections.len())];
-        let end = self.now_ms + self.draw_ms();
+        let lasts = if self.plan.bulk.machines_alone {
+            // Nobody is taken for lost.
+            self.bulk.random_range(10..LEASE.as_millis() as u64 / 2)
+        } else {
+            self.draw_ms()
+        };
+        let end = self.now_ms + lasts;
         self.log(|| format!("connection {number} of hosts {hosts:?} pauses until {end}"));
         self.net.pause(number, true);
         self.due.push((end, Mend::Resume(number)));
@@ -80,7 +90,7 @@ impl World {
 
     /// All that runs on one machine is gone at once.
     fn kill_machine(&mut self) {
-        if self.plan.bulk.places == 0 {
+        if self.plan.bulk.places == 0 || (self.plan.bulk.machines_alone && !self.is_guarded()) {
             return;
         }
         let place = self.bulk.random_range(0..self.plan.bulk.places);
@@ -92,13 +102,23 @@ impl World {
         let kills_worker = hosts
             .iter()
             .any(|host| self.machines[*host].kind == Kind::Worker);
-        self.custodians_safe &= !kills_worker;
+        self.custodians_safe &= !kills_worker || self.plan.bulk.machines_alone;
         self.log(|| format!("machine {place} is lost with hosts {hosts:?}"));
+        self.machine_lost_ms = Some(self.now_ms);
         let silently = self.bulk.random_bool(0.3);
         for host in hosts {
             self.kill(host, silently);
             self.restart_later(host);
         }
+    }
+
+    /// Whether everything runs, all workers are linked, no closes of a lost gateway are still to be told,
+    /// and every client has custodians who know it.
+    fn is_guarded(&self) -> bool {
+        let lately = self
+            .machine_lost_ms
+            .is_some_and(|at| self.now_ms < at + TELLING_MS);
+        !lately && self.is_whole() && self.gateways().all(|it| it.unguarded() == 0)
     }
 
     /// A worker leaves in peace.

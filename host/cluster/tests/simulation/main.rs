@@ -59,7 +59,7 @@ fn run(seed: u64, extent: Extent) -> (Vec<String>, Option<String>) {
     (world.record.trace(), wrong)
 }
 
-/// Bulk is simulated on demand as long as it is known to break links.
+/// With `TIDEGATE_BULK=1` also with bulk, of which about one seed in a thousand still fails.
 fn extent() -> Extent {
     if number("TIDEGATE_BULK") == Some(1) {
         Extent::Bulk

@@ -14,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 pub(crate) use plan::Extent;
 use plan::Plan;
+use tidegate_cluster::gateway::Gateway;
 
 use tidegate_wire::frame::Serving;
 use tokio::sync::watch;
@@ -92,6 +93,8 @@ pub(crate) struct World {
     /// No custodian can have been lost together with a gateway.
     pub(crate) custodians_safe: bool,
     lives: u64,
+    /// When a machine was last lost.
+    pub(crate) machine_lost_ms: Option<u64>,
     /// Volatile groups have been dissolved for good.
     pub(crate) dissolved: bool,
     /// Clients that were there from early on until the end.
@@ -140,6 +143,7 @@ impl World {
             due: vec![],
             custodians_safe: true,
             lives: 0,
+            machine_lost_ms: None,
             dissolved: false,
             stayed: vec![],
         }
@@ -219,6 +223,12 @@ impl World {
     pub(crate) fn hosts(&self, kind: Kind) -> Vec<Host> {
         let of_kind = |host: &Host| self.machines[*host].kind == kind;
         (0..self.machines.len()).filter(of_kind).collect()
+    }
+
+    /// The gateways that run.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = Arc<Gateway>> {
+        let shown = self.machines.iter().filter_map(|it| it.shown.as_ref());
+        shown.filter_map(|it| it.gateway.borrow().clone())
     }
 
     /// Starts the process of a host.

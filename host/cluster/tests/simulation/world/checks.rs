@@ -121,7 +121,7 @@ impl World {
         text
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let workers = self.plan.workers;
         let nodes = workers + self.plan.gateways;
         self.machines.iter().all(|machine| {

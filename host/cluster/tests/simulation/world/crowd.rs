@@ -14,8 +14,6 @@ use crate::people::Person;
 const GROUPS: u64 = 40;
 /// Groups that are dissolved now and then.
 const VOLATILE_GROUPS: Range<u64> = VOLATILE..VOLATILE + 4;
-/// Clients that settle in together.
-const AT_A_TIME: usize = 3;
 /// By then everybody has heard that groups are dissolved.
 const ARRIVING_MS: u64 = 1_000;
 
@@ -83,8 +81,7 @@ impl World {
         }
     }
 
-    /// At the beginning all clients have something kept for them, if any ever has. A few at a time: it is
-    /// what becomes of it later that must not depend on its size.
+    /// At the beginning all clients have something kept for them, if any ever has: all at once.
     pub(super) fn settle_in(&mut self) -> Result<(), Violation> {
         if self.plan.bulk.changes == 0 {
             return Ok(());
@@ -97,9 +94,6 @@ impl World {
             let (record, now) = (self.record.clone(), self.now_ms);
             self.people[place].say(&fill, &record, now);
             self.people[place].say(&join, &record, now);
-            if place % AT_A_TIME == 0 {
-                self.until(ANSWER_MS, "some clients to settle in", Self::is_answered)?;
-            }
         }
         self.until(ANSWER_MS, "all clients to settle in", Self::is_answered)
     }

@@ -133,6 +133,9 @@ pub(crate) struct Bulk {
     pub(crate) pauses: bool,
     /// A machine is lost with all that runs on it.
     pub(crate) kills_machines: bool,
+    /// Whole machines are all that is lost, one at a time, with all custodians named: no close may be
+    /// lost with them.
+    pub(crate) machines_alone: bool,
     /// Clients set keys in each other's sessions, and dissolve groups.
     pub(crate) meddles: bool,
 }
@@ -148,6 +151,7 @@ impl Bulk {
         faults: 0,
         pauses: false,
         kills_machines: false,
+        machines_alone: false,
         meddles: false,
     };
 
@@ -160,6 +164,7 @@ impl Bulk {
             places: rng.random_range(0..=3),
             ..Self::NOTHING
         };
+        bulk.machines_alone = bulk.kills_machines && bulk.places > 1 && rng.random_bool(0.5);
         match rng.random_range(0..10) {
             // Small, but kept and changed all the same.
             0..3 => {
@@ -210,7 +215,7 @@ impl Plan {
             1 => Router::BindRandom,
             _ => Router::Bind,
         };
-        Self {
+        let plan = Self {
             registers: rng.random_range(1..=2),
             workers: rng.random_range(1..=3),
             gateways: rng.random_range(1..=3),
@@ -225,6 +230,34 @@ impl Plan {
             partitions: rng.random_bool(0.5),
             more,
             bulk,
+        };
+        if plan.bulk.machines_alone {
+            plan.without_other_losses()
+        } else {
+            plan
+        }
+    }
+
+    /// Nothing is lost but whole machines, of which there are two at least.
+    fn without_other_losses(self) -> Self {
+        Self {
+            workers: self.workers.max(2),
+            gateways: self.gateways.max(2),
+            chaos_ms: 2 * self.chaos_ms,
+            kills_gateways: false,
+            kills_workers: false,
+            kills_registers: false,
+            freezes: false,
+            partitions: false,
+            more: More {
+                drains: false,
+                stops_gateways: false,
+                suspends: false,
+                withdraws: false,
+                parts_registers: false,
+                ..self.more
+            },
+            ..self
         }
     }
 }
