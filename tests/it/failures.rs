@@ -113,3 +113,17 @@ async fn without_any_register_traffic_goes_on_and_a_lost_gateway_is_told_when_on
     ensure!(seen.lives == 1 && seen.excused == 0, "{seen:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_machine_with_a_gateway_and_a_worker_is_lost_and_every_close_is_told() -> Outcome {
+    let seen = scene(&[
+        (2500, 500, What::KillMachine(0)),
+        (14_000, 500, What::KillMachine(1)),
+    ])
+    .await?;
+    ensure!(
+        seen.lives == 2 && seen.broken > 0 && seen.excused == 0,
+        "{seen:?}"
+    );
+    Ok(())
+}

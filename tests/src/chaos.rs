@@ -17,6 +17,7 @@
 mod clients;
 mod fleet;
 mod history;
+mod holdings;
 mod ledger;
 mod lists;
 mod runs;

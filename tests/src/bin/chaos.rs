@@ -1,4 +1,4 @@
-//! `make chaos`: the long form of the chaos test, thirty minutes with two thousand clients unless
+//! `make chaos`: the long form of the chaos test, ten minutes with two thousand clients unless
 //! `TIDEGATE_CHAOS_SECONDS`, `TIDEGATE_CHAOS_CLIENTS` or `TIDEGATE_SEED` say otherwise.
 
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use tidegate_tests::chaos::{self, Plan};
 
-const SECONDS: u64 = 30 * 60;
+const SECONDS: u64 = 10 * 60;
 const CLIENTS: u64 = 2000;
 const RATE: u64 = 4000;
 

@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::holdings;
 use super::ledger::{Asked, Ledger};
 use crate::load::{Lean, encode};
 
@@ -19,8 +20,6 @@ use crate::load::{Lean, encode};
 const STALLED: Duration = Duration::from_secs(40);
 /// The most messages that a client sends at once.
 const BATCH_MAX: u64 = 4;
-/// Clients in one group.
-const GROUP: u64 = 15;
 /// Clients with one uid.
 const UID: u64 = 2;
 /// One batch in so many is the last one of its connection.
@@ -29,6 +28,8 @@ const LEAVES: u32 = 40;
 const CONNECTING: Duration = Duration::from_secs(5);
 /// Every so many batches messages are passed on.
 const PASSES_ON: u64 = 4;
+/// One message in so many sets a session value; the first one of a connection does.
+const SETS: u32 = 60;
 
 /// What the clients are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,9 +131,10 @@ impl Client {
             gateway,
             at: std::time::Instant::now(),
             uid: format!("u{}", self.number / UID),
-            group: format!("g{}", self.number / GROUP),
+            groups: holdings::draw_groups(&mut self.rng),
         };
-        let target = format!("/?uid={}&group={}", asked.uid, asked.group);
+        let groups: Vec<_> = asked.groups.iter().map(u64::to_string).collect();
+        let target = format!("/?uid={}&groups={}", asked.uid, groups.join("."));
         // A gateway that is not there, or frozen, is nothing to note.
         let connecting = timeout(CONNECTING, Lean::connect_to(door, None, &target));
         let Ok(Ok(mut lean)) = connecting.await else {
@@ -192,9 +194,13 @@ impl Client {
     async fn batch(&mut self, life: &mut Life) -> Result<()> {
         let count = self.rng.random_range(1..=BATCH_MAX);
         life.batches += 1;
-        let mut frames = Vec::new();
+        let (mut frames, mut values) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let mut text = format!("{}@", life.sent);
+            if life.sent == 0 || self.rng.random_range(0..SETS) == 0 {
+                text.push_str(&format!("*{}", holdings::draw_bytes(&mut self.rng)));
+                values.push(life.sent + 1);
+            }
             if life.batches.is_multiple_of(PASSES_ON) {
                 let nth = self.rng.random_range(0..1 << 16);
                 if let Some(tail) = life.pass_on(nth, &self.world.ledger) {
@@ -204,7 +210,7 @@ impl Client {
             life.sent += 1;
             frames.extend(encode(text.as_bytes()));
         }
-        self.world.ledger.sent(&life.id, life.sent);
+        self.world.ledger.sent(&life.id, life.sent, &values);
         life.lean.write(&frames).await?;
         let deadline = Instant::now() + STALLED;
         while life.answered < life.sent {

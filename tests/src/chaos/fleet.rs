@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use super::history::History;
+use super::history::{Guards, History};
 use super::schedule::{GATEWAYS, REGISTERS, Version, WORKERS, Way, What, Who};
 use crate::api::Api;
 use crate::client::Transport;
 use crate::cluster::{Turn, log_folder, token_of};
+use crate::http;
 use crate::node::Node;
 use crate::plugins::{Plugin, another_build, replace};
 use crate::ports;
@@ -24,10 +27,21 @@ use crate::proxy::{LineId, Proxy, Stream};
 /// The tenant of the run.
 const TENANT: &str = "default";
 
+/// Clients whose custodians have not all confirmed.
+const UNGUARDED: &str = "tidegate_gateway_unguarded_clients";
+/// How often gateways are asked for that, and how long they may take.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const ASKING: Duration = Duration::from_secs(2);
+
+/// Links are narrow beside the sessions of all clients: what a lost worker's clients have kept does not
+/// fit in the queue of one at once, what is under way does.
+const WINDOW_BYTES: u64 = 1 << 20;
+
 /// Leases are short, so that a run sees many of them, but not so short that a busy machine alone
 /// makes nodes lost.
 const TIMES: &str = "[log]\nlevel = \"info\"\n\
     [link]\nheartbeat-ms = 300\nlease-ms = 2000\nhandshake-timeout-ms = 2000\nreconnect-ms-max = 300\n\
+    queue-bytes-max = 4_194_304\n\
     [register]\nlease-ms = 3000\ngrace-ms = 2500\n";
 
 /// All nodes.
@@ -43,6 +57,8 @@ pub(super) struct Fleet {
     history: History,
     /// What must not happen to processes.
     wrong: Vec<String>,
+    /// They ask gateways whether clients are guarded.
+    askers: JoinSet<()>,
     _folder: TempDir,
     _turn: Turn,
 }
@@ -62,6 +78,8 @@ pub(super) enum Undo {
     Nothing,
     /// The node is started again.
     Start(Who),
+    /// The nodes of a machine are started again.
+    StartAll([Who; 2]),
     /// The node goes on.
     Thaw(Who),
     /// The connection goes on.
@@ -91,6 +109,7 @@ impl Fleet {
             good_since: Some(Instant::now()),
             history: History::new(),
             wrong: Vec::new(),
+            askers: JoinSet::new(),
             _folder: folder,
             _turn: turn,
         };
@@ -108,6 +127,11 @@ impl Fleet {
         }
         for member in fleet.nodes.values_mut() {
             member.node.ready().await?;
+        }
+        for number in 0..GATEWAYS {
+            let admin = fleet.gateway(number)?.admin()?;
+            let asks = ask_whether_guarded(number, admin, fleet.history.guards());
+            fleet.askers.spawn(asks);
         }
         Ok(fleet)
     }
@@ -135,7 +159,8 @@ impl Fleet {
         let (name, token) = (&node.name, token_of(TENANT));
         let section = format!(
             "[admin]\nlisten = \"{admin}\"\n[api]\nlisten = \"{api}\"\n\
-             [gateway]\nname = \"{name}\"\nregisters = {ways:?}\nlan = \"{announced}\"\n\
+             [gateway]\nname = \"{name}\"\ntags = [\"host=machine-{number}\"]\n\
+             registers = {ways:?}\nlan = \"{announced}\"\n\
              lan-bind = \"{bound}\"\nshutdown-ms = 3000\n\
              [[gateway.listener]]\nlisten = \"ws://{door}\"\n\
              [[api-token]]\ntoken = \"{token}\"\n"
@@ -153,7 +178,8 @@ impl Fleet {
         // The scripted guest, as a bad version, refuses to start with this configuration.
         let section = format!(
             "[admin]\nlisten = \"{admin}\"\n\
-             [worker]\nname = \"{name}\"\nregisters = {ways:?}\ninstances = 1\n\
+             [worker]\nname = \"{name}\"\ntags = [\"host=machine-{number}\"]\n\
+             registers = {ways:?}\ninstances = 1\nwindow-bytes = {WINDOW_BYTES}\n\
              [[plugin]]\nfile = {file:?}\nconfig = {{ at-start = \"refuse\" }}\n"
         );
         self.add(who, node, &section)
@@ -252,6 +278,22 @@ impl Fleet {
                 self.note_end(who);
                 Undo::Start(who)
             }
+            What::KillMachine(number) => {
+                let lost = [Who::Gateway(number), Who::Worker(number)];
+                // All at once: nobody has time to tell anybody of the other's end.
+                for who in lost {
+                    let member = self.member(who)?;
+                    member.down = true;
+                    if member.node.process_mut()?.status().is_none() {
+                        member.node.signal(Signal::Kill)?;
+                    }
+                }
+                for who in lost {
+                    self.member(who)?.node.process_mut()?.ended().await?;
+                    self.note_end(who);
+                }
+                Undo::StartAll(lost)
+            }
             What::Freeze(who) => {
                 let member = self.member(who)?;
                 if member.node.process_mut()?.status().is_some() {
@@ -300,10 +342,11 @@ impl Fleet {
         self.history.ends(what);
         match undo {
             Undo::Nothing => {}
-            Undo::Start(who) => {
-                let member = self.member(*who)?;
-                member.down = false;
-                member.node.start()?;
+            Undo::Start(who) => self.start_again(*who)?,
+            Undo::StartAll(all) => {
+                for who in all {
+                    self.start_again(*who)?;
+                }
             }
             Undo::Thaw(who) => {
                 let member = self.member(*who)?;
@@ -318,6 +361,12 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    fn start_again(&mut self, who: Who) -> Result<()> {
+        let member = self.member(who)?;
+        member.down = false;
+        member.node.start()
     }
 
     fn swap(&mut self, version: Version) -> Result<Undo> {
@@ -384,6 +433,31 @@ impl Fleet {
     fn way(&self, way: Way) -> Result<&Proxy> {
         self.ways.get(&way).with_context(|| format!("no {way:?}"))
     }
+}
+
+/// Asks a gateway again and again whether every client has custodians who know it.
+async fn ask_whether_guarded(number: usize, admin: SocketAddrV4, guards: Guards) {
+    loop {
+        let asked = Instant::now();
+        let metrics = timeout(ASKING, http::get(admin, "/metrics")).await;
+        if let Ok(Ok(metrics)) = metrics
+            && count_of(UNGUARDED, &metrics.body) == Some(0.0)
+        {
+            guards.note(number, asked);
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+/// The sum of a metric over its series, if there are any.
+fn count_of(name: &str, metrics: &str) -> Option<f64> {
+    let series = metrics
+        .lines()
+        .filter(|line| line.split([' ', '{']).next() == Some(name));
+    let values: Vec<f64> = series
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 fn node(name: &str, command: &str) -> Result<Node> {

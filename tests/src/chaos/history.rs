@@ -1,9 +1,11 @@
 //! What went wrong when: what the schedule did to nodes and links, and which gateways ended. The
 //! verdict asks it what the design promises in spite of that.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::schedule::{Way, What, Who};
+use super::ledger::Seen;
+use super::schedule::{WORKERS, Way, What, Who};
 
 /// A gateway that was declared lost closes its clients at most so long before it ends.
 const CLOSES_BEFORE_END: Duration = Duration::from_secs(5);
@@ -28,6 +30,28 @@ pub(super) struct History {
     pub(super) start: Instant,
     troubles: Vec<Trouble>,
     ends: Vec<End>,
+    guards: Guards,
+}
+
+/// When each gateway said that all of its clients had custodians who know them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guards {
+    said: Arc<Mutex<Vec<(usize, Instant)>>>,
+}
+
+impl Guards {
+    /// A gateway was asked then, and said so.
+    pub(super) fn note(&self, gateway: usize, asked: Instant) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push((gateway, asked));
+    }
+
+    /// The last time before this.
+    fn last(&self, gateway: usize, before: Instant) -> Option<Instant> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let its = said.iter().filter(|(it, _)| *it == gateway);
+        its.map(|(_, at)| *at).filter(|at| *at < before).max()
+    }
 }
 
 /// Something that was done, and for how long.
@@ -54,7 +78,13 @@ impl History {
             start: Instant::now(),
             troubles: Vec::new(),
             ends: Vec::new(),
+            guards: Guards::default(),
         }
+    }
+
+    /// Where gateways are noted that say that their clients are guarded.
+    pub(super) fn guards(&self) -> Guards {
+        self.guards.clone()
     }
 
     /// A time as the schedule has it, in milliseconds.
@@ -120,8 +150,10 @@ impl History {
 
     /// Whether this worker was killed in this time.
     pub(super) fn worker_killed_between(&self, worker: usize, from: Instant, to: Instant) -> bool {
-        let kill = What::Kill(Who::Worker(worker));
-        let mut kills = self.troubles.iter().filter(|it| it.what == kill);
+        let mut kills = self
+            .troubles
+            .iter()
+            .filter(|it| it.what.kills(Who::Worker(worker)));
         kills.any(|it| from <= it.from && it.from <= to)
     }
 
@@ -131,10 +163,27 @@ impl History {
         others.any(|end| from <= end.at && end.at <= to)
     }
 
-    /// Whether the custodian of a client may have been lost with its gateway: the worker that served
-    /// it last, at `served`, was killed while that gateway was in trouble or the close not told yet;
-    /// or another worker was, and the client may have been moved to it in between.
-    pub(super) fn custodian_may_be_lost(
+    /// Whether all custodians of a client may have been lost with its gateway. If the gateway said, after
+    /// the client had come, that all had theirs, that takes two workers: one of them is on another host
+    /// than the gateway.
+    pub(super) fn custodians_may_be_lost(&self, end: End, seen: &Seen) -> bool {
+        let guarded = self.guards.last(end.gateway, self.trouble_before(end));
+        let Some(since) = guarded.filter(|at| seen.known < *at) else {
+            return self.server_may_be_lost(end, seen.served, seen.worker);
+        };
+        let until = end.at + TOLD_AFTER_END;
+        let is_killed = |worker: &usize| self.worker_killed_between(*worker, since, until);
+        let killed: Vec<_> = (0..WORKERS).filter(is_killed).collect();
+        let serving = seen
+            .worker
+            .filter(|it| !self.may_have_moved(end, seen.served, *it));
+        killed.len() > 1 && serving.is_none_or(|it| killed.contains(&it))
+    }
+
+    /// Whether the worker that served a client, and knows it best, may have been lost with its gateway:
+    /// the one that served it last, at `served`, was killed while that gateway was in trouble or the
+    /// close not told yet; or another one was, and the client may have been moved to it in between.
+    pub(super) fn server_may_be_lost(
         &self,
         end: End,
         served: Instant,
@@ -145,10 +194,9 @@ impl History {
         let since = begun - self.unknown_for(end.gateway, begun);
         let killed = |which: Option<usize>| {
             self.troubles.iter().any(|it| {
-                let What::Kill(Who::Worker(killed)) = it.what else {
-                    return false;
-                };
-                which.is_none_or(|which| which == killed) && since <= it.from && it.from <= until
+                let killed = (0..WORKERS).filter(|it_is| it.what.kills(Who::Worker(*it_is)));
+                let mut killed = killed.filter(|killed| which.is_none_or(|which| which == *killed));
+                killed.next().is_some() && since <= it.from && it.from <= until
             })
         };
         match worker {
@@ -163,7 +211,11 @@ impl History {
             What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {
                 way == Way::Gateway(gateway)
             }
-            What::Kill(_) | What::Freeze(_) | What::Cut(..) | What::Swap(_) => false,
+            What::Kill(_)
+            | What::KillMachine(_)
+            | What::Freeze(_)
+            | What::Cut(..)
+            | What::Swap(_) => false,
         };
         let since = at - UNKNOWN_TO_GATEWAY;
         let mut troubles = self.troubles.iter();
@@ -181,6 +233,7 @@ impl History {
     pub(super) fn may_have_moved(&self, end: End, served: Instant, worker: usize) -> bool {
         let concerns = |what| match what {
             What::Kill(who) | What::Freeze(who) => who == Who::Worker(worker),
+            What::KillMachine(machine) => machine == worker,
             What::Cut(way, _) | What::Hold(way, _) | What::Mute(way, ..) | What::HoldAll(way) => {
                 match way {
                     Way::Gateway(gateway) => gateway == end.gateway,
@@ -201,6 +254,7 @@ impl History {
         let gateway = Who::Gateway(end.gateway);
         let concerns = |what| match what {
             What::Kill(who) | What::Freeze(who) => who == gateway,
+            What::KillMachine(machine) => machine == end.gateway,
             What::HoldAll(Way::Register(who, _)) | What::Hold(Way::Register(who, _), _) => {
                 who == gateway
             }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::holdings::{self, Values};
+
 /// The book of a run.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -42,8 +44,8 @@ pub(super) struct Asked {
     pub(super) at: Instant,
     /// The uid that it asked to be bound to.
     pub(super) uid: String,
-    /// The group that it asked to be in.
-    pub(super) group: String,
+    /// The groups that it asked to be in.
+    pub(super) groups: BTreeSet<u64>,
 }
 
 /// A connection, as its client sees it.
@@ -59,6 +61,8 @@ pub(super) struct Seen {
     pub(super) sent: u64,
     /// How many were answered.
     pub(super) answered: u64,
+    /// The session values that it asked for.
+    pub(super) values: Values,
     /// Which worker served it last.
     pub(super) worker: Option<usize>,
     /// When.
@@ -85,6 +89,8 @@ pub(super) struct Close {
     pub(super) count: u64,
     /// The uid and the groups.
     pub(super) named: (String, String),
+    /// The session's value.
+    pub(super) value: String,
 }
 
 /// One connection of a watcher.
@@ -145,6 +151,7 @@ impl Ledger {
             over: None,
             sent: 0,
             answered: 0,
+            values: Values::default(),
             worker: None,
             served: now,
         };
@@ -156,10 +163,11 @@ impl Ledger {
         }
     }
 
-    /// A client has sent so many messages.
-    pub(super) fn sent(&self, id: &str, sent: u64) {
+    /// A client sends so many messages; those with these numbers set a session value.
+    pub(super) fn sent(&self, id: &str, sent: u64, values: &[u64]) {
         if let Some(seen) = self.book().seen.get_mut(id) {
             seen.sent = sent;
+            values.iter().for_each(|count| seen.values.set(*count));
         }
     }
 
@@ -215,9 +223,11 @@ impl Ledger {
         let book = self.book();
         let mut uids = BTreeMap::<_, (u64, BTreeSet<_>)>::new();
         for seen in book.open.iter().filter_map(|id| book.seen.get(id)) {
-            let (clients, uids) = uids.entry(seen.asked.group.clone()).or_default();
-            *clients += 1;
-            uids.insert(seen.asked.uid.clone());
+            for number in &seen.asked.groups {
+                let (clients, uids) = uids.entry(holdings::group(*number)).or_default();
+                *clients += 1;
+                uids.insert(seen.asked.uid.clone());
+            }
         }
         let count =
             |(group, (clients, uids)): (_, (_, BTreeSet<_>))| (group, (clients, uids.len() as u64));
@@ -304,11 +314,12 @@ impl Ledger {
                 of(told, id).connects.insert((*event).to_owned());
                 watch.connects.insert((*id).to_owned())
             }
-            ["closed", id, event, reason, count, uid, groups] => {
+            ["closed", id, event, reason, count, uid, groups, value] => {
                 let close = Close {
                     reason: (*reason).to_owned(),
                     count: count.parse().unwrap_or(u64::MAX),
                     named: ((*uid).to_owned(), (*groups).to_owned()),
+                    value: (*value).to_owned(),
                 };
                 of(told, id).closes.insert((*event).to_owned(), close);
                 watch.closes.insert((*id).to_owned())

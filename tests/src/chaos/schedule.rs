@@ -1,8 +1,8 @@
 //! What happens when: drawn from a seed. Pure: the same seed and length give the same faults.
 //!
 //! Three kinds of fault run beside each other and know nothing of each other: those of workers and of
-//! the links between nodes, those of gateways, those of registers and versions. One node has one
-//! fault at a time, its links any number.
+//! the links between nodes, those of gateways and of whole machines, those of registers and versions.
+//! One node has one fault at a time, its links any number.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::proxy::Stream;
 
-/// Gateways of the fleet.
+/// Gateways of the fleet. A gateway and a worker of the same number are on one machine.
 pub(super) const GATEWAYS: usize = 3;
 /// Workers of the fleet.
 pub(super) const WORKERS: usize = 3;
@@ -62,6 +62,8 @@ pub enum Version {
 pub enum What {
     /// `kill -9`; it is started again at the end of the fault.
     Kill(Who),
+    /// The gateway and the worker of one machine at once.
+    KillMachine(usize),
     /// SIGSTOP; it goes on at the end of the fault.
     Freeze(Who),
     /// One connection is cut.
@@ -74,6 +76,25 @@ pub enum What {
     HoldAll(Way),
     /// The plugin is replaced; a bad version by a good one again at the end of the fault.
     Swap(Version),
+}
+
+impl What {
+    /// Whether this ends a node with `kill -9`.
+    #[must_use]
+    pub(super) fn kills(self, who: Who) -> bool {
+        match self {
+            Self::Kill(it) => it == who,
+            Self::KillMachine(machine) => {
+                who == Who::Gateway(machine) || who == Who::Worker(machine)
+            }
+            Self::Freeze(_)
+            | Self::Cut(..)
+            | Self::Hold(..)
+            | Self::Mute(..)
+            | Self::HoldAll(_)
+            | Self::Swap(_) => false,
+        }
+    }
 }
 
 /// One fault.
@@ -135,8 +156,8 @@ impl Draw {
             let nth = self.rng.random_range(0..16);
             let is_free = free.get(worker).is_some_and(|free| *free <= now);
             let (what, lasts) = match self.rng.random_range(0..36) {
-                0..=5 if is_free => (What::Kill(Who::Worker(worker)), self.lasts(100, 2000)),
-                6..=14 if is_free => (What::Freeze(Who::Worker(worker)), self.lasts(200, 4500)),
+                0..=3 if is_free => (What::Kill(Who::Worker(worker)), self.lasts(100, 2000)),
+                4..=14 if is_free => (What::Freeze(Who::Worker(worker)), self.lasts(200, 4500)),
                 15..=20 => (What::Hold(way, nth), self.lasts(200, 4500)),
                 21..=26 => (What::Mute(way, nth, self.stream()), self.lasts(200, 4500)),
                 27 => {
@@ -165,7 +186,16 @@ impl Draw {
         }
     }
 
-    /// Gateways are lost, or seem to be; now and then two at a time.
+    /// Whether nothing is done to a worker in this time.
+    fn is_left_alone(&self, worker: usize, from: u64, to: u64) -> bool {
+        let (from, to) = (Duration::from_millis(from), Duration::from_millis(to));
+        !self.faults.iter().any(|fault| {
+            let its = matches!(fault.what, What::Kill(who) | What::Freeze(who) if who == Who::Worker(worker));
+            its && fault.at <= to && from <= fault.end()
+        })
+    }
+
+    /// Gateways are lost, or seem to be, alone or with their machines; now and then two at a time.
     fn gateways(&mut self) {
         let mut free = [0; GATEWAYS];
         let mut now = self.lasts(500, 4000);
@@ -185,18 +215,27 @@ impl Draw {
     /// One gateway is lost, or seems to be. Returns for how long.
     fn gateway(&mut self, now: u64, number: usize) -> u64 {
         let gateway = Who::Gateway(number);
-        match self.rng.random_range(0..6) {
-            0..=2 => {
+        match self.rng.random_range(0..8) {
+            0..=1 => {
                 let lasts = self.lasts(50, 2000);
                 self.add(now, lasts, What::Kill(gateway));
                 lasts
             }
-            3 => {
+            2..=4 => {
+                let lasts = self.lasts(50, 2000);
+                let since = now.saturating_sub(REST_MS);
+                if !self.is_left_alone(number, since, now + lasts + REST_MS) {
+                    return 0;
+                }
+                self.add(now, lasts, What::KillMachine(number));
+                lasts
+            }
+            5 => {
                 let lasts = self.lasts(200, 1500);
                 self.add(now, lasts, What::Freeze(gateway));
                 lasts
             }
-            4 => {
+            6 => {
                 let lasts = self.lasts(4500, 6000);
                 self.add(now, lasts, What::Freeze(gateway));
                 lasts
@@ -296,7 +335,12 @@ mod tests {
             let mut busy = std::collections::BTreeMap::new();
             for fault in schedule(seed, MINUTE) {
                 assert!(fault.end() <= MINUTE, "seed {seed}: {fault}");
-                if let What::Kill(who) | What::Freeze(who) = fault.what {
+                let concerned = match fault.what {
+                    What::Kill(who) | What::Freeze(who) => vec![who],
+                    What::KillMachine(number) => vec![Who::Gateway(number), Who::Worker(number)],
+                    _ => vec![],
+                };
+                for who in concerned {
                     let until = busy.insert(who, fault.end());
                     assert!(until.is_none_or(|it| it < fault.at), "seed {seed}: {fault}");
                 }
@@ -311,6 +355,7 @@ mod tests {
             "Kill(Reg",
             "Kill(Gat",
             "Kill(Wor",
+            "KillMachine",
             "Freeze(Reg",
             "Freeze(Gat",
             "Freeze(Wor",

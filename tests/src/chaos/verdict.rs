@@ -1,18 +1,21 @@
 //! What follows from all that was seen: whether it is as if nothing had happened.
 //!
 //! The design excuses four things, and nothing else is excused here:
-//! * a close is not told if the client's gateway and its custodian were both lost, and may say less
-//!   than the client's last state if the gateway was lost while its custodian changed;
+//! * a close is not told if the client's gateway and all its custodians were lost: two workers, unless the
+//!   client had come, or lost one, so lately that its gateway had not said yet that it has both. It may
+//!   say less than the client's last state if the gateway was lost with the worker that served it, or
+//!   while that changed;
 //! * what a home had not passed on when it died, others do not hear; the handler did run;
 //! * a gateway that has just started, or a send to one, does not reach gateways that no register has
 //!   told it of yet;
 //! * a handler that was told a close may be told it again by another custodian, when the gateway was
 //!   lost. Its effects are heard once all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::history::{End, History, TOLD_AFTER_END};
+use super::holdings::{self, Values};
 use super::ledger::{Asked, Book, Close, Seen, Told, Watch};
 use super::runs::{Run, Runs};
 
@@ -124,17 +127,26 @@ impl Judge<'_> {
         let Some(seen) = self.book.seen.get(id) else {
             return;
         };
-        let due = (seen.asked.uid.clone(), seen.asked.group.clone());
+        let due = (seen.asked.uid.clone(), holdings::told(&seen.asked.groups));
         let excused = self.may_be_stale(seen);
         for (event, close) in &told.closes {
-            if excused {
-                continue;
-            }
             let Close {
                 reason,
                 count,
                 named,
+                value,
             } = close;
+            // Also what is stale is of one time.
+            let right = seen.values.at(*count);
+            if *value != right {
+                self.wrong.push(format!(
+                    "{id}: its close {event} ({reason}) counts {count} messages and has value {value}, \
+                     right would be {right}"
+                ));
+            }
+            if excused {
+                continue;
+            }
             if !(seen.answered..=seen.sent).contains(count) {
                 let Seen { sent, answered, .. } = seen;
                 self.wrong.push(format!(
@@ -160,7 +172,7 @@ impl Judge<'_> {
         end.is_some_and(|end| {
             let Seen { served, worker, .. } = *seen;
             let moved = worker.is_none_or(|it| self.history.may_have_moved(end, served, it));
-            moved || self.history.custodian_may_be_lost(end, served, worker)
+            moved || self.history.server_may_be_lost(end, served, worker)
         })
     }
 
@@ -189,18 +201,18 @@ impl Judge<'_> {
         let until = first + TOLD_AFTER_END;
         let end = self.history.first_end_between(*gateway, near, until);
         let first = end.map_or(first, |end| end.at);
-        let named = String::new();
         let seen = Seen {
             asked: Asked {
                 gateway: *gateway,
                 at: first,
-                uid: named.clone(),
-                group: named,
+                uid: String::new(),
+                groups: BTreeSet::new(),
             },
             known: first,
             over: Some(first),
             sent: 0,
             answered: 0,
+            values: Values::default(),
             worker: None,
             served: first,
         };
@@ -254,11 +266,7 @@ impl Judge<'_> {
         }
         if runs.is_empty() && !self.is_heard(id) {
             match end {
-                Some(end)
-                    if self
-                        .history
-                        .custodian_may_be_lost(end, seen.served, seen.worker) =>
-                {
+                Some(end) if self.history.custodians_may_be_lost(end, seen) => {
                     self.sums.excused += 1;
                 }
                 _ => {
