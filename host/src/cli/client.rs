@@ -136,7 +136,7 @@ pub struct Send {
     /// An idempotency key: with the same key the message is sent once
     #[arg(long)]
     pub key: Option<String>,
-    /// The message; standard input if it is not given
+    /// The message; standard input until its end (Ctrl-D) if it is not given
     pub text: Option<String>,
 }
 
@@ -309,7 +309,7 @@ pub struct Request {
     pub key: Option<String>,
     /// What is called
     pub name: String,
-    /// The argument; standard input if it is not given
+    /// The argument; standard input if it is not given, and nothing if that is a terminal
     pub text: Option<String>,
 }
 

@@ -59,6 +59,8 @@ impl Tenant {
             tracing::info!(tenant = %self.name(), "no plugin file: nothing serves until a deploy");
             return Ok(());
         };
+        tracing::info!(tenant = %self.name(), file = %file.display(),
+            "the plugin is being loaded, which takes a while when it was not compiled before");
         let loaded = self.runtime.load(file).await?;
         let deployment = Deployment::start(&self.runtime, loaded, self.settings.clone()).await?;
         tracing::info!(tenant = %self.name(), file = %file.display(),

@@ -1,5 +1,6 @@
 //! `tidegate request`
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use tidegate_client::{Client, Message};
@@ -13,7 +14,12 @@ pub(super) async fn run(
     it: &cli::Request,
     out: &mut Output,
 ) -> anyhow::Result<()> {
-    let payload = Message::of_bytes(argument_or_input(it.text.as_ref())?);
+    let payload = match &it.text {
+        // Nobody has typed an argument and nothing is piped in: there is nothing to say.
+        None if std::io::stdin().is_terminal() => Vec::new(),
+        text => argument_or_input(text.as_ref())?,
+    };
+    let payload = Message::of_bytes(payload);
     let within = Duration::from_millis(it.connect.timeout_ms);
     let reply = match &it.key {
         Some(key) => {
@@ -28,7 +34,7 @@ pub(super) async fn run(
     }
     // Programs get the bytes as they are; a person's terminal is not written to by a stranger.
     match reply {
-        Message::Text(text) if std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
+        Message::Text(text) if std::io::stdout().is_terminal() => {
             text.split('\n').try_for_each(|line| out.line(line))
         }
         reply @ (Message::Text(_) | Message::Binary(_)) => out.bytes(&reply.into_bytes()),

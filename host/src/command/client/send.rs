@@ -1,5 +1,7 @@
 //! `tidegate send`
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tidegate_client::{Client, Done, DoneStatus, Message, Selector, Send};
 
@@ -8,6 +10,9 @@ use super::output::Output;
 use crate::cli::client::{self as cli, Which};
 
 pub(super) async fn run(client: &Client, it: &cli::Send, out: &mut Output) -> anyhow::Result<()> {
+    if it.text.is_none() && std::io::stdin().is_terminal() {
+        out.note("the message is read from here until Ctrl-D");
+    }
     let bytes = argument_or_input(it.text.as_ref())?;
     let message = if it.binary {
         Message::Binary(bytes)
