@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulation figures swaps bulk chaos lint guests guests-rust wasm-target
+.PHONY: help run test fuzz simulation figures swaps bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,13 +20,16 @@ run: guests-rust ## Builds all that is needed and serves the chat example; PORT=
 test: guests ## Runs all tests; what needs a missing Node, Python or browser is named as skipped
 	$(CARGO) test --workspace
 
+fuzz: ## Fuzzes what strangers and peers can send, each target ten minutes; TIDEGATE_FUZZ_SECONDS
+	tests/fuzz
+
 simulation: ## Simulates clusters for a minute, optimised; TIDEGATE_SIMULATION_SECONDS, TIDEGATE_SEED
 	TIDEGATE_SIMULATION_SECONDS=$${TIDEGATE_SIMULATION_SECONDS:-60} \
 	$(CARGO) test --release -p tidegate-cluster --test simulation -- --nocapture promises
 
-figures: guests ## Measures, with a release build
+figures: guests ## Measures, with a release build; BASE=a tidegate to compare with, in turns
 	$(CARGO) build --release --workspace
-	$(CARGO) run --release -p tidegate-tests --bin figures
+	$(CARGO) run --release -p tidegate-tests --bin figures -- $(if $(BASE),--base $(BASE))
 
 swaps: guests ## A hundred swaps under load: the longest pause of any client, with a release build
 	$(CARGO) build --release --workspace

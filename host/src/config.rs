@@ -6,6 +6,8 @@ mod address;
 mod check;
 mod error;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod layers;
 mod listener;
 mod plugin;

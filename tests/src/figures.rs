@@ -8,6 +8,7 @@ mod table;
 pub use subject::Subject;
 pub use table::Table;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,6 +30,8 @@ pub struct Plan {
     pub pin: Option<usize>,
     /// Only the baseline.
     pub plain_only: bool,
+    /// The `tidegate` of another build, measured in turns with this one.
+    pub base: Option<&'static Path>,
 }
 
 impl Plan {
@@ -41,12 +44,15 @@ impl Plan {
             idle: if quick { 2000 } else { 10_000 },
             pin,
             plain_only,
+            base: None,
         }
     }
 
     fn subjects(self) -> &'static [Subject] {
         if self.plain_only {
             &[Subject::Plain]
+        } else if self.base.is_some() {
+            &Subject::WITH_BASE
         } else {
             &Subject::ALL
         }
@@ -113,7 +119,7 @@ async fn speed(
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let payload = [b'x'; PAYLOAD_BYTES];
-    let running = subject.start(None, plan.pin).await?;
+    let running = subject.start(None, plan).await?;
     for figure in Figure::ALL {
         let value = match figure {
             Figure::RoundTrips(connections) => {
@@ -136,7 +142,7 @@ async fn memory(
     table: &mut Table,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let running = subject.start(None, plan.pin).await?;
+    let running = subject.start(None, plan).await?;
     let empty = running.resident_bytes()?;
     let mut idle = load::open(running.address()?, plan.idle).await?;
     // An answer to the last one says that the others have been taken in.
@@ -158,7 +164,7 @@ async fn reloads(
     let folder = tempfile::tempdir()?;
     let file = Plugin::Bench.copy_to(folder.path())?;
     let component = std::fs::read(&file)?;
-    let running = subject.start(Some(&file), plan.pin).await?;
+    let running = subject.start(Some(&file), plan).await?;
     let mut client = Client::web_socket(running.address()?, "/").await?;
     for number in 0..RELOADS {
         // New to the compile cache in each repetition of each run.
@@ -169,7 +175,7 @@ async fn reloads(
     Ok(())
 }
 
-async fn reload(client: &mut Client, file: &std::path::Path, build: &[u8]) -> Result<f64> {
+async fn reload(client: &mut Client, file: &Path, build: &[u8]) -> Result<f64> {
     let old = version(client).await?;
     replace(file, build)?;
     let start = Instant::now();

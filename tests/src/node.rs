@@ -69,6 +69,8 @@ pub struct Node {
     pub(crate) pin: Option<usize>,
     /// What a shell is told before it becomes the process, like `ulimit -n 256`.
     pub(crate) limits: Option<String>,
+    /// Another build than the one under test.
+    pub(crate) binary: Option<PathBuf>,
     pub(crate) logs: PathBuf,
     pub(crate) admin: Option<SocketAddrV4>,
     /// Where nodes reach it: a register's or a gateway's address.
@@ -90,6 +92,7 @@ impl Node {
             secret: secret.to_owned(),
             pin: None,
             limits: None,
+            binary: None,
             logs,
             admin: None,
             lan: None,
@@ -117,7 +120,10 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let binary = tools::tidegate()?;
+        let binary = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => tools::tidegate()?,
+        };
         let mut command = match (&self.limits, self.pin) {
             (Some(limits), _) => tools::limited(limits, &binary),
             (None, Some(core)) => {

@@ -12,6 +12,8 @@ pub(crate) mod closes;
 pub mod commands;
 mod feed;
 pub mod forward;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod handshake;
 mod host;

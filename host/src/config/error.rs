@@ -65,13 +65,25 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
-    /// A mistake at a place.
+    /// A mistake at a place. Control characters of the file are told, not sent to the terminal.
     pub(crate) fn new(place: &Place, message: impl Into<String>) -> Self {
         Self {
             place: place.clone(),
-            message: message.into(),
+            message: printable(message.into()),
         }
     }
+}
+
+fn printable(message: String) -> String {
+    let is_sent = |c: char| c == '\n' || !c.is_control();
+    if message.chars().all(is_sent) {
+        return message;
+    }
+    let told = message.chars().map(|c| match is_sent(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
+    });
+    told.collect()
 }
 
 /// Every mistake that was found, in the order of their places.
@@ -156,6 +168,13 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_of_a_file_are_told_and_not_sent_to_the_terminal() {
+        let error = ConfigError::new(&Place::Nowhere, "a key `\u{1b}[2J\0ü`\nand more");
+        let told = "configuration: a key `\\u{1b}[2J\\u{0}ü`\nand more";
+        assert_eq!(error.to_string(), told);
+    }
 
     #[test]
     fn distance_counts_single_edits() {

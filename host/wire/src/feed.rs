@@ -25,7 +25,7 @@ pub struct Happening {
 pub enum Change {
     /// It connected.
     Connected(Box<Peer>),
-    /// It is gone; the groups that it was in.
+    /// It is gone; the groups that it was in, sorted.
     Closed(CloseReason, Vec<Name>),
     /// It joined a group.
     Joined(Name),
@@ -92,7 +92,11 @@ impl Filter {
         };
         let in_group = || match &happening.what {
             Change::Joined(group) | Change::Left(group) => self.groups.contains(group),
-            Change::Closed(_, groups) => groups.iter().any(|group| self.groups.contains(group)),
+            // Both lists may be long.
+            Change::Closed(_, groups) => {
+                let is_among = |group| groups.binary_search(group).is_ok();
+                self.groups.iter().any(is_among)
+            }
             Change::Connected(_) | Change::Bound(_) | Change::Unbound(_) => false,
         };
         (self.kinds.is_empty() || self.kinds.contains(&happening.what.kind()))

@@ -22,6 +22,9 @@ use crate::query::{Answer, Answered, Ask, AskError, Question};
 /// The largest frame on an authenticated link, in bytes.
 pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
+/// Room that is made for an announced frame whatever has come of it.
+const ROOM_BYTES: usize = 64 << 10;
+
 /// One tenant that a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serving {
@@ -419,7 +422,9 @@ pub fn decode<T: DeserializeOwned + Carry>(
         return Err(FrameError::TooLarge { length, limit });
     }
     if input.len() < 4 + length {
-        input.reserve(4 + length - input.len());
+        // A length is believed only as far as bytes have come: room at most doubles what is there.
+        let believed = input.len().max(ROOM_BYTES);
+        input.reserve((4 + length - input.len()).min(believed));
         return Ok(None);
     }
     input.advance(4);

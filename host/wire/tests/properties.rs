@@ -658,3 +658,21 @@ fn payloads_are_slices_of_the_frame_not_copies() {
     let asked = asked_by(|| decode::<Frame>(&mut bytes, FRAME_BYTES_MAX).unwrap());
     assert!(asked < 64 << 10, "{asked}");
 }
+
+/// A peer that announces the largest frame and sends little of it gets room for little.
+#[test]
+fn an_announced_length_is_believed_only_as_far_as_bytes_have_come() {
+    let mut input = BytesMut::new();
+    input.put_u32_le(FRAME_BYTES_MAX as u32);
+    let (mut asked, mut reserved) = (0, 0);
+    for _ in 0..1024 {
+        input.extend_from_slice(&[0; 1024]);
+        let before = input.capacity();
+        asked += asked_by(|| decode::<Frame>(&mut input, FRAME_BYTES_MAX).unwrap());
+        reserved += usize::from(input.capacity() > before);
+        let room = input.capacity();
+        assert!(room <= 4 * input.len() + (128 << 10), "{room}");
+    }
+    assert!(asked <= 8 * input.len(), "{asked} for {}", input.len());
+    assert!(reserved <= 16, "{reserved} times");
+}

@@ -3,9 +3,10 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tidegate_tests::figures::{self, Plan};
 use tidegate_tests::tools;
@@ -25,6 +26,9 @@ struct Arguments {
     /// Only the baseline.
     #[arg(long)]
     plain_only: bool,
+    /// The `tidegate` of another build, measured in turns with this one and compared.
+    #[arg(long, value_name = "TIDEGATE", conflicts_with = "plain_only")]
+    base: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -37,7 +41,11 @@ fn main() -> Result<()> {
         eprintln!("these are figures of a debug build: run make figures");
     }
     let pin = pinned.then_some(SERVER_CORE);
-    let plan = Plan::new(arguments.quick, pin, arguments.plain_only);
+    let mut plan = Plan::new(arguments.quick, pin, arguments.plain_only);
+    if let Some(base) = arguments.base {
+        let base = std::fs::canonicalize(&base).with_context(|| base.display().to_string())?;
+        plan.base = Some(base.leak());
+    }
     tidegate_tests::process::without_tails();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -45,6 +53,10 @@ fn main() -> Result<()> {
     let table = runtime.block_on(figures::measure(plan, &mut |line| eprintln!("{line}")))?;
     let mut out = std::io::stdout();
     write!(out, "{table}")?;
+    let compared = table.against_base();
+    if !compared.is_empty() {
+        writeln!(out, "base, this build, this build of base:\n{compared}")?;
+    }
     writeln!(
         out,
         "64-byte payloads, medians of {} repetitions, {}",

@@ -33,6 +33,7 @@ pub struct Builder {
     worker_limits: Option<String>,
     worker_flags: Vec<OsString>,
     pin: Option<usize>,
+    binary: Option<PathBuf>,
     register: Option<SocketAddrV4>,
     pub(super) bench: bool,
     tenants: Vec<Tenant>,
@@ -58,6 +59,7 @@ impl Builder {
             worker_limits: None,
             worker_flags: Vec::new(),
             pin: None,
+            binary: None,
             register: None,
             bench: true,
             tenants: Vec::new(),
@@ -200,6 +202,13 @@ impl Builder {
         self
     }
 
+    /// All processes from another build than the one under test.
+    #[must_use]
+    pub fn binary(mut self, binary: Option<&Path>) -> Self {
+        self.binary = binary.map(Path::to_owned);
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     ///
     /// # Errors
@@ -305,6 +314,7 @@ impl Builder {
     fn node(&self, name: &str) -> Result<Node> {
         let mut node = Node::new(name, &self.secret, log_folder()?);
         node.pin = self.pin;
+        node.binary.clone_from(&self.binary);
         Ok(node)
     }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::Plan;
 use crate::client::Transport;
 use crate::cluster::Cluster;
 use crate::node::Node;
@@ -22,11 +23,24 @@ pub enum Subject {
     Serve,
     /// Register, gateway and worker as processes.
     Apart,
+    /// `tidegate serve` of another build.
+    BaseServe,
+    /// Register, gateway and worker of another build.
+    BaseApart,
 }
 
 impl Subject {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Serve, Self::Apart];
+
+    /// The same and another build, each beside what it is compared with.
+    pub const WITH_BASE: [Self; 5] = [
+        Self::Plain,
+        Self::BaseServe,
+        Self::Serve,
+        Self::BaseApart,
+        Self::Apart,
+    ];
 
     /// Its name in the table.
     #[must_use]
@@ -35,14 +49,19 @@ impl Subject {
             Self::Plain => "plain",
             Self::Serve => "one process",
             Self::Apart => "three processes",
+            Self::BaseServe => "one process, base",
+            Self::BaseApart => "three processes, base",
         }
     }
 
-    pub(super) async fn start(self, plugin: Option<&Path>, pin: Option<usize>) -> Result<Running> {
+    pub(super) async fn start(self, plugin: Option<&Path>, plan: Plan) -> Result<Running> {
+        let pin = plan.pin;
         let builder = match self {
             Self::Plain => return start_plain(pin).await,
             Self::Serve => Cluster::serve(),
             Self::Apart => Cluster::apart(1, 1),
+            Self::BaseServe => Cluster::serve().binary(plan.base),
+            Self::BaseApart => Cluster::apart(1, 1).binary(plan.base),
         };
         let builder = match plugin {
             Some(file) => builder.plugin_file(file),

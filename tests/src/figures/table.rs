@@ -34,6 +34,32 @@ impl Table {
         Some(self.median(figure, subject)? / plain)
     }
 
+    /// What this build reaches of another one, in both forms; nothing if there was no other.
+    #[must_use]
+    pub fn against_base(&self) -> String {
+        let pairs = [
+            (Subject::Serve, Subject::BaseServe),
+            (Subject::Apart, Subject::BaseApart),
+        ];
+        let mut lines = String::new();
+        for (now, base) in pairs {
+            for figure in Figure::ALL {
+                let medians = self.median(figure, base).zip(self.median(figure, now));
+                if let Some((before, after)) = medians {
+                    lines += &format!(
+                        "| {:<32} | {:<15} | {:>9} | {:>9} | {:>6.1} % |\n",
+                        figure.name(),
+                        now.name(),
+                        figure.show(before),
+                        figure.show(after),
+                        after / before * 100.0
+                    );
+                }
+            }
+        }
+        lines
+    }
+
     /// Whether the figure clears its bar; none if it has none or was not measured.
     #[must_use]
     pub fn clears(&self, figure: Figure) -> Option<bool> {
@@ -177,5 +203,8 @@ mod tests {
         assert_eq!(table.clears(figure), Some(false));
         table.add(figure, Subject::Apart, 46.0);
         assert_eq!(table.clears(figure), Some(true));
+        assert_eq!(table.against_base(), "");
+        table.add(figure, Subject::BaseApart, 92.0);
+        assert!(table.against_base().contains(" 50.0 %"));
     }
 }

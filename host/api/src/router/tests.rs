@@ -3,6 +3,7 @@
 mod calls;
 mod deploys;
 mod document;
+mod fuzz;
 mod rejections;
 
 use std::sync::Mutex;

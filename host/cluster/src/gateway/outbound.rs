@@ -39,7 +39,8 @@ pub enum Newlines {
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     content: Content<'a>,
-    /// As it is: for `tcp`, and raw bytes for everybody.
+    /// As it is: for `tcp`, and raw bytes for everybody. In memory of its own: what came over a link is
+    /// a slice of all that was read there, which a client that does not read would keep.
     plain: OnceCell<Bytes>,
     web_socket: OnceCell<Bytes>,
     lines: OnceCell<Bytes>,
@@ -89,11 +90,11 @@ impl<'a> Outgoing<'a> {
         ledger: &Ledger,
     ) -> Option<Bytes> {
         let (message, payload) = match self.content {
-            Content::Raw(bytes) => return Some(held(&self.plain, ledger, || bytes.clone())),
+            Content::Raw(bytes) => return Some(held(&self.plain, ledger, || bytes.to_vec())),
             Content::Message(message) => (message, message.payload().bytes()),
         };
         Some(match (transport, newlines) {
-            (Transport::Tcp, _) => held(&self.plain, ledger, || payload.clone()),
+            (Transport::Tcp, _) => held(&self.plain, ledger, || payload.to_vec()),
             (Transport::WebSocket, _) => {
                 held(&self.web_socket, ledger, || web_socket_frame(message))
             }
@@ -446,6 +447,20 @@ mod tests {
         queue.wrote(2);
         queue.push(Bytes::from_static(b"dd"), 10, QueuePolicy::DropOld);
         assert_eq!(queue.next_write(&mut Vec::new(), 100), b"aaccccdd");
+    }
+
+    #[test]
+    fn what_waits_for_a_client_keeps_nothing_of_what_came_with_it_over_a_link() {
+        let read = Bytes::from(vec![b'x'; 1 << 20]);
+        let payload = read.slice(10..15);
+        let message = Message::Text(payload.clone().into());
+        let sent = [
+            encoded(&Outgoing::raw(&payload), Transport::Tcp),
+            encoded(&Outgoing::message(&message), Transport::Tcp),
+            encoded(&Outgoing::message(&message), Transport::WebSocket),
+        ];
+        drop((message, payload));
+        assert!(read.is_unique(), "{sent:?} hold what was read");
     }
 
     proptest! {

@@ -233,10 +233,7 @@ impl Running {
         mine.sender.send(Frame::Announce(announcement)).unwrap();
         let there = workers.wait_for(|workers| *workers > before);
         soon("the worker to be known", there).await.unwrap();
-        Scripted {
-            link: mine,
-            frames: VecDeque::new(),
-        }
+        Scripted::new(mine)
     }
 
     pub(super) async fn client(&self) -> TcpStream {
@@ -286,15 +283,25 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
+    pub(super) const fn new(link: Link) -> Self {
+        Self {
+            link,
+            frames: VecDeque::new(),
+        }
+    }
+
     pub(super) async fn frame(&mut self) -> Frame {
+        soon("a frame", self.next()).await
+    }
+
+    /// The same, however long it takes.
+    pub(super) async fn next(&mut self) -> Frame {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return frame;
             }
             let mut frames = Vec::new();
-            soon("a frame", self.link.receiver.recv(&mut frames))
-                .await
-                .unwrap();
+            self.link.receiver.recv(&mut frames).await.unwrap();
             // Once a link, whatever the test is about.
             frames.retain(|frame| *frame != Frame::Recognised);
             self.frames.extend(frames);

@@ -1,5 +1,6 @@
 //! What a worker tells a gateway about itself: the tenants that it serves, and how busy it is. Pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tidegate_wire::Name;
@@ -17,30 +18,41 @@ const QUEUED_STEP: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Places {
     announced: Vec<Serving>,
+    by_tenant: HashMap<Name, usize>,
 }
 
 impl Places {
     /// Takes over what is served now: known tenants in their places, new ones at the end. One that
-    /// is gone keeps its place with an empty version; one that no index can name is not offered. True if anything is new.
+    /// is gone keeps its place with an empty version; one that no index can name is not offered. True if
+    /// anything is new.
     pub(super) fn update(&mut self, serving: &[Serving]) -> bool {
-        let before = self.announced.clone();
-        for place in &mut self.announced {
-            if !serving.iter().any(|now| now.tenant == place.tenant) {
-                place.version = WITHDRAWN.into();
-            }
-        }
+        let withdrawn = Name::from(WITHDRAWN);
+        let mut versions = vec![&withdrawn; self.announced.len()];
+        let mut more = Vec::new();
         for now in serving {
-            let known = self
-                .announced
-                .iter_mut()
-                .find(|place| place.tenant == now.tenant);
-            if let Some(place) = known {
-                place.version = now.version.clone();
-            } else if self.announced.len() <= usize::from(u16::MAX) {
-                self.announced.push(now.clone());
+            let place = self.by_tenant.get(&now.tenant);
+            match place.and_then(|place| versions.get_mut(*place)) {
+                Some(version) => *version = &now.version,
+                None => more.push(now.clone()),
             }
         }
-        self.announced != before
+        let mut changed = false;
+        for (place, version) in self.announced.iter_mut().zip(versions) {
+            if place.version != *version {
+                place.version = version.clone();
+                changed = true;
+            }
+        }
+        for new in more {
+            let room = self.announced.len() <= usize::from(u16::MAX);
+            if room && !self.by_tenant.contains_key(&new.tenant) {
+                self.by_tenant
+                    .insert(new.tenant.clone(), self.announced.len());
+                self.announced.push(new);
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// Gives places to tenants that were served before the link began.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_wire::effect::Effect;
+use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::query::{Answer, Answered, Query};
 use tokio::time::{Instant, timeout};
 
@@ -17,6 +17,12 @@ use crate::deployment::Asking;
 /// An answer that is under way when the deadline passes may still arrive: part of what is kept of
 /// the call's time.
 const GRACE_SHARE: u32 = 2;
+
+/// Bytes of the event's own effects that may go with its questions, all together: each question takes
+/// along what it depends on, so that many of both would cost their product.
+const CARRIED_BYTES_MAX: usize = 64 << 20;
+/// What an effect counts besides its texts.
+const EFFECT_BYTES: usize = 64;
 
 impl HostState {
     /// When a question that starts now has waited long enough.
@@ -38,14 +44,17 @@ impl HostState {
                 "a command asks its own gateway, through `hub`".to_owned(),
             ));
         };
+        let effects = visible_effects(&call.effects, &query);
+        let carried = carried(call.carried, &effects)?;
         let asking = Asking {
             event: *id,
             attempt: *attempt,
-            effects: visible_effects(&call.effects, &query),
+            effects,
             query,
             within,
         };
         let answer = context.ask(asking);
+        call.carried = carried;
         self.wait(within, answer).await?.map_err(refusal)
     }
 
@@ -99,6 +108,47 @@ impl HostState {
     }
 }
 
+/// The bytes that went with questions, with these effects.
+fn carried(before: usize, effects: &[Effect]) -> Result<usize, Error> {
+    let carried = effects
+        .iter()
+        .fold(before, |bytes, it| bytes.saturating_add(weight(it)));
+    if carried > CARRIED_BYTES_MAX {
+        return Err(quota(format!(
+            "the changes of an event go with each of its questions, {CARRIED_BYTES_MAX} bytes in all \
+             at most: ask before changing, or less often"
+        )));
+    }
+    Ok(carried)
+}
+
+fn weight(effect: &Effect) -> usize {
+    let texts = match effect {
+        Effect::Session { change, .. } => match change {
+            SessionChange::Set { key, value } | SessionChange::Merge { key, value } => {
+                key.len() + value.len()
+            }
+            SessionChange::Replace(entries) => entries
+                .iter()
+                .map(|(key, value)| EFFECT_BYTES + key.len() + value.len())
+                .sum(),
+            SessionChange::Remove { .. } | SessionChange::Clear => 0,
+        },
+        Effect::Send { .. }
+        | Effect::SendRaw { .. }
+        | Effect::Command { .. }
+        | Effect::Close { .. }
+        | Effect::CloseUid { .. }
+        | Effect::Destroy { .. }
+        | Effect::BindUid { .. }
+        | Effect::UnbindUid { .. }
+        | Effect::JoinGroup { .. }
+        | Effect::LeaveGroup { .. }
+        | Effect::Ungroup { .. } => 0,
+    };
+    EFFECT_BYTES + texts
+}
+
 /// The effects that the answer depends on: those that change what a query finds.
 fn visible_effects(effects: &[Effect], query: &Query) -> Vec<Effect> {
     match query {
@@ -139,5 +189,36 @@ fn visible(effect: &Effect) -> Option<Effect> {
         | Effect::LeaveGroup { .. }
         | Effect::Ungroup { .. }
         | Effect::Session { .. } => Some(effect.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_questions_behind_many_changes_are_refused_before_their_product_is_paid() {
+        let client = tidegate_wire::id::ClientId {
+            ip: 1,
+            port: 2,
+            connection: 3,
+        };
+        let change = |n: usize| Effect::Session {
+            client,
+            change: SessionChange::Set {
+                key: format!("k{n}").into(),
+                value: "1".repeat(700),
+            },
+        };
+        let effects: Vec<Effect> = (0..10_000).map(change).collect();
+        let (mut sum, mut questions) = (0, 0);
+        while let Ok(more) = carried(sum, &effects) {
+            (sum, questions) = (more, questions + 1);
+        }
+        assert!((5..20).contains(&questions), "{questions}");
+        // Few changes never come to it.
+        let few = effects.get(..10).unwrap_or_default();
+        let all = (0..1000).try_fold(0, |sum, _| carried(sum, few));
+        assert!(all.is_ok());
     }
 }

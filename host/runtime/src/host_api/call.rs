@@ -24,6 +24,8 @@ pub(crate) struct CurrentCall {
     pub(super) effects: Vec<Effect>,
     effect_bytes: usize,
     pub(super) questions: usize,
+    /// Bytes of effects that went with questions so far.
+    pub(super) carried: usize,
     /// Compare-and-sets so far.
     swaps: u32,
     /// When its limit on the clock ends it.
@@ -69,6 +71,7 @@ impl CurrentCall {
             effects: Vec::new(),
             effect_bytes: 0,
             questions: 0,
+            carried: 0,
             swaps: 0,
             ends: Instant::now() + limits.wall(),
         }

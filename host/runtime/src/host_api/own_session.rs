@@ -217,6 +217,7 @@ mod tests {
     /// Whatever is changed, refused, undone or swapped below, it reads as a session would that had
     /// been copied and changed.
     #[test]
+    #[allow(clippy::print_stdout, reason = "the seed of a failure")]
     fn changes_over_a_shared_session_read_as_changes_of_a_copy() {
         const BYTES_MAX: usize = 60;
         let seed = rand::random();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Peer};
 use tidegate_wire::feed::{Change, Happening};
@@ -16,15 +17,31 @@ use crate::gateway::apply::Changed;
 use crate::gateway::feed::Watcher;
 use crate::gateway::hub::{Client, Hub};
 
-/// The watchers of one shard, each with the place of its tenant.
+/// The watchers of one shard, by the number of their tenant: who watches others costs a tenant
+/// nothing.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    list: Vec<(u16, Arc<Watcher>)>,
+    by_tenant: FxHashMap<u16, Vec<Arc<Watcher>>>,
 }
 
 impl Watchers {
     pub(super) fn watch(&self, tenant: u16) -> bool {
-        self.list.iter().any(|(watched, _)| *watched == tenant)
+        self.by_tenant.contains_key(&tenant)
+    }
+
+    fn insert(&mut self, tenant: u16, watcher: Arc<Watcher>) {
+        self.by_tenant.entry(tenant).or_default().push(watcher);
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.by_tenant.retain(|_, watchers| {
+            watchers.retain(|watcher| watcher.number != number);
+            !watchers.is_empty()
+        });
+    }
+
+    fn len(&self) -> usize {
+        self.by_tenant.values().map(Vec::len).sum()
     }
 
     fn tell(&self, tenant: u16, client: ClientId, uid: Option<Name>, what: Change) {
@@ -35,8 +52,8 @@ impl Watchers {
             uid,
             what,
         };
-        for (watched, watcher) in &self.list {
-            if *watched == tenant && watcher.filter.wants(&happening) {
+        for watcher in self.by_tenant.get(&tenant).into_iter().flatten() {
+            if watcher.filter.wants(&happening) {
                 watcher.queue.push(happening.clone());
             }
         }
@@ -75,16 +92,14 @@ impl State {
     /// Somebody watches a tenant, perhaps one that has no clients here.
     pub(super) fn watch(&mut self, watcher: Arc<Watcher>) {
         if let Some(tenant) = self.tenant_index(&watcher.tenant) {
-            self.watchers.list.push((tenant, watcher.clone()));
+            self.watchers.insert(tenant, watcher.clone());
         }
         watcher.shard_ready();
         self.count_watchers();
     }
 
     pub(super) fn unwatch(&mut self, number: u64) {
-        self.watchers
-            .list
-            .retain(|(_, watcher)| watcher.number != number);
+        self.watchers.remove(number);
         self.count_watchers();
     }
 
@@ -92,7 +107,7 @@ impl State {
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             status
                 .watchers
-                .store(self.watchers.list.len(), Ordering::Release);
+                .store(self.watchers.len(), Ordering::Release);
         }
     }
 

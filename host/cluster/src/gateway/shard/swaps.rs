@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::query::{Answered, AskError, Query};
 use tokio::sync::watch;
 
-/// Compare-and-sets of one event.
+/// Compare-and-sets of one event. Of each only a digest is kept: values may be long.
 const PER_EVENT_MAX: usize = 1000;
 
 /// What became of one.
@@ -19,7 +19,7 @@ pub(super) struct Swaps {
 
 #[derive(Debug)]
 struct Swap {
-    query: Query,
+    query: blake3::Hash,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -57,17 +57,15 @@ impl Swaps {
             return Err(AskError::Overloaded(text));
         }
         let swaps = self.events.entry(sequence).or_default();
-        let known = |swap: &&Swap| swap.query == *query && swap.counts();
+        let query = digest(query)?;
+        let known = |swap: &&Swap| swap.query == query && swap.counts();
         if let Some(swap) = swaps.get(place).filter(known) {
             return Ok(Known::Yes(swap.outcome.clone()));
         }
         // A handler that asks for something else now has left the path of the first try.
         swaps.truncate(place);
         let (tell, outcome) = watch::channel(None);
-        swaps.push(Swap {
-            query: query.clone(),
-            outcome,
-        });
+        swaps.push(Swap { query, outcome });
         Ok(Known::No(tell))
     }
 
@@ -76,5 +74,48 @@ impl Swaps {
         if !self.events.is_empty() {
             self.events.remove(&sequence);
         }
+    }
+}
+
+fn digest(query: &Query) -> Result<blake3::Hash, AskError> {
+    let text = serde_json::to_vec(query).map_err(|error| AskError::Invalid(error.to_string()))?;
+    Ok(blake3::hash(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_wire::id::ClientId;
+    use tidegate_wire::query::Answer;
+
+    use super::*;
+
+    #[test]
+    fn a_further_try_gets_the_result_of_the_same_question_only_and_no_value_is_kept() {
+        let client = ClientId {
+            ip: 1,
+            port: 2,
+            connection: 3,
+        };
+        let query = |value: &str| Query::CompareAndSet {
+            client,
+            key: "k".into(),
+            expected: None,
+            new: Some(value.repeat(50_000)),
+            nth: 0,
+        };
+        let mut swaps = Swaps::default();
+        let Ok(Known::No(tell)) = swaps.ask(1, 0, &query("a")) else {
+            panic!("nobody has asked before");
+        };
+        let done = Answered {
+            answer: Answer::Swapped(Ok(())),
+            missing: vec![],
+        };
+        tell.send(Some(Ok(done))).unwrap();
+        assert!(matches!(swaps.ask(1, 0, &query("a")), Ok(Known::Yes(_))));
+        assert!(matches!(swaps.ask(1, 0, &query("b")), Ok(Known::No(_))));
+        assert!(size_of::<Swap>() < 100);
+        swaps.forget(1);
+        assert!(swaps.events.is_empty());
     }
 }
