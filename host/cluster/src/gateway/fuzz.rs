@@ -4,10 +4,11 @@
 //! Besides that nothing panics or hangs: the same bytes in any pieces are the same messages and the
 //! same end, no message is longer than allowed, an answer is HTTP, and no connection stays counted.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::RefUnwindSafe;
 use std::rc::Rc;
+use std::sync::Once;
 use std::sync::atomic::Ordering;
 
 use tidegate_fuzzing::Case;
@@ -40,6 +41,22 @@ const WEB_SOCKET: usize = 2;
 /// What the worker has seen of clients that are gone.
 type Seen = Rc<RefCell<Vec<(Vec<Message>, CloseReason)>>>;
 
+thread_local! {
+    /// Panics of this thread. Those of a client's task end that client and nothing else.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            others(panic);
+        }));
+    });
+}
+
 /// A gateway in this thread.
 struct Rig {
     runtime: Runtime,
@@ -68,7 +85,11 @@ impl Rig {
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.local.block_on(&self.runtime, future)
+        count_panics();
+        let before = PANICS.get();
+        let output = self.local.block_on(&self.runtime, future);
+        assert_eq!(PANICS.get(), before, "a task of the gateway panicked");
+        output
     }
 
     /// What becomes of these bytes at a listener that needs no handshake.
