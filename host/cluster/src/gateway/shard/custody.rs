@@ -145,7 +145,7 @@ impl State {
         let known = self.lanes.promote(number);
         self.workers.mark(second, number, Part::Standing);
         if known && let Some(replaced) = self.lanes.confirm(number, second) {
-            self.workers.release(replaced, number);
+            self.dismissed(number, replaced);
         }
     }
 
@@ -163,7 +163,7 @@ impl State {
                 return;
             }
             for dismissed in self.lanes.dismiss_second(number) {
-                self.workers.release(dismissed, number);
+                self.dismissed(number, dismissed);
             }
             return;
         }
@@ -177,9 +177,19 @@ impl State {
             && Some(worker) != second
         {
             if let Some(replaced) = self.lanes.drop_next(number, Which::Second) {
-                self.workers.release(replaced, number);
+                self.dismissed(number, replaced);
             }
             self.name(number, Which::Second, worker);
+        }
+    }
+
+    /// A worker is not a client's custodian in one place any more. It may be in the other one, say
+    /// because it took over as the second one with an event: then it must not forget the client.
+    fn dismissed(&mut self, number: u32, worker: WorkerKey) {
+        if self.lanes.custodians(number).any(|it| it == worker) {
+            self.workers.mark(worker, number, Part::Standing);
+        } else {
+            self.workers.release(worker, number);
         }
     }
 
@@ -209,7 +219,7 @@ impl State {
         self.workers.has_untold(key);
         for number in clients {
             if let Some(replaced) = self.lanes.confirm(number, key) {
-                self.workers.release(replaced, number);
+                self.dismissed(number, replaced);
                 // The second stands behind another one, or this one may be leaving by now itself.
                 if let (Some(second), _) = self.lanes.seated(number, Which::Second) {
                     self.workers.mark(second, number, Part::Standing);
