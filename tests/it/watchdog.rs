@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
-use tidegate_tests::{Alone, Outcome, Signal, eventually, http, ports};
+use tidegate_tests::{Alone, Outcome, Signal, eventually, http, ports, tools};
 
 /// Those of `serve` in a cluster.
 const VITAL: [&str; 17] = [
@@ -44,8 +44,13 @@ async fn doomed_with_api(
     fault: &str,
     name: &str,
 ) -> anyhow::Result<(Alone, PathBuf, SocketAddrV4)> {
-    let word = tempfile::Builder::new().prefix("word").tempdir()?.keep();
-    let word = word.join("now");
+    let folder = tools::target_dir()?.join("harness-logs/faults");
+    std::fs::create_dir_all(&folder)?;
+    let word = folder.join(format!("{fault} {name}"));
+    if word.exists() {
+        // Of an earlier run.
+        std::fs::remove_file(&word)?;
+    }
     let order = format!("{fault}:{}:{name}", word.display());
     let (register, lan, api) = (ports::free()?, ports::free()?, ports::free()?);
     let alone = Alone::named(&format!("{fault} {name}"))
