@@ -79,6 +79,9 @@ pub(super) async fn welcome(
         secure: false,
     };
     let (socket, request, early) = if listener.transport == Transport::WebSocket {
+        let Some(_head) = shard.room_for_head(&listener).await else {
+            return;
+        };
         // Boxed, so that the long life of the client does not carry the handshake's state.
         match Box::pin(tolerate(upgrade(&listener, socket))).await {
             Ok(Some((socket, request, early))) => (socket, Some(Box::new(request)), early),

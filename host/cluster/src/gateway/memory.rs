@@ -1,16 +1,19 @@
 //! What the clients of one shard make it keep: unfinished input, events that wait or are under way,
 //! and what waits to be written. All three count towards one limit.
 //!
+//! An HTTP request that is not complete counts with the most that it may take.
 //! A frame that goes to many clients counts once, for as long as anybody has to write it. At the
 //! limit nobody reads on who has something unfinished; whoever begins a message reads little at a
 //! time, so that short messages still come through. What is closed then decides the shard.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::sleep;
 
 /// How much a client may read at a time at the limit, if nothing of it is unfinished.
 pub(super) const SIP_BYTES: usize = 4096;
@@ -136,6 +139,30 @@ impl Memory {
         let freed = peak - now >= GIVE_BACK_BYTES && now <= peak / 2;
         self.peak.set(if freed { now } else { peak });
         freed
+    }
+}
+
+/// A part of the account that is held for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    memory: Rc<Memory>,
+    bytes: usize,
+}
+
+impl Reserve {
+    /// Counts `bytes` once there is room.
+    pub(super) async fn take(memory: Rc<Memory>, bytes: usize) -> Self {
+        while memory.is_full() {
+            sleep(PATIENCE / 4).await;
+        }
+        memory.unfinished(0, bytes);
+        Self { memory, bytes }
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.memory.unfinished(self.bytes, 0);
     }
 }
 

@@ -12,6 +12,7 @@ use super::tenants::Tenants;
 
 pub(super) struct Metrics {
     clients: Gauge,
+    kept: Gauge,
     connections: Counter,
     messages_in: Counter,
     bytes_in: Counter,
@@ -57,6 +58,7 @@ impl Metrics {
         let dropped = |reason| counter!("tidegate_gateway_dropped_total", "reason" => reason);
         Self {
             clients: gauge!("tidegate_gateway_clients"),
+            kept: gauge!("tidegate_gateway_kept_bytes"),
             connections: counter!("tidegate_gateway_connections_total"),
             messages_in: counter!("tidegate_gateway_messages_in_total"),
             bytes_in: counter!("tidegate_gateway_bytes_in_total"),
@@ -118,6 +120,13 @@ impl Metrics {
     /// A message with a newline was not sent to a client that is sent lines.
     pub(super) fn refused_newline(&self) {
         self.dropped_newline.increment(1);
+    }
+
+    /// What clients make a shard keep was so much and is now so much.
+    pub(super) fn kept(&self, before: usize, now: usize) {
+        if before != now {
+            self.kept.increment(now as f64 - before as f64);
+        }
     }
 
     /// A client was closed before it had everything.

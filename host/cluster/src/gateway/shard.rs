@@ -50,7 +50,7 @@ use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
 use super::inbox::{AdoptClose, Inbox, Parcel};
-use super::memory::Memory;
+use super::memory::{Memory, Reserve};
 use super::metrics::Metrics;
 use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
@@ -139,6 +139,8 @@ pub(super) struct Status {
     pub(super) forwards: AtomicUsize,
     /// Watchers that are told.
     pub(super) watchers: AtomicUsize,
+    /// What clients make it keep, in bytes.
+    pub(super) kept: AtomicUsize,
     /// Clients whose connection is not over, those too that are ending.
     pub(super) sockets: AtomicUsize,
 }
@@ -308,6 +310,13 @@ impl Shard {
     /// Whether all that a client sent is handled.
     pub(super) fn is_answered(&self, connection: &Connection) -> bool {
         self.state.borrow().lanes.is_settled(connection.number)
+    }
+
+    /// Room for the HTTP request of somebody who has connected; none if there is none in time.
+    pub(super) async fn room_for_head(&self, listener: &ListenerSettings) -> Option<Reserve> {
+        let memory = self.state.borrow().memory.clone();
+        let room = Reserve::take(memory, listener.handshake_bytes_max);
+        tokio::time::timeout(listener.handshake, room).await.ok()
     }
 
     /// Until when a client that is to be closed now may take to close.

@@ -25,7 +25,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Once a WebSocket's parser has held so much, it is made anew when it holds nothing: it would keep
 /// the buffer of its largest message for as long as the client stays.
-const WEB_SOCKET_KEPT_BYTES: usize = 16 << 10;
+const WEB_SOCKET_KEPT_BYTES: usize = 4 << 10;
 
 /// Messages that one client may bring in before others have their turn.
 const TURN_MESSAGES: usize = 64;
@@ -76,7 +76,6 @@ impl Codec {
         let mut stream = Stream {
             connection: connection.clone(),
             frames: Frames::default(),
-            most: 0,
         };
         stream.frames.pass(early);
         Self::WebSocket(Box::new(WebSocket::from_partially_read(
@@ -152,17 +151,13 @@ fn config(listener: &ListenerSettings) -> WebSocketConfig {
 pub(in crate::gateway) struct Stream {
     connection: Rc<Connection>,
     frames: Frames,
-    /// The most that the parser has held.
-    most: usize,
 }
 
 impl io::Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.connection.try_read(buffer)?;
         self.frames.pass(buffer.get(..count).unwrap_or_default());
-        let unfinished = self.frames.unfinished();
-        self.most = self.most.max(unfinished);
-        self.connection.keeps(unfinished);
+        self.connection.keeps(self.frames.kept());
         Ok(count)
     }
 }
@@ -191,13 +186,12 @@ const CLOSE_FRAME: u8 = 0x88;
 /// Gives the parser's buffers back if they were large and nothing is in them.
 fn shrink(web_socket: &mut WebSocket<Stream>) {
     let stream = web_socket.get_ref();
-    if stream.most < WEB_SOCKET_KEPT_BYTES || stream.frames.unfinished() > 0 {
+    if stream.frames.buffer() < WEB_SOCKET_KEPT_BYTES || stream.frames.unfinished() > 0 {
         return;
     }
     let stream = Stream {
         connection: stream.connection.clone(),
         frames: Frames::default(),
-        most: 0,
     };
     let config = config(&stream.connection.listener);
     *web_socket = WebSocket::from_raw_socket(stream, Role::Server, Some(config));

@@ -17,6 +17,8 @@ pub(super) struct Frames {
     frame: usize,
     /// Bytes of the frames before it that belong to the same message.
     message: usize,
+    /// The largest frame so far: the parser keeps a buffer of its size.
+    largest: usize,
     closed: bool,
 }
 
@@ -42,6 +44,19 @@ impl Frames {
     /// How many bytes belong to a message that is not complete.
     pub(super) const fn unfinished(&self) -> usize {
         self.message + self.frame
+    }
+
+    /// What the parser keeps meanwhile: the message, and a buffer that has held its largest frame.
+    pub(super) fn kept(&self) -> usize {
+        match self.unfinished() {
+            0 => 0,
+            _ => self.message + self.frame.max(self.largest),
+        }
+    }
+
+    /// The largest buffer that the parser may still have.
+    pub(super) fn buffer(&self) -> usize {
+        self.frame.max(self.largest)
     }
 
     /// Whether the peer's close frame has come.
@@ -99,6 +114,7 @@ impl Frames {
         } else if opcode == 0x8 {
             self.closed = true;
         }
+        self.largest = self.buffer();
         self.frame = 0;
         self.have = 0;
     }
@@ -145,8 +161,11 @@ mod tests {
         assert_eq!(frames.unfinished(), first.len(), "a ping is not kept");
         frames.pass(&last[..last.len() - 1]);
         assert_eq!(frames.unfinished(), first.len() + last.len() - 1);
+        assert_eq!(frames.kept(), frames.unfinished());
         frames.pass(b"x");
-        assert_eq!(frames.unfinished(), 0);
+        assert_eq!((frames.unfinished(), frames.kept()), (0, 0));
+        frames.pass(&first);
+        assert_eq!(frames.kept(), first.len() + last.len());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! help, the clients that keep most and longest are closed until there is room.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_wire::event::CloseReason;
@@ -76,6 +77,11 @@ impl State {
             self.tell_cuts();
         }
         self.memory.set_events(self.lanes.bytes());
+        if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
+            let now = self.memory.bytes();
+            let before = status.kept.swap(now, Ordering::AcqRel);
+            self.metrics.kept(before, now);
+        }
         if self.memory.is_full() {
             let since = *self.full_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= PATIENCE {
