@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tidegate_tests::{Client, Cluster, Outcome};
 
+use crate::watcher::Watcher;
+
 /// Limits that are reached soon. One instance: everybody is on the one that misbehaves.
 const LIMITS: &str = "cpu-ms = 200\nwall-ms = 1000\nmemory-mib = 32\ninstances = 1";
 
@@ -65,6 +67,43 @@ async fn a_handler_that_fails_leaves_nothing_behind() -> Outcome {
     let (_cluster, mut neighbour) = misbehaves("X:err").await?;
     // Neither `leak` to all nor membership of the group `leak`.
     neighbour.nothing_else().await
+}
+
+#[tokio::test]
+async fn a_client_whose_messages_trap_is_closed_and_the_others_are_answered_meanwhile() -> Outcome {
+    let cluster = Cluster::serve().plugin_settings(LIMITS).start().await?;
+    let mut watcher = Watcher::join(&cluster, 0).await?;
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        others.push(cluster.ws(0).await?);
+    }
+    let mut bad = cluster.ws(0).await?;
+    let id = bad.id().await?;
+    for _ in 0..200 {
+        bad.send("X:trap").await?;
+    }
+    for _ in 0..20 {
+        for other in &mut others {
+            other.nothing_else().await?;
+        }
+    }
+    let code = bad.closed().await?;
+    ensure!(code == Some(1011), "closed with {code:?}");
+    watcher.expect(&id, "server:-::null").await?;
+    watcher.quiet_about(&id).await?;
+    let gateway = cluster.gateway(0)?;
+    let traps = gateway.metric(
+        "tidegate_worker_traps_total",
+        "tenant=\"default\",kind=\"trap\"",
+    );
+    let traps = traps.await?;
+    ensure!(
+        traps <= 6.0,
+        "the instance and its quarantine broke {traps} times"
+    );
+    // The next one of its kind starts anew.
+    let mut next = cluster.ws(0).await?;
+    next.nothing_else().await
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod swaps;
 pub mod talkers;
 pub mod tools;
+pub mod traps;
 pub mod wait;
 
 pub use alone::Alone;

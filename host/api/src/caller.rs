@@ -56,6 +56,11 @@ impl FromRequestParts<Api> for Deployer {
     }
 }
 
+/// The tenant of a call, if its token is one's.
+pub(crate) fn tenant(headers: &HeaderMap, api: &Api) -> Option<Name> {
+    grant(headers, api).ok().map(|grant| grant.tenant.clone())
+}
+
 /// What the call's token is good for.
 pub(crate) fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, Refusal> {
     let refused =

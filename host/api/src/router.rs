@@ -10,13 +10,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use tidegate_client::{Done, DoneStatus, ErrorName};
+use tidegate_fair::Places;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::query::{Answered, Once, Query, RequestError};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::BODY_BYTES_MAX;
+use crate::caller;
 use crate::cluster::{Cluster, Deploys, OnceKey};
 use crate::openapi;
 use crate::problem::Refusal;
@@ -24,10 +25,10 @@ use crate::routes;
 use crate::rules::{self, Rules};
 use crate::tokens::Tokens;
 
-/// More calls are refused while so many are under way.
+/// More calls are refused while so many are under way; each tenant has its share.
 const CALLS_MAX: usize = 1024;
 
-/// Components in memory at once.
+/// Components in memory at once; each tenant has its share.
 const UPLOADS_MAX: usize = 4;
 
 /// What the API is told.
@@ -51,9 +52,9 @@ pub(crate) struct Shared {
     pub(crate) query: Duration,
     pub(crate) tokens: Tokens,
     pub(crate) stop: CancellationToken,
-    calls: Semaphore,
+    calls: Places<Name>,
     /// Held from before a component is read until its deploy is over.
-    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) uploads: Places<Name>,
 }
 
 pub(crate) type Api = Arc<Shared>;
@@ -108,6 +109,7 @@ pub(crate) fn router(
     deploys: Arc<dyn Deploys>,
     stop: CancellationToken,
 ) -> Router {
+    let tenants = settings.tokens.tenants();
     let api = Arc::new(Shared {
         cluster,
         deploys,
@@ -115,8 +117,8 @@ pub(crate) fn router(
         query: settings.query,
         tokens: settings.tokens,
         stop,
-        calls: Semaphore::new(CALLS_MAX),
-        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        calls: Places::new(CALLS_MAX, tenants),
+        uploads: Places::new(UPLOADS_MAX, tenants),
     });
     let (calls, document) = routes::all().split_for_parts();
     let document = openapi::complete(document);
@@ -132,11 +134,17 @@ pub(crate) fn router(
 }
 
 async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
-    match api.calls.try_acquire() {
+    let Some(tenant) = caller::tenant(request.headers(), &api) else {
+        // Refused, or answered from memory.
+        return next.run(request).await;
+    };
+    match api.calls.take(&tenant) {
         // Until the head of the answer: a feed goes on without a place.
-        Ok(_place) => next.run(request).await,
-        Err(_) => {
-            let detail = format!("{CALLS_MAX} calls are under way on this gateway");
+        Some(_place) => next.run(request).await,
+        None => {
+            let detail = format!(
+                "the tenant has its share of the {CALLS_MAX} calls that may be under way on this gateway"
+            );
             Refusal::overloaded(detail).into_response()
         }
     }

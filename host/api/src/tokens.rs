@@ -1,6 +1,7 @@
 //! Bearer tokens: which tenant each reaches, and what it may do there. Only their hashes are kept, and they are compared in
 //! constant time.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -49,6 +50,13 @@ impl Tokens {
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many tenants they reach.
+    #[must_use]
+    pub fn tenants(&self) -> usize {
+        let tenants = self.entries.iter().map(|(_, grant)| &grant.tenant);
+        tenants.collect::<BTreeSet<_>>().len()
     }
 
     /// What this token is good for. All tokens are looked at, whichever fits.

@@ -34,6 +34,7 @@ pub mod router;
 pub mod select;
 pub mod settings;
 mod shard;
+mod strikes;
 pub mod telling;
 mod tenants;
 mod timers;
@@ -133,6 +134,7 @@ impl Gateway {
         let tenants = settings.listeners.iter().map(|l| l.tenant.clone());
         let tenants = Tenants::new(tenants.collect());
         let shards = usize::from(settings.shards.max(1));
+        let number = tenants.len();
         Ok(Arc::new(Context {
             identity,
             tenants,
@@ -141,9 +143,9 @@ impl Gateway {
             received: std::sync::Mutex::default(),
             closes: closes::Closes::default(),
             lost: CancellationToken::new(),
-            requests: requests::Requests::default(),
-            commands: commands::Runner::new(commands),
-            feed: feed::Feed::default(),
+            requests: requests::Requests::new(settings.pending_bytes_max, number),
+            commands: commands::Runner::new(commands, number),
+            feed: feed::Feed::new(number),
             runtime,
             ended: CancellationToken::new(),
             waiting_named: shard::Named::default(),

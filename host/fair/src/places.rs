@@ -34,11 +34,12 @@ impl<K: Eq + Hash + Clone> Places<K> {
         self.take_many(tenant, 1)
     }
 
-    /// So much at once, as soon as there is room for any of it.
+    /// So much at once. What is larger than the tenant's room is taken by who has nothing.
     #[must_use]
     pub fn take_many(&self, tenant: &K, amount: usize) -> Option<Place<K>> {
         let mut shares = lock(&self.shares);
-        if !shares.has_room(tenant) {
+        let room = shares.room(tenant);
+        if room == 0 || (amount > room && shares.used(tenant) > 0) {
             return None;
         }
         shares.take(tenant, amount);

@@ -46,6 +46,17 @@ impl DeadLetters {
             reason = letter.reason,
             "an event is set aside: its handler broke twice"
         );
+        self.keep(letter);
+    }
+
+    /// Keeps a letter of a message that was not run, since so many of its client's broke before. They
+    /// are many, and were announced by those.
+    pub(crate) fn add_unheard(&self, mut letter: DeadLetter) {
+        letter.reason = "not run: its client is closed, whose events broke".to_owned();
+        self.keep(letter);
+    }
+
+    fn keep(&self, letter: DeadLetter) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if letters.len() >= LETTERS_MAX {
             letters.pop_front();

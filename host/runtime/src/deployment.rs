@@ -17,6 +17,7 @@ mod routes;
 mod seat;
 mod settings;
 mod starting;
+mod suspects;
 mod tally;
 mod ticket;
 mod trial;
@@ -37,9 +38,10 @@ use crate::version::Version;
 use mail::Mail;
 use meters::Meters;
 use rollout::stopped;
-use routes::{Place, Routes, SeatHandle, seat_of};
+use routes::{Kind, Place, Routes, SeatHandle, seat_of};
 use seat::{Common, Order};
 use starting::{Started, start_instances};
+use suspects::Suspects;
 use ticket::{Load, Ticket};
 use trial::Trial;
 use versions::Versions;
@@ -49,9 +51,6 @@ pub use prepared::{Prepared, Tried};
 pub use rollout::Condemned;
 pub use settings::{Bounds, DeploymentSettings, Rollout};
 pub use versions::{VersionRecord, VersionState};
-
-/// Worker losses after which an event runs alone.
-const LOSSES_MAX: u8 = 2;
 
 /// Versions that crossed a bound and were not heard of yet.
 const CONDEMNED_MAX: usize = 16;
@@ -111,26 +110,31 @@ impl Deployment {
             seats: settings.instances,
             mailbox_events: settings.mailbox_events,
             letters: DeadLetters::default(),
+            suspects: Suspects::default(),
             meters: Arc::new(Meters::new(&settings.tenant)),
             tasks: TaskTracker::new(),
         });
-        let seat = |started: Option<Started>, number: usize| {
+        let seat = |started: Option<Started>, number: usize, kind: Kind| {
             let place = Place {
                 common: &common,
                 version: &version,
                 number,
                 mailbox_events: settings.mailbox_events,
+                kind,
                 after: Vec::new(),
                 tally: None,
             };
             SeatHandle::spawn(place, started)
         };
+        let quarantine = seat(None, settings.instances, Kind::Quarantine);
+        let own = || Kind::Own {
+            quarantine: quarantine.mailbox.clone(),
+        };
         let seats: Vec<SeatHandle> = instances
             .into_iter()
             .enumerate()
-            .map(|(number, started)| seat(Some(started), number))
+            .map(|(number, started)| seat(Some(started), number, own()))
             .collect();
-        let quarantine = seat(None, settings.instances);
         let plugin = &version.plugin;
         let versions = Versions::new(plugin, settings.rollout.versions_kept);
         let (version, _) = watch::channel(plugin.version().clone());
@@ -156,16 +160,13 @@ impl Deployment {
     pub fn dispatch(&self, job: Job) {
         let shared = &self.shared;
         let client = job.delivery.client;
-        // Later events of a client whose event is in quarantine wait behind it.
-        let alone = job.delivery.losses >= LOSSES_MAX || shared.load.is_quarantined(client);
         let (load, meters) = (&shared.load, &shared.common.meters);
-        let ticket = Ticket::new(job, Arc::clone(load), Arc::clone(meters), alone);
+        let ticket = Ticket::new(job, Arc::clone(load), Arc::clone(meters));
         let number = seat_of(client, shared.seats.len());
         // Held while the event is sent: no mark comes between the choice of a seat and its mailbox.
         let routes = shared.routes();
         let canary = routes.canary.as_deref();
         let seat = match canary.filter(|canary| canary.share.takes(client)) {
-            _ if alone => Some(&shared.quarantine),
             Some(canary) => canary.seat_of(number, shared.seats.len()),
             None => shared.seats.get(number),
         };

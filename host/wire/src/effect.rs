@@ -1,6 +1,7 @@
 //! What a handler asked for during one event.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +225,13 @@ impl Carry for Effect {
         }
     }
 }
+
+/// So many dead letters of one client, with no more than [`DEAD_LETTERS_WITHIN`] between two of them,
+/// and its gateway closes it (1011); its worker runs no more of its messages.
+pub const DEAD_LETTERS_MAX: u8 = 5;
+
+/// After so long without a dead letter the earlier ones of a client are forgotten.
+pub const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How an event ended at the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

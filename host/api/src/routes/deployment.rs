@@ -111,8 +111,9 @@ async fn deploy(
             return Err(refusal);
         }
     };
-    let place = api.uploads.clone().try_acquire_owned();
-    let place = place.map_err(|_| Refusal::overloaded("other components are being deployed"))?;
+    let place = api.uploads.take(&by.tenant);
+    let place = place
+        .ok_or_else(|| Refusal::overloaded("other components of the tenant are being deployed"))?;
     let component = upload.read().await?;
     let order = DeployOrder {
         tenant: by.tenant,

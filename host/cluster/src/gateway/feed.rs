@@ -3,7 +3,7 @@
 //! Each shard tells a watcher what its filter wants; other gateways are asked to do the same, and
 //! tell in batches over the link that this gateway has dialled. At most once, in order for each
 //! shard. Bounded: a watcher that does not keep up misses changes and is told how many; it never
-//! delays a commit and never ends a link.
+//! delays a commit and never ends a link. Each tenant has its share of the watchers.
 
 mod queue;
 mod remote;
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
+use tidegate_fair::{Place, Places};
 use tidegate_wire::Name;
 use tidegate_wire::feed::{Filter, Happening};
 use tidegate_wire::frame::Frame;
@@ -101,10 +102,11 @@ impl Drop for Watching {
 }
 
 /// The watchers of this gateway and the links to the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Feed {
     next: AtomicU64,
     table: Mutex<Table>,
+    places: Places<Name>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +123,7 @@ struct Watch {
     /// The other gateways that tell it.
     telling: BTreeSet<Incarnation>,
     missing: watch::Sender<Vec<SocketAddrV4>>,
+    _place: Place<Name>,
 }
 
 impl Watch {
@@ -147,6 +150,15 @@ impl Watch {
 }
 
 impl Feed {
+    /// Nobody watches; so many tenants share the places.
+    pub(super) fn new(tenants: usize) -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            table: Mutex::default(),
+            places: Places::new(WATCHERS_MAX, tenants),
+        }
+    }
+
     /// The table is plain data: whoever panicked while holding the lock left it usable.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -257,17 +269,19 @@ pub(super) fn watch(
         )));
     }
     let feed = &context.feed;
-    let mut table = feed.table();
-    if table.watches.len() >= WATCHERS_MAX {
+    let Some(place) = feed.places.take(tenant) else {
         return Err(AskError::Overloaded(format!(
-            "{WATCHERS_MAX} watchers are on this gateway: end one or ask another gateway"
+            "the tenant has its share of the {WATCHERS_MAX} watchers that may be on this gateway: end one \
+             or ask another gateway"
         )));
-    }
+    };
+    let mut table = feed.table();
     let watching = Watching::new(context, feed.number(), tenant.clone(), filter);
     let watch = Watch {
         watcher: watching.watcher.clone(),
         telling: BTreeSet::new(),
         missing: watch::Sender::default(),
+        _place: place,
     };
     watch.look(&table.gateways);
     for link in table.links.values() {

@@ -1,7 +1,7 @@
 //! Requests: calls from outside into a tenant's handler, as the caller and the shards share them.
 //!
-//! Bounded in number and in bytes over the whole gateway. A place is held until the request's
-//! event is over, however long its caller waits.
+//! Bounded in number and in bytes over the whole gateway; each tenant has its share. A place is held
+//! until the request's event is over, however long its caller waits.
 
 mod replies;
 
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_fair::{self as fair, Places};
 use tidegate_wire::Name;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -41,38 +42,36 @@ pub(super) struct Request {
 }
 
 /// What the requests of a gateway share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
-    count: Arc<Count>,
+    number: Places<Name>,
+    bytes: Places<Name>,
     turn: AtomicUsize,
     replies: Mutex<Replies>,
-}
-
-#[derive(Debug, Default)]
-struct Count {
-    requests: AtomicUsize,
-    bytes: AtomicUsize,
 }
 
 /// One request's place among those that a gateway may hold; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
-    count: Arc<Count>,
-    bytes: usize,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.count.requests.fetch_sub(1, Ordering::AcqRel);
-        self.count.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
+    _one: fair::Place<Name>,
+    _bytes: Option<fair::Place<Name>>,
 }
 
 impl Requests {
+    /// For a gateway with so many tenants, which may hold requests of so many bytes.
+    pub(super) fn new(bytes_max: usize, tenants: usize) -> Self {
+        Self {
+            number: Places::new(REQUESTS_MAX, tenants),
+            bytes: Places::new(bytes_max, tenants),
+            turn: AtomicUsize::new(0),
+            replies: Mutex::default(),
+        }
+    }
+
     /// Requests whose events are not over.
     #[cfg(test)]
     fn held(&self) -> usize {
-        self.count.requests.load(Ordering::Acquire)
+        self.number.taken()
     }
 
     /// Held for a look-up, never across an await.
@@ -80,24 +79,26 @@ impl Requests {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, bytes: usize, bytes_max: usize) -> Result<Place, RequestError> {
-        let requests = self.count.requests.fetch_add(1, Ordering::AcqRel);
-        let held = self.count.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let place = Place {
-            count: self.count.clone(),
-            bytes,
+    fn place(&self, tenant: &Name, bytes: usize) -> Result<Place, RequestError> {
+        let full = |what: &str| {
+            let why = format!(
+                "the tenant's share of the {what} on this gateway is used up: try again later"
+            );
+            RequestError::Overloaded(why)
         };
-        if requests >= REQUESTS_MAX {
-            return Err(RequestError::Overloaded(format!(
-                "{REQUESTS_MAX} requests wait or run on this gateway: try again later"
-            )));
-        }
-        if held > 0 && held.saturating_add(bytes) > bytes_max {
-            return Err(RequestError::Overloaded(format!(
-                "requests of {held} bytes wait or run on this gateway, {bytes_max} are allowed: try again later"
-            )));
-        }
-        Ok(place)
+        let one = self.number.take(tenant);
+        let one = one.ok_or_else(|| full("requests that may wait or run"))?;
+        let bytes = match bytes {
+            0 => None,
+            bytes => {
+                let taken = self.bytes.take_many(tenant, bytes);
+                Some(taken.ok_or_else(|| full("bytes of requests that may wait or run"))?)
+            }
+        };
+        Ok(Place {
+            _one: one,
+            _bytes: bytes,
+        })
     }
 }
 
@@ -189,7 +190,7 @@ fn begin(
         // Lanes belong to tenants that have listeners here; no worker is known for another one.
         return Err(RequestError::Unhandled);
     }
-    let place = requests.place(call.payload.len(), context.settings.pending_bytes_max)?;
+    let place = requests.place(&call.tenant, call.payload.len())?;
     let turn = requests.turn.fetch_add(1, Ordering::Relaxed);
     let Some(inbox) = context.inboxes.get(turn % context.inboxes.len().max(1)) else {
         return Err(RequestError::Ending);

@@ -26,7 +26,7 @@ mod tests;
 mod unrouted;
 mod waits;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
+use tidegate_fair::Shares;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::frame::Frame;
@@ -56,6 +57,7 @@ use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
 use super::pending::Lanes;
 use super::settings::{GatewaySettings, ListenerSettings};
+use super::strikes::Strikes;
 use super::tenants::Tenants;
 use super::timers::Wheel;
 use super::workers::Workers;
@@ -181,7 +183,7 @@ pub(super) struct Shard {
     listeners: Vec<Rc<ListenerSettings>>,
     state: RefCell<State>,
     /// Questions under way.
-    questions: Cell<usize>,
+    questions: RefCell<Shares<Name>>,
 }
 
 /// What a shard owns.
@@ -220,6 +222,7 @@ struct State {
     /// Closes of gateways that are alive, as far as is known here.
     early: Vec<AdoptClose>,
     swaps: Swaps,
+    strikes: Strikes,
     keys: Keys,
     quiet: bool,
     /// Nobody is let in any more: this life is lost or has said good-bye to its clients, whose ends
@@ -237,6 +240,7 @@ struct State {
 impl Shard {
     pub(super) fn new(context: Arc<Context>, index: u16) -> Rc<Self> {
         let state = State::new(context.clone(), index);
+        let questions = Shares::new(questions::QUESTIONS_MAX, context.tenants.len());
         let listeners = context
             .settings
             .listeners
@@ -249,7 +253,7 @@ impl Shard {
             index,
             listeners,
             state: RefCell::new(state),
-            questions: Cell::new(0),
+            questions: RefCell::new(questions),
         })
     }
 
@@ -389,7 +393,11 @@ impl State {
             releases: releases::Releases::default(),
             early: Vec::new(),
             swaps: Swaps::default(),
-            keys: Keys::new(KEYS_MAX / context.inboxes.len().max(1)),
+            strikes: Strikes::default(),
+            keys: Keys::new(
+                KEYS_MAX / context.inboxes.len().max(1),
+                context.tenants.len(),
+            ),
             quiet: false,
             gone: None,
             memory: Rc::new(Memory::new(

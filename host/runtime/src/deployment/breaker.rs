@@ -1,4 +1,5 @@
-//! When an instance that broke is built again: at once, unless it keeps breaking.
+//! When an instance that broke is built again: at once, unless it keeps breaking. Before it comes to
+//! that, while it breaks often, whoever comes anew is not let near it.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -6,7 +7,10 @@ use std::time::{Duration, Instant};
 
 /// Failures within [`WINDOW`] after which rebuilding waits.
 const FAILURES_MAX: usize = 10;
-const WINDOW: Duration = Duration::from_secs(10);
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
+/// Failures within [`WINDOW`] after which who comes anew runs alone: somebody may come again and
+/// again to break it.
+const FAILURES_GUARDED: usize = 6;
 const DELAY_MIN_MS: u64 = 20;
 const DELAY_MAX_MS: u64 = 1_000;
 
@@ -19,6 +23,11 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
+    /// Whether it broke so often of late that who comes anew must run alone.
+    pub(super) fn guards(&self) -> bool {
+        self.recent.len() >= FAILURES_GUARDED
+    }
+
     /// An instance broke or did not start; gives how long to wait before the next is built.
     pub(super) fn failed(&mut self, now: Instant) -> Duration {
         while let Some(first) = self.recent.front()
@@ -58,7 +67,9 @@ mod tests {
             let delay = breaker.failed(start);
             assert!(delay > Duration::ZERO && delay <= Duration::from_secs(1));
         }
+        assert!(breaker.guards());
         let later = start + WINDOW + Duration::from_secs(1);
         assert_eq!(breaker.failed(later), Duration::ZERO);
+        assert!(!breaker.guards());
     }
 }

@@ -12,7 +12,7 @@ use super::Shared;
 use super::mail::{Held, Mail};
 use super::prepared::Tried;
 use super::rollout::{Turn, stopped};
-use super::routes::{Canary, Place, SeatHandle, Share, canary_seat_of};
+use super::routes::{Canary, Kind, Place, SeatHandle, Share, canary_seat_of};
 use super::seat::Order;
 use super::starting::Started;
 use super::tally::Tally;
@@ -66,6 +66,9 @@ impl Shared {
             number: self.seats.len() + 1 + index,
             // And its last mail.
             mailbox_events: self.settings.mailbox_events + 1,
+            kind: Kind::Canary {
+                quarantine: self.quarantine.mailbox.clone(),
+            },
             after,
             tally: Some(Arc::clone(tally)),
         };

@@ -26,19 +26,31 @@ pub(super) struct SeatHandle {
     pub(super) task: AbortHandle,
 }
 
+/// Whose events a seat runs.
+pub(super) enum Kind {
+    /// A client's, as long as nothing speaks against it; then they go to the quarantine.
+    Own { quarantine: mpsc::Sender<Mail> },
+    /// Those of clients who try a version: only what must run alone goes to the quarantine, so that
+    /// what the version breaks is seen.
+    Canary { quarantine: mpsc::Sender<Mail> },
+    /// What must run alone, each event on a fresh instance.
+    Quarantine,
+}
+
 /// What a new seat begins with.
 pub(super) struct Place<'a> {
     pub(super) common: &'a Arc<Common>,
     pub(super) version: &'a Arc<Version>,
     pub(super) number: usize,
     pub(super) mailbox_events: usize,
+    pub(super) kind: Kind,
     /// It begins when these are passed.
     pub(super) after: Vec<oneshot::Receiver<()>>,
     pub(super) tally: Option<Arc<Tally>>,
 }
 
 impl SeatHandle {
-    /// Starts a seat; without an instance it is the quarantine.
+    /// Starts a seat; the quarantine without an instance.
     pub(super) fn spawn(place: Place<'_>, started: Option<Started>) -> Self {
         let (mailbox, mail) = mpsc::channel(place.mailbox_events);
         let (orders, received) = mpsc::channel(ORDERS_MAX);

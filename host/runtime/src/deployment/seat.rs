@@ -1,18 +1,24 @@
-//! A seat: the task that owns one instance and drains its mailbox, event by event.
+//! A seat: the task that owns one instance and runs the events of its clients, one at a time.
 //!
-//! An instance that breaks is dropped and built again, and its event is tried once more on the
-//! fresh one; if that breaks too, the event is set aside and the next one runs. A seat never stops
-//! serving: while no instance can be built it waits, and its mailbox with it. Between two events it
-//! obeys orders: take over a new version, retire, or finish.
+//! Clients take turns; each client's events keep their order. An instance that breaks is dropped and
+//! built again, and its event is tried once more, when its client has its next turn; if that breaks
+//! too, the event is set aside, and what its client sends then runs in quarantine. So does what
+//! was under way at two worker losses and, while instances break often, whoever comes anew. A seat
+//! never stops serving: while no instance can be built it waits, and its mailbox with it. Between two
+//! events it obeys orders: take over a new version, retire, or finish.
 //!
-//! The quarantine seat is one of them, with a fresh instance for each event. So are a canary's seats,
-//! which begin when others have passed their marks, and retire by giving back what still waits.
+//! The quarantine is a seat too, with a fresh instance for each event. So are a canary's seats, which
+//! begin when others have passed their marks, and retire by giving back what still waits.
 
 mod event;
+mod lanes;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_wire::event::EventKind;
+use tidegate_wire::id::ClientId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -20,9 +26,10 @@ use super::breaker::Breaker;
 use super::hand_over::Parties;
 use super::mail::{Held, Mail};
 use super::meters::Meters;
-use super::routes::{Place, seat_of};
+use super::routes::{Kind, Place, seat_of};
 use super::settings::Rollout;
 use super::starting::Started;
+use super::suspects::{Standing, Suspects};
 use super::tally::Tally;
 use super::ticket::Ticket;
 use crate::dead_letter::DeadLetters;
@@ -30,11 +37,14 @@ use crate::engine::Runtime;
 use crate::host_api::OutputLog;
 use crate::instance::Instance;
 use crate::version::Version;
+use lanes::Lanes;
 
-/// Taken from the mailbox at once.
-const BATCH_MAX: usize = 64;
 /// How long a seat runs before it lets other tasks of its thread run.
 const TURN_MAX: Duration = Duration::from_millis(1);
+/// Worker losses after which an event runs alone.
+const LOSSES_MAX: u8 = 2;
+/// Clients that came while instances broke often, of one seat; more are trusted.
+const NEWCOMERS_MAX: usize = 4096;
 
 /// What a seat is told.
 pub(super) enum Order {
@@ -59,6 +69,7 @@ pub(super) struct Common {
     pub(super) seats: usize,
     pub(super) mailbox_events: usize,
     pub(super) letters: DeadLetters,
+    pub(super) suspects: Suspects,
     pub(super) meters: Arc<Meters>,
     pub(super) tasks: TaskTracker,
 }
@@ -69,12 +80,18 @@ pub(super) struct Seat {
     version: Arc<Version>,
     output: Arc<OutputLog>,
     instance: Option<Instance>,
-    quarantine: bool,
+    kind: Kind,
     orders: mpsc::Receiver<Order>,
     stopping: bool,
+    /// Events that wait for their turn.
+    lanes: Lanes,
     breaker: Breaker,
-    /// How long to wait before the next instance is built.
-    delay: Duration,
+    /// Instances break often: whoever comes anew runs alone.
+    guarded: bool,
+    /// Clients that came while that was so.
+    newcomers: HashSet<ClientId>,
+    /// The next instance is not built before.
+    pause: Option<Instant>,
     /// How a version on trial does.
     tally: Option<Arc<Tally>>,
     /// What must be passed before it begins.
@@ -88,13 +105,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// A seat that has started; without an instance it is the quarantine.
+    /// A seat that has started; the quarantine has no instance.
     pub(super) fn new(
         place: Place<'_>,
         started: Option<Started>,
         orders: mpsc::Receiver<Order>,
     ) -> Self {
-        let quarantine = started.is_none();
         let number = u32::try_from(place.number).unwrap_or(u32::MAX);
         let version = Arc::clone(place.version);
         let (instance, output) = match started {
@@ -107,11 +123,14 @@ impl Seat {
             version,
             output,
             instance,
-            quarantine,
+            kind: place.kind,
             orders,
             stopping: false,
+            lanes: Lanes::default(),
             breaker: Breaker::default(),
-            delay: Duration::ZERO,
+            guarded: false,
+            newcomers: HashSet::new(),
+            pause: None,
             tally: place.tally,
             after: place.after,
             held: None,
@@ -123,7 +142,7 @@ impl Seat {
     /// For people.
     pub(super) fn name(&self) -> String {
         let tenant = &self.version.identity.tenant;
-        if self.quarantine {
+        if matches!(self.kind, Kind::Quarantine) {
             format!("the quarantine of tenant {tenant}")
         } else {
             format!("seat {} of tenant {tenant}", self.number)
@@ -134,31 +153,44 @@ impl Seat {
         if !self.begin().await {
             return;
         }
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut turn = Instant::now();
         while !self.left {
+            self.obey_waiting().await;
+            if self.orders.is_closed() && !self.stopping {
+                // The deployment is gone: what waits is given back as it is dropped.
+                return;
+            }
             if self.stopping {
                 mailbox.close();
             }
-            let room = self.has_room();
-            tokio::select! {
-                biased;
-                order = self.orders.recv(), if !self.stopping => match order {
-                    Some(order) => self.obey(order).await,
-                    // The deployment is gone: what waits is given back as it is dropped.
-                    None => return,
-                },
-                back = come_back(&mut self.held) => self.welcome(back).await,
-                count = mailbox.recv_many(&mut batch, BATCH_MAX), if room => {
-                    if count == 0 {
-                        break;
-                    }
-                    self.handle_batch(&mut batch).await;
+            // All that has come is known before it is decided whose turn it is.
+            while !self.left
+                && self.has_room()
+                && let Ok(mail) = mailbox.try_recv()
+            {
+                self.sort(mail).await;
+            }
+            if self.can_run() {
+                if self.have_instance().await {
+                    self.run_next().await;
                 }
+            } else if !self.left {
+                if !self.wait(&mut mailbox).await {
+                    break;
+                }
+                turn = Instant::now();
+            }
+            if turn.elapsed() > TURN_MAX {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
             }
         }
         if self.held.is_some() {
             let back = come_back(&mut self.held).await;
-            self.welcome(back).await;
+            self.welcome(back);
+            while self.can_run() && self.have_instance().await {
+                self.run_next().await;
+            }
         }
         if let Some(instance) = self.instance.take() {
             instance.stop().await;
@@ -183,63 +215,134 @@ impl Seat {
         true
     }
 
-    async fn handle_batch(&mut self, batch: &mut Vec<Mail>) {
-        let mut turn = Instant::now();
-        for mail in batch.drain(..) {
-            self.obey_waiting().await;
-            if let Some(held) = &mut self.held
-                && let Ok(back) = held.back.try_recv()
-            {
-                self.welcome(back).await;
-            }
-            match mail {
-                Mail::Event(ticket) => self.take(ticket).await,
-                Mail::Mark(passed) => self.pass(passed),
-                Mail::Return(held) => {
-                    // One way back at a time; should there be two, in their order.
-                    if self.held.is_some() {
-                        let back = come_back(&mut self.held).await;
-                        self.welcome(back).await;
-                    }
-                    self.held = Some(held);
+    /// Whether an event can run now: one waits, and an instance is there or may be built.
+    fn can_run(&self) -> bool {
+        let paused = || self.pause.is_some_and(|until| until > Instant::now());
+        !self.lanes.is_empty() && (self.instance.is_some() || self.stopping || !paused())
+    }
+
+    /// Waits for whatever comes first: mail, orders, clients that come back, the end of a pause. False
+    /// when nothing will come any more.
+    async fn wait(&mut self, mailbox: &mut mpsc::Receiver<Mail>) -> bool {
+        let room = self.has_room();
+        let pause = self.pause.filter(|_| !self.lanes.is_empty());
+        tokio::select! {
+            biased;
+            order = self.orders.recv(), if !self.stopping => {
+                // That none will come is seen by the caller.
+                if let Some(order) = order {
+                    self.obey(order).await;
                 }
-                Mail::Leave(receivers) => self.leave(receivers),
             }
-            if turn.elapsed() > TURN_MAX {
-                tokio::task::yield_now().await;
-                turn = Instant::now();
+            back = come_back(&mut self.held) => self.welcome(back),
+            () = until(pause) => {}
+            mail = mailbox.recv(), if room => match mail {
+                Some(mail) => self.sort(mail).await,
+                None => return !self.lanes.is_empty(),
+            },
+        }
+        true
+    }
+
+    async fn sort(&mut self, mail: Mail) {
+        if let Some(held) = &mut self.held
+            && let Ok(back) = held.back.try_recv()
+        {
+            self.welcome(back);
+        }
+        match mail {
+            Mail::Event(ticket) => self.take(ticket),
+            Mail::Mark(passed) => self.pass(passed),
+            Mail::Return(held) => {
+                // One way back at a time; should there be two, in their order.
+                if self.held.is_some() {
+                    let back = come_back(&mut self.held).await;
+                    self.welcome(back);
+                }
+                self.held = Some(held);
             }
+            Mail::Leave(receivers) => self.leave(receivers),
         }
     }
 
-    async fn take(&mut self, ticket: Ticket) {
+    fn take(&mut self, ticket: Ticket) {
         if let Some(aside) = &mut self.aside {
             aside.push(ticket);
         } else if let Some(held) = &mut self.held
             && held.share.takes(ticket.client())
         {
             held.tickets.push_back(ticket);
+        } else if self.must_be_alone(&ticket) {
+            self.send_into_quarantine(ticket);
         } else {
-            self.handle(ticket).await;
+            self.lanes.push(ticket);
+        }
+    }
+
+    fn must_be_alone(&mut self, ticket: &Ticket) -> bool {
+        let delivery = &ticket.job().delivery;
+        match self.kind {
+            Kind::Quarantine => return false,
+            _ if delivery.losses >= LOSSES_MAX || ticket.follows_into_quarantine() => return true,
+            Kind::Canary { .. } => return false,
+            Kind::Own { .. } => {}
+        }
+        if self.standing(delivery.client) != Standing::Good {
+            return true;
+        }
+        if !self.guarded {
+            return false;
+        }
+        // As long as somebody breaks something, here or in quarantine.
+        self.guarded = self.common.suspects.broke_of_late(Instant::now());
+        match delivery.kind {
+            _ if !self.guarded => {
+                self.newcomers = HashSet::new();
+                false
+            }
+            EventKind::Request { .. } => true,
+            EventKind::Connect { .. } if self.newcomers.len() < NEWCOMERS_MAX => {
+                self.newcomers.insert(delivery.client);
+                true
+            }
+            EventKind::Connect { .. } | EventKind::Message(_) => {
+                self.newcomers.contains(&delivery.client)
+            }
+            EventKind::Close(_) => self.newcomers.remove(&delivery.client),
+        }
+    }
+
+    fn standing(&self, client: ClientId) -> Standing {
+        // Almost always nobody is suspect, and no clock is read.
+        if self.common.suspects.any() {
+            return self.common.suspects.standing(client, Instant::now());
+        }
+        Standing::Good
+    }
+
+    /// Behind what its client has there. Without room there it is given back as it is dropped.
+    fn send_into_quarantine(&self, mut ticket: Ticket) {
+        if let Kind::Own { quarantine } | Kind::Canary { quarantine } = &self.kind {
+            ticket.quarantine();
+            drop(quarantine.try_send(Mail::Event(ticket)));
         }
     }
 
     fn pass(&mut self, passed: oneshot::Sender<()>) {
         match &mut self.held {
             Some(held) => held.marks.push(passed),
-            // Nobody waits if the canary is gone.
-            None => drop(passed.send(())),
+            None => self.lanes.mark(passed),
         }
     }
 
-    /// Whether more may be read: held events are bounded as those in the mailbox.
+    /// Whether more may be read: what waits here is bounded as what waits in the mailbox.
     fn has_room(&self) -> bool {
         let held = self.held.as_ref().map_or(0, |held| held.tickets.len());
-        held < self.common.mailbox_events
+        held + self.lanes.len() < self.common.mailbox_events
     }
 
     /// Clients are back, with the events that they had waiting: those first, then the held ones.
-    async fn welcome(&mut self, back: Vec<Ticket>) {
+    fn welcome(&mut self, back: Vec<Ticket>) {
         let Some(held) = self.held.take() else {
             return;
         };
@@ -250,18 +353,17 @@ impl Seat {
             ..
         } = *held;
         for ticket in back.into_iter().chain(tickets) {
-            self.obey_waiting().await;
-            self.take(ticket).await;
+            self.take(ticket);
         }
-        for mark in marks {
+        for mark in marks.into_iter().chain([done]) {
             self.pass(mark);
         }
-        let _ = done.send(());
     }
 
     /// Gives each of the other seats what it has to run now.
     fn leave(&mut self, receivers: Vec<(usize, oneshot::Sender<Vec<Ticket>>)>) {
         let mut aside = self.aside.take().unwrap_or_default();
+        aside.extend(self.lanes.drain());
         for (seat, receiver) in receivers {
             let of_seat = |ticket: &mut Ticket| seat_of(ticket.client(), self.common.seats) == seat;
             // In order. A receiver that is gone drops them, and so gives them back.
@@ -281,7 +383,7 @@ impl Seat {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Stop => self.stopping = true,
-            Order::Retire => self.aside = Some(Vec::new()),
+            Order::Retire => self.aside = Some(self.lanes.drain()),
             Order::TakeOver {
                 version,
                 started,
@@ -303,7 +405,9 @@ impl Seat {
             None => self.version.output(self.number),
         };
         self.breaker = Breaker::default();
-        self.delay = Duration::ZERO;
+        self.guarded = false;
+        self.newcomers = HashSet::new();
+        self.pause = None;
         let new = started.map(|started| started.instance);
         let (old, new) = match (self.instance.take(), new) {
             (Some(old), Some(new)) => {
@@ -324,21 +428,6 @@ impl Seat {
             self.common.tasks.spawn(old.stop());
         }
     }
-
-    /// Waits as long as the breaker said, but obeys: a new version ends the wait.
-    async fn wait_before_rebuild(&mut self) {
-        let delay = std::mem::take(&mut self.delay);
-        if delay.is_zero() || self.stopping {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            order = self.orders.recv() => match order {
-                Some(order) => self.obey(order).await,
-                None => self.stopping = true,
-            },
-        }
-    }
 }
 
 /// What clients that come back had waiting; pending while none do.
@@ -346,6 +435,14 @@ async fn come_back(held: &mut Option<Box<Held>>) -> Vec<Ticket> {
     match held {
         // If the canary is gone, so are the events: given back.
         Some(held) => (&mut held.back).await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Pending without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -1,9 +1,14 @@
 //! How a new version does in its first time, against its bounds.
+//!
+//! One client's bad input says nothing about a version that serves others well: what one client alone
+//! suffers counts only as long as nobody else is served.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidegate_wire::id::ClientId;
 use tokio::sync::Notify;
 
 use super::settings::Bounds;
@@ -21,8 +26,37 @@ pub(super) struct Tally {
     errors: AtomicU64,
     traps: AtomicU64,
     slow: AtomicU64,
+    suffered: Clients,
+    served: Clients,
     worse: Notify,
     closed: AtomicBool,
+}
+
+/// Who did, of all clients: nobody, one, or several.
+#[derive(Debug, Default)]
+struct Clients {
+    first: OnceLock<ClientId>,
+    several: AtomicBool,
+}
+
+impl Clients {
+    fn add(&self, client: ClientId) {
+        if *self.first.get_or_init(|| client) != client {
+            self.several.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The one, if it is one.
+    fn only(&self) -> Option<ClientId> {
+        let first = self.first.get().copied();
+        first.filter(|_| !self.several.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is another than this one.
+    fn has_other(&self, client: ClientId) -> bool {
+        let several = self.several.load(Ordering::Relaxed);
+        several || self.first.get().is_some_and(|first| *first != client)
+    }
 }
 
 /// A bound that was crossed.
@@ -70,6 +104,8 @@ impl Tally {
             errors: AtomicU64::new(0),
             traps: AtomicU64::new(0),
             slow: AtomicU64::new(0),
+            suffered: Clients::default(),
+            served: Clients::default(),
             worse: Notify::new(),
             closed: AtomicBool::new(false),
         }
@@ -85,18 +121,32 @@ impl Tally {
     }
 
     /// An event ended.
-    pub(super) fn ended(&self, took: Duration, failed: bool) {
+    pub(super) fn ended(&self, client: ClientId, took: Duration, failed: bool) {
         self.events.fetch_add(1, Ordering::Relaxed);
         let slow = took > Duration::from_millis(self.bounds.latency_ms);
         self.errors.fetch_add(failed.into(), Ordering::Relaxed);
         self.slow.fetch_add(slow.into(), Ordering::Relaxed);
         if failed || slow {
+            self.suffered.add(client);
             self.worse.notify_one();
+        } else {
+            self.served.add(client);
         }
     }
 
+    /// An event was set aside.
+    pub(super) fn failed(&self, client: ClientId) {
+        self.ended(client, Duration::ZERO, true);
+    }
+
+    /// A client's event broke its instance.
+    pub(super) fn trapped(&self, client: ClientId) {
+        self.suffered.add(client);
+        self.not_built();
+    }
+
     /// An instance broke, or could not be built.
-    pub(super) fn trapped(&self) {
+    pub(super) fn not_built(&self) {
         self.traps.fetch_add(1, Ordering::Relaxed);
         self.worse.notify_one();
     }
@@ -112,7 +162,16 @@ impl Tally {
         }
     }
 
+    /// Whether one client alone suffers while others are served.
+    fn is_one_clients(&self) -> bool {
+        let only = self.suffered.only();
+        only.is_some_and(|client| self.served.has_other(client))
+    }
+
     fn violation(&self) -> Option<Violation> {
+        if self.is_one_clients() {
+            return None;
+        }
         let Bounds {
             traps: traps_bound,
             errors_percent,
@@ -154,29 +213,58 @@ mod tests {
         })
     }
 
+    fn client(connection: u32) -> ClientId {
+        ClientId {
+            ip: 1,
+            port: 1,
+            connection,
+        }
+    }
+
+    #[test]
+    fn what_one_client_suffers_alone_condemns_nobody_who_serves_others() {
+        let tally = tally();
+        tally.ended(client(2), FAST, false);
+        for _ in 0..100 {
+            tally.trapped(client(1));
+            tally.failed(client(1));
+        }
+        assert_eq!(tally.violation(), None);
+        tally.trapped(client(3));
+        assert_eq!(tally.violation().unwrap().name(), "traps");
+    }
+
+    #[test]
+    fn what_the_only_client_suffers_counts() {
+        let tally = tally();
+        tally.ended(client(1), FAST, false);
+        (0..3).for_each(|_| tally.trapped(client(1)));
+        assert_eq!(tally.violation().unwrap().name(), "traps");
+    }
+
     const FAST: Duration = Duration::from_millis(1);
     const SLOW: Duration = Duration::from_millis(11);
 
     #[test]
     fn traps_count_from_the_first_and_shares_only_after_some_events() {
         let traps = tally();
-        traps.trapped();
-        traps.trapped();
+        traps.trapped(client(1));
+        traps.trapped(client(1));
         assert_eq!(traps.violation(), None);
-        traps.trapped();
+        traps.trapped(client(1));
         let violation = traps.violation().unwrap();
         assert_eq!(violation, Violation::Traps { count: 3, bound: 3 });
 
         let errors = tally();
         for _ in 0..EVENTS_FOR_ERRORS - 1 {
-            errors.ended(FAST, true);
+            errors.ended(client(1), FAST, true);
         }
         assert_eq!(errors.violation(), None, "too few to judge");
         for _ in 0..EVENTS_FOR_ERRORS {
-            errors.ended(FAST, false);
+            errors.ended(client(1), FAST, false);
         }
         assert_eq!(errors.violation(), None, "less than half");
-        errors.ended(FAST, true);
+        errors.ended(client(1), FAST, true);
         assert_eq!(errors.violation().unwrap().name(), "errors");
     }
 
@@ -184,12 +272,12 @@ mod tests {
     fn the_slowest_hundredth_may_be_slow_and_no_more() {
         let tally = tally();
         for _ in 0..199 {
-            tally.ended(FAST, false);
+            tally.ended(client(1), FAST, false);
         }
-        tally.ended(SLOW, false);
-        tally.ended(SLOW, false);
+        tally.ended(client(1), SLOW, false);
+        tally.ended(client(1), SLOW, false);
         assert_eq!(tally.violation(), None);
-        tally.ended(SLOW, false);
+        tally.ended(client(1), SLOW, false);
         assert_eq!(tally.violation().unwrap().name(), "latency");
     }
 
@@ -197,8 +285,8 @@ mod tests {
     fn a_bound_of_zero_is_none() {
         let tally = Tally::new(Bounds::NONE);
         for _ in 0..1000 {
-            tally.ended(SLOW, true);
-            tally.trapped();
+            tally.ended(client(1), SLOW, true);
+            tally.trapped(client(1));
         }
         assert_eq!(tally.violation(), None);
     }

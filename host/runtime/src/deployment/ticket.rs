@@ -74,24 +74,34 @@ pub(super) struct Ticket {
     job: Job,
     load: Arc<Load>,
     meters: Arc<Meters>,
+    /// It runs in quarantine.
     alone: bool,
     committed: bool,
 }
 
 impl Ticket {
-    /// `alone`: it runs in quarantine.
-    pub(super) fn new(job: Job, load: Arc<Load>, meters: Arc<Meters>, alone: bool) -> Self {
+    pub(super) fn new(job: Job, load: Arc<Load>, meters: Arc<Meters>) -> Self {
         load.events.fetch_add(1, Ordering::Relaxed);
         load.bytes.fetch_add(weight(&job), Ordering::Relaxed);
-        if alone {
-            load.quarantine(job.delivery.client);
-        }
         Self {
             job,
             load,
             meters,
-            alone,
+            alone: false,
             committed: false,
+        }
+    }
+
+    /// Whether another event of its client is in quarantine: it must not overtake that.
+    pub(super) fn follows_into_quarantine(&self) -> bool {
+        self.load.is_quarantined(self.client())
+    }
+
+    /// From now on it is in quarantine.
+    pub(super) fn quarantine(&mut self) {
+        if !self.alone {
+            self.alone = true;
+            self.load.quarantine(self.client());
         }
     }
 

@@ -16,6 +16,7 @@ mod changes;
 mod commands;
 mod directory;
 mod effects;
+mod fairness;
 mod harness;
 mod limits;
 mod prepared;

@@ -8,7 +8,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use tidegate_cluster::deploy::Progress;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tidegate_fair::Place;
+use tidegate_wire::Name;
+use tokio::sync::mpsc;
 
 use crate::deployments;
 use crate::problem::Refusal;
@@ -19,7 +21,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Waits for the first event, and answers with all of them. `place` is kept until the last.
 pub(super) async fn answer(
     mut progress: mpsc::Receiver<Progress>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place<Name>>,
 ) -> Result<Response, Refusal> {
     let first = match progress.recv().await {
         Some(Progress::Failed { reason }) => return Err(deployments::refusal(&reason)),

@@ -1,14 +1,14 @@
-//! Commands under way: off the shards' threads, bounded for the gateway and for each tenant.
+//! Commands under way: off the shards' threads, bounded; each tenant has its share.
 //!
 //! A command has its place until it ends, also when nobody waits for it any more. What it asked for
 //! by its deadline is applied like the effects of any commit; after it, nothing of it happens.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::counter;
-use rustc_hash::FxHashMap;
+use tidegate_fair::Places;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::payload::Payload;
@@ -24,8 +24,6 @@ use crate::gateway::shard::Context;
 
 /// Commands of one gateway that may be under way.
 const COMMANDS_MAX: usize = 256;
-/// The same of one tenant.
-const TENANT_COMMANDS_MAX: usize = 64;
 /// How long a command may run that nobody waits for.
 const EFFECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long any command may run.
@@ -34,67 +32,23 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 /// What runs the commands of a gateway.
 pub(in crate::gateway) struct Runner {
     commands: Arc<dyn Commands>,
-    under_way: Arc<Mutex<UnderWay>>,
-}
-
-/// How many commands are under way.
-#[derive(Debug, Default)]
-struct UnderWay {
-    all: usize,
-    tenants: FxHashMap<Name, usize>,
-}
-
-/// One command's place among them; dropping it frees the place.
-#[derive(Debug)]
-struct Slot {
-    under_way: Arc<Mutex<UnderWay>>,
-    tenant: Name,
-}
-
-/// The counts are plain data: whoever panicked while holding the lock left them usable.
-fn counts(under_way: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
-    under_way.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut counts = counts(&self.under_way);
-        counts.all = counts.all.saturating_sub(1);
-        if let Some(count) = counts.tenants.get_mut(&self.tenant) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.tenants.remove(&self.tenant);
-            }
-        }
-    }
+    places: Places<Name>,
 }
 
 impl Runner {
-    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>) -> Self {
+    /// For a gateway with so many tenants.
+    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>, tenants: usize) -> Self {
         Self {
             commands,
-            under_way: Arc::default(),
+            // Tenants without listeners may have commands too: they count as one.
+            places: Places::new(COMMANDS_MAX, tenants + 1),
         }
-    }
-
-    fn slot(&self, tenant: &Name) -> Option<Slot> {
-        let mut counts = counts(&self.under_way);
-        let of_tenant = counts.tenants.get(tenant).copied().unwrap_or_default();
-        if counts.all >= COMMANDS_MAX || of_tenant >= TENANT_COMMANDS_MAX {
-            return None;
-        }
-        counts.all += 1;
-        counts.tenants.insert(tenant.clone(), of_tenant + 1);
-        Some(Slot {
-            under_way: self.under_way.clone(),
-            tenant: tenant.clone(),
-        })
     }
 
     /// Commands under way.
     #[cfg(test)]
     pub(in crate::gateway) fn under_way(&self) -> usize {
-        counts(&self.under_way).all
+        self.places.taken()
     }
 }
 
@@ -107,7 +61,7 @@ pub(in crate::gateway) fn run(
     payload: Bytes,
     within: Duration,
 ) -> Boxed<CommandOutcome> {
-    let Some(slot) = context.commands.slot(tenant) else {
+    let Some(place) = context.commands.places.take(tenant) else {
         told(&Err(CommandError::Overloaded));
         return Box::pin(std::future::ready(Err(CommandError::Overloaded)));
     };
@@ -122,7 +76,7 @@ pub(in crate::gateway) fn run(
     let running = execute(context.clone(), call, deadline);
     context.runtime.spawn(async move {
         let outcome = running.await;
-        drop(slot);
+        drop(place);
         told(&outcome);
         // Nobody may be waiting.
         let _ = tell.send(outcome);

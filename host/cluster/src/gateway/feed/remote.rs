@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_fair::{Place, Places};
 use tidegate_wire::Name;
 use tidegate_wire::feed::Filter;
 use tidegate_wire::frame::Frame;
@@ -26,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(in crate::gateway) struct Remote {
     context: Arc<Context>,
     sender: LinkSender,
-    watches: BTreeMap<u64, Watching>,
+    watches: BTreeMap<u64, (Watching, Place<Name>)>,
+    places: Places<Name>,
 }
 
 impl Remote {
@@ -35,6 +37,7 @@ impl Remote {
             context: context.clone(),
             sender: sender.clone(),
             watches: BTreeMap::new(),
+            places: Places::new(WATCHERS_MAX, context.tenants.len()),
         }
     }
 
@@ -57,18 +60,19 @@ impl Remote {
 
     /// From now on a watcher of the other gateway is told.
     fn watch(&mut self, watch: u64, tenant: Name, filter: Filter) {
-        if self.watches.len() >= WATCHERS_MAX {
+        let Some(place) = self.places.take(&tenant) else {
             // It is never told that it is, and lists this gateway as missing.
             return tracing::warn!(
                 watchers_max = WATCHERS_MAX,
-                "a gateway has too many watchers: one is not told what happens here"
+                %tenant,
+                "a gateway has too many watchers of a tenant: one is not told what happens here"
             );
-        }
+        };
         let number = self.context.feed.number();
         let watching = Watching::new(&self.context, number, tenant, filter);
         let telling = tell(watch, watching.watcher.clone(), self.sender.clone());
         self.context.runtime.spawn(telling);
-        self.watches.insert(watch, watching);
+        self.watches.insert(watch, (watching, place));
     }
 }
 

@@ -337,3 +337,31 @@ async fn a_gateway_alone_tells_nobody_is_missing_first() {
     let nothing = timeout(std::time::Duration::from_millis(50), feed.recv()).await;
     assert!(nothing.is_err(), "{nothing:?}");
 }
+
+#[tokio::test]
+async fn one_tenants_watchers_leave_room_for_anothers() {
+    let announced = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1);
+    let mut settings = crate::gateway::rig::settings(announced);
+    let mut other = settings.listeners[0].clone();
+    other.tenant = "other".into();
+    settings.listeners.push(other);
+    let identity = crate::link::Identity {
+        node: crate::gateway::rig::node(
+            tidegate_wire::membership::Role::Gateway,
+            1,
+            Some(announced),
+        ),
+        secret: crate::link::Secret::new(b"a secret of tests"),
+        net: crate::net::stream::tcp(),
+    };
+    let commands = Arc::new(crate::gateway::commands::NoCommands);
+    let context = crate::gateway::Gateway::context(identity, settings, commands).unwrap();
+    let watch = |tenant: &str| super::watch(&context, &tenant.into(), Filter::default());
+    let mut greedy = Vec::new();
+    while let Ok(feed) = watch(&tenant()) {
+        greedy.push(feed);
+    }
+    assert_eq!(greedy.len(), WATCHERS_MAX / 2);
+    let others: Vec<_> = (0..WATCHERS_MAX / 4).map(|_| watch("other")).collect();
+    assert!(others.iter().all(Result::is_ok));
+}

@@ -1,8 +1,9 @@
 //! What commits bring: events end, and effects are applied to the clients of this shard.
 
-use tidegate_wire::effect::{Commit, Effect, Outcome};
+use tidegate_wire::effect::{Commit, DEAD_LETTERS_MAX, Effect, Outcome};
 use tidegate_wire::event::CloseReason;
 use tidegate_wire::id::{ClientId, CloseId};
+use tokio::time::Instant;
 
 use super::State;
 use super::outlet::Deliveries;
@@ -39,11 +40,13 @@ impl State {
             }
             Outcome::Done => self.effects(tenant, commit.effects, author),
             // Without its connect a handler does not know the client.
-            Outcome::DeadLettered if committed.kind == "connect" => {
-                if let Some(connection) = self.connections.get(&number) {
-                    connection.close(1011, "the handler failed");
-                    self.closing.push((number, CloseReason::Server));
-                }
+            Outcome::DeadLettered if committed.kind == "connect" => self.close_broken(number),
+            Outcome::DeadLettered
+                if self.strikes.dead_letter(number, Instant::now().into_std()) =>
+            {
+                tracing::warn!(client = %commit.client, dead_letters = DEAD_LETTERS_MAX,
+                    "a client is closed: so many of its events broke the handler");
+                self.close_broken(number);
             }
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
@@ -62,6 +65,14 @@ impl State {
         // Those that have waited come before what this lane has next.
         self.pump_waiting(worker, tenant);
         self.pump(number);
+    }
+
+    /// Closes a client whose events break the handler.
+    fn close_broken(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get(&number) {
+            connection.close(1011, "the handler failed");
+            self.closing.push((number, CloseReason::Server));
+        }
     }
 
     /// A worker's window may have room: lanes that wait for it get their turn.
@@ -99,6 +110,7 @@ impl State {
     /// it. One that closed it keeps the effects until it knows that they arrived.
     fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
+        self.strikes.forget(number);
         let mut workers = self.lanes.remove(number);
         workers.retain(|worker| *worker != closer || acts);
         self.workers.forget(closer, number);

@@ -25,8 +25,8 @@ use crate::gateway::gather::{Asked, fits};
 use crate::gateway::pending::WorkerKey;
 use crate::link::LinkSender;
 
-/// Questions of one shard that may be under way.
-const QUESTIONS_MAX: usize = 10_000;
+/// Questions of one shard that may be under way; each tenant has its share.
+pub(super) const QUESTIONS_MAX: usize = 10_000;
 /// The bounds of a deadline.
 const WITHIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 
@@ -113,8 +113,10 @@ impl Shard {
         if let Err(error) = check(&asked.query) {
             return asker.tell(Err(error));
         }
-        let Some(place) = Place::take(self) else {
-            let text = format!("{QUESTIONS_MAX} questions wait at the gateway's shard");
+        let Some(place) = Place::take(self, &asked.tenant) else {
+            let text = format!(
+                "the tenant has its share of the {QUESTIONS_MAX} questions that may wait at the gateway's shard"
+            );
             return asker.tell(Err(AskError::Overloaded(text)));
         };
         let mut inquiry = Inquiry {
@@ -171,23 +173,25 @@ impl State {
 /// The place of one question among those under way.
 struct Place {
     shard: Rc<Shard>,
+    tenant: Name,
 }
 
 impl Place {
-    fn take(shard: &Rc<Shard>) -> Option<Self> {
-        let under_way = shard.questions.get();
-        if under_way >= QUESTIONS_MAX {
+    fn take(shard: &Rc<Shard>, tenant: &Name) -> Option<Self> {
+        let mut questions = shard.questions.borrow_mut();
+        if !questions.has_room(tenant) {
             return None;
         }
-        shard.questions.set(under_way + 1);
+        questions.take(tenant, 1);
         Some(Self {
             shard: shard.clone(),
+            tenant: tenant.clone(),
         })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shard.questions.set(self.shard.questions.get() - 1);
+        self.shard.questions.borrow_mut().give(&self.tenant, 1);
     }
 }

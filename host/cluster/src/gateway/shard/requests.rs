@@ -110,6 +110,7 @@ impl State {
         outcome: Outcome,
         reply: Option<Box<Reply>>,
     ) {
+        self.strikes.forget(number);
         self.lanes.remove(number);
         if let Some(waiting) = self.requests.remove(number)
             && let Some(to) = waiting.reply

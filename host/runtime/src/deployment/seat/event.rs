@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::EventKind;
+use tidegate_wire::id::ClientId;
 
-use super::Seat;
+use super::lanes::Waiting;
+use super::{Kind, Seat, Standing};
 use crate::dead_letter::DeadLetter;
 use crate::deployment::Job;
 use crate::deployment::ticket::{Ticket, payload_bytes};
@@ -16,68 +18,125 @@ use crate::instance::{Failure, Instance, Ran};
 const TRIES_MAX: usize = 2;
 
 impl Seat {
-    /// Runs one event to its end.
-    pub(super) async fn handle(&mut self, ticket: Ticket) {
+    /// Runs the event whose turn it is, once.
+    pub(super) async fn run_next(&mut self) {
+        let Some(waiting) = self.lanes.take() else {
+            return;
+        };
+        let number = waiting.number;
+        if self.is_unheard(&waiting.ticket) {
+            self.set_aside(waiting);
+        } else if let Some(broken) = self.try_once(waiting).await {
+            return self.tried(broken).await;
+        }
+        self.lanes.gone(number);
+    }
+
+    /// Runs an event; gives it back if it broke the instance.
+    async fn try_once(&mut self, waiting: Waiting) -> Option<Waiting> {
+        let Some(instance) = &mut self.instance else {
+            return Some(waiting);
+        };
         let tally = self.tally.clone().filter(|tally| !tally.is_closed());
         let begun = tally.as_ref().map(|_| Instant::now());
-        let outcome = self.try_twice(ticket).await;
-        if let (Some(tally), Some(begun), Some(outcome)) = (tally, begun, outcome) {
-            tally.ended(begun.elapsed(), outcome != Outcome::Done);
+        let ticket = &waiting.ticket;
+        let ran = instance.handle(ticket.job()).await;
+        if matches!(self.kind, Kind::Quarantine) {
+            self.instance = None;
+        }
+        let client = ticket.client();
+        let is_last = is_last(ticket);
+        let failed = match ran {
+            Ran::Done(effects) => {
+                waiting.ticket.commit(Outcome::Done, effects);
+                false
+            }
+            Ran::Answered(effects, reply) => {
+                let reply = Some(Reply::Ok(reply));
+                waiting.ticket.reply(Outcome::Done, effects, reply);
+                false
+            }
+            Ran::Refused(text) => {
+                self.report_refusal(ticket.job(), &text);
+                let reply = self.failed(ticket, text);
+                waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
+                true
+            }
+            Ran::Unhandled => {
+                // Nothing of the plugin ran.
+                let reply = Some(Reply::Unhandled);
+                waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
+                return None;
+            }
+            Ran::Broken(failure) => {
+                self.instance = None;
+                self.report_failure(ticket.job(), &failure);
+                self.broke(client);
+                return Some(Waiting {
+                    tries: waiting.tries + 1,
+                    reason: failure.reason,
+                    ..waiting
+                });
+            }
+        };
+        if is_last {
+            self.common.suspects.forget(client);
+        }
+        if let (Some(tally), Some(begun)) = (tally, begun) {
+            tally.ended(client, begun.elapsed(), failed);
+        }
+        None
+    }
+
+    /// An event broke its instance: it has another try when its client has its next turn, or is set
+    /// aside, and its client's events with it.
+    async fn tried(&mut self, waiting: Waiting) {
+        let (client, tries, number) = (waiting.ticket.client(), waiting.tries, waiting.number);
+        self.lanes.put_back(waiting);
+        // A version that is given up sets no event aside for good: the other one tries it.
+        self.obey_waiting().await;
+        if tries < self.tries_max(client) || self.aside.is_some() {
+            return;
+        }
+        let Some(waiting) = self.lanes.take_of(client) else {
+            return;
+        };
+        if let Some(tally) = &self.tally
+            && !tally.is_closed()
+        {
+            tally.failed(client);
+        }
+        self.common.suspects.dead_letter(client, Instant::now());
+        self.set_aside(waiting);
+        self.lanes.gone(number);
+        if matches!(self.kind, Kind::Own { .. }) {
+            for ticket in self.lanes.take_all(client) {
+                self.send_into_quarantine(ticket);
+            }
         }
     }
 
-    /// None if it did not end here: it was given back, or set aside for another seat.
-    async fn try_twice(&mut self, ticket: Ticket) -> Option<Outcome> {
-        let mut reason = String::new();
-        for _ in 0..TRIES_MAX {
-            if self.aside.is_some() {
-                break;
-            }
-            let Some(instance) = self.instance().await else {
-                if self.aside.is_some() {
-                    break;
-                }
-                // Stopping, and no instance can be had: given back.
-                return None;
-            };
-            let ran = instance.handle(ticket.job()).await;
-            if self.quarantine {
-                self.instance = None;
-            }
-            match ran {
-                Ran::Done(effects) => {
-                    ticket.commit(Outcome::Done, effects);
-                    return Some(Outcome::Done);
-                }
-                Ran::Answered(effects, reply) => {
-                    ticket.reply(Outcome::Done, effects, Some(Reply::Ok(reply)));
-                    return Some(Outcome::Done);
-                }
-                Ran::Refused(text) => {
-                    self.report_refusal(ticket.job(), &text);
-                    let reply = self.failed(&ticket, text);
-                    ticket.reply(Outcome::Failed, Vec::new(), reply);
-                    return Some(Outcome::Failed);
-                }
-                Ran::Unhandled => {
-                    // Nothing of the plugin ran.
-                    ticket.reply(Outcome::Failed, Vec::new(), Some(Reply::Unhandled));
-                    return None;
-                }
-                Ran::Broken(failure) => {
-                    self.instance = None;
-                    self.report_failure(ticket.job(), &failure);
-                    self.broke();
-                    reason = failure.reason;
-                    self.obey_waiting().await;
-                }
-            }
+    /// In quarantine the first try is on a fresh instance.
+    fn tries_max(&self, client: ClientId) -> usize {
+        match self.kind {
+            Kind::Quarantine if self.standing(client) != Standing::Good => 1,
+            Kind::Quarantine | Kind::Canary { .. } | Kind::Own { .. } => TRIES_MAX,
         }
-        if let Some(aside) = &mut self.aside {
-            // A version that is given up sets no event aside for good: the other one tries it.
-            aside.push(ticket);
-            return None;
-        }
+    }
+
+    /// Whether it is a message of a client that is being closed since its events break.
+    fn is_unheard(&self, ticket: &Ticket) -> bool {
+        matches!(ticket.job().delivery.kind, EventKind::Message(_))
+            && self.standing(ticket.client()) == Standing::Closing
+    }
+
+    fn set_aside(&self, waiting: Waiting) {
+        let Waiting {
+            ticket,
+            tries,
+            reason,
+            ..
+        } = waiting;
         let delivery = &ticket.job().delivery;
         let letter = DeadLetter {
             event: delivery.event,
@@ -87,18 +146,31 @@ impl Seat {
             version: self.version.identity.version.clone(),
             reason,
         };
-        self.common
-            .letters
-            .add(&self.version.identity.tenant, letter);
+        let tenant = &self.version.identity.tenant;
+        if tries == 0 {
+            self.common.letters.add_unheard(letter);
+        } else {
+            self.common.letters.add(tenant, letter);
+        }
+        if is_last(&ticket) {
+            self.common.suspects.forget(ticket.client());
+        }
         ticket.commit(Outcome::DeadLettered, Vec::new());
-        Some(Outcome::DeadLettered)
     }
 
-    fn broke(&mut self) {
+    fn broke(&mut self, client: ClientId) {
         if let Some(tally) = &self.tally {
-            tally.trapped();
+            tally.trapped(client);
         }
-        self.delay = self.breaker.failed(Instant::now());
+        let now = Instant::now();
+        if self.common.suspects.broke(client, now) {
+            self.pause_before_rebuild(now);
+        }
+    }
+
+    fn pause_before_rebuild(&mut self, now: Instant) {
+        self.pause = Some(now + self.breaker.failed(now));
+        self.guarded |= self.breaker.guards();
     }
 
     /// The words for whoever waits for a request, bounded like its reply.
@@ -109,44 +181,44 @@ impl Seat {
         is_request.then_some(Reply::Failed(text))
     }
 
-    /// The instance, built anew if there is none; None only when stopping, or given up.
-    async fn instance(&mut self) -> Option<&mut Instance> {
-        while self.instance.is_none() {
-            self.wait_before_rebuild().await;
-            if self.aside.is_some() {
-                return None;
-            }
-            if self.instance.is_some() {
-                break;
-            }
-            let version = Arc::clone(&self.version);
-            let (plugin, identity) = (&version.plugin, &version.identity);
-            let start = Instance::start(
-                &self.common.runtime,
-                plugin,
-                identity,
-                self.number,
-                &self.output,
-            );
-            match start.await {
-                Ok(instance) => self.instance = Some(instance),
-                Err(error) => {
-                    tracing::error!(
-                        tenant = &*identity.tenant,
-                        plugin = &*identity.plugin,
-                        version = &*identity.version,
-                        instance = self.number,
-                        %error,
-                        "an instance cannot be built again; its events wait"
-                    );
-                    self.broke();
-                    if self.stopping {
-                        return None;
-                    }
-                }
-            }
+    /// Builds the instance if there is none; false if it could not be built.
+    pub(super) async fn have_instance(&mut self) -> bool {
+        if self.instance.is_some() {
+            return true;
         }
-        self.instance.as_mut()
+        let version = Arc::clone(&self.version);
+        let (plugin, identity) = (&version.plugin, &version.identity);
+        let start = Instance::start(
+            &self.common.runtime,
+            plugin,
+            identity,
+            self.number,
+            &self.output,
+        );
+        match start.await {
+            Ok(instance) => {
+                self.instance = Some(instance);
+                self.pause = None;
+                return true;
+            }
+            Err(error) => tracing::error!(
+                tenant = &*identity.tenant,
+                plugin = &*identity.plugin,
+                version = &*identity.version,
+                instance = self.number,
+                %error,
+                "an instance cannot be built again; its events wait"
+            ),
+        }
+        if let Some(tally) = &self.tally {
+            tally.not_built();
+        }
+        self.pause_before_rebuild(Instant::now());
+        if self.stopping {
+            // Given back as they are dropped.
+            drop(self.lanes.drain());
+        }
+        false
     }
 
     fn report_refusal(&self, job: &Job, text: &str) {
@@ -181,5 +253,13 @@ impl Seat {
             backtrace = failure.backtrace,
             "the handler broke; its instance is built anew"
         );
+    }
+}
+
+/// Whether nothing of its client comes behind it.
+fn is_last(ticket: &Ticket) -> bool {
+    match ticket.job().delivery.kind {
+        EventKind::Close(_) | EventKind::Request { .. } => true,
+        EventKind::Connect { .. } | EventKind::Message(_) => false,
     }
 }

@@ -1,0 +1,136 @@
+//! The events that a seat has, by client. Clients take turns, so that one with much to do does not
+//! keep the others waiting; each client's events keep their order.
+//!
+//! A mark stands behind the events that came before it: it is passed when they are gone.
+
+use std::collections::VecDeque;
+
+use tidegate_fair::Turns;
+use tidegate_wire::id::ClientId;
+use tokio::sync::oneshot;
+
+use crate::deployment::ticket::Ticket;
+
+/// An event that waits for its turn.
+pub(super) struct Waiting {
+    pub(super) ticket: Ticket,
+    /// How often it was tried, and why it broke the last time.
+    pub(super) tries: usize,
+    pub(super) reason: String,
+    /// Its number among all that came.
+    pub(super) number: u64,
+}
+
+struct Mark {
+    /// The number of the first event behind it.
+    next: u64,
+    /// Events before it that are not gone.
+    left: usize,
+    passed: oneshot::Sender<()>,
+}
+
+#[derive(Default)]
+pub(super) struct Lanes {
+    turns: Turns<ClientId, Waiting>,
+    next: u64,
+    /// The event that was taken last and is not gone.
+    running: usize,
+    marks: VecDeque<Mark>,
+}
+
+impl Lanes {
+    pub(super) const fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    pub(super) fn push(&mut self, ticket: Ticket) {
+        let number = self.next;
+        self.next += 1;
+        self.turns.push(
+            ticket.client(),
+            Waiting {
+                ticket,
+                tries: 0,
+                reason: String::new(),
+                number,
+            },
+        );
+    }
+
+    /// The event whose turn it is. It is not gone before [`Self::gone`] says so.
+    pub(super) fn take(&mut self) -> Option<Waiting> {
+        let (_, waiting) = self.turns.next(|_| true)?;
+        self.running = 1;
+        Some(waiting)
+    }
+
+    /// The event that was taken is tried again when its client has its next turn.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        self.running = 0;
+        self.turns.push_front(waiting.ticket.client(), waiting);
+    }
+
+    /// The first event of this client.
+    pub(super) fn take_of(&mut self, client: ClientId) -> Option<Waiting> {
+        let waiting = self.turns.next_of(client)?;
+        self.running = 1;
+        Some(waiting)
+    }
+
+    /// The event that was taken, of this number, is over.
+    pub(super) fn gone(&mut self, number: u64) {
+        self.running = 0;
+        self.pass(number);
+    }
+
+    /// All events of one client, in order: they are gone from here.
+    pub(super) fn take_all(&mut self, client: ClientId) -> Vec<Ticket> {
+        let all = self.turns.take_all(client);
+        let gone = |waiting: Waiting| {
+            self.pass(waiting.number);
+            waiting.ticket
+        };
+        all.into_iter().map(gone).collect()
+    }
+
+    /// Everything, in the order of each client. Nobody waits for marks here any more.
+    pub(super) fn drain(&mut self) -> Vec<Ticket> {
+        let all = self.turns.drain().into_iter();
+        all.map(|waiting| waiting.ticket).collect()
+    }
+
+    /// Tells when everything that came before is gone.
+    pub(super) fn mark(&mut self, passed: oneshot::Sender<()>) {
+        let left = self.turns.len() + self.running;
+        if left == 0 {
+            // Nobody waits if whoever set the mark is gone.
+            let _ = passed.send(());
+        } else {
+            self.marks.push_back(Mark {
+                next: self.next,
+                left,
+                passed,
+            });
+        }
+    }
+
+    fn pass(&mut self, number: u64) {
+        if self.marks.is_empty() {
+            return;
+        }
+        for mark in &mut self.marks {
+            mark.left -= usize::from(number < mark.next);
+        }
+        // They are passed in order: who is before the first is before all.
+        while self.marks.front().is_some_and(|mark| mark.left == 0)
+            && let Some(mark) = self.marks.pop_front()
+        {
+            // As above.
+            let _ = mark.passed.send(());
+        }
+    }
+}
