@@ -4,41 +4,43 @@
 
 mod readiness;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tidegate_watchdog::{self as watchdog, tolerate, vital};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tidegate_cluster::net;
+use tidegate_cluster::net::admission::AdmissionLimits;
+use tidegate_cluster::net::http::{self, HttpSettings};
+use tidegate_watchdog::{self as watchdog, vital};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
 pub use readiness::Readiness;
 
 use crate::{config, control, telemetry};
 
-/// The request line and headers together.
-const HEADER_BYTES_MAX: usize = 8 << 10;
-const HEADERS_MAX: usize = 64;
-/// So long may a connection take to send a request's headers, also the next one on the same
-/// connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than any scraper keeps a connection; it ends clients that do not read their answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
-/// After an accept that failed, mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Of one address.
+const STRANGERS_MAX: usize = 32;
+const IDLE_MAX: usize = 32;
+
+const HTTP: HttpSettings = HttpSettings {
+    first_byte: Duration::from_secs(5),
+    head: Duration::from_secs(10),
+    // Longer than a scraper waits between two scrapes.
+    idle: Duration::from_secs(75),
+    stalled: Duration::from_secs(10),
+    head_bytes_max: 8 << 10,
+    headers_max: 64,
+    refusal: http::plain,
+};
 
 /// Folds recorded samples into their buckets, also when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -65,7 +67,7 @@ pub async fn start(
     let Some(address) = admin.listen else {
         return Ok(None);
     };
-    let listener = TcpListener::bind(address)
+    let listener = net::bind(address)
         .await
         .with_context(|| format!("admin.listen: {address} cannot be bound"))?;
     let address = listener.local_addr()?;
@@ -98,40 +100,17 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     debug!(address = %listener.local_addr()?, "admin listens");
-    let permits = Arc::new(Semaphore::new(settings.connections_max));
-    let connections = TaskTracker::new();
+    // At the limit a connection without a request under way is closed for a new one.
+    let limits = AdmissionLimits {
+        connections_max: settings.connections_max,
+        strangers_per_address_max: STRANGERS_MAX,
+        idle_per_address_max: IDLE_MAX,
+    };
     let admin = Admin { settings, metrics };
-    connections.spawn(upkeep(admin.metrics.clone(), stop.clone()));
-    loop {
-        let accept = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = tolerate(admin.clone().connection(stream));
-                let stop = stop.clone();
-                connections.spawn(async move {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection) => {}
-                    }
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "admin cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    connections.close();
-    connections.wait().await;
-    Ok(())
+    let upkeep = tokio::spawn(upkeep(admin.metrics.clone(), stop.clone()));
+    let answer = move |request: Request<Incoming>| std::future::ready(admin.answer(&request));
+    http::listen(listener, limits, HTTP, Duration::ZERO, stop, answer).await;
+    upkeep.await.map_err(io::Error::other)
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
@@ -151,22 +130,6 @@ struct Admin {
 }
 
 impl Admin {
-    async fn connection(self, stream: TcpStream) {
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            std::future::ready(Ok::<_, Infallible>(self.answer(&request)))
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            debug!(%error, "admin connection");
-        }
-    }
-
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
@@ -174,11 +137,17 @@ impl Admin {
             return plain(StatusCode::NOT_FOUND, text);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let text = "only GET and HEAD\n";
-            let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, text);
-            let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
-            refused.headers_mut().insert(ALLOW, allowed);
-            return refused;
+            let mut answer = match *request.method() {
+                // Load balancers ask so whether the server is there.
+                Method::OPTIONS => plain(StatusCode::NO_CONTENT, ""),
+                _ => plain(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only GET, HEAD and OPTIONS\n",
+                ),
+            };
+            let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
+            answer.headers_mut().insert(ALLOW, allowed);
+            return answer;
         }
         match path {
             "/readyz" => {
@@ -213,14 +182,8 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let text_type = "text/plain; version=0.0.4; charset=utf-8";
-    headers.insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static(text_type),
-    );
-    headers.insert(
-        CACHE_CONTROL,
-        hyper::header::HeaderValue::from_static("no-store"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(text_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

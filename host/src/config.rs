@@ -10,6 +10,7 @@ mod files;
 mod fuzz;
 mod layers;
 mod listener;
+mod origin;
 mod plugin;
 mod reference;
 mod section;

@@ -10,6 +10,7 @@ use tidegate_cluster::gateway::router;
 use tidegate_cluster::gateway::settings::{self as gateway, GatewaySettings, ListenerSettings};
 use tidegate_cluster::link::{Identity, LinkSettings, Secret};
 use tidegate_cluster::membership::MembershipSettings;
+use tidegate_cluster::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_cluster::register::RegisterSettings;
 use tidegate_cluster::worker::WorkerSettings;
 use tidegate_wire::Name;
@@ -18,9 +19,6 @@ use tidegate_wire::membership::{Node, Role};
 
 use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router};
 use crate::tenants::cores;
-
-/// How many nodes may be in their handshake at once.
-const HANDSHAKES_MAX: usize = 64;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -136,6 +134,7 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         connections_max: it.connections_max,
         handshakes_max: HANDSHAKES_MAX,
         close: ms(it.close_ms),
+        handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
         shutdown: ms(it.shutdown_ms),
         reconnect: (
             ms(config.link.reconnect_ms_min),
@@ -170,6 +169,7 @@ fn listener(it: &Listener) -> ListenerSettings {
         pong_counts: it.pong_counts,
         message_bytes_max: it.message_bytes_max,
         handshake: ms(it.handshake_ms),
+        handshakes_per_address_max: it.handshakes_per_address_max,
         handshake_bytes_max: it.handshake_bytes_max,
         connections_max: it.connections_max.unwrap_or(usize::MAX),
         queue_bytes_max: it.queue_bytes_max,

@@ -85,8 +85,14 @@ pub fn limited(limits: &str, program: &Path) -> Command {
 /// Whether a program can be started.
 #[must_use]
 pub fn has(program: &str) -> bool {
+    runs(program, "--version")
+}
+
+/// Whether a program can be started with this argument.
+#[must_use]
+pub fn runs(program: &str, argument: &str) -> bool {
     Command::new(program)
-        .arg("--version")
+        .arg(argument)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status()

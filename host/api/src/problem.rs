@@ -7,6 +7,8 @@ use tidegate_client::{ErrorName, Problem};
 use tidegate_cluster::gateway::access::RequestError;
 use tidegate_wire::query::{AskError, CommandError};
 
+const PROBLEM: &str = "application/problem+json";
+
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -110,8 +112,18 @@ pub(crate) fn command_error(error: CommandError) -> (ErrorName, String) {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+/// A request that is refused before any route sees it.
+pub(crate) fn of_http(refusal: &tidegate_cluster::net::http::Refusal) -> (&'static str, String) {
+    let name = match refusal.status {
+        StatusCode::REQUEST_TIMEOUT => ErrorName::Timeout,
+        _ => ErrorName::InvalidArgument,
+    };
+    let refusal = Refusal::new(refusal.status, name, &refusal.reason);
+    (PROBLEM, refusal.body())
+}
+
+impl Refusal {
+    fn body(self) -> String {
         let problem = Problem {
             kind: "about:blank".to_owned(),
             title: self
@@ -124,14 +136,17 @@ impl IntoResponse for Refusal {
             error: self.name,
         };
         // A struct of texts and a number always serializes.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        serde_json::to_string(&problem).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, self.body()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        match self.status {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }

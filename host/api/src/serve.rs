@@ -1,34 +1,42 @@
 //! The listener: bounds on connections, headers and time; ends in order.
 
+use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tidegate_watchdog::{fault, tolerate};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
+use axum::body::Body;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use tidegate_cluster::net::admission::AdmissionLimits;
+use tidegate_cluster::net::http::{self, HttpSettings};
+use tidegate_watchdog::fault;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tower::ServiceExt;
+use tracing::debug;
 
 use crate::cluster::{Cluster, Deploys};
+use crate::problem;
 use crate::router::{Settings, router};
 
-/// The request line and headers together.
-const HEADER_BYTES_MAX: usize = 64 << 10;
-const HEADERS_MAX: usize = 64;
-/// So long may a connection take to send a request's headers, also the next one on the same
-/// connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Whoever reads nothing for so long is not there.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// After an accept that failed, mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Of one address.
+const STRANGERS_MAX: usize = 256;
+const IDLE_MAX: usize = 512;
+
+const HTTP: HttpSettings = HttpSettings {
+    first_byte: Duration::from_secs(5),
+    head: Duration::from_secs(10),
+    // Longer than callers' pools and proxies keep a connection.
+    idle: Duration::from_secs(75),
+    stalled: Duration::from_secs(30),
+    head_bytes_max: 64 << 10,
+    headers_max: 64,
+    refusal: problem::of_http,
+};
+
 /// So long may calls that are under way take after the stop.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -44,68 +52,21 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     debug!(address = %listener.local_addr()?, "client API listens");
-    let permits = Arc::new(Semaphore::new(settings.connections_max));
+    // At the limit a connection without a call under way is closed for a new one. If each has one,
+    // more wait in the kernel's backlog.
+    let limits = AdmissionLimits {
+        connections_max: settings.connections_max,
+        strangers_per_address_max: STRANGERS_MAX,
+        idle_per_address_max: IDLE_MAX,
+    };
     let router = router(settings, cluster, deploys, stop.clone());
-    let connections = TaskTracker::new();
-    loop {
-        let accept = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let served = tolerate(connection(stream, router.clone(), stop.clone()));
-                connections.spawn(async move {
-                    // Its panic was told, and is the end of this connection alone.
-                    let _ = served.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "client API cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+    let answer = move |request: Request<Incoming>| answer(router.clone(), request);
+    http::listen(listener, limits, HTTP, ENDING, stop, answer).await;
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn answer(router: Router, request: Request<Incoming>) -> Response {
     fault("the task of a caller");
-    // Small answers must not wait for more.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "client API connection");
-    }
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(
-            TokioIo::new(Box::pin(stream)),
-            TowerToHyperService::new(router),
-        );
-    let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            match tokio::time::timeout(ENDING, served).await {
-                Ok(ended) => ended,
-                Err(_) => return debug!("client API connection did not end in time"),
-            }
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "client API connection");
-    }
+    let answered: Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;
+    answered.unwrap_or_else(|never| match never {})
 }

@@ -58,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::{Identity, Link};
 use crate::membership::Members;
+use crate::net::admission::{AdmissionLimits, Admissions};
 pub use client::socket::LocalClient;
 use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
@@ -150,11 +151,26 @@ impl Gateway {
             ended: CancellationToken::new(),
             waiting_named: shard::Named::default(),
             next_worker: AtomicU32::new(0),
-            handshakes: AtomicUsize::new(0),
+            nodes: Admissions::new(AdmissionLimits {
+                connections_max: settings.handshakes_max,
+                strangers_per_address_max: settings.handshakes_per_address_max,
+                idle_per_address_max: 0,
+            }),
             connections: settings
                 .listeners
                 .iter()
                 .map(|_| AtomicUsize::new(0))
+                .collect(),
+            strangers: settings
+                .listeners
+                .iter()
+                .map(|listener| {
+                    Admissions::new(AdmissionLimits {
+                        connections_max: listener.connections_max,
+                        strangers_per_address_max: listener.handshakes_per_address_max,
+                        idle_per_address_max: listener.handshakes_per_address_max,
+                    })
+                })
                 .collect(),
             workers: watch::channel(0).0,
             settings: GatewaySettings {

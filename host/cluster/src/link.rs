@@ -63,6 +63,9 @@ pub enum LinkError {
     /// Too slow.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// Others wanted its place while it had not proved anything.
+    #[error("too many others connect at once")]
+    Crowded,
     /// The bytes are not those of a Tidegate node.
     #[error("the other end does not speak Tidegate's protocol")]
     NotTidegate,
@@ -289,12 +292,23 @@ pub async fn dial(
 /// # Errors
 /// See [`LinkError`].
 pub async fn accept(
-    mut stream: impl Duplex,
+    stream: impl Duplex,
     identity: &Identity,
     settings: &LinkSettings,
 ) -> Result<Link, LinkError> {
+    accept_with(stream, identity, settings, || {}).await
+}
+
+/// The same; `heard` is called once its hello is there.
+pub(crate) async fn accept_with(
+    mut stream: impl Duplex,
+    identity: &Identity,
+    settings: &LinkSettings,
+    heard: impl Fn(),
+) -> Result<Link, LinkError> {
     stream.begin()?;
-    let peer = timeout(settings.handshake, handshake::accept(&mut stream, identity))
+    let peer = handshake::accept(&mut stream, identity, heard);
+    let peer = timeout(settings.handshake, peer)
         .await
         .map_err(|_| LinkError::Timeout(settings.handshake))??;
     Ok(start(Box::new(stream), peer, settings))

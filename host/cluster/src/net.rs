@@ -3,6 +3,8 @@
 //! Guarantees: what strangers can make this node hold is bounded in number, bytes and time. Knows
 //! nothing of gateways, workers or registers.
 
+pub mod admission;
+pub mod http;
 pub mod stream;
 
 use std::io;
@@ -16,12 +18,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_watchdog::{tolerate, watched};
 use tidegate_wire::hello::Refusal;
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::link::{self, Identity, Link, LinkError, LinkSettings};
+use admission::{AdmissionLimits, Admissions, Admitted};
 use stream::{Duplex, Listen};
 
 /// How many connections the kernel keeps until they are accepted.
@@ -29,12 +32,22 @@ const BACKLOG: i32 = 4096;
 /// How long to wait after a failed accept, mostly for want of file descriptors.
 const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+/// So long may a stranger that is told to go still take for its proof.
+const NOTICE: Duration = Duration::from_millis(100);
+
+/// How many nodes may be in their handshake at one address of a register or gateway: more than
+/// there usually are nodes, since all of them come back at once after a failure.
+pub const HANDSHAKES_MAX: usize = 1024;
+/// The same for one address from which they come.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 256;
 
 /// Bounds of an accept loop.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptSettings {
-    /// How many sockets may be in their handshake; more wait in the kernel's backlog.
+    /// How many sockets may be in their handshake; beyond it the oldest of them goes.
     pub handshakes_max: usize,
+    /// The same for one address.
+    pub handshakes_per_address_max: usize,
     /// How many links there may be; more are refused after their handshake.
     pub links_max: usize,
 }
@@ -61,25 +74,26 @@ pub async fn accept_links<L, F, Fut>(
         links_max: u32::try_from(bounds.links_max).unwrap_or(u32::MAX),
         stop: stop.clone(),
     });
-    let handshakes = Arc::new(Semaphore::new(clamp(bounds.handshakes_max.max(1))));
+    let strangers = Admissions::new(AdmissionLimits {
+        connections_max: bounds.handshakes_max,
+        strangers_per_address_max: bounds.handshakes_per_address_max,
+        idle_per_address_max: 0,
+    });
     let seed = door.identity.node.incarnation.0;
     let mut backoff = Backoff::new(ACCEPT_RETRY_MIN, ACCEPT_RETRY_MAX, seed);
     loop {
-        let next = async {
-            let permit = handshakes.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
         let next = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            next = next => next,
+            next = listener.accept() => next,
         };
         match next {
-            (Ok(permit), Ok((stream, address))) => {
+            Ok((stream, address)) => {
                 backoff.reset();
-                tokio::spawn(door.clone().admit(stream, address, permit, serve.clone()));
+                let stranger = strangers.admit(address.ip());
+                tokio::spawn(door.clone().admit(stream, address, stranger, serve.clone()));
             }
-            (Ok(_), Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "a node could not be accepted");
                 tokio::select! {
                     biased;
@@ -87,8 +101,6 @@ pub async fn accept_links<L, F, Fut>(
                     () = sleep(backoff.next()) => {}
                 }
             }
-            // The semaphore is never closed.
-            (Err(_), _) => return,
         }
     }
 }
@@ -103,7 +115,7 @@ pub(crate) fn not_admitted(address: SocketAddr, error: &LinkError) {
             tracing::warn!(%address, %error, "a node was not admitted");
         }
         // Health checks, and nodes that end.
-        LinkError::Io(_) | LinkError::Timeout(_) => {
+        LinkError::Io(_) | LinkError::Timeout(_) | LinkError::Crowded => {
             tracing::debug!(%address, %error, "a connection was not admitted");
         }
     }
@@ -127,7 +139,7 @@ impl Door {
         self: Arc<Self>,
         stream: S,
         address: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        stranger: Admitted,
         serve: F,
     ) where
         S: Duplex,
@@ -137,9 +149,9 @@ impl Door {
         let accepted = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
-            accepted = tolerate(link::accept(stream, &self.identity, &self.settings)) => accepted,
+            accepted = tolerate(admit(stream, &self.identity, &self.settings, &stranger)) => accepted,
         };
-        drop(permit);
+        drop(stranger);
         let link = match accepted {
             Ok(Ok(link)) => link,
             Ok(Err(error)) => return not_admitted(address, &error),
@@ -156,6 +168,28 @@ impl Door {
         let span = tracing::info_span!("link", role, %peer);
         let name = format!("the link of {role} {peer}");
         watched(name, serve(link)).instrument(span).await;
+    }
+}
+
+/// Authenticates a peer that has connected, unless it is told to go and still is not done after a
+/// short notice.
+///
+/// # Errors
+/// See [`LinkError`].
+pub async fn admit(
+    stream: impl Duplex,
+    identity: &Identity,
+    settings: &LinkSettings,
+    stranger: &Admitted,
+) -> Result<Link, LinkError> {
+    let notice = async {
+        stranger.told_to_go().await;
+        sleep(NOTICE).await;
+    };
+    tokio::select! {
+        biased;
+        accepted = link::accept_with(stream, identity, settings, || stranger.heard()) => accepted,
+        () = notice => Err(LinkError::Crowded),
     }
 }
 

@@ -25,13 +25,11 @@ use crate::deadline;
 use crate::deploy::{self, DeploySettings, Store};
 use crate::link::{Identity, Link, LinkSender, LinkSettings};
 use crate::net::stream::Listen;
-use crate::net::{AcceptSettings, accept_links};
+use crate::net::{AcceptSettings, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, accept_links};
 use table::{Joined, LinkId, Table};
 
 /// How many messages of links may wait for the table.
 const MAIL_MAX: usize = 256;
-/// How many sockets may be in their handshake.
-const HANDSHAKES_MAX: usize = 64;
 /// Whole views go to everybody: when many nodes join at once, this often.
 const PUSH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -112,6 +110,7 @@ impl Register {
         };
         let bounds = AcceptSettings {
             handshakes_max: HANDSHAKES_MAX,
+            handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
             // A node that is back may still hold its old link.
             // Two links a node: this one and that for deploys.
             links_max: (settings.nodes_max as usize).saturating_mul(4),

@@ -8,7 +8,7 @@ use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place};
 use super::listener::WS_ONLY;
-use super::{Config, Newlines, Purpose};
+use super::{Config, Newlines, Purpose, origin};
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -223,6 +223,10 @@ impl Check<'_> {
                     listener.listen
                 );
                 self.refuse(&newlines, message);
+            }
+            for mistake in listener.origins.iter().filter_map(|it| origin::mistake(it)) {
+                let message = format!("`origins` in [[gateway.listener]]: {mistake}");
+                self.refuse(&path("origins"), message);
             }
             let own_path = listener.path.as_deref().unwrap_or("/");
             let health = Some(listener.health_path.as_str()).filter(|path| !path.is_empty());

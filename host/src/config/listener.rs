@@ -28,7 +28,8 @@ section! {
         name: Option<Name> = None;
         /// Whose clients connect here.
         tenant: Name = "default".into();
-        /// A folder of files that are served over HTTP (ws only).
+        /// A folder of files that are served over HTTP (ws only). Names that begin with a dot are
+        /// not, and links that lead out of the folder neither.
         static_dir as "static": Option<PathBuf> = None;
         /// The path that answers health checks of load balancers (ws only); empty for none.
         health_path: String = "/healthz".to_owned() => 0..=1_024;
@@ -37,7 +38,7 @@ section! {
         /// The WebSocket subprotocols that are offered, the best first (ws only).
         subprotocols: Vec<String> = Vec::new() => 1..=255;
         /// The origins from which browsers may connect (ws only), like `https://example.org`.
-        /// Empty: any.
+        /// Empty: any. Programs that are no browsers send no origin and may always connect.
         origins: Vec<String> = Vec::new() => 1..=1_024;
         /// How often a silent client is pinged; 0 for never.
         ping_interval_ms: u64 = 25_000 => TIME_OR_OFF;
@@ -52,8 +53,13 @@ section! {
         pong_counts: bool = true;
         /// The largest message that a client may send.
         message_bytes_max: usize = 1 << 20 => 1..=MESSAGE_BYTES_MAX;
-        /// So long may a client take to finish its handshake.
+        /// So long may a client take to finish its handshake (ws only); for its first byte half of
+        /// it, but at most 5 s.
         handshake_ms: u64 = 10_000 => TIME;
+        /// How many connections of one address may be without a finished handshake, and how many
+        /// may wait for their next request (ws only); one more, and the oldest of them is closed.
+        /// A proxy in front is one address.
+        handshakes_per_address_max: usize = 1_024 => COUNT;
         /// The largest handshake (ws only).
         handshake_bytes_max: usize = 16 << 10 => 1_024..=1_048_576;
         /// How many clients of this listener may be connected. Not set: as many as the gateway
@@ -73,7 +79,7 @@ section! {
 }
 
 /// Keys that mean something to `ws` only.
-pub(crate) const WS_ONLY: [&str; 8] = [
+pub(crate) const WS_ONLY: [&str; 9] = [
     "static",
     "health-path",
     "path",
@@ -81,6 +87,7 @@ pub(crate) const WS_ONLY: [&str; 8] = [
     "origins",
     "websocket-ping",
     "pong-counts",
+    "handshakes-per-address-max",
     "handshake-bytes-max",
 ];
 

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderName;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -27,6 +28,9 @@ use crate::{answers, names};
 
 /// A comment is sent so often, so that both ends see that the other is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// nginx keeps a stream to itself until its buffer is full, unless it is told so.
+const UNBUFFERED: [(HeaderName, &str); 1] = [(HeaderName::from_static("x-accel-buffering"), "no")];
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(feed))
@@ -55,14 +59,20 @@ async fn feed(
     State(api): State<Api>,
     caller: Caller,
     wanted: Params<Wanted>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+) -> Result<
+    (
+        [(HeaderName, &'static str); 1],
+        Sse<impl Stream<Item = Result<Event, Infallible>>>,
+    ),
+    Refusal,
+> {
     let filter = Filter {
         kinds: kinds(&wanted.0.kind)?,
         groups: names::names("group", &wanted.0.group)?,
         uids: names::names("uid", &wanted.0.uid)?,
     };
     let told = api.cluster.watch(&caller.0, filter)?;
-    Ok(events(told, api.stop.clone(), HEARTBEAT))
+    Ok((UNBUFFERED, events(told, api.stop.clone(), HEARTBEAT)))
 }
 
 fn events(

@@ -151,9 +151,11 @@ impl Rig {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.entrance.accept());
         let socket = accepted.unwrap().0.into_std().unwrap();
         self.gateway.context.connections[WEB_SOCKET].fetch_add(1, Ordering::AcqRel);
+        let strangers = &self.gateway.context.strangers[WEB_SOCKET];
         self.gateway.arrive(Arrival::Client {
             socket,
             listener: WEB_SOCKET,
+            stranger: Some(strangers.admit(address.ip())),
         });
         client.unwrap()
     }

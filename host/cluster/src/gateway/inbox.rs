@@ -24,6 +24,7 @@ use super::requests::Request;
 use super::workers::WorkerLink;
 use crate::link::{Link, LinkSender};
 use crate::membership::Members;
+use crate::net::admission::Admitted;
 
 /// Parcels that may wait before links stop reading.
 const ROOM: usize = 8192;
@@ -31,8 +32,12 @@ const ROOM: usize = 8192;
 /// Somebody who has connected.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// A client, at this listener.
-    Client { socket: TcpStream, listener: usize },
+    /// A client, at this listener; a stranger until its handshake is over, if there is one.
+    Client {
+        socket: TcpStream,
+        listener: usize,
+        stranger: Option<Admitted>,
+    },
     /// A client of this process, at this listener.
     Local {
         socket: LocalSocket,
@@ -40,7 +45,7 @@ pub(super) enum Arrival {
         address: SocketAddr,
     },
     /// A node that must be authenticated.
-    Node(TcpStream),
+    Node(TcpStream, Admitted),
     /// A link that is authenticated, of this process.
     Link(Box<Link>),
 }

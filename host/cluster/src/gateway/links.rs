@@ -24,31 +24,26 @@ use super::inbox::{AdoptClose, Parcel};
 use super::pending::WorkerKey;
 use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
-use crate::link::{self, Link, LinkEnd, LinkReceiver, LinkSender};
-use crate::net::not_admitted;
+use crate::link::{Link, LinkEnd, LinkReceiver, LinkSender};
+use crate::net::admission::Admitted;
+use crate::net::{admit, not_admitted};
 
-/// Authenticates a node that has connected, and serves its link. Strangers are bounded: beyond it
-/// they are dropped without a word.
-pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream) {
+/// Authenticates a node that has connected, and serves its link.
+pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream, stranger: Admitted) {
     // Without an address it is gone already.
     let Ok(address) = socket.peer_addr() else {
         return;
     };
     let context = shard.context.clone();
-    let max = context.settings.handshakes_max;
-    if context.handshakes.fetch_add(1, Ordering::AcqRel) >= max {
-        context.handshakes.fetch_sub(1, Ordering::AcqRel);
-        return tracing::warn!(%address, handshakes_max = max, "too many nodes connect at once");
-    }
     tokio::task::spawn_local(async move {
         let accepted = match TcpStream::from_std(socket) {
             Ok(socket) => {
-                let accept = link::accept(socket, &context.identity, &context.settings.link);
+                let accept = admit(socket, &context.identity, &context.settings.link, &stranger);
                 Box::pin(tolerate(accept)).await
             }
             Err(error) => Ok(Err(error.into())),
         };
-        context.handshakes.fetch_sub(1, Ordering::AcqRel);
+        drop(stranger);
         match accepted {
             Ok(Ok(link)) => run(shard, link, Some(address.ip())).await,
             Ok(Err(error)) => not_admitted(address, &error),

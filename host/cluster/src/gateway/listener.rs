@@ -1,16 +1,19 @@
 //! Accepts clients and nodes and gives them to the shards in turn.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tidegate_wire::event::Transport;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Arrival, Parcel};
 use super::shard::Context;
+use crate::net::admission::Admissions;
 
 /// How long an accept loop rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(50);
@@ -26,7 +29,7 @@ pub(super) async fn clients(
         return;
     };
     let refused = metrics::counter!("tidegate_gateway_refused_connections_total");
-    accept(listener, stop, |turn, socket| {
+    accept(listener, stop, |turn, socket, address| {
         let all: usize = context
             .connections
             .iter()
@@ -37,32 +40,57 @@ pub(super) async fn clients(
         };
         let room = count.load(Ordering::Acquire) < settings.connections_max
             && all < context.settings.connections_max;
+        // Strangers that have said nothing must not keep clients out.
+        let room = room || make_room(&context, index);
         // Dropping the socket is the only answer that costs a full gateway nothing.
         let Some(socket) = socket.into_std().ok().filter(|_| room) else {
             refused.increment(1);
             return;
         };
         count.fetch_add(1, Ordering::AcqRel);
-        give(
-            &context,
-            turn,
-            Arrival::Client {
-                socket,
-                listener: index,
-            },
-        );
+        // Without a handshake nobody is a stranger: a client may be there to listen only.
+        let has_handshake = settings.transport == Transport::WebSocket;
+        let strangers = context.strangers.get(index).filter(|_| has_handshake);
+        let stranger = strangers.map(|strangers| strangers.admit(address));
+        let arrival = Arrival::Client {
+            socket,
+            listener: index,
+            stranger,
+        };
+        give(&context, turn, arrival);
     })
     .await;
 }
 
 /// Accepts nodes until `stop`.
 pub(super) async fn nodes(context: Arc<Context>, listener: TcpListener, stop: CancellationToken) {
-    accept(listener, stop, |turn, socket| {
+    accept(listener, stop, |turn, socket, address| {
         if let Ok(socket) = socket.into_std() {
-            give(&context, turn, Arrival::Node(socket));
+            let stranger = context.nodes.admit(address);
+            give(&context, turn, Arrival::Node(socket, stranger));
         }
     })
     .await;
+}
+
+/// Tells the oldest stranger to go: of this listener, or of another one if all of them together are
+/// too many.
+fn make_room(context: &Context, index: usize) -> bool {
+    let Some(own) = context.strangers.get(index) else {
+        return false;
+    };
+    let of = |index: usize| {
+        context
+            .connections
+            .get(index)
+            .map(|it| it.load(Ordering::Acquire))
+    };
+    let max = context
+        .settings
+        .listeners
+        .get(index)
+        .map(|it| it.connections_max);
+    own.make_room() || (of(index) < max && context.strangers.iter().any(Admissions::make_room))
 }
 
 fn give(context: &Context, turn: usize, arrival: Arrival) {
@@ -74,7 +102,7 @@ fn give(context: &Context, turn: usize, arrival: Arrival) {
 async fn accept(
     listener: TcpListener,
     stop: CancellationToken,
-    mut take: impl FnMut(usize, TcpStream),
+    mut take: impl FnMut(usize, TcpStream, IpAddr),
 ) {
     let mut turn = 0;
     loop {
@@ -83,9 +111,9 @@ async fn accept(
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, address)) => {
                 turn += 1;
-                take(turn, socket);
+                take(turn, socket, address.ip());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

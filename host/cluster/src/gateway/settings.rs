@@ -46,8 +46,10 @@ pub struct GatewaySettings {
     pub forward_bytes_max: usize,
     /// Client connections.
     pub connections_max: usize,
-    /// Links that may be in their handshake at once.
+    /// Nodes that may be in their handshake at once; beyond it the oldest of them goes.
     pub handshakes_max: usize,
+    /// The same for one address.
+    pub handshakes_per_address_max: usize,
     /// How long a client's end may take, whoever ends it: what is queued, the farewell, the close
     /// frame and the client's answer; and the answers for who has only ended its own side.
     pub close: Duration,
@@ -100,6 +102,9 @@ pub struct ListenerSettings {
     pub message_bytes_max: usize,
     /// How long the HTTP request may take.
     pub handshake: Duration,
+    /// `ws`: connections of one address whose handshake is not over, and those that are idle between
+    /// two requests; beyond it the oldest of them goes.
+    pub handshakes_per_address_max: usize,
     /// The largest HTTP request head, in bytes.
     pub handshake_bytes_max: usize,
     /// Connections of this listener.

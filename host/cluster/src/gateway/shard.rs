@@ -63,6 +63,7 @@ use super::timers::Wheel;
 use super::workers::Workers;
 use crate::link::{Identity, LinkSender};
 use crate::membership::Members;
+use crate::net::admission::Admissions;
 
 use rounds::Rounds;
 use swaps::Swaps;
@@ -93,9 +94,11 @@ pub(super) struct Context {
     pub(super) waiting_named: waits::Named,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
-    pub(super) handshakes: AtomicUsize,
+    pub(super) nodes: Admissions,
     /// Connections of each listener, over all shards.
     pub(super) connections: Vec<AtomicUsize>,
+    /// Those of them whose handshake is not over, of each listener.
+    pub(super) strangers: Vec<Admissions>,
     /// Tells the gateway that a worker came or went.
     pub(super) workers: tokio::sync::watch::Sender<usize>,
 }

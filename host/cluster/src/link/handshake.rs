@@ -81,12 +81,14 @@ pub(super) async fn dial<S: Socket>(
 pub(super) async fn accept<S: Socket>(
     stream: &mut S,
     identity: &Identity,
+    heard: impl Fn(),
 ) -> Result<Node, LinkError> {
     // Nothing is said to a stranger before it has said a hello.
     let theirs: Hello = receive(stream).await?;
     if theirs.magic != MAGIC {
         return Err(LinkError::NotTidegate);
     }
+    heard();
     let mine = hello(identity);
     send(stream, &mine).await?;
     if theirs.version != VERSION {

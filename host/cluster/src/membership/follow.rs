@@ -39,6 +39,7 @@ impl From<LinkError> for Apart {
             LinkError::Refused(reason) => Self::Refused(reason),
             LinkError::Io(_)
             | LinkError::Timeout(_)
+            | LinkError::Crowded
             | LinkError::NotTidegate
             | LinkError::Frame(_)
             | LinkError::Unproven => Self::Error(error.to_string()),

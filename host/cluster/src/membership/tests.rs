@@ -326,6 +326,7 @@ async fn a_link_to_something_else_than_a_register_is_named_in_the_log() {
     let address = listener.local_addr().unwrap();
     let bounds = crate::net::AcceptSettings {
         handshakes_max: 4,
+        handshakes_per_address_max: 4,
         links_max: 4,
     };
     let serve = |link: crate::link::Link| async move { link.sender.closed().await };

@@ -52,6 +52,7 @@ async fn dial(host: &Host, incarnation: u64, secret: &str) -> Result<Link, LinkE
 
 const ROOM: AcceptSettings = AcceptSettings {
     handshakes_max: 4,
+    handshakes_per_address_max: 4,
     links_max: 4,
 };
 
@@ -106,6 +107,7 @@ async fn strangers_that_fill_every_handshake_only_delay_others() {
     };
     let bounds = AcceptSettings {
         handshakes_max: 2,
+        handshakes_per_address_max: 2,
         links_max: 4,
     };
     let gateway = identity(Role::Gateway, 2, "s");

@@ -14,6 +14,7 @@ use super::{Shard, State, clients};
 use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
+use crate::net::admission::Admitted;
 
 /// How often lanes that had nowhere to go look again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -79,13 +80,19 @@ impl Shard {
     fn take(self: &Rc<Self>, parcel: Parcel) {
         if let Parcel::Arrival(arrival) = parcel {
             match arrival {
-                Arrival::Client { socket, listener } => self.accepted(socket, listener),
+                Arrival::Client {
+                    socket,
+                    listener,
+                    stranger,
+                } => self.accepted(socket, listener, stranger),
                 Arrival::Local {
                     socket,
                     listener,
                     address,
                 } => self.accepted_local(socket, listener, address),
-                Arrival::Node(socket) => links::authenticate(self.clone(), socket),
+                Arrival::Node(socket, stranger) => {
+                    links::authenticate(self.clone(), socket, stranger);
+                }
                 Arrival::Link(link) => links::serve(self.clone(), *link),
             }
         } else if let Parcel::Question(worker, link, question) = parcel {
@@ -97,7 +104,12 @@ impl Shard {
         }
     }
 
-    fn accepted(self: &Rc<Self>, socket: std::net::TcpStream, listener: usize) {
+    fn accepted(
+        self: &Rc<Self>,
+        socket: std::net::TcpStream,
+        listener: usize,
+        stranger: Option<Admitted>,
+    ) {
         let Some(settings) = self.listener(listener).cloned() else {
             return;
         };
@@ -116,6 +128,7 @@ impl Shard {
             listener,
             socket,
             address,
+            stranger,
         ));
     }
 
