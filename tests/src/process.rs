@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,6 +13,9 @@ use crate::wait::eventually;
 
 /// How much of a log is shown with a failed test.
 const TAIL_BYTES: u64 = 6 * 1024;
+
+/// A stopped process stops within microseconds; on a machine that does other things too, a little later.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether the end of each log is shown when its process is dropped.
 static TAILS: AtomicBool = AtomicBool::new(true);
@@ -125,7 +129,31 @@ impl Process {
         )]
         let sent = unsafe { libc::kill(pid, number) };
         ensure!(sent == 0, "{} (pid {pid}) takes no {signal:?}", self.name);
+        if signal == Signal::Stop {
+            self.wait_until_stopped()?;
+        }
         Ok(())
+    }
+
+    /// A stop signal is on its way when `kill` returns: threads that run on other cores may still
+    /// answer somebody.
+    fn wait_until_stopped(&self) -> Result<()> {
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        let tasks = format!("/proc/{}/task", self.pid());
+        loop {
+            let mut all = true;
+            for task in std::fs::read_dir(&tasks)? {
+                let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+                // The state follows the name, which stands in parentheses and may hold anything.
+                let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+                all &= state.is_some_and(|state| state.starts_with(['T', 't']));
+            }
+            if all {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} does not stop", self.name);
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until it has ended.
