@@ -21,8 +21,6 @@ const TLS: &str = "These are the first bytes of TLS, and this port speaks plain 
 
 const HTTP2: &str = "HTTP/2 is not spoken here: send HTTP/1.1.";
 
-const BROKEN_OFF: &str = "The connection ended before the request did.";
-
 impl Refusal {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self {
@@ -53,9 +51,6 @@ impl Refusal {
         if error.is_timeout() {
             return Some(Self::slow_head(settings.idle));
         }
-        if error.is_incomplete_message() {
-            return Some(Self::new(StatusCode::BAD_REQUEST, BROKEN_OFF));
-        }
         error
             .is_parse()
             .then(|| Self::of_head(error, head, settings))
@@ -65,17 +60,19 @@ impl Refusal {
         if head.starts_with(b"\x16\x03") {
             return Self::new(StatusCode::BAD_REQUEST, TLS);
         }
-        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
         if error.is_parse_too_large() {
             return Self::too_large(head, settings);
         }
-        match version(line) {
-            Some("HTTP/1.0" | "HTTP/1.1") | None => Self::new(
+        // hyper tells this kind of error in words only.
+        let other = format!("{error:?}").contains("Version");
+        match other.then(|| other_version(head)).flatten() {
+            None => Self::new(
                 StatusCode::BAD_REQUEST,
                 format!("The request head cannot be read: {error}."),
             ),
-            Some("HTTP/2.0") => Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, HTTP2),
+            Some(version) if version.starts_with("HTTP/2") => {
+                Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, HTTP2)
+            }
             Some(version) => Self::new(
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 format!("{version} is not spoken here: send HTTP/1.1 or HTTP/1.0."),
@@ -113,15 +110,21 @@ impl Refusal {
     }
 }
 
-/// The version at the end of a request line, if it looks like one.
-fn version(line: &[u8]) -> Option<&str> {
-    let last = line.rsplit(|byte| *byte == b' ').next()?;
-    match last {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            std::str::from_utf8(last).ok()
-        }
-        _ => None,
-    }
+/// The version in a request line if it is another one, as far as it has come: the answer must not
+/// depend on the pieces in which a request comes.
+fn other_version(head: &[u8]) -> Option<&str> {
+    let line = head.trim_ascii_start();
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2)?;
+    let is_other = match version.strip_prefix(b"HTTP/")? {
+        [b'1', b'.', minor, ..] => minor.is_ascii_digit() && !matches!(minor, b'0' | b'1'),
+        [b'1', ..] => false,
+        [major, ..] => major.is_ascii_digit(),
+        [] => false,
+    };
+    let named = version
+        .iter()
+        .take(8)
+        .take_while(|byte| byte.is_ascii_graphic());
+    let named = version.get(..named.count()).filter(|_| is_other)?;
+    std::str::from_utf8(named).ok()
 }
