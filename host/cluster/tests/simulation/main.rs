@@ -138,7 +138,8 @@ fn take(failed: &Failed, seed: u64, trace: Vec<String>, wrong: String) {
 
 /// A clock that is set cannot change what a service does: leases, deadlines and retries follow
 /// `Instant`, which these processes' clocks stand for. What tells a time to somebody may read the
-/// wall clock: what is told of a client, the events of the feed, and when a release was deployed. From
+/// wall clock: what is told of a client, the events of the feed, when a release was deployed, and in
+/// answers of HTTP their date and that of files. From
 /// that a desk that has just started tells how much of a canary's time is left, and never more than
 /// all of it.
 #[test]
@@ -163,7 +164,9 @@ fn only_what_is_told_reads_the_wall_clock() {
     let told = [
         "deploy/desk/room.rs",
         "gateway/client.rs",
+        "gateway/handshake/files.rs",
         "gateway/shard/feed.rs",
+        "net/http/refusal.rs",
     ];
     assert_eq!(readers, told.map(std::path::PathBuf::from));
 }
