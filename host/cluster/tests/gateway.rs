@@ -14,6 +14,8 @@
 mod bulk;
 #[path = "gateway/cluster.rs"]
 mod cluster;
+#[path = "gateway/crossing.rs"]
+mod crossing;
 #[path = "gateway/handover.rs"]
 mod handover;
 #[path = "gateway/lost.rs"]
@@ -499,10 +501,11 @@ async fn changes_by_others_reach_the_custodian_and_the_next_event() {
     two.send("other").await;
     let other = worker.text("other").await;
     worker.done(&other, vec![set(first, "2")]);
-    let Frame::Custody(told) = worker.frame().await else {
+    let Frame::CustodyChanged(told) = worker.frame().await else {
         panic!("the custodian was not told")
     };
-    assert_eq!((told[0].client, told[0].session.version), (first, 2));
+    let key = ("k".into(), Some("2".to_owned()));
+    assert_eq!((told[0].client, &told[0].entries), (first, &vec![key]));
     one.send("now").await;
     let now = worker.text("now").await;
     assert_eq!(

@@ -3,8 +3,8 @@
 //! Guarantees, whoever calls what: the events of a lane are sent and committed in order; only the
 //! current attempt from the lane's own worker commits; a lane changes its worker only when nothing
 //! of it is under way or the worker is lost; an event that was under way at a lost worker is sent
-//! again with the next attempt. An event whose worker lacks the right session waits until the lane
-//! is idle, so that the snapshot that goes with it is whole.
+//! again with the next attempt. An event whose worker lacks the right session, or is to be told what
+//! others changed, waits until the lane is idle, so that what goes with it is whole.
 
 mod custody;
 
@@ -78,9 +78,9 @@ pub struct Lane {
     last_session: Option<Box<SessionSnapshot>>,
     /// The lane is in the caller's queue of lanes that wait for a worker.
     queued: bool,
-    /// The worker that was told something while it had events of the lane under way: their commits
-    /// may have crossed it, so it must be told again.
-    retell: Option<WorkerKey>,
+    /// The worker that is to be told more once no event of the lane is under way there: what it is told
+    /// before may cross their commits.
+    postponed: Option<WorkerKey>,
 }
 
 /// Who would tell a client's close.
@@ -343,7 +343,8 @@ impl Lanes {
                 next.losses > 0
             }
         };
-        binds && !alone && lane.mirror == lane.worker && lane.under_way < PIPELINE_MAX
+        let told = lane.mirror == lane.worker && lane.postponed != lane.worker;
+        binds && !alone && told && lane.under_way < PIPELINE_MAX
     }
 
     /// Whether the lane's next event is the close.
@@ -452,7 +453,7 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
         let event = lane.events.pop_front().ok_or(Stale)?;
         lane.under_way -= 1;
-        if lane.retell != Some(worker) {
+        if lane.postponed != Some(worker) {
             lane.seats[FIRST].heard(worker);
         }
         if lane.events.is_empty() && lane.events.capacity() > EVENTS_KEPT {

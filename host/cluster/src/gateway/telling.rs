@@ -3,7 +3,8 @@
 //!
 //! Only connection numbers wait here, and which parts of the client changed; what is sent is taken
 //! from the hub at that moment, so that changes while a client waits are told at once and nothing
-//! older ever follows. What is sent and not acknowledged is bounded: the worker is asked to confirm
+//! older ever follows. A client with events under way at the worker may be put off until they are
+//! committed: they may have changed it since. What is sent and not acknowledged is bounded: the worker is asked to confirm
 //! each batch, and the next one goes when it has.
 
 use std::collections::VecDeque;
@@ -145,6 +146,8 @@ pub struct Telling {
     /// Of the tasks, in the order in which they came; a number without a task is passed over.
     order: VecDeque<u32>,
     releases: usize,
+    /// Of the tasks, those that wait for events of the client and stand in no order.
+    postponed: FxHashSet<u32>,
     /// Clients that the worker was told all of, and the batch in which it was.
     known: FxHashMap<u32, u64>,
     /// The batch that is being sent, and its number.
@@ -165,6 +168,7 @@ impl Telling {
             tasks: FxHashMap::default(),
             order: VecDeque::new(),
             releases: 0,
+            postponed: FxHashSet::default(),
             known: FxHashMap::default(),
             batch: Batch::default(),
             number: 1,
@@ -191,11 +195,45 @@ impl Telling {
 
     fn set(&mut self, connection: u32, task: Task) {
         self.releases += usize::from(task == Task::Release);
-        match self.tasks.insert(connection, task) {
-            Some(before) => self.releases -= usize::from(before == Task::Release),
-            None => {
-                self.order.push_back(connection);
-                self.sweep();
+        let before = self.tasks.insert(connection, task);
+        self.releases -= usize::from(before == Some(Task::Release));
+        if before.is_none() || self.postponed.remove(&connection) {
+            self.enqueue(connection);
+        }
+    }
+
+    fn enqueue(&mut self, connection: u32) {
+        self.order.push_back(connection);
+        self.sweep();
+    }
+
+    /// These parts of a client, about whom nothing else waits, are told once [`Self::resume`] says so.
+    pub fn postpone(&mut self, connection: u32, parts: Parts) {
+        self.tasks.insert(connection, Task::Tell(parts));
+        self.postponed.insert(connection);
+    }
+
+    /// What was postponed of a client may be told.
+    pub fn resume(&mut self, connection: u32) {
+        if self.postponed.remove(&connection) {
+            self.enqueue(connection);
+        }
+    }
+
+    /// Takes what is to be told of a client whom the worker knows out of its turn, because an event of
+    /// it is about to overtake it.
+    pub fn take_parts(&mut self, connection: u32) -> Option<Parts> {
+        if self.tasks.is_empty() || !self.known.contains_key(&connection) {
+            return None;
+        }
+        match self.tasks.remove(&connection)? {
+            Task::Tell(parts) => {
+                self.postponed.remove(&connection);
+                Some(parts)
+            }
+            release @ Task::Release => {
+                self.tasks.insert(connection, release);
+                None
             }
         }
     }
@@ -271,6 +309,7 @@ impl Telling {
         if let Some(Task::Release) = self.tasks.remove(&connection) {
             self.releases -= 1;
         }
+        self.postponed.remove(&connection);
         self.known.entry(connection).or_insert(self.number);
     }
 

@@ -194,11 +194,26 @@ impl Workers {
         }
     }
 
+    /// The events of a client that something to be told waited for are committed.
+    pub(super) fn resume(&mut self, key: WorkerKey, connection: u32) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.telling.resume(connection);
+            self.untold.insert(key);
+        }
+    }
+
     /// A worker that is there is to forget a client.
     pub(super) fn release(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.telling.release(connection);
             self.untold.insert(key);
+        }
+    }
+
+    /// A worker learns all of a client by itself.
+    pub(super) fn knows(&mut self, key: WorkerKey, connection: u32) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.telling.told_apart(connection);
         }
     }
 

@@ -258,6 +258,7 @@ impl Lane {
         state.groups = custody.groups.into_iter().collect();
         state.custodian = true;
         state.released = false;
+        state.outdated = !state.is_idle();
         let session = mirror(custody.session);
         // A commit that is on its way home may be missing in it, and the home need not send a
         // snapshot with the next event if only the uid or the groups were changed by others.
@@ -272,6 +273,7 @@ impl Lane {
     /// session it has.
     pub(super) fn learn_change(&self, change: CustodyChange) {
         let mut state = self.state();
+        state.outdated &= !state.is_idle();
         if let Some(uid) = change.uid {
             state.uid = uid;
         }

@@ -69,6 +69,15 @@ impl Lane {
         first.is_none_or(|it| it.worker == worker && it.heard == Heard::Nothing)
     }
 
+    /// A custodian was told.
+    fn told(&mut self, worker: WorkerKey) {
+        for it in self.seats.iter_mut().flat_map(Seat::both_mut) {
+            if it.worker == worker && it.heard == Heard::Nothing {
+                it.heard = Heard::Told;
+            }
+        }
+    }
+
     /// Whether a worker is or becomes one of its custodians.
     pub(super) fn keeps(&self, worker: WorkerKey) -> bool {
         let mut seats = self.seats.iter().flat_map(Seat::both);
@@ -290,24 +299,51 @@ impl Lanes {
 
     /// A worker was told of a client.
     pub fn told(&mut self, connection: u32, worker: WorkerKey) {
-        let Some(lane) = self.lanes.get_mut(&connection) else {
-            return;
-        };
-        for it in lane.seats.iter_mut().flat_map(Seat::both_mut) {
-            if it.worker == worker && it.heard == Heard::Nothing {
-                it.heard = Heard::Told;
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.told(worker);
+            if lane.worker == Some(worker) {
+                lane.postponed = (lane.under_way > 0).then_some(worker);
             }
-        }
-        if lane.worker == Some(worker) {
-            lane.retell = (lane.under_way > 0).then_some(worker);
         }
     }
 
-    /// A worker was told of a client just before the event that was sent last.
-    pub fn told_with_event(&mut self, connection: u32, worker: WorkerKey) {
-        if let Some(lane) = self.lanes.get_mut(&connection) {
-            lane.retell = (lane.under_way > 1).then_some(worker);
+    /// A worker was told of a client just before the event that was sent last. True if others were
+    /// under way, so that it must be told again.
+    pub fn told_with_event(&mut self, connection: u32, worker: WorkerKey) -> bool {
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return false;
+        };
+        lane.told(worker);
+        let crosses = lane.under_way > 1;
+        lane.postponed = crosses.then_some(worker);
+        if crosses {
+            // Its record lacks what is under way until a snapshot replaces it.
+            lane.mirror = None;
         }
+        crosses
+    }
+
+    /// A worker was told all of a client while events were under way there. As above.
+    pub fn told_amid(&mut self, connection: u32, worker: WorkerKey) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.told(worker);
+            lane.postponed = Some(worker);
+            lane.mirror = None;
+        }
+    }
+
+    /// A worker is told once nothing of the lane is under way there.
+    pub fn postpone(&mut self, connection: u32, worker: WorkerKey) {
+        if let Some(lane) = self.lanes.get_mut(&connection) {
+            lane.postponed = Some(worker);
+        }
+    }
+
+    /// Whether events of a lane are under way at this worker.
+    #[must_use]
+    pub fn is_at_work(&self, connection: u32, worker: WorkerKey) -> bool {
+        let lane = self.lanes.get(&connection);
+        lane.is_some_and(|lane| lane.worker == Some(worker) && lane.under_way > 0)
     }
 
     /// A custodian has confirmed that it knows a client. Says whom it has replaced.
@@ -372,10 +408,10 @@ impl Lanes {
         dropped.flatten().map(|it| it.worker)
     }
 
-    /// Who must be told again, now that nothing is under way; asked once.
-    pub fn must_retell(&mut self, connection: u32) -> Option<WorkerKey> {
+    /// Who may be told what was postponed, now that nothing is under way; asked once.
+    pub fn may_resume(&mut self, connection: u32) -> Option<WorkerKey> {
         let lane = self.lanes.get_mut(&connection)?;
-        lane.retell.take_if(|_| lane.under_way == 0)
+        lane.postponed.take_if(|_| lane.under_way == 0)
     }
 
     /// A worker was told that it may forget a client.

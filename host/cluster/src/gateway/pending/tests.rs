@@ -54,6 +54,33 @@ fn only_the_current_attempt_commits() {
 }
 
 #[test]
+fn a_worker_that_is_to_be_told_more_gets_no_event_before_it_is_idle() {
+    let mut lanes = lanes();
+    (0..3).for_each(|n| lanes.push(1, message(n)));
+    let sent = lanes.send(1, 7).unwrap();
+    assert!(lanes.is_ready(1, true) && lanes.is_at_work(1, 7) && !lanes.is_at_work(1, 8));
+    lanes.postpone(1, 7);
+    assert!(!lanes.is_ready(1, true));
+    assert_eq!(lanes.may_resume(1), None);
+    lanes.commit(1, 7, sent.sequence, sent.attempt).unwrap();
+    assert_eq!((lanes.may_resume(1), lanes.may_resume(1)), (Some(7), None));
+    lanes.send(1, 7).unwrap();
+    assert!(lanes.is_ready(1, true));
+}
+
+#[test]
+fn a_worker_that_was_told_all_amid_its_events_gets_the_session_again() {
+    let mut lanes = lanes();
+    (0..2).for_each(|n| lanes.push(1, message(n)));
+    let sent = lanes.send(1, 7).unwrap();
+    lanes.told_amid(1, 7);
+    assert!(!lanes.is_ready(1, true), "what it was told lacks the event");
+    lanes.commit(1, 7, sent.sequence, sent.attempt).unwrap();
+    assert_eq!(lanes.may_resume(1), Some(7));
+    assert!(lanes.send(1, 7).unwrap().with_session);
+}
+
+#[test]
 fn an_event_that_comes_back_before_those_ahead_of_it_waits_for_them() {
     let mut lanes = lanes();
     (0..3).for_each(|n| lanes.push(1, message(n)));

@@ -56,7 +56,7 @@ impl State {
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
         }
-        self.retell(number);
+        self.resume(number);
         if committed.kind == "connect" {
             self.review(number);
         }
@@ -117,10 +117,10 @@ impl State {
         self.release(client, workers, acts);
     }
 
-    /// Tells a worker again what its commits may have crossed.
-    fn retell(&mut self, number: u32) {
-        if let Some(worker) = self.lanes.must_retell(number) {
-            self.workers.mark(worker, number, Part::All);
+    /// Lets a worker be told what waited for its commits.
+    fn resume(&mut self, number: u32) {
+        if let Some(worker) = self.lanes.may_resume(number) {
+            self.workers.resume(worker, number);
         }
     }
 
@@ -141,7 +141,7 @@ impl State {
             // No commit will show that it has heard what came with the event.
             self.workers.mark(worker, number, Part::All);
         }
-        self.retell(number);
+        self.resume(number);
         self.workers.returned(worker, tenant, events, counted);
         if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
             self.unrouted.push(tenant, number);

@@ -82,9 +82,6 @@ impl State {
         for number in &concerned {
             self.lanes.take_back(*number, key, true);
         }
-        for number in waiting {
-            self.pump(number);
-        }
         for number in concerned {
             if self.lanes.custodian(number).is_none() {
                 let later = later.filter(|later| self.serves(*later, number));
@@ -96,6 +93,10 @@ impl State {
             }
             self.pump(number);
             self.reviews.push_back(number);
+        }
+        // Each of them has its first custodian again, and need not get one with an event.
+        for number in waiting {
+            self.pump(number);
         }
     }
 

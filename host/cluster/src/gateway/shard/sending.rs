@@ -109,13 +109,13 @@ impl State {
             weight::event(&sending.kind) + session.as_deref().map_or(0, weight::session);
         self.release_first(number, key);
         match &sending.kind {
-            _ if !sending.with_custody => {}
+            EventKind::Request { .. } => {}
+            _ if !sending.with_custody => extra += self.tell_with_event(number, key),
             // A first connect makes its worker the custodian by itself.
-            EventKind::Connect { .. } if sending.attempt == 0 => {}
+            EventKind::Connect { .. } if sending.attempt == 0 => self.workers.knows(key, number),
             EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
                 extra += self.entrust_with_event(number, key, place);
             }
-            EventKind::Request { .. } => {}
         }
         let event = EventId {
             gateway: self.context.incarnation(),

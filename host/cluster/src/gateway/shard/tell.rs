@@ -16,6 +16,12 @@ use crate::link::weight;
 /// What a client's standing counts.
 const STANDING_BYTES: usize = 32;
 
+/// What a worker is told again that was told amid events.
+const ANEW: Parts = Parts {
+    standing: false,
+    ..Parts::ALL
+};
+
 /// A batch that is being made.
 #[derive(Default)]
 struct Letter {
@@ -136,10 +142,7 @@ impl State {
     fn write(&mut self, key: WorkerKey, next: Next, letter: &mut Letter) {
         let number = next.connection;
         let client = self.client_id(number);
-        let Some(worker) = self.workers.get(key) else {
-            return;
-        };
-        let parts = match next.task {
+        let mut parts = match next.task {
             Task::Release => {
                 letter.releases.push(client);
                 self.lanes.released(number, key);
@@ -151,46 +154,38 @@ impl State {
             Task::Tell(_) if !next.known => Parts::ALL,
             Task::Tell(parts) => parts,
         };
-        let tenant = self.lanes.tenant(number);
-        let name = tenant.and_then(|tenant| self.tenant_name(tenant));
-        let place = name.and_then(|name| worker.place_of(name));
-        let behind = self.lanes.stands_behind(number, key);
-        let behind = behind.and_then(|first| Some(self.workers.get(first)?.link.worker));
-        // Who was never told otherwise takes itself for the first.
-        if parts.standing && (behind.is_some() || next.known) {
-            letter.standings.push((client, behind));
+        if parts.standing {
+            letter
+                .standings
+                .extend(self.standing(number, key, next.known));
         }
-        let (Some(place), Some(record)) = (place, self.record(number)) else {
+        let is_at_work = self.lanes.is_at_work(number, key);
+        if is_at_work && next.known && !parts.is_only_standing() {
+            // What it has done to the client and is not committed here would be mixed with what it is
+            // told. Its own record is of one time.
+            let standing = std::mem::take(&mut parts.standing);
+            self.lanes.postpone(number, key);
+            if let Some(worker) = self.workers.get_mut(key) {
+                if standing {
+                    worker.telling.told(number, STANDING_BYTES, false);
+                }
+                worker.telling.postpone(number, parts);
+            }
             return;
-        };
-        // What its own events did to the session it knows, and what they do.
-        let mirrors = self.lanes.mirrors(number, key);
-        let bytes = if parts.keys == Names::All && !mirrors {
-            let custody = Custody {
-                tenant: place,
-                client,
-                uid: record.uid.cloned(),
-                groups: record.groups.to_vec(),
-                session: record.snapshot(),
+        }
+        let bytes = if parts.is_only_standing() {
+            STANDING_BYTES
+        } else if parts.keys == Names::All && (is_at_work || !self.lanes.mirrors(number, key)) {
+            let place = self.place_of(number, key);
+            let Some(custody) = place.and_then(|place| self.custody(number, place)) else {
+                return;
             };
             let bytes = weight::custody(&custody);
             letter.custodies.push(custody);
             bytes
-        } else if parts.is_only_standing() {
-            STANDING_BYTES
         } else {
-            let keys = match parts.keys {
-                Names::Some(keys) => keys,
-                Names::All => Vec::new(),
-            };
-            let change = CustodyChange {
-                client,
-                uid: parts.uid.then(|| record.uid.cloned()),
-                groups: record.groups(&parts.groups),
-                entries: keys
-                    .into_iter()
-                    .map(|key| (key.clone(), record.value(&key)))
-                    .collect(),
+            let Some(change) = self.change(number, parts) else {
+                return;
             };
             let bytes = weight::custody_change(&change);
             letter.changes.push(change);
@@ -198,10 +193,66 @@ impl State {
         };
         self.metrics.custody_told(bytes);
         let entrusts = self.lanes.is_unconfirmed(number, key);
-        self.lanes.told(number, key);
+        if is_at_work && !next.known {
+            self.lanes.told_amid(number, key);
+        } else {
+            self.lanes.told(number, key);
+        }
         if let Some(worker) = self.workers.get_mut(key) {
             worker.telling.told(number, bytes, entrusts);
+            if is_at_work && !next.known {
+                worker.telling.postpone(number, ANEW);
+            }
         }
+    }
+
+    /// Whether a worker is the first custodian or the second. Who was never told otherwise takes itself
+    /// for the first.
+    fn standing(
+        &self,
+        number: u32,
+        key: WorkerKey,
+        known: bool,
+    ) -> Option<(ClientId, Option<Incarnation>)> {
+        let behind = self.lanes.stands_behind(number, key);
+        let behind = behind.and_then(|first| Some(self.workers.get(first)?.link.worker));
+        (behind.is_some() || known).then_some((self.client_id(number), behind))
+    }
+
+    /// The place of a client's tenant at a worker.
+    fn place_of(&self, number: u32, key: WorkerKey) -> Option<u16> {
+        let name = self.tenant_name(self.lanes.tenant(number)?)?;
+        self.workers.get(key)?.place_of(name)
+    }
+
+    fn custody(&self, number: u32, place: u16) -> Option<Custody> {
+        let record = self.record(number)?;
+        Some(Custody {
+            tenant: place,
+            client: self.client_id(number),
+            uid: record.uid.cloned(),
+            groups: record.groups.to_vec(),
+            session: record.snapshot(),
+        })
+    }
+
+    /// These parts as they are. Where all keys are meant, the worker has the session.
+    fn change(&self, number: u32, parts: Parts) -> Option<CustodyChange> {
+        let record = self.record(number)?;
+        let keys = match parts.keys {
+            Names::Some(keys) => keys,
+            Names::All => Vec::new(),
+        };
+        let entry = |key: Name| {
+            let value = record.value(&key);
+            (key, value)
+        };
+        Some(CustodyChange {
+            client: self.client_id(number),
+            uid: parts.uid.then(|| record.uid.cloned()),
+            groups: record.groups(&parts.groups),
+            entries: keys.into_iter().map(entry).collect(),
+        })
     }
 
     fn record(&self, number: u32) -> Option<Record<'_>> {
@@ -225,25 +276,59 @@ impl State {
     /// Makes a worker the custodian of a client by what goes before an event of it, which counts in the
     /// window of events. Says what it counts.
     pub(super) fn entrust_with_event(&mut self, number: u32, key: WorkerKey, place: u16) -> usize {
-        let client = self.client_id(number);
-        let Some(record) = self.record(number) else {
+        let Some(custody) = self.custody(number, place) else {
             return 0;
-        };
-        let custody = Custody {
-            tenant: place,
-            client,
-            uid: record.uid.cloned(),
-            groups: record.groups.to_vec(),
-            session: record.snapshot(),
         };
         let bytes = weight::custody(&custody);
         self.metrics.custody_told(bytes);
-        self.lanes.told_with_event(number, key);
+        let crosses = self.lanes.told_with_event(number, key);
         if let Some(worker) = self.workers.get_mut(key) {
             worker.telling.told_apart(number);
+            if crosses {
+                worker.telling.postpone(number, ANEW);
+            }
             // If the link has ended, another custodian is named when its loss arrives.
             let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
         }
+        bytes
+    }
+
+    /// Tells a custodian what waits to be told just before an event of the client that nothing else is
+    /// under way of: while it is, nothing can be told. Counts as above. The session goes with the event
+    /// or is known.
+    pub(super) fn tell_with_event(&mut self, number: u32, key: WorkerKey) -> usize {
+        if self.lanes.under_way(number) > 1 {
+            return 0;
+        }
+        let Some(worker) = self.workers.get_mut(key) else {
+            return 0;
+        };
+        let Some(mut parts) = worker.telling.take_parts(number) else {
+            return 0;
+        };
+        parts.keys = Names::default();
+        let sender = worker.link.sender.clone();
+        let mut bytes = 0;
+        // As with custody.
+        if parts.standing {
+            let standing = self.standing(number, key, true);
+            let _ = sender.send(Frame::Standing(standing.into_iter().collect()));
+            bytes += STANDING_BYTES;
+        }
+        if !parts.is_only_standing()
+            && let Some(change) = self.change(number, parts)
+        {
+            bytes += weight::custody_change(&change);
+            let _ = sender.send(Frame::CustodyChanged(vec![change]));
+        }
+        self.metrics.custody_told(bytes);
+        if self.lanes.is_unconfirmed(number, key)
+            && let Some(worker) = self.workers.get_mut(key)
+        {
+            worker.telling.told(number, 0, true);
+            self.workers.has_untold(key);
+        }
+        self.lanes.told_with_event(number, key);
         bytes
     }
 }

@@ -124,9 +124,51 @@ fn small_changes_of_known_clients_need_no_confirm() {
     assert!(telling.ask().is_some(), "many of them are confirmed");
 }
 
+#[test]
+fn what_is_postponed_waits_with_what_is_added_until_it_is_resumed_or_taken() {
+    let mut telling = telling();
+    telling.told_apart(1);
+    telling.mark(1, Part::Uid);
+    for take in [false, true] {
+        let Some(Task::Tell(parts)) = telling.next_due().map(|next| next.task) else {
+            panic!("it is due");
+        };
+        telling.postpone(1, parts);
+        telling.mark(1, Part::Session);
+        assert_eq!(telling.next_due(), None);
+        let all = Parts {
+            uid: true,
+            keys: Names::All,
+            ..Parts::default()
+        };
+        if take {
+            assert_eq!(telling.take_parts(1), Some(all));
+        } else {
+            telling.resume(1);
+        }
+    }
+    assert!(telling.is_idle());
+    assert_eq!(telling.next_due(), None);
+}
+
+#[test]
+fn a_release_waits_for_nothing_that_was_postponed() {
+    let mut telling = telling();
+    telling.postpone(1, Parts::ALL);
+    telling.release(1);
+    assert_eq!(
+        telling.next_due().map(|next| next.task),
+        Some(Task::Release)
+    );
+    telling.resume(1);
+    assert!(telling.is_idle() && telling.next_due().is_none());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Mark(u32),
+    Postpone(u32),
+    Resume(u32),
     Release(u32),
     Apart(u32),
     Send(usize),
@@ -137,6 +179,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..8u32).prop_map(Step::Mark),
         2 => (0..8u32).prop_map(Step::Release),
+        1 => (0..8u32).prop_map(Step::Postpone),
+        1 => (0..8u32).prop_map(Step::Resume),
         1 => (0..8u32).prop_map(Step::Apart),
         3 => (0..(600usize << 10)).prop_map(Step::Send),
         3 => Just(Step::Confirm),
@@ -155,6 +199,13 @@ proptest! {
         for step in steps {
             match step {
                 Step::Mark(it) => { telling.mark(it, Part::All); due.insert(it); }
+                Step::Postpone(it) => {
+                    if !telling.tasks.contains_key(&it) {
+                        telling.postpone(it, Parts::ALL);
+                        due.insert(it);
+                    }
+                }
+                Step::Resume(it) => telling.resume(it),
                 Step::Release(it) => { telling.release(it); due.insert(it); }
                 Step::Apart(it) => { telling.told_apart(it); due.remove(&it); }
                 Step::Send(bytes) => {
@@ -167,6 +218,7 @@ proptest! {
             }
             prop_assert_eq!(telling.is_idle(), due.is_empty());
         }
+        (0..8).for_each(|it| telling.resume(it));
         while !telling.is_idle() {
             send(&mut telling, 100).iter().for_each(|it| { due.remove(it); });
             telling.confirmed(telling.number - 1);

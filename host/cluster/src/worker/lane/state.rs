@@ -19,6 +19,9 @@ pub(super) struct State {
     /// The session as others changed it since the last snapshot. The mirror itself must wait for
     /// the next one, but a close told by this worker needs the newest.
     pub(super) changed: Option<Arc<Session>>,
+    /// What the home told last lacks events that were under way here then: theirs, and what follows them,
+    /// is not added to it, or a close would mix two times. The home tells it again when it has them.
+    pub(super) outdated: bool,
     /// Events came over this link, so that the mirror may be ahead of what the home sends.
     pub(super) worked: bool,
     pub(super) uid: Option<Name>,
@@ -71,16 +74,22 @@ impl State {
         self.under_way.iter().any(live)
     }
 
+    /// Whether the home waits for nothing here.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.iter().all(|it| it.void)
+    }
+
     /// Applies what concerns this client, as its home will.
     pub(super) fn apply(&mut self, own: ClientId, effects: &[Effect]) {
         for effect in effects {
             match effect {
                 Effect::Session { client, change } if *client == own => {
                     Arc::make_mut(&mut self.session).apply(change);
-                    if let Some(changed) = &mut self.changed {
+                    if let Some(changed) = self.changed.as_mut().filter(|_| !self.outdated) {
                         Arc::make_mut(changed).apply(change);
                     }
                 }
+                _ if self.outdated => {}
                 Effect::BindUid { client, uid } if *client == own => self.uid = Some(uid.clone()),
                 Effect::UnbindUid { client } if *client == own => self.uid = None,
                 Effect::JoinGroup { client, group } if *client == own => {
