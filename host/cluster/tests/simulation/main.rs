@@ -59,15 +59,6 @@ fn run(seed: u64, extent: Extent) -> (Vec<String>, Option<String>) {
     (world.record.trace(), wrong)
 }
 
-/// With `TIDEGATE_BULK=1` also with bulk, of which about one seed in a thousand still fails.
-fn extent() -> Extent {
-    if number("TIDEGATE_BULK") == Some(1) {
-        Extent::Bulk
-    } else {
-        Extent::More
-    }
-}
-
 fn number(key: &str) -> Option<u64> {
     std::env::var(key).ok()?.parse().ok()
 }
@@ -85,7 +76,7 @@ fn fail(seed: u64, trace: &[String], wrong: &str) -> ! {
 fn promises_hold_whatever_the_network_and_the_processes_do() {
     if let Some(seed) = number("TIDEGATE_SEED") {
         voices::listen();
-        let (trace, wrong) = run(seed, extent());
+        let (trace, wrong) = run(seed, Extent::Bulk);
         println!("{}", trace.join("\n"));
         if let Some(wrong) = wrong {
             fail(seed, &[], &wrong);
@@ -104,7 +95,7 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
             scope.spawn(|| {
                 while Instant::now() < end && failed.lock().unwrap().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let (trace, wrong) = run(seed, extent());
+                    let (trace, wrong) = run(seed, Extent::Bulk);
                     runs.fetch_add(1, Ordering::Relaxed);
                     if let Some(wrong) = wrong {
                         take(&failed, seed, trace, wrong);
@@ -197,12 +188,20 @@ fn seeds_that_once_failed_hold() {
             fail(seed, &trace, &wrong);
         }
     }
+    // Since there is bulk: what a custodian was told crossed its own commit, and one that had become
+    // the first with an event was dismissed as the second.
+    for seed in [641, 1937] {
+        let (trace, wrong) = run(seed, Extent::Bulk);
+        if let Some(wrong) = wrong {
+            fail(seed, &trace, &wrong);
+        }
+    }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..12 {
-        let ((one, _), (two, _)) = (run(seed, extent()), run(seed, extent()));
+        let ((one, _), (two, _)) = (run(seed, Extent::Bulk), run(seed, Extent::Bulk));
         let differs = one.iter().zip(&two).position(|(one, two)| one != two);
         if let Some(line) = differs {
             panic!("seed {seed}, line {line}: {} / {}", one[line], two[line]);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tidegate_cluster::gateway::{Gateway, LocalClient};
+use tidegate_wire::effect::DEAD_LETTERS_MAX;
 use tidegate_wire::id::ClientId;
 
 use crate::holdings::Holdings;
@@ -27,6 +28,8 @@ pub(crate) struct Person {
     pub(crate) due: VecDeque<u64>,
     /// Lines that were to be answered.
     promised: u64,
+    /// Lines over which the handler trapped.
+    traps: u8,
     /// Compare-and-sets asked for.
     pub(crate) swaps: u64,
     /// What it asked to be kept.
@@ -82,6 +85,7 @@ impl Person {
             answered: 0,
             due: VecDeque::new(),
             promised: 0,
+            traps: 0,
             swaps: 0,
             holdings: Holdings::default(),
             gifts: BTreeMap::new(),
@@ -102,6 +106,12 @@ impl Person {
 
     pub(crate) fn say(&mut self, what: &str, record: &Record, now_ms: u64) {
         self.sent += 1;
+        self.traps += u8::from(what == "trap");
+        // Nobody traps so often that its gateway closes it.
+        let what = match what {
+            "trap" if self.traps >= DEAD_LETTERS_MAX => "fail",
+            what => what,
+        };
         // Handlers that fail send nothing.
         if what != "fail" && what != "trap" {
             self.due.push_back(self.sent);
