@@ -188,9 +188,10 @@ fn seeds_that_once_failed_hold() {
             fail(seed, &trace, &wrong);
         }
     }
-    // Since there is bulk: what a custodian was told crossed its own commit, and one that had become
-    // the first with an event was dismissed as the second.
-    for seed in [641, 1937] {
+    // Since there is bulk: what a custodian was told crossed its own commit, or lacked it and had the next
+    // one; one that had become the first with an event was dismissed as the second; and a gateway that
+    // was taken for lost lived on.
+    for seed in [641, 1937, 3344, 5673] {
         let (trace, wrong) = run(seed, Extent::Bulk);
         if let Some(wrong) = wrong {
             fail(seed, &trace, &wrong);
