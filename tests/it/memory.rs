@@ -80,7 +80,7 @@ async fn flooded(transport: Transport) -> Outcome {
     })
     .await?;
     let grown = most - before;
-    println!(
+    eprintln!(
         "{}: grown by at most {} MiB",
         transport.scheme(),
         grown >> 20

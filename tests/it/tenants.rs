@@ -81,7 +81,7 @@ async fn slow_alone(cluster: &Cluster, command: &str) -> Outcome {
         .filter(|it| it.contains("a tenant's events wait"));
     let lines: Vec<&str> = lines.collect();
     ensure!(
-        lines.len() == 1 && lines[0].contains("slow"),
+        matches!(&lines[..], [line] if line.contains("slow")),
         "one line, about the slow tenant: {lines:?}"
     );
     Ok(())

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn control_characters_of_a_file_are_told_and_not_sent_to_the_terminal() {
         let error = ConfigError::new(&Place::Nowhere, "a key `\u{1b}[2J\0ü`\nand more");
-        let told = "configuration: a key `\\u{1b}[2J\\u{0}ü`\nand more";
+        let told = "a key `\\u{1b}[2J\\u{0}ü`\nand more";
         assert_eq!(error.to_string(), told);
     }
 

@@ -338,7 +338,11 @@ mod tests {
                 let concerned = match fault.what {
                     What::Kill(who) | What::Freeze(who) => vec![who],
                     What::KillMachine(number) => vec![Who::Gateway(number), Who::Worker(number)],
-                    _ => vec![],
+                    What::Cut(..)
+                    | What::Hold(..)
+                    | What::Mute(..)
+                    | What::HoldAll(_)
+                    | What::Swap(_) => vec![],
                 };
                 for who in concerned {
                     let until = busy.insert(who, fault.end());
