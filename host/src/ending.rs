@@ -72,7 +72,11 @@ pub fn begin() -> bool {
     let cut = std::thread::Builder::new().name("ending".to_owned());
     let cut = cut.spawn(move || {
         ending.stop.cancel();
-        std::thread::park_timeout(ending.within + MARGIN);
+        let deadline = Instant::now() + ending.within + MARGIN;
+        // A parked thread may wake for no reason.
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
         tracing::error!(
             limit_ms = u64::try_from(ending.within.as_millis()).unwrap_or(u64::MAX),
             "something did not end in time: it is cut"

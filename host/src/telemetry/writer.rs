@@ -129,16 +129,17 @@ impl LogWriter {
     }
 
     fn offer(&self, line: &[u8]) {
-        let length = line.len();
-        if length > LINE_BYTES_MAX {
+        if line.len() > LINE_BYTES_MAX {
             return self.shared.lose(1, "long");
         }
-        let waiting = self.shared.bytes.fetch_add(length, Ordering::Relaxed);
         let line = if self.shared.json {
             escape_json(line)
         } else {
             line.into()
         };
+        // Counted as it waits: escaping makes it longer.
+        let length = line.len();
+        let waiting = self.shared.bytes.fetch_add(length, Ordering::Relaxed);
         if waiting + length > BYTES_MAX || self.queue.try_send(Entry::Line(line)).is_err() {
             self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
             self.shared.lose(1, "full");
@@ -376,6 +377,21 @@ mod tests {
         assert!(writer.flush(Duration::from_secs(10)));
         assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 3);
         assert_eq!(writer.shared.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn lines_that_are_escaped_are_counted_as_they_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let writer = LogWriter::start(Some(path.clone()), true, || {}).unwrap();
+        for _ in 0..1_000 {
+            writer.offer(format!("{}\n", "\u{85}".repeat(100)).as_bytes());
+            assert!(writer.flush(Duration::from_secs(10)));
+        }
+        assert_eq!(writer.shared.bytes.load(Ordering::Relaxed), 0);
+        writer.offer(b"the last\n");
+        assert!(writer.flush(Duration::from_secs(10)));
+        assert!(read(&path).ends_with("the last\n"));
     }
 
     #[test]
