@@ -104,7 +104,6 @@ async fn flooded(transport: Transport) -> Outcome {
 }
 
 #[tokio::test]
-#[ignore = "known fault: with a limit of 64 MiB the process grows by up to 300 MiB, three times as much as with lines"]
 async fn unfinished_web_socket_messages_are_bounded_and_their_memory_is_given_back() -> Outcome {
     flooded(Transport::Ws).await
 }

@@ -63,9 +63,13 @@ fn build() -> Result<PathBuf> {
         .args(["build", "--quiet", "--workspace", "--bins"])
         .arg("--target-dir")
         .arg(target_dir()?);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
+    // `cargo test` unifies features with those of the tests: without them here, wasmtime would be
+    // compiled a second time. What is measured is built without.
+    command.arg(if cfg!(debug_assertions) {
+        "--tests"
+    } else {
+        "--release"
+    });
     let status = command.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("cargo build --workspace --bins: {status}");

@@ -98,6 +98,7 @@ impl Gateway {
         settings: GatewaySettings,
         commands: Arc<dyn commands::Commands>,
     ) -> io::Result<Self> {
+        memory::map_large_buffers();
         let context = Self::context(identity, settings, commands)?;
         let threads = (0..context.settings.shards)
             .map(|index| start_shard(context.clone(), index))

@@ -166,6 +166,34 @@ impl Drop for Reserve {
     }
 }
 
+/// A buffer of so much or more is large: it takes memory only where it has been filled.
+pub(super) const LARGE_BYTES: usize = 128 << 10;
+
+/// Has the allocator map large buffers by themselves, whatever was freed before. By itself glibc soon
+/// takes them from the heap, where memory that others have filled is used again: a buffer that is
+/// reserved and hardly filled would then take all of it, and nobody would count that.
+#[cfg(target_env = "gnu")]
+pub(super) fn map_large_buffers() {
+    #[allow(
+        unsafe_code,
+        reason = "mallopt takes numbers, and sets what later allocations look at"
+    )]
+    // SAFETY: it changes no memory but the allocator's own settings, under its lock.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES as libc::c_int);
+        // Setting one ends the adjustment of both; this is what it comes to with large buffers.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
+    }
+}
+
+/// Other allocators do so by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(super) const fn map_large_buffers() {}
+
+/// How much at the end of a heap may be free before it goes back to the system.
+#[cfg(target_env = "gnu")]
+const TRIM_BYTES: libc::c_int = 2 << 20;
+
 /// Gives freed memory back to the system, which glibc's allocator keeps for itself otherwise: what
 /// thousands of strangers have filled would stay.
 #[cfg(target_env = "gnu")]

@@ -3,6 +3,8 @@
 //!
 //! It looks at headers only; what is wrong with frames says the parser.
 
+use crate::gateway::memory::LARGE_BYTES;
+
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -50,8 +52,18 @@ impl Frames {
     pub(super) fn kept(&self) -> usize {
         match self.unfinished() {
             0 => 0,
-            _ => self.message + self.frame.max(self.largest),
+            _ => self.message + self.reserved().max(self.largest),
         }
+    }
+
+    /// What the parser has for the frame that is under way: room for all that its header announces,
+    /// which takes memory only as it fills if it is large.
+    fn reserved(&self) -> usize {
+        if self.have < self.header_length() {
+            return self.frame;
+        }
+        let announced = self.frame.saturating_add(clamp(self.payload));
+        self.frame.max(announced.min(LARGE_BYTES))
     }
 
     /// The largest buffer that the parser may still have.
@@ -161,11 +173,31 @@ mod tests {
         assert_eq!(frames.unfinished(), first.len(), "a ping is not kept");
         frames.pass(&last[..last.len() - 1]);
         assert_eq!(frames.unfinished(), first.len() + last.len() - 1);
-        assert_eq!(frames.kept(), frames.unfinished());
+        assert_eq!(frames.kept(), first.len() + last.len());
         frames.pass(b"x");
         assert_eq!((frames.unfinished(), frames.kept()), (0, 0));
         frames.pass(&first);
         assert_eq!(frames.kept(), first.len() + last.len());
+    }
+
+    #[test]
+    fn room_that_a_header_makes_the_parser_reserve_counts_as_far_as_it_takes_memory() {
+        let small = frame(0x02, 1000);
+        let large = frame(0x02, 10 * LARGE_BYTES);
+        for (bytes, reserved) in [(&small, small.len()), (&large, LARGE_BYTES)] {
+            let mut frames = Frames::default();
+            frames.pass(&bytes[..3]);
+            assert_eq!(
+                frames.kept(),
+                3,
+                "nothing is known before the header is complete"
+            );
+            frames.pass(&bytes[3..20]);
+            assert_eq!(frames.kept(), reserved);
+        }
+        let mut frames = Frames::default();
+        frames.pass(&large[..2 * LARGE_BYTES]);
+        assert_eq!(frames.kept(), 2 * LARGE_BYTES);
     }
 
     #[test]
