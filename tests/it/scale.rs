@@ -157,12 +157,13 @@ fn resident(node: &Node) -> Result<u64> {
 }
 
 #[tokio::test]
-#[ignore = "known fault: on a loaded machine most clients are gone once others have come and gone; not yet understood"]
 async fn pages_cover_a_hundred_thousand_clients_each_once_while_others_come_and_go() -> Outcome {
     let gateways = gateways()?;
     let cluster = Cluster::apart(gateways, 1)
         .other_plugin_file(&Plugin::Probe.path()?)
         .tenant(TENANT, &[Transport::Tcp])
+        // These clients never answer a ping, and a busy machine may take longer than their time.
+        .listener("ping-interval-ms = 0")
         .start()
         .await?;
     let begin = Instant::now();
