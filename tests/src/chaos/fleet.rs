@@ -29,6 +29,8 @@ const TENANT: &str = "default";
 
 /// Clients whose custodians have not all confirmed.
 const UNGUARDED: &str = "tidegate_gateway_unguarded_clients";
+/// Clients that have one custodian only.
+const SINGLE: &str = "tidegate_gateway_single_custodian_clients";
 /// How often gateways are asked for that, and how long they may take.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const ASKING: Duration = Duration::from_secs(2);
@@ -435,15 +437,16 @@ impl Fleet {
     }
 }
 
-/// Asks a gateway again and again whether every client has custodians who know it.
+/// Asks a gateway again and again how many clients lack a custodian who knows them.
 async fn ask_whether_guarded(number: usize, admin: SocketAddrV4, guards: Guards) {
     loop {
         let asked = Instant::now();
         let metrics = timeout(ASKING, http::get(admin, "/metrics")).await;
         if let Ok(Ok(metrics)) = metrics
-            && count_of(UNGUARDED, &metrics.body) == Some(0.0)
+            && let Some(unguarded) = count_of(UNGUARDED, &metrics.body)
+            && let Some(single) = count_of(SINGLE, &metrics.body)
         {
-            guards.note(number, asked);
+            guards.note(number, asked, unguarded, single);
         }
         sleep(ASK_EVERY).await;
     }

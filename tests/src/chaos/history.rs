@@ -33,24 +33,41 @@ pub(super) struct History {
     guards: Guards,
 }
 
-/// When each gateway said that all of its clients had custodians who know them.
+/// What each gateway said, when it was asked, of the custodians of its clients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guards {
-    said: Arc<Mutex<Vec<(usize, Instant)>>>,
+    said: Arc<Mutex<Vec<Said>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    gateway: usize,
+    asked: Instant,
+    /// Clients of which a custodian was not known to know them.
+    unguarded: f64,
+    /// Clients with one custodian only.
+    single: f64,
 }
 
 impl Guards {
     /// A gateway was asked then, and said so.
-    pub(super) fn note(&self, gateway: usize, asked: Instant) {
+    pub(super) fn note(&self, gateway: usize, asked: Instant, unguarded: f64, single: f64) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.push((gateway, asked));
+        said.push(Said {
+            gateway,
+            asked,
+            unguarded,
+            single,
+        });
     }
 
-    /// The last time before this.
-    fn last(&self, gateway: usize, before: Instant) -> Option<Instant> {
+    /// When each client had two custodians last before this, if none was seen with one only since.
+    fn two_at_last(&self, gateway: usize, before: Instant) -> Option<Instant> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let its = said.iter().filter(|(it, _)| *it == gateway);
-        its.map(|(_, at)| *at).filter(|at| *at < before).max()
+        let its = said.iter().rev();
+        let its = its.filter(|it| it.gateway == gateway && it.asked < before);
+        let mut its = its.take_while(|it| it.single == 0.0);
+        its.find(|it| it.unguarded == 0.0).map(|it| it.asked)
     }
 }
 
@@ -163,11 +180,11 @@ impl History {
         others.any(|end| from <= end.at && end.at <= to)
     }
 
-    /// Whether all custodians of a client may have been lost with its gateway. If the gateway said, after
-    /// the client had come, that all had theirs, that takes two workers: one of them is on another host
-    /// than the gateway.
+    /// Whether all custodians of a client may have been lost with its gateway. If the gateway said last,
+    /// after the client had come, that all had two, that takes two workers. A gateway that sees workers
+    /// on one other machine only, the third being away, has its clients guarded by one alone.
     pub(super) fn custodians_may_be_lost(&self, end: End, seen: &Seen) -> bool {
-        let guarded = self.guards.last(end.gateway, self.trouble_before(end));
+        let guarded = self.guards.two_at_last(end.gateway, end.at);
         let Some(since) = guarded.filter(|at| seen.known < *at) else {
             return self.server_may_be_lost(end, seen.served, seen.worker);
         };

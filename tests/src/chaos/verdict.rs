@@ -1,10 +1,10 @@
 //! What follows from all that was seen: whether it is as if nothing had happened.
 //!
 //! The design excuses four things, and nothing else is excused here:
-//! * a close is not told if the client's gateway and all its custodians were lost: two workers, unless the
-//!   client had come, or lost one, so lately that its gateway had not said yet that it has both. It may
-//!   say less than the client's last state if the gateway was lost with the worker that served it, or
-//!   while that changed;
+//! * a close is not told if the client's gateway and all its custodians were lost: two workers, unless
+//!   the gateway saw workers on one other machine only, or the client had come, or lost a custodian, so
+//!   lately that its gateway had not said yet that it has both. It may say less than the client's last
+//!   state if the gateway was lost with the worker that served it, or while that changed;
 //! * what a home had not passed on when it died, others do not hear; the handler did run;
 //! * a gateway that has just started, or a send to one, does not reach gateways that no register has
 //!   told it of yet;

@@ -30,8 +30,8 @@ pub(super) struct Metrics {
     /// By tenant: lanes that had to wait for a worker, and clients that were no longer read.
     waits: Vec<[Counter; 2]>,
     custody_bytes: Counter,
-    unguarded: Gauge,
-    unguarded_told: Cell<usize>,
+    unguarded: Level,
+    singles: Level,
     gathered: Gathered,
 }
 
@@ -42,6 +42,30 @@ struct Gathered {
     bytes_in: Cell<u64>,
     messages_out: Cell<u64>,
     commits_done: Cell<u64>,
+}
+
+/// A gauge of all shards, to which this one adds what it has.
+struct Level {
+    gauge: Gauge,
+    told: Cell<usize>,
+}
+
+impl Level {
+    const fn of(gauge: Gauge) -> Self {
+        Self {
+            gauge,
+            told: Cell::new(0),
+        }
+    }
+
+    fn set(&self, now: usize) {
+        let before = self.told.replace(now);
+        if now > before {
+            self.gauge.increment((now - before) as f64);
+        } else if now < before {
+            self.gauge.decrement((before - now) as f64);
+        }
+    }
 }
 
 fn add(count: &Cell<u64>, more: u64) {
@@ -75,8 +99,8 @@ impl Metrics {
             unknown_gateway: dropped("unknown-gateway"),
             waits: tenants.all().map(waits).collect(),
             custody_bytes: counter!("tidegate_gateway_custody_bytes_total"),
-            unguarded: gauge!("tidegate_gateway_unguarded_clients"),
-            unguarded_told: Cell::new(0),
+            unguarded: Level::of(gauge!("tidegate_gateway_unguarded_clients")),
+            singles: Level::of(gauge!("tidegate_gateway_single_custodian_clients")),
             gathered: Gathered::default(),
         }
     }
@@ -191,14 +215,10 @@ impl Metrics {
         self.custody_bytes.increment(bytes as u64);
     }
 
-    /// So many clients of this shard have custodians that are not known to know them.
-    pub(super) fn unguarded(&self, now: usize) {
-        let before = self.unguarded_told.replace(now);
-        if now > before {
-            self.unguarded.increment((now - before) as f64);
-        } else if now < before {
-            self.unguarded.decrement((before - now) as f64);
-        }
+    /// Of so many clients of this shard a custodian is not known to know them; so many have one only.
+    pub(super) fn guarded(&self, unguarded: usize, singles: usize) {
+        self.unguarded.set(unguarded);
+        self.singles.set(singles);
     }
 
     pub(super) fn forward_dropped(&self) {

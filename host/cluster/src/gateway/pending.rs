@@ -8,9 +8,10 @@
 
 mod custody;
 
+use custody::Known;
 pub use custody::Which;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
@@ -71,6 +72,8 @@ pub struct Lane {
     epoch: u32,
     /// It counts among those of whom it is not certain that somebody knows them.
     doubted: bool,
+    /// It counts among those whom one worker alone knows.
+    single: bool,
     events: VecDeque<Waiting>,
     under_way: usize,
     bytes: usize,
@@ -153,8 +156,7 @@ pub struct Stale;
 pub struct Lanes {
     lanes: FxHashMap<u32, Lane>,
     epoch: u32,
-    /// Lanes of whom it is not certain that somebody could tell their close, by epoch.
-    doubts: BTreeMap<u32, usize>,
+    known: Known,
     /// Lanes whose custody changes hands, by each worker concerned.
     handovers: FxHashMap<WorkerKey, usize>,
     sequence: u64,
@@ -176,7 +178,7 @@ impl Lanes {
         Self {
             lanes: FxHashMap::default(),
             epoch: 0,
-            doubts: BTreeMap::new(),
+            known: Known::default(),
             handovers: FxHashMap::default(),
             sequence: 0,
             bytes: Shares::new(bytes_max, tenants),
@@ -320,7 +322,7 @@ impl Lanes {
             kind,
         });
         if lane.events.len() == 1 {
-            Self::weigh(&mut self.doubts, lane);
+            Self::weigh(&mut self.known, lane);
         }
     }
 
@@ -420,7 +422,7 @@ impl Lanes {
                 worker,
                 heard: Heard::Told,
             });
-            Self::weigh(&mut self.doubts, lane);
+            Self::weigh(&mut self.known, lane);
         } else if !request && !lane.others.contains(&worker) && !lane.keeps(worker) {
             lane.others.push(worker);
         }
@@ -463,7 +465,7 @@ impl Lanes {
         lane.bytes -= bytes;
         self.bytes.give(&lane.tenant, bytes);
         self.events -= 1;
-        Self::weigh(&mut self.doubts, lane);
+        Self::weigh(&mut self.known, lane);
         Ok(Committed {
             counted: event.counted as usize,
             kind: event.kind.name(),
@@ -530,7 +532,7 @@ impl Lanes {
                 event.losses = event.losses.saturating_add(1);
             }
         }
-        Self::weigh(&mut self.doubts, lane);
+        Self::weigh(&mut self.known, lane);
         Some((under_way, counted))
     }
 

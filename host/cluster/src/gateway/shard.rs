@@ -463,7 +463,7 @@ impl State {
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             let unguarded = self.lanes.doubts() + self.reviews.len();
             status.unguarded.store(unguarded, Ordering::Release);
-            self.metrics.unguarded(unguarded);
+            self.metrics.guarded(unguarded, self.lanes.singles());
             status.lanes.store(self.lanes.len(), Ordering::Release);
             status.events.store(self.lanes.events(), Ordering::Release);
             status.forwards.store(self.unsettled(), Ordering::Release);

@@ -97,37 +97,60 @@ impl Lane {
         let known = first.as_ref().is_some_and(confirmed) && second.as_ref().is_none_or(confirmed);
         !known && !fresh && !self.is_request()
     }
+
+    /// Whether one worker alone knows the client.
+    fn is_single(&self) -> bool {
+        let [first, second] = &self.seats;
+        first.now.is_some() && second.now.is_none() && !self.is_request()
+    }
+}
+
+/// How well the clients of all lanes are known to workers.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Lanes of whom it is not certain that somebody could tell their close, by epoch.
+    doubts: BTreeMap<u32, usize>,
+    /// Lanes of whom one worker alone could.
+    singles: usize,
+}
+
+impl Known {
+    fn doubt_less(&mut self, epoch: u32) {
+        if let Some(count) = self.doubts.get_mut(&epoch) {
+            *count -= 1;
+            if *count == 0 {
+                self.doubts.remove(&epoch);
+            }
+        }
+    }
 }
 
 impl Lanes {
-    /// Counts a lane among the doubtful ones, or no longer.
-    pub(super) fn weigh(doubts: &mut BTreeMap<u32, usize>, lane: &mut Lane) {
+    /// Counts a lane among the doubtful and the single ones, or no longer.
+    pub(super) fn weigh(known: &mut Known, lane: &mut Lane) {
+        let single = lane.is_single();
+        if single != lane.single {
+            lane.single = single;
+            known.singles = known.singles + usize::from(single) - usize::from(!single);
+        }
         let doubtful = lane.is_doubtful();
         if doubtful == lane.doubted {
             return;
         }
         lane.doubted = doubtful;
-        let count = doubts.entry(lane.epoch).or_default();
         if doubtful {
-            *count += 1;
-            return;
-        }
-        *count -= 1;
-        if *count == 0 {
-            doubts.remove(&lane.epoch);
+            *known.doubts.entry(lane.epoch).or_default() += 1;
+        } else {
+            known.doubt_less(lane.epoch);
         }
     }
 
     /// A lane is gone.
     pub(super) fn unweigh(&mut self, lane: &Lane) {
         self.count_handovers(lane, false);
-        if lane.doubted
-            && let Some(count) = self.doubts.get_mut(&lane.epoch)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.doubts.remove(&lane.epoch);
-            }
+        self.known.singles -= usize::from(lane.single);
+        if lane.doubted {
+            self.known.doubt_less(lane.epoch);
         }
     }
 
@@ -153,7 +176,7 @@ impl Lanes {
         self.count_handovers(&lane, false);
         let changed = change(&mut lane);
         self.count_handovers(&lane, true);
-        Self::weigh(&mut self.doubts, &mut lane);
+        Self::weigh(&mut self.known, &mut lane);
         self.lanes.insert(connection, lane);
         Some(changed)
     }
@@ -167,13 +190,19 @@ impl Lanes {
     /// Whether of each lane that is older than this somebody is known to know the client.
     #[must_use]
     pub fn are_certain(&self, epoch: u32) -> bool {
-        self.doubts.range(..epoch).next().is_none()
+        self.known.doubts.range(..epoch).next().is_none()
     }
 
     /// How many lanes there are of whom that is not known.
     #[must_use]
     pub fn doubts(&self) -> usize {
-        self.doubts.values().sum()
+        self.known.doubts.values().sum()
+    }
+
+    /// How many lanes there are whose client one worker alone knows.
+    #[must_use]
+    pub const fn singles(&self) -> usize {
+        self.known.singles
     }
 
     /// How many handovers of custody are open from or to a worker.

@@ -69,6 +69,25 @@ fn a_worker_that_is_to_be_told_more_gets_no_event_before_it_is_idle() {
 }
 
 #[test]
+fn a_client_is_single_while_one_worker_alone_knows_it() {
+    let mut lanes = lanes();
+    assert_eq!(lanes.singles(), 0);
+    lanes.name(1, Which::First, 7);
+    lanes.told(1, 7);
+    assert_eq!(lanes.confirm(1, 7), None);
+    assert_eq!((lanes.singles(), lanes.doubts()), (1, 0));
+    lanes.name(1, Which::Second, 8);
+    assert_eq!((lanes.singles(), lanes.doubts()), (0, 1));
+    lanes.take_back(1, 8, true);
+    assert_eq!((lanes.singles(), lanes.doubts()), (1, 0));
+    lanes.push(1, close());
+    let sent = lanes.send(1, 7).unwrap();
+    lanes.commit(1, 7, sent.sequence, sent.attempt).unwrap();
+    lanes.remove(1);
+    assert_eq!((lanes.singles(), lanes.doubts()), (0, 0));
+}
+
+#[test]
 fn a_worker_that_was_told_all_amid_its_events_gets_the_session_again() {
     let mut lanes = lanes();
     (0..2).for_each(|n| lanes.push(1, message(n)));
