@@ -232,6 +232,10 @@ impl Run {
         let (sums, mut wrong) = self.verdict();
         wrong.extend_from_slice(self.fleet.wrong());
         say(told(&sums, self.fleet.history().lives()));
+        for (end, closes) in sums.excuses.values() {
+            let about = self.fleet.history().about(*end);
+            say(format!("chaos: {closes} closes were lost: {about}"));
+        }
         if let Err(error) = settled {
             wrong.push(format!("{error:#}"));
         }
@@ -406,6 +410,7 @@ fn told(sums: &Sums, lives: usize) -> String {
         answered,
         passed_on,
         excused,
+        excuses: _,
         told_twice,
         looks,
         excused_looks,

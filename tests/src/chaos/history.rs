@@ -61,6 +61,14 @@ impl Guards {
         });
     }
 
+    /// What a gateway said last before this.
+    fn last(&self, gateway: usize, before: Instant) -> Option<Said> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut its = said.iter().rev();
+        its.find(|it| it.gateway == gateway && it.asked < before)
+            .copied()
+    }
+
     /// When each client had two custodians last before this, if none was seen with one only since.
     fn two_at_last(&self, gateway: usize, before: Instant) -> Option<Instant> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +203,42 @@ impl History {
             .worker
             .filter(|it| !self.may_have_moved(end, seen.served, *it));
         killed.len() > 1 && serving.is_none_or(|it| killed.contains(&it))
+    }
+
+    /// What an end of a gateway is excused with: what it said last of its clients, and what was done to
+    /// nodes from shortly before until its closes were to be told.
+    pub(super) fn about(&self, end: End) -> String {
+        let said = self.guards.last(end.gateway, end.at);
+        let said = said.map_or_else(
+            || "it never said who knows its clients".to_owned(),
+            |it| {
+                let Said {
+                    unguarded, single, ..
+                } = it;
+                let before = end.at.saturating_duration_since(it.asked).as_millis();
+                format!("{before} ms before {unguarded} clients were unguarded, {single} had one custodian")
+            },
+        );
+        let (from, to) = (end.at - TROUBLED_BEFORE_END, end.at + TOLD_AFTER_END);
+        let troubles = self.troubles.iter().filter(|it| {
+            let of_node = matches!(
+                it.what,
+                What::Kill(_) | What::KillMachine(_) | What::Freeze(_)
+            );
+            of_node && from <= it.from && it.from <= to
+        });
+        let troubles: Vec<_> = troubles
+            .map(|it| {
+                let end = it.to.map(|to| self.ms(to));
+                format!("{:?} {} to {end:?}", it.what, self.ms(it.from))
+            })
+            .collect();
+        format!(
+            "gateway {} ended at {} ms; {said}; {}",
+            end.gateway,
+            self.ms(end.at),
+            troubles.join(", ")
+        )
     }
 
     /// Whether the worker that served a client, and knows it best, may have been lost with its gateway:

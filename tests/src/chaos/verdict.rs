@@ -27,7 +27,7 @@ const NOTICED: Duration = Duration::from_secs(5);
 const TOLD_MAX: usize = 40;
 
 /// Figures of a run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sums {
     /// Connections whose handler answered.
     pub(super) connections: usize,
@@ -37,8 +37,10 @@ pub(super) struct Sums {
     pub(super) answered: u64,
     /// Messages from client to client that arrived.
     pub(super) passed_on: u64,
-    /// Closes that were told by nobody, the gateway and its custodian being lost.
+    /// Closes that were told by nobody, the gateway and its custodians being lost.
     pub(super) excused: usize,
+    /// The same by the end of the gateway, in the order of the run.
+    pub(super) excuses: BTreeMap<Instant, (End, usize)>,
     /// Closes that more than one event told.
     pub(super) told_twice: usize,
     /// Looks at what a watcher heard.
@@ -268,6 +270,7 @@ impl Judge<'_> {
             match end {
                 Some(end) if self.history.custodians_may_be_lost(end, seen) => {
                     self.sums.excused += 1;
+                    self.sums.excuses.entry(end.at).or_insert((end, 0)).1 += 1;
                 }
                 _ => {
                     let about = self.about(seen);
