@@ -1,6 +1,7 @@
 //! Connections that say nothing, or next to nothing, keep nobody out of any port.
 
 use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tidegate_tests::{Cluster, Outcome, Transport, http};
@@ -40,6 +41,35 @@ async fn eleven_hundred_silent_connections_keep_no_call_out() -> Outcome {
     let _more = silent(admin, 200).await?;
     let answer = http::get(admin, "/healthz").await?;
     ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
+/// Their bodies are not awaited: without a token nothing would be done with them.
+#[tokio::test]
+async fn eleven_hundred_calls_without_a_token_whose_bodies_do_not_come_keep_no_call_out() -> Outcome
+{
+    let cluster = cluster().await?;
+    let api = cluster.gateway(0)?.api_address()?;
+    let request = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                   Content-Length: 1000\r\n\r\n{";
+    let mut strangers = Vec::new();
+    for _ in 0..1100 {
+        let mut stream = TcpStream::connect(api).await?;
+        stream.write_all(request.as_bytes()).await?;
+        strangers.push(stream);
+    }
+    let asked = Instant::now();
+    let answer = http::get(api, "/v1/openapi.json").await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let took = asked.elapsed();
+    ensure!(took < Duration::from_secs(5), "the call waited {took:?}");
+    let mut answer = [0; 12];
+    let first = strangers.first_mut().context("there is one")?;
+    tidegate_tests::within("a stranger is refused", async {
+        Ok(first.read_exact(&mut answer).await?)
+    })
+    .await?;
+    ensure!(&answer == b"HTTP/1.1 401", "{answer:?}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use tidegate_client::{Done, DoneStatus, ErrorName};
+use tidegate_cluster::net::http::Proven;
 use tidegate_fair::Places;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -140,7 +141,11 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
     };
     match api.calls.take(&tenant) {
         // Until the head of the answer: a feed goes on without a place.
-        Some(_place) => next.run(request).await,
+        Some(_place) => {
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(Proven);
+            response
+        }
         None => {
             let detail = format!(
                 "the tenant has its share of the {CALLS_MAX} calls that may be under way on this gateway"

@@ -29,7 +29,7 @@ use tidegate_wire::feed::{Change, Filter, Happening};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, Answered, AskError, ClientInfo, Once, Query};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,10 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(1024).await
+    }
+
+    async fn start_with(connections_max: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -212,7 +216,7 @@ impl Running {
             );
         }
         let settings = Settings {
-            connections_max: 1024,
+            connections_max,
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),
             tokens,
@@ -398,4 +402,40 @@ async fn headers_over_the_limit_are_refused_and_silent_connections_do_not_keep_i
     );
     api.end().await;
     drop(silent);
+}
+
+/// Connects with a small buffer and sends as much of this as is taken.
+async fn say(address: SocketAddr, request: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let sent = stream.write_all(request);
+    let _ = tokio::time::timeout(Duration::from_millis(200), sent).await;
+    stream
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_holds_no_place() {
+    let api = Running::start_with(8).await;
+    let body = "POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\
+                content-type: application/json\r\n";
+    let slow = format!("{body}\r\n{{");
+    let wrong = format!("{body}authorization: Bearer wrong-token-of-nobody\r\n\r\n{{");
+    let waits = format!("{body}expect: 100-continue\r\n\r\n");
+    // Answers that nobody takes, more than the kernel keeps for one connection.
+    let document = "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200);
+    let refusals = "GET /v1/clients HTTP/1.1\r\nhost: x\r\n\r\n".repeat(40_000);
+    for request in [slow, wrong, waits, document, refusals] {
+        let mut strangers = Vec::new();
+        for _ in 0..12 {
+            strangers.push(say(api.address, request.as_bytes()).await);
+        }
+        let query = ClientsQuery::new([Selector::everyone()], []);
+        let client = api.client();
+        let call = tokio::time::timeout(Duration::from_secs(5), client.clients(&query)).await;
+        let start = request.get(..60).unwrap();
+        call.unwrap_or_else(|_| panic!("a call waits for {start:?}"))
+            .unwrap();
+    }
+    api.end().await;
 }

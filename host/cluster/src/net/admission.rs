@@ -5,7 +5,8 @@
 //! there is one more, of that address or of all, the one that has waited longest is told to go, among
 //! strangers one that has not said a byte before one that has. A quarter of the port's places is the
 //! strangers', so that many idle connections leave newcomers time to speak. A connection whose
-//! request is under way is never told to go.
+//! request is under way is never told to go, unless its answer waits to be taken by a caller that
+//! has not shown who it is: among those the one that has taken nothing for longest goes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -34,6 +35,8 @@ enum Stage {
     Unfinished,
     /// Its next request.
     Idle,
+    /// That the other side takes more of its answer. It may be anybody.
+    Untaken,
     /// Nothing: its request is under way.
     Busy,
     /// It was told to go.
@@ -78,12 +81,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Those that a stage counts with; none if it does not wait.
+    /// Those that a stage counts with; none if they are not counted.
     fn of(&mut self, stage: Stage) -> Option<&mut BTreeSet<(Stage, u64)>> {
         match stage {
             Stage::Silent | Stage::Unfinished => Some(&mut self.strangers),
             Stage::Idle => Some(&mut self.idle),
-            Stage::Busy | Stage::Leaving => None,
+            Stage::Untaken | Stage::Busy | Stage::Leaving => None,
         }
     }
 }
@@ -147,12 +150,17 @@ impl Table {
             self.leaving += 1;
         }
         let origin = member.origin;
+        let key = (stage, self.clock);
         let max = match stage {
             Stage::Silent | Stage::Unfinished => self.limits.strangers_per_address_max,
             Stage::Idle => self.limits.idle_per_address_max,
+            // A proxy's address may stand for many slow readers: they go when the port is full.
+            Stage::Untaken => {
+                self.waiting.insert(key, number);
+                return;
+            }
             Stage::Busy | Stage::Leaving => return,
         };
-        let key = (stage, self.clock);
         self.waiting.insert(key, number);
         let Some(of_address) = self.origins.entry(origin).or_default().of(stage) else {
             return;
@@ -198,6 +206,14 @@ impl Table {
         let oldest = oldest.map(|(_, number)| *number);
         oldest.into_iter().for_each(|number| self.tell(number));
         oldest.is_some()
+    }
+
+    /// Whoever was told to go does not stay by taking some of its answer.
+    fn untaken(&mut self, number: u64) {
+        let stage = self.members.get(&number).map(|member| member.stage);
+        if stage.is_some_and(|stage| stage != Stage::Leaving) {
+            self.put(number, Stage::Untaken);
+        }
     }
 
     fn tell(&mut self, number: u64) {
@@ -302,6 +318,12 @@ impl Admitted {
     /// What it wanted is done.
     pub fn idle(&self) {
         self.admissions.table().put(self.number, Stage::Idle);
+        self.admissions.0.left.notify_one();
+    }
+
+    /// The other side, which may be anybody, takes no more of its answer at present.
+    pub fn untaken(&self) {
+        self.admissions.table().untaken(self.number);
         self.admissions.0.left.notify_one();
     }
 

@@ -2,7 +2,8 @@
 //!
 //! hyper reads and writes; this adds what binds every server and what bounds strangers. Guarantees:
 //! the first byte and the first head come within their times or the connection is over; a
-//! connection that makes no progress in taking its answer is ended and one that makes some is not;
+//! connection that makes no progress in taking its answer is ended and one that makes some is not,
+//! unless it may be anybody's and others need its place;
 //! every refusal has a body that says what is wrong and ends so that the client can read it. Does
 //! not know what is served.
 
@@ -65,6 +66,11 @@ pub struct HttpSettings {
     pub refusal: fn(&Refusal) -> (&'static str, String),
 }
 
+/// An extension of an answer: whoever asked has shown who it is. Its connection keeps its place
+/// however slowly the answer is taken, where that of somebody unknown may have to make room.
+#[derive(Clone, Copy, Debug)]
+pub struct Proven;
+
 /// How a refusal looks to people: one line of text.
 #[must_use]
 pub fn plain(refusal: &Refusal) -> (&'static str, String) {
@@ -102,6 +108,7 @@ where
         return None;
     }
     admitted.heard();
+    limit_silence(&socket, Some(settings.stalled));
     let conversation = Conversation::new(admitted);
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = UnderWay::begin(&conversation);
@@ -115,7 +122,7 @@ where
                 Ok(answer) => answer.await.map(Either::Right),
                 Err(refused) => refused.map(Either::Left),
             };
-            under_way.answers(response.status());
+            under_way.answers(&response);
             Ok::<_, Infallible>(response.map(|body| under_way.carried_by(body)))
         })
     });
@@ -132,6 +139,7 @@ where
     let parts = connection.into_parts();
     let mut socket = parts.io.into_inner().into_socket();
     if conversation.is_upgraded() {
+        limit_silence(&socket, None);
         return matches!(ended, Ended::Done).then_some((socket, parts.read_buf));
     }
     let refusal = match ended {
@@ -146,7 +154,13 @@ where
             Refusal::of(&error, refused, &parts.read_buf, &settings)
         }
         Ended::SlowHead => Some(Refusal::slow_head(settings.head)),
-        Ended::Told => return None,
+        Ended::Told => {
+            // What is not taken would stay in the kernel until it gives up.
+            if conversation.is_untaken() {
+                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            }
+            return None;
+        }
     };
     if let Some(refusal) = refusal {
         let answer = refusal.head_and_body(settings.refusal);
@@ -155,6 +169,18 @@ where
     }
     linger(socket, &conversation).await;
     None
+}
+
+/// Has the kernel give up a client that acknowledges nothing for so long: one whose machine has vanished
+/// behind an answer that trickles, such as the live feed, would otherwise keep its place for a quarter
+/// of an hour.
+fn limit_silence(socket: &TcpStream, limit: Option<Duration>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(limit) {
+        tracing::debug!(%error, "an HTTP connection");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (socket, limit);
 }
 
 /// The answer to a request that breaks a rule. How its end is told may be wrong too, so the
@@ -222,22 +248,32 @@ where
     let mut head_is_late = pin!(sleep(head));
     let mut notice = pin!(sleep_until(Instant::now()));
     let (mut told, mut stopping) = (false, false);
+    let gives_way = || conversation.is_stranger() || conversation.is_untaken();
     loop {
-        let is_stranger = conversation.is_stranger();
+        // The conditions are asked once each turn, but a turn may last as long as a request: what they
+        // say is asked again where it matters.
         tokio::select! {
             biased;
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
                 return ended.map_or_else(Ended::Failed, |()| Ended::Done);
             }
-            () = head_is_late.as_mut(), if is_stranger => return Ended::SlowHead,
-            () = conversation.admitted().told_to_go(), if !told => {
+            () = head_is_late.as_mut(), if conversation.is_stranger() => {
+                if conversation.is_stranger() {
+                    return Ended::SlowHead;
+                }
+            }
+            () = conversation.admitted().told_to_go() => {
                 told = true;
                 notice.as_mut().reset(Instant::now() + NOTICE);
                 end(connection);
             }
-            () = notice.as_mut(), if told && is_stranger => return Ended::Told,
+            () = notice.as_mut(), if told && gives_way() => {
+                if gives_way() {
+                    return Ended::Told;
+                }
+            }
             () = stop.cancelled(), if !stopping => {
-                if is_stranger {
+                if conversation.is_stranger() {
                     return Ended::Told;
                 }
                 stopping = true;

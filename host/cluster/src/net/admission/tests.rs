@@ -71,6 +71,28 @@ fn at_the_limit_of_the_port_those_that_wait_go_and_the_busy_never() {
 }
 
 #[test]
+fn of_answers_that_are_not_taken_the_one_that_stands_still_longest_goes_after_the_idle() {
+    let mut table = table(4, 10, 10);
+    let all: Vec<u64> = (0..4).map(|_| table.enter(address(1)).0).collect();
+    let [stuck, idle, slow, busy] = all[..] else {
+        panic!("{all:?}");
+    };
+    table.untaken(slow);
+    table.untaken(stuck);
+    table.untaken(slow);
+    table.put(idle, Stage::Idle);
+    table.put(busy, Stage::Busy);
+    for expected in [vec![idle], vec![stuck, idle]] {
+        let number = table.enter(address(2)).0;
+        table.put(number, Stage::Busy);
+        assert_eq!(table.told(), expected);
+    }
+    // What it takes now is too late.
+    table.untaken(stuck);
+    assert_eq!(table.told(), [stuck, idle]);
+}
+
+#[test]
 fn idle_connections_of_one_address_are_limited() {
     let mut table = table(100, 10, 2);
     let all: Vec<u64> = (0..4)
@@ -119,7 +141,7 @@ proptest! {
     /// Whatever happens, no limit is passed by those that stay, and nothing is left behind.
     #[test]
     fn limits_hold_and_the_table_is_empty_at_the_end(
-        steps in prop::collection::vec((0_u8..6, 0_usize..32, 0_u8..4), 0..200)
+        steps in prop::collection::vec((0_u8..7, 0_usize..32, 0_u8..4), 0..200)
     ) {
         let mut table = table(8, 3, 2);
         let mut inside = Vec::new();
@@ -130,7 +152,8 @@ proptest! {
                 (2, Some(number)) => table.put(number, Stage::Unfinished),
                 (3, Some(number)) => table.put(number, Stage::Busy),
                 (4, Some(number)) => table.put(number, Stage::Idle),
-                (5, Some(number)) => {
+                (5, Some(number)) => table.untaken(number),
+                (6, Some(number)) => {
                     table.leave(number);
                     inside.retain(|it| *it != number);
                 }

@@ -13,12 +13,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::Proven;
 use crate::net::admission::Admitted;
 
 /// A request is awaited, and all answers are written.
@@ -37,6 +38,10 @@ pub(super) struct Conversation {
     upgraded: AtomicBool,
     /// Whether hyper has refused a head by itself.
     refused: AtomicBool,
+    /// Whether it is known who asked what is under way.
+    proven: AtomicBool,
+    /// Whether an answer to somebody unknown waits to be taken.
+    untaken: AtomicBool,
 }
 
 impl Conversation {
@@ -47,6 +52,8 @@ impl Conversation {
             known: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
+            untaken: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +88,19 @@ impl Conversation {
         self.phase() == WAITING
     }
 
+    /// Whether an answer to somebody unknown waits to be taken: others may need the place.
+    pub(super) fn is_untaken(&self) -> bool {
+        self.untaken.load(Ordering::Relaxed)
+    }
+
+    /// The socket has no room for more of an answer.
+    fn waits_to_be_taken(&self) {
+        if !self.proven.load(Ordering::Relaxed) {
+            self.untaken.store(true, Ordering::Relaxed);
+            self.admitted.untaken();
+        }
+    }
+
     fn phase(&self) -> u8 {
         self.phase.load(Ordering::Relaxed)
     }
@@ -92,6 +112,7 @@ impl Conversation {
     fn all_is_written(&self) {
         if self.phase() == WRITING {
             self.set(WAITING);
+            self.untaken.store(false, Ordering::Relaxed);
             self.admitted.idle();
         }
     }
@@ -104,14 +125,18 @@ impl UnderWay {
     pub(super) fn begin(conversation: &Arc<Conversation>) -> Self {
         conversation.known.store(true, Ordering::Relaxed);
         conversation.set(BUSY);
+        conversation.proven.store(false, Ordering::Relaxed);
+        conversation.untaken.store(false, Ordering::Relaxed);
         conversation.admitted.busy();
         Self(conversation.clone())
     }
 
-    pub(super) fn answers(&self, status: StatusCode) {
-        if status == StatusCode::SWITCHING_PROTOCOLS {
+    pub(super) fn answers<B>(&self, response: &Response<B>) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.0.upgraded.store(true, Ordering::Relaxed);
         }
+        let proven = response.extensions().get::<Proven>().is_some();
+        self.0.proven.store(proven, Ordering::Relaxed);
     }
 
     /// The request is under way as long as the body of its answer lives.
@@ -190,6 +215,9 @@ impl Io {
         if written.is_ready() {
             self.stalled = None;
             return written;
+        }
+        if self.stalled.is_none() {
+            self.conversation.waits_to_be_taken();
         }
         let patience = self.patience;
         let stalled = self

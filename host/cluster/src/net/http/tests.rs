@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
-use crate::net::admission::AdmissionLimits;
+use crate::net::admission::{AdmissionLimits, Admissions};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -28,14 +28,22 @@ const SETTINGS: HttpSettings = HttpSettings {
     refusal: plain,
 };
 
-/// A port that answers with what it was sent; the path `/large` with 4 MiB.
+/// A port that answers with what it was sent, for the path `/slow` after a while; the path `/large`
+/// with 4 MiB, and `/proven` with the same to somebody who is known.
 async fn port(limits: AdmissionLimits, settings: HttpSettings) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let answer = |request: Request<Incoming>| async move {
-        if request.uri().path() == "/large" {
-            return Response::new(Full::new(Bytes::from(vec![0; 4 << 20])));
+        if request.uri().path() == "/slow" {
+            sleep(Duration::from_millis(600)).await;
+        }
+        if let path @ ("/large" | "/proven") = request.uri().path() {
+            let mut response = Response::new(Full::new(Bytes::from(vec![0; 4 << 20])));
+            if path == "/proven" {
+                response.extensions_mut().insert(Proven);
+            }
+            return response;
         }
         let body = request.into_body().collect().await;
         Response::new(Full::new(body.unwrap_or_default().to_bytes()))
@@ -150,6 +158,19 @@ async fn silence_and_dribbling_end_in_their_times() {
 }
 
 #[tokio::test]
+async fn a_first_request_may_take_longer_than_a_head() {
+    let times = HttpSettings {
+        head: Duration::from_millis(200),
+        ..SETTINGS
+    };
+    let address = port(LIMITS, times).await;
+    let request = "GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = ask(address, request).await;
+    assert_eq!(status(&answer), 200, "{answer:?}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer:?}");
+}
+
+#[tokio::test]
 async fn an_answer_that_makes_progress_is_not_cut_and_one_that_makes_none_is() {
     let times = HttpSettings {
         stalled: Duration::from_millis(500),
@@ -211,6 +232,40 @@ async fn strangers_yield_to_whoever_says_what_it_wants() {
     .await;
 }
 
+/// One who asks and reads nothing of the answer.
+async fn asks_and_reads_nothing(address: SocketAddr, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    within(stream.read_exact(&mut first)).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn answers_that_strangers_do_not_take_keep_nobody_out() {
+    let address = port(LIMITS, SETTINGS).await;
+    let mut known = asks_and_reads_nothing(address, "/proven").await;
+    let mut unread = Vec::new();
+    for _ in 0..3 * LIMITS.connections_max {
+        unread.push(asks_and_reads_nothing(address, "/large").await);
+    }
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answered = timeout(DEADLINE / 4, ask(address, request)).await;
+    assert_eq!(status(&answered.expect("nobody had to wait")), 200);
+    let (mut total, mut piece) = (12, vec![0; 128 << 10]);
+    while total < 4 << 20 {
+        let count = within(known.read(&mut piece)).await.unwrap();
+        assert!(
+            count > 0,
+            "the answer of whoever is known was cut at {total}"
+        );
+        total += count;
+    }
+}
+
 #[tokio::test]
 async fn a_request_under_way_is_not_cut_for_others() {
     let address = port(LIMITS, SETTINGS).await;
@@ -232,4 +287,29 @@ async fn a_request_under_way_is_not_cut_for_others() {
     within(busy.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.ends_with("\r\n\r\nhi"), "{answer:?}");
     assert_eq!(status(&answer), StatusCode::OK.as_u16());
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn the_kernel_gives_up_a_client_that_acknowledges_nothing_until_it_is_upgraded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let mut client = connecting.await.unwrap();
+    let served = listener.accept().await.unwrap().0.into_std().unwrap();
+    let twin = served.try_clone().unwrap();
+    let limit = || SockRef::from(&twin).tcp_user_timeout().unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let admitted = Admissions::new(LIMITS).admit([127, 0, 0, 1].into());
+    let stop = CancellationToken::new();
+    let service = |_| async {
+        assert_eq!(limit(), Some(SETTINGS.stalled));
+        let mut response = Response::new(Full::new(Bytes::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response
+    };
+    let served = TcpStream::from_std(served).unwrap();
+    let upgraded = within(serve(served, admitted, SETTINGS, &stop, service)).await;
+    assert!(upgraded.is_some());
+    assert_eq!(limit().unwrap_or_default(), Duration::ZERO);
 }
