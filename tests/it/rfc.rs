@@ -12,7 +12,7 @@ mod webs;
 
 use std::net::SocketAddrV4;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidegate_tests::{Cluster, Outcome, Transport, tools};
 
 use proxies::Proxy;
@@ -65,6 +65,28 @@ async fn every_rule_holds_at_the_port_itself() -> Outcome {
     let (cluster, address, _folder) = served().await?;
     run(Way::Direct, address).await?;
     cluster.ws(0).await?.nothing_else().await
+}
+
+/// What stands before a port must not read a request differently, whichever port it is.
+#[tokio::test]
+async fn a_length_that_can_be_read_in_two_ways_is_refused_at_every_port() -> Outcome {
+    let cluster = Cluster::apart(1, 1)
+        .tenant("default", &[Transport::Ws])
+        .start()
+        .await?;
+    let gateway = cluster.gateway(0)?;
+    let ports = [
+        ("clients", gateway.door("default", Transport::Ws)?),
+        ("admin", gateway.admin()?),
+        ("Client API", gateway.api_address()?),
+    ];
+    for (port, address) in ports {
+        for row in http::bad_lengths() {
+            let checked = check(&row, Way::Direct, address).await;
+            checked.with_context(|| format!("{port}: {}", row.claim))?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! not know what is served.
 
 mod conversation;
+mod heads;
 mod port;
 mod refusal;
 mod rules;
@@ -112,7 +113,11 @@ where
     let conversation = Conversation::new(admitted);
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = UnderWay::begin(&conversation);
-        let answer = match rules::check(&request) {
+        let checked = match under_way.is_doubtful() {
+            true => Err(rules::two_lengths()),
+            false => rules::check(&request),
+        };
+        let answer = match checked {
             Ok(()) => Ok(service(request)),
             Err(refusal) => Err(refuse(&refusal, settings)),
         };

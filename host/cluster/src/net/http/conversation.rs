@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::Proven;
+use super::heads::Heads;
 use crate::net::admission::Admitted;
 
 /// A request is awaited, and all answers are written.
@@ -42,6 +43,10 @@ pub(super) struct Conversation {
     proven: AtomicBool,
     /// Whether an answer to somebody unknown waits to be taken.
     untaken: AtomicBool,
+    /// Requests whose heads hyper has read.
+    begun: AtomicU64,
+    /// The number of the one that says twice how long its body is; zero: none has come.
+    doubtful: AtomicU64,
 }
 
 impl Conversation {
@@ -54,6 +59,8 @@ impl Conversation {
             refused: AtomicBool::new(false),
             proven: AtomicBool::new(false),
             untaken: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            doubtful: AtomicU64::new(0),
         })
     }
 
@@ -124,11 +131,18 @@ pub(super) struct UnderWay(Arc<Conversation>);
 impl UnderWay {
     pub(super) fn begin(conversation: &Arc<Conversation>) -> Self {
         conversation.known.store(true, Ordering::Relaxed);
+        conversation.begun.fetch_add(1, Ordering::Relaxed);
         conversation.set(BUSY);
         conversation.proven.store(false, Ordering::Relaxed);
         conversation.untaken.store(false, Ordering::Relaxed);
         conversation.admitted.busy();
         Self(conversation.clone())
+    }
+
+    /// Whether the request says twice how long its body is.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let begun = self.0.begun.load(Ordering::Relaxed);
+        self.0.doubtful.load(Ordering::Relaxed) == begun
     }
 
     pub(super) fn answers<B>(&self, response: &Response<B>) {
@@ -184,6 +198,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Carrier<B> {
 pub(super) struct Io {
     socket: TcpStream,
     conversation: Arc<Conversation>,
+    heads: Heads,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -197,6 +212,7 @@ impl Io {
         Self {
             socket,
             conversation,
+            heads: Heads::new(),
             patience,
             stalled: None,
         }
@@ -236,7 +252,15 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        self.heads.pass(came);
+        if let Some(doubtful) = self.heads.doubtful() {
+            let known = &self.conversation.doubtful;
+            known.store(doubtful, Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -15,6 +15,8 @@ const BAD_HOST: &str =
 const USER: &str = "The address of a request has no user name or password before its host.";
 const OLD_CHUNKS: &str = "HTTP/1.0 has no `Transfer-Encoding`: send `Content-Length`.";
 const CODING: &str = "The only transfer coding here is `chunked`.";
+const TWO_LENGTHS: &str = "A request says once how long its body is, this one does by `Content-Length` and by \
+     `Transfer-Encoding`.";
 const EXPECTATION: &str = "The only expectation here is `100-continue`.";
 
 /// Whether a request may be served at all.
@@ -48,6 +50,11 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, EXPECTATION));
     }
     Ok(())
+}
+
+/// The answer to a request that says twice how long its body is. hyper hides one of both.
+pub(super) fn two_lengths() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, TWO_LENGTHS)
 }
 
 /// Whether this is `uri-host [ ":" port ]` of RFC 3986. It may be empty.
