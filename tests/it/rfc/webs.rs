@@ -399,7 +399,8 @@ fn closing() -> Vec<Row> {
         ),
     ];
     for code in [
-        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999,
+        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
+        4999,
     ] {
         let same: &'static [u16] = Box::leak(Box::new([code]));
         rows.push(row(
@@ -419,12 +420,17 @@ fn closing() -> Vec<Row> {
             PROTOCOL,
         ));
     }
-    // Registered after the RFC, for gateways; the library that reads frames does not know it.
     rows.push(row(
         "6455 7.4",
-        "code 1014 ends the connection",
-        &[close(1014, b"")],
-        &[Seen::Close(&[1002, 1014])],
+        "code 1014 with a reason comes back",
+        &[close(1014, b"no upstream")],
+        &[Seen::Close(&[1014])],
+    ));
+    rows.push(row(
+        "6455 5.5.1",
+        "the reason of 1014 is text too",
+        &[close(1014, b"\xff")],
+        &[Seen::Close(&[1002, 1007])],
     ));
     rows
 }

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self};
 
 use super::Connection;
 use super::frames::Frames;
-use crate::gateway::outbound::Queued;
+use crate::gateway::outbound::{Queued, close_frame};
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shard::Shard;
 
@@ -166,7 +166,10 @@ impl io::Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // The answer to a close frame comes last, and no policy may drop it.
         if bytes.first() == Some(&CLOSE_FRAME) {
-            self.connection.queue_last(Bytes::copy_from_slice(bytes));
+            self.connection.queue_last(match self.frames.close_code() {
+                Some(BAD_GATEWAY) => close_frame(BAD_GATEWAY, ""),
+                _ => Bytes::copy_from_slice(bytes),
+            });
             return Ok(bytes.len());
         }
         match self.connection.queue_own(bytes) {
@@ -182,6 +185,10 @@ impl io::Write for Stream {
 
 /// The first byte of a close frame.
 const CLOSE_FRAME: u8 = 0x88;
+
+/// The one registered code that tungstenite does not know and would answer as a fault: it came after
+/// RFC 6455, into the registry of section 11.7.
+const BAD_GATEWAY: u16 = 1014;
 
 /// Gives the parser's buffers back if they were large and nothing is in them.
 fn shrink(web_socket: &mut WebSocket<Stream>) {

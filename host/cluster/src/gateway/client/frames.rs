@@ -1,5 +1,6 @@
 //! Where the bytes of a WebSocket that have been read stand: how many of them belong to a message
-//! that is not complete, and whether the peer's close frame has come (RFC 6455, section 5.2).
+//! that is not complete, and whether the peer's close frame has come, with which code (RFC 6455,
+//! sections 5.2 and 5.5.1).
 //!
 //! It looks at headers only; what is wrong with frames says the parser.
 
@@ -7,6 +8,9 @@ use crate::gateway::memory::LARGE_BYTES;
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
+const MASK_BYTES: usize = 4;
+/// The opcode of a close frame.
+const CLOSE: u8 = 0x8;
 
 /// Follows the frames of one connection.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,9 @@ pub(super) struct Frames {
     /// The largest frame so far: the parser keeps a buffer of its size.
     largest: usize,
     closed: bool,
+    /// The first bytes of the close frame's payload, unmasked, as far as they have come.
+    code: [u8; 2],
+    code_bytes: u8,
 }
 
 impl Frames {
@@ -30,6 +37,7 @@ impl Frames {
         while !bytes.is_empty() {
             let taken = if self.payload > 0 {
                 let taken = bytes.len().min(clamp(self.payload));
+                self.code(bytes.get(..taken).unwrap_or_default());
                 self.payload -= taken as u64;
                 taken
             } else {
@@ -74,6 +82,32 @@ impl Frames {
     /// Whether the peer's close frame has come.
     pub(super) const fn closed(&self) -> bool {
         self.closed
+    }
+
+    /// The code of the peer's close frame, once it has come and if it has one.
+    pub(super) const fn close_code(&self) -> Option<u16> {
+        match (self.closed, self.code_bytes) {
+            (true, 2) => Some(u16::from_be_bytes(self.code)),
+            (_, _) => None,
+        }
+    }
+
+    /// Looks at bytes of the payload: those of a close frame begin with its code.
+    fn code(&mut self, bytes: &[u8]) {
+        let [first, ..] = self.header;
+        if first & 0x0f != CLOSE || self.closed {
+            return;
+        }
+        let mask_at = self.have.saturating_sub(MASK_BYTES);
+        for byte in bytes {
+            let at = usize::from(self.code_bytes);
+            let (Some(place), Some(mask)) = (self.code.get_mut(at), self.header.get(mask_at + at))
+            else {
+                return;
+            };
+            *place = byte ^ mask;
+            self.code_bytes += 1;
+        }
     }
 
     /// Takes bytes of the header; when it is complete, its payload is known.
@@ -123,7 +157,7 @@ impl Frames {
         let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
         if opcode < 0x8 {
             self.message = if is_final { 0 } else { self.unfinished() };
-        } else if opcode == 0x8 {
+        } else if opcode == CLOSE {
             self.closed = true;
         }
         self.largest = self.buffer();
@@ -207,6 +241,36 @@ mod tests {
         assert!(!frames.closed());
         frames.pass(&frame(0x88, 2));
         assert!(frames.closed());
+    }
+
+    #[test]
+    fn the_code_of_a_close_frame_is_known_however_it_is_cut() {
+        let close = [
+            0x88,
+            0x85,
+            1,
+            2,
+            3,
+            4,
+            3 ^ 1,
+            246 ^ 2,
+            b'b' ^ 3,
+            b'y' ^ 4,
+            b'e' ^ 1,
+        ];
+        for cut in 0..close.len() {
+            let mut frames = Frames::default();
+            frames.pass(&frame(0x82, 3));
+            frames.pass(&close[..cut]);
+            assert_eq!(frames.close_code(), None);
+            frames.pass(&close[cut..]);
+            assert_eq!(frames.close_code(), Some(1014));
+            frames.pass(&frame(0x88, 2));
+            assert_eq!(frames.close_code(), Some(1014), "the first one counts");
+        }
+        let mut frames = Frames::default();
+        frames.pass(&frame(0x88, 0));
+        assert_eq!(frames.close_code(), None);
     }
 
     proptest! {
