@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz simulation figures swaps traps bulk chaos lint guests guests-rust wasm-target
+.PHONY: help run test autobahn fuzz simulation figures swaps traps bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ run: guests-rust ## Builds all that is needed and serves the chat example; PORT=
 
 test: guests ## Runs all tests; what needs a missing Node, Python or browser is named as skipped
 	$(CARGO) test --workspace
+
+autobahn: guests-rust ## Autobahn's cases for WebSocket servers; needs Python 2.7 and the network
+	$(CARGO) build --workspace --bins
+	TIDEGATE_BIN=$(BUILD)/debug/tidegate tests/autobahn
 
 fuzz: ## Fuzzes what strangers and peers can send, each target ten minutes; TIDEGATE_FUZZ_SECONDS
 	tests/fuzz
