@@ -1,4 +1,5 @@
-//! The Client API of this process's gateway: its listener, its tokens, its task.
+//! The Client API of this process's gateway: its listener, its tokens, its tasks. The tokens' files
+//! are read again at SIGHUP.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -11,17 +12,20 @@ use tidegate_cluster::gateway::access::Access;
 use tidegate_cluster::net;
 use tidegate_watchdog::vital;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
-use crate::config::{Config, read_tokens};
-use crate::descriptors;
+use crate::config::{Config, ConfigErrors, read_tokens};
+use crate::{control, descriptors};
 
 /// A listener that is bound, and who may call.
 pub struct Api {
     listener: TcpListener,
+    config: Config,
     tokens: Tokens,
+    hang_ups: watch::Receiver<()>,
     query: Duration,
     connections_max: usize,
 }
@@ -45,23 +49,16 @@ impl Api {
         let Some(address) = config.api.listen else {
             return Ok(None);
         };
-        let mut tokens = Tokens::new();
-        for (token, it) in read_tokens(config)? {
-            tokens.add(
-                token.expose(),
-                Grant {
-                    tenant: it.tenant.clone(),
-                    name: it.name.clone(),
-                    deploy: it.deploy,
-                },
-            );
-        }
+        let hang_ups = control::hang_ups();
+        let tokens = tokens(config)?;
         let listener = net::bind(address).await.context("`api.listen`")?;
         tracing::info!(address = %listener.local_addr()?, tokens = tokens.count(), "client API listens");
         readiness.set("api", false, "the Client API is not served yet");
         Ok(Some(Self {
             listener,
+            config: config.clone(),
             tokens,
+            hang_ups,
             query: Duration::from_millis(config.api.query_ms),
             connections_max: descriptors::of_process(config).api,
         }))
@@ -75,10 +72,13 @@ impl Api {
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         readiness.set("api", true, "served");
+        let (tell, tokens) = watch::channel(self.tokens);
+        let renew = renew(self.config, self.hang_ups, tell, stop.clone());
+        tokio::spawn(vital("the tokens of the Client API", stop.clone(), renew));
         let settings = Settings {
             answering: behind.announced,
             query: self.query,
-            tokens: self.tokens,
+            tokens,
             connections_max: self.connections_max,
         };
         let serve = {
@@ -92,6 +92,55 @@ impl Api {
             }
         };
         tokio::spawn(vital("the Client API", stop, serve))
+    }
+}
+
+/// Who may call, as the files of the tokens say at present.
+fn tokens(config: &Config) -> Result<Tokens, ConfigErrors> {
+    let mut tokens = Tokens::new();
+    for (token, it) in read_tokens(config)? {
+        tokens.add(
+            token.expose(),
+            Grant {
+                tenant: it.tenant.clone(),
+                name: it.name.clone(),
+                deploy: it.deploy,
+            },
+        );
+    }
+    Ok(tokens)
+}
+
+/// Reads the tokens again at each SIGHUP, until `stop`. If one of them is wrong all the old ones stay.
+async fn renew(
+    config: Config,
+    mut hang_ups: watch::Receiver<()>,
+    in_force: watch::Sender<Tokens>,
+    stop: CancellationToken,
+) {
+    let config = Arc::new(config);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // Its sender is never dropped.
+            _ = hang_ups.changed() => {}
+        }
+        let config = Arc::clone(&config);
+        match tokio::task::spawn_blocking(move || tokens(&config)).await {
+            Ok(Ok(tokens)) => {
+                tracing::info!(
+                    tokens = tokens.count(),
+                    "the tokens of the Client API were read again"
+                );
+                in_force.send_replace(tokens);
+            }
+            Ok(Err(errors)) => {
+                for error in errors.iter() {
+                    tracing::error!(%error, "the tokens of the Client API cannot be used: the old ones stay in force");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the tokens of the Client API were not read"),
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The control thread: signals and the admin listener, apart from the runtime that serves clients,
 //! so that a process whose work is stuck still says so and still takes a signal.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tidegate_watchdog as watchdog;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::config::{Config, ConfigErrors, effective_file};
 use crate::ending::{self, FAILED};
@@ -20,6 +21,7 @@ const REPEATED: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_millis(500);
 
 static CONTROL: OnceLock<Handle> = OnceLock::new();
+static HANG_UPS: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::channel(()).0);
 
 /// Reads the configuration anew.
 pub type Reread = Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>;
@@ -58,6 +60,12 @@ pub fn start(config: &Config, logging: Logging, reread: Reread) -> anyhow::Resul
 #[must_use]
 pub fn handle() -> Handle {
     CONTROL.get().cloned().unwrap_or_else(Handle::current)
+}
+
+/// Changes at each SIGHUP from now on, for those who read files of their own again.
+#[must_use]
+pub fn hang_ups() -> watch::Receiver<()> {
+    HANG_UPS.subscribe()
 }
 
 /// Shows that a runtime turns. To be run on it.
@@ -153,6 +161,7 @@ impl Reload {
                 }
             }
         }
+        HANG_UPS.send_replace(());
         tidegate_runtime::look_at_plugins();
     }
 

@@ -1,10 +1,11 @@
 //! What a process does when it is sent a signal, and how long its end takes.
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tidegate_tests::plugins::{another_build, replace};
-use tidegate_tests::{Alone, Client, Outcome, Plugin, Signal, eventually, http};
+use tidegate_tests::{Alone, Client, Outcome, Plugin, Signal, eventually, http, ports, within};
 
 async fn version(client: &mut Client) -> anyhow::Result<String> {
     Ok(client.who().await?.version)
@@ -110,6 +111,71 @@ async fn signals_for_reloads_and_upgrades_do_not_kill() -> Outcome {
     })
     .await?;
     client.nothing_else().await?;
+    ends_in_order(alone, &[Signal::Terminate]).await
+}
+
+/// The head of the answer to a call with this token.
+async fn call(api: SocketAddrV4, token: &str) -> anyhow::Result<u16> {
+    let request = format!(
+        "GET /v1/gateways HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    Ok(http::exchange(api, request.as_bytes()).await?.status)
+}
+
+#[tokio::test]
+async fn sighup_reads_token_files_again_and_a_bad_one_changes_nothing() -> Outcome {
+    const OLD: &str = "old-token-of-the-tenant";
+    const NEW: &str = "new-token-of-the-tenant";
+    let folder = tempfile::tempdir()?;
+    let (token, config) = (folder.path().join("token"), folder.path().join("config"));
+    std::fs::write(&token, OLD)?;
+    let api = ports::free()?;
+    let text = format!(
+        "[api]\nlisten = \"{api}\"\n[[api-token]]\ntoken-file = \"{}\"\n",
+        token.display()
+    );
+    std::fs::write(&config, text)?;
+    // Where the file is named: in the fourth line.
+    let place = format!("{}:4:", config.display());
+    let flags = ["--config", &config.to_string_lossy()];
+    let mut alone = Alone::named("tokens").args(&flags).start().await?;
+    ensure!(call(api, OLD).await? == 200, "the first token");
+    let request = format!(
+        "GET /v1/feed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OLD}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let feed = tokio::spawn(async move { http::exchange(api, request.as_bytes()).await });
+
+    for (bad, says) in [(Some("short"), "can be guessed"), (None, "cannot be read")] {
+        match bad {
+            Some(bad) => std::fs::write(&token, bad)?,
+            None => std::fs::remove_file(&token)?,
+        }
+        alone.process.signal(Signal::HangUp)?;
+        eventually("the file is refused by name", async || {
+            let log = alone.process.log();
+            let line = log.lines().find(|line| line.contains(says));
+            Ok(line
+                .filter(|line| line.contains(&*place) && line.contains("stay in force"))
+                .map(drop))
+        })
+        .await?;
+        ensure!(call(api, OLD).await? == 200, "the old token after {bad:?}");
+    }
+    ensure!(!feed.is_finished(), "the feed ended");
+
+    std::fs::write(&token, format!("{NEW}\n"))?;
+    alone.process.signal(Signal::HangUp)?;
+    eventually("the new token is good", async || {
+        Ok((call(api, NEW).await? == 200).then_some(()))
+    })
+    .await?;
+    ensure!(call(api, OLD).await? == 401, "the old token is still good");
+    let feed = within("the feed of the old token ends", async { Ok(feed.await?) });
+    ensure!(feed.await??.status == 200, "there was no feed");
+    let log = alone.process.log();
+    ensure!(!log.contains(OLD) && !log.contains(NEW), "{log}");
     ends_in_order(alone, &[Signal::Terminate]).await
 }
 

@@ -25,7 +25,7 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        Ok(Self(grant(&parts.headers, api)?.tenant.clone()))
+        Ok(Self(grant(&parts.headers, api)?.tenant))
     }
 }
 
@@ -50,19 +50,31 @@ impl FromRequestParts<Api> for Deployer {
             ));
         }
         Ok(Self {
-            tenant: grant.tenant.clone(),
-            name: grant.name.clone(),
+            tenant: grant.tenant,
+            name: grant.name,
         })
     }
 }
 
 /// The tenant of a call, if its token is one's.
 pub(crate) fn tenant(headers: &HeaderMap, api: &Api) -> Option<Name> {
-    grant(headers, api).ok().map(|grant| grant.tenant.clone())
+    grant(headers, api).ok().map(|grant| grant.tenant)
+}
+
+/// Waits until the call's token reaches this tenant no more.
+pub(crate) async fn withdrawn(headers: HeaderMap, of: Name, api: Api) {
+    let mut tokens = api.tokens.clone();
+    while tokens.changed().await.is_ok() {
+        if tenant(&headers, &api).is_none_or(|tenant| tenant != of) {
+            return;
+        }
+    }
+    // They will never change again.
+    std::future::pending().await
 }
 
 /// What the call's token is good for.
-pub(crate) fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, Refusal> {
+pub(crate) fn grant(headers: &HeaderMap, api: &Api) -> Result<Grant, Refusal> {
     let refused =
         |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
     let Some(value) = single(headers, AUTHORIZATION.as_str())? else {
@@ -71,7 +83,7 @@ pub(crate) fn grant<'a>(headers: &HeaderMap, api: &'a Api) -> Result<&'a Grant, 
     };
     let token = bearer(value)
         .ok_or_else(|| refused("the header `Authorization` is not `Bearer` and a token"))?;
-    let grant = api.tokens.grant(token);
+    let grant = api.tokens.borrow().grant(token).cloned();
     grant.ok_or_else(|| refused("no tenant has this token"))
 }
 

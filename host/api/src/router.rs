@@ -15,6 +15,7 @@ use tidegate_fair::Places;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::query::{Answered, Once, Query, RequestError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::BODY_BYTES_MAX;
@@ -39,8 +40,8 @@ pub struct Settings {
     pub answering: SocketAddrV4,
     /// How long a question may take before its answer is partial.
     pub query: Duration,
-    /// Who may call.
-    pub tokens: Tokens,
+    /// Who may call at present.
+    pub tokens: watch::Receiver<Tokens>,
     /// How many connections there may be; more wait in the kernel's backlog.
     pub connections_max: usize,
 }
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) deploys: Arc<dyn Deploys>,
     pub(crate) answering: SocketAddrV4,
     pub(crate) query: Duration,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: watch::Receiver<Tokens>,
     pub(crate) stop: CancellationToken,
     calls: Places<Name>,
     /// Held from before a component is read until its deploy is over.
@@ -110,7 +111,7 @@ pub(crate) fn router(
     deploys: Arc<dyn Deploys>,
     stop: CancellationToken,
 ) -> Router {
-    let tenants = settings.tokens.tenants();
+    let tenants = settings.tokens.borrow().tenants();
     let api = Arc::new(Shared {
         cluster,
         deploys,

@@ -219,7 +219,7 @@ impl Running {
             connections_max,
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),
-            tokens,
+            tokens: tokio::sync::watch::channel(tokens).1,
         };
         let cluster = Arc::new(Scripted::default());
         let deploys = Arc::new(Deploying);

@@ -81,7 +81,7 @@ section! {
         /// The token: 16 or more printable ASCII characters without spaces. Better not in this
         /// file: give `token-file`, or set TIDEGATE_API_TOKEN__0__TOKEN.
         token: Option<Secret> = None;
-        /// A file that holds the token and nothing else, instead of `token`.
+        /// A file that holds the token and nothing else, instead of `token`. SIGHUP reads it again.
         token_file: Option<PathBuf> = None;
         /// Whom the history of deploys names when this token was used.
         name: Name = "token".into();

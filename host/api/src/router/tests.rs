@@ -205,7 +205,7 @@ fn service(cluster: Arc<Scripted>) -> Router {
         connections_max: 1024,
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),
-        tokens,
+        tokens: tokio::sync::watch::channel(tokens).1,
     };
     router(
         settings,

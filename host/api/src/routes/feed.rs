@@ -1,27 +1,26 @@
-//! The live feed, as server-sent events. It ends with the gateway; whoever falls behind is told
-//! how much was missed.
+//! The live feed, as server-sent events. It ends with the gateway, and when its token is withdrawn;
+//! whoever falls behind is told how much was missed.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderName;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
 use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
 use tidegate_client::Kind;
 use tidegate_cluster::gateway::access::Told;
 use tidegate_wire::feed::{ChangeKind, Filter};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::Params;
-use crate::caller::Caller;
+use crate::caller::{self, Caller};
 use crate::problem::Refusal;
 use crate::router::Api;
 use crate::{answers, names};
@@ -58,6 +57,7 @@ struct Wanted {
 async fn feed(
     State(api): State<Api>,
     caller: Caller,
+    headers: HeaderMap,
     wanted: Params<Wanted>,
 ) -> Result<
     (
@@ -72,21 +72,26 @@ async fn feed(
         uids: names::names("uid", &wanted.0.uid)?,
     };
     let told = api.cluster.watch(&caller.0, filter)?;
-    Ok((UNBUFFERED, events(told, api.stop.clone(), HEARTBEAT)))
+    let stop = api.stop.clone();
+    let over = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = caller::withdrawn(headers, caller.0, api) => {}
+        }
+    };
+    Ok((UNBUFFERED, events(told, over, HEARTBEAT)))
 }
 
 fn events(
     told: mpsc::Receiver<Told>,
-    stop: CancellationToken,
+    over: impl Future<Output = ()> + Send + 'static,
     heartbeat: Duration,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let events = unfold((told, stop), |(mut told, stop)| async move {
-        let next = tokio::select! {
-            () = stop.cancelled() => return None,
-            next = told.recv() => next?,
-        };
-        Some((Ok(event(&next)), (told, stop)))
+    let events = unfold(told, |mut told| async move {
+        let next = told.recv().await?;
+        Some((Ok(event(&next)), told))
     });
+    let events = events.take_until(Box::pin(over));
     let alive = KeepAlive::new().interval(heartbeat).text("alive");
     Sse::new(events).keep_alive(alive)
 }
@@ -130,6 +135,7 @@ fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, Refusal> {
 mod tests {
     use axum::response::IntoResponse;
     use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -137,7 +143,8 @@ mod tests {
     async fn a_feed_without_news_says_that_it_is_alive_and_ends_with_the_gateway() {
         let (tell, told) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let feed = events(told, stop.clone(), Duration::from_millis(5));
+        let over = stop.clone().cancelled_owned();
+        let feed = events(told, over, Duration::from_millis(5));
         let mut body = feed.into_response().into_body();
         for _ in 0..3 {
             let frame = body.frame().await.unwrap().unwrap();
