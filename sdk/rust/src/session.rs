@@ -2,10 +2,12 @@
 //! yours ([`load`], [`store`]) or key by key ([`get`], [`set`]). It came with the event; changes
 //! go back key by key with the event's effects, so that writers of different keys both win.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::backend;
 use crate::error::{Error, Result};
@@ -114,17 +116,14 @@ pub fn clear() -> Result {
 
 /// One key and JSON text per field.
 pub(crate) fn to_entries<T: Serialize + ?Sized>(value: &T) -> Result<Vec<(String, String)>> {
-    match serde_json::to_value(value)? {
-        Value::Object(fields) => Ok(fields
-            .into_iter()
-            .map(|(key, value)| (key, value.to_string()))
-            .collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(Error::msg(
-                "a session must be a struct or a map: its fields are the keys",
-            ))
-        }
-    }
+    // The texts as they are: a number keeps every digit.
+    let json = serde_json::to_string(value)?;
+    let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&json)
+        .map_err(|_| Error::msg("a session must be a struct or a map: its fields are the keys"))?;
+    Ok(fields
+        .into_iter()
+        .map(|(key, value)| (key, value.get().to_owned()))
+        .collect())
 }
 
 pub(crate) fn borrow(entries: &[(String, String)]) -> Vec<(&str, &str)> {

@@ -58,6 +58,7 @@ mod command;
 pub(crate) mod effect;
 pub(crate) mod event;
 pub(crate) mod hub;
+pub(crate) mod json;
 #[cfg(test)]
 mod tests;
 pub(crate) mod world;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
+use super::json::merged;
 use crate::client::Client;
 use crate::gateway::To;
 use crate::message::Message;
@@ -127,10 +126,8 @@ impl Change {
                 session.insert(key.clone(), json.clone());
             }
             Self::Merge(key, json) => {
-                let merged = session
-                    .get(key)
-                    .map_or_else(|| json.clone(), |old| merge(old, json));
-                session.insert(key.clone(), merged);
+                let old = session.get(key).map(String::as_str);
+                session.insert(key.clone(), merged(old, json));
             }
             Self::Remove(key) => {
                 session.remove(key);
@@ -138,27 +135,5 @@ impl Change {
             Self::Replace(entries) => session.clone_from(entries),
             Self::Clear => session.clear(),
         }
-    }
-}
-
-fn merge(old: &str, new: &str) -> String {
-    match (serde_json::from_str(old), serde_json::from_str(new)) {
-        (Ok(mut old), Ok(new)) => {
-            merge_values(&mut old, new);
-            old.to_string()
-        }
-        _ => new.to_owned(),
-    }
-}
-
-/// Objects are merged key by key, in depth; anything else is replaced.
-fn merge_values(old: &mut Value, new: Value) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                merge_values(old.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (old, new) => *old = new,
     }
 }

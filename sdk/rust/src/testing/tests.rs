@@ -1,9 +1,11 @@
 //! What handlers may rely on, checked on the fake; the host's own tests say the same of the host.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::prelude::*;
 use crate::testing::{Gateway, event};
@@ -180,6 +182,32 @@ fn sessions_of_others_are_replaced_merged_and_deleted() {
     assert_eq!(gateway.session(b)["l"], 3);
     during(&mut gateway, a, move |_| b.delete_session()).unwrap();
     assert!(gateway.session(b).is_empty());
+}
+
+#[test]
+fn numbers_keep_every_digit_when_sessions_are_changed_merged_and_compared() {
+    let (mut gateway, a, b) = two();
+    let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+    let long = "123456789012345678901234567890";
+    let object = raw(&format!(r#"{{"n":{long}}}"#));
+    during(&mut gateway, a, move |_| {
+        b.set_session(&BTreeMap::from([("k", object.clone()), ("n", raw(long))]))?;
+        b.merge_session(&json!({"k": {"y": 2}}))
+    })
+    .unwrap();
+    let session = gateway.world.hub.session(b);
+    assert_eq!(session["k"], format!(r#"{{"n":{long},"y":2}}"#));
+    assert_eq!(session["n"], long);
+    during(&mut gateway, a, move |_| {
+        let other = "123456789012345678901234567891";
+        let refused = directory::compare_and_set_json(&b, "n", Some(other), Some("1"));
+        assert!(matches!(
+            refused.unwrap_err().refused(),
+            Some(Refused::Conflict)
+        ));
+        directory::compare_and_set_json(&b, "n", Some(long), Some("1"))
+    })
+    .unwrap();
 }
 
 #[test]

@@ -3,8 +3,6 @@
 
 use std::net::SocketAddrV4;
 
-use serde_json::Value;
-
 use super::{Result, check_entry, check_name};
 use crate::client::Client;
 use crate::directory::{
@@ -14,6 +12,7 @@ use crate::error::Refused;
 use crate::testing::ask;
 use crate::testing::event;
 use crate::testing::hub::{ADDRESS, Hub};
+use crate::testing::json;
 use crate::testing::world::refusal;
 
 /// The most names or ids of one list.
@@ -154,7 +153,11 @@ pub(crate) fn compare_and_set(
         if !hub.is_open(*client) {
             return Err(Refused::Offline);
         }
-        if value(hub.session(*client).get(key).map(String::as_str)) != value(expected) {
+        let is_expected = match (hub.session(*client).get(key), expected) {
+            (Some(found), Some(expected)) => json::same(found, expected),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        if !is_expected {
             return Err(Refused::Conflict);
         }
         hub.set_session_key(*client, key, new);
@@ -166,10 +169,6 @@ pub(crate) fn compare_and_set(
         }
         Ok(())
     })
-}
-
-fn value(json: Option<&str>) -> Option<Value> {
-    json.and_then(|json| serde_json::from_str(json).ok())
 }
 
 pub(crate) fn command(
