@@ -2,11 +2,16 @@
 //! value at a time.
 //!
 //! Guarantees: values of one key come out in the order in which they went in; a key that has values
-//! gets its turn after each other key has had at most one.
+//! gets its turn after each other key has had at most one; a turn costs the same however many keys
+//! wait, besides those that are asked whether they are able.
+
+mod ring;
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
+use ring::Ring;
 use rustc_hash::FxHashMap;
 
 /// So many keys without values keep their room, so that a key that comes and goes costs no
@@ -18,23 +23,30 @@ const IDLE_VALUES_KEPT: usize = 64;
 /// Queues by key, and the order of their turns.
 #[derive(Debug)]
 pub struct Turns<K, V> {
-    queues: FxHashMap<K, VecDeque<V>>,
-    /// The keys that have values, each once.
-    ring: VecDeque<K>,
+    /// The place of each key's queue.
+    places: FxHashMap<K, usize>,
+    /// The queues; those with values are in the ring.
+    ring: Ring<Queue<K, V>>,
     len: usize,
+}
+
+#[derive(Debug)]
+struct Queue<K, V> {
+    key: K,
+    values: VecDeque<V>,
 }
 
 impl<K, V> Default for Turns<K, V> {
     fn default() -> Self {
         Self {
-            queues: FxHashMap::default(),
-            ring: VecDeque::new(),
+            places: FxHashMap::default(),
+            ring: Ring::new(),
             len: 0,
         }
     }
 }
 
-impl<K: Copy + Eq + Hash, V> Turns<K, V> {
+impl<K: Clone + Eq + Hash, V> Turns<K, V> {
     /// How many values wait.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -48,116 +60,149 @@ impl<K: Copy + Eq + Hash, V> Turns<K, V> {
     }
 
     /// The keys that have values, in the order of their turns.
-    pub fn keys(&self) -> impl Iterator<Item = K> {
-        self.ring.iter().copied()
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.ring.iter().map(|(_, queue)| &queue.key)
     }
 
     /// Whether this key has values.
     #[must_use]
-    pub fn has(&self, key: K) -> bool {
+    pub fn has(&self, key: &K) -> bool {
         self.of(key) > 0
     }
 
     /// How many values this key has.
     #[must_use]
-    pub fn of(&self, key: K) -> usize {
-        self.queues.get(&key).map_or(0, VecDeque::len)
+    pub fn of(&self, key: &K) -> usize {
+        let queue = self.places.get(key).and_then(|it| self.ring.get(*it));
+        queue.map_or(0, |queue| queue.values.len())
+    }
+
+    /// The first value of this key.
+    #[must_use]
+    pub fn first_of(&self, key: &K) -> Option<&V> {
+        let queue = self.ring.get(*self.places.get(key)?)?;
+        queue.values.front()
     }
 
     /// Adds a value behind the others of its key.
     pub fn push(&mut self, key: K, value: V) {
-        self.queue(key).push_back(value);
+        if let Some(values) = self.queue(key) {
+            values.push_back(value);
+        }
     }
 
     /// Puts a value back before the others of its key. The key's turn comes behind all others'.
     pub fn push_front(&mut self, key: K, value: V) {
-        self.queue(key).push_front(value);
-    }
-
-    fn queue(&mut self, key: K) -> &mut VecDeque<V> {
-        self.len += 1;
-        let queue = self.queues.entry(key).or_default();
-        if queue.is_empty() {
-            self.ring.push_back(key);
+        if let Some(values) = self.queue(key) {
+            values.push_front(value);
         }
-        queue
     }
 
-    /// The next value, of the first key whose turn it is and that is `able`; it has its next turn
-    /// behind all others. Those that are not able keep their places.
-    pub fn next(&mut self, mut able: impl FnMut(K) -> bool) -> Option<(K, V)> {
-        let place = self.ring.iter().position(|key| able(*key))?;
-        let key = self.ring.remove(place)?;
-        let value = self.pop(key)?;
-        Some((key, value))
+    fn queue(&mut self, key: K) -> Option<&mut VecDeque<V>> {
+        let place = match self.places.entry(key) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let (key, values) = (new.key().clone(), VecDeque::new());
+                *new.insert(self.ring.insert(Queue { key, values }))
+            }
+        };
+        if self.ring.get(place)?.values.is_empty() {
+            self.ring.join(place);
+        }
+        self.len += 1;
+        Some(&mut self.ring.get_mut(place)?.values)
+    }
+
+    /// The next value, of the first key whose turn it is and that is `able` to have it; it has its
+    /// next turn behind all others. Those that are not able keep their places.
+    pub fn next(&mut self, able: impl FnMut(&K, &V) -> bool) -> Option<(K, V)> {
+        self.next_among(usize::MAX, able)
+    }
+
+    /// The same, but only so many keys are asked, the first ones.
+    pub fn next_among(
+        &mut self,
+        keys: usize,
+        mut able: impl FnMut(&K, &V) -> bool,
+    ) -> Option<(K, V)> {
+        let first = self.ring.iter().take(keys);
+        let mut first = first.map(|(place, queue)| (place, &queue.key, queue.values.front()));
+        let found = first.find(|(_, key, value)| value.is_some_and(|value| able(key, value)));
+        let (place, key) = found.map(|(place, key, _)| (place, key.clone()))?;
+        drop(first);
+        Some((key, self.pop(place)?))
     }
 
     /// The next value of this key, which has its next turn behind all others.
-    pub fn next_of(&mut self, key: K) -> Option<V> {
-        if !self.has(key) {
-            return None;
-        }
-        self.leave_ring(key);
-        self.pop(key)
+    pub fn next_of(&mut self, key: &K) -> Option<V> {
+        let place = *self.places.get(key)?;
+        self.pop(place)
     }
 
-    /// Takes a value of a key that is not in the ring.
-    fn pop(&mut self, key: K) -> Option<V> {
-        let queue = self.queues.get_mut(&key)?;
-        let value = queue.pop_front()?;
+    fn pop(&mut self, place: usize) -> Option<V> {
+        let values = &mut self.ring.get_mut(place)?.values;
+        let value = values.pop_front()?;
+        let is_last = values.is_empty();
+        if is_last {
+            values.shrink_to(IDLE_VALUES_KEPT);
+        }
         self.len -= 1;
-        if queue.is_empty() {
-            queue.shrink_to(IDLE_VALUES_KEPT);
+        self.ring.leave(place);
+        if is_last {
             self.sweep();
         } else {
-            self.ring.push_back(key);
+            self.ring.join(place);
         }
         Some(value)
     }
 
     /// Takes all values of one key, in their order.
-    pub fn take_all(&mut self, key: K) -> VecDeque<V> {
-        let Some(queue) = self.queues.remove(&key) else {
-            return VecDeque::new();
-        };
-        if !queue.is_empty() {
-            self.leave_ring(key);
-            self.len -= queue.len();
-        }
-        queue
+    pub fn take_all(&mut self, key: &K) -> VecDeque<V> {
+        let place = self.places.remove(key);
+        let queue = place.and_then(|place| self.ring.remove(place));
+        let values = queue.map(|queue| queue.values).unwrap_or_default();
+        self.len -= values.len();
+        values
     }
 
     /// Takes everything: the values of each key in their order.
     pub fn drain(&mut self) -> Vec<V> {
         let mut all = Vec::with_capacity(self.len);
-        for key in std::mem::take(&mut self.ring) {
-            all.extend(self.queues.remove(&key).into_iter().flatten());
+        let keys: Vec<K> = self.keys().cloned().collect();
+        for key in keys {
+            all.extend(self.take_all(&key));
         }
-        self.len = 0;
         all
     }
 
     /// Keeps only these values.
     pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
-        for queue in self.queues.values_mut() {
-            queue.retain(&mut keep);
+        let mut emptied = Vec::new();
+        let mut len = 0;
+        for (place, queue) in self.ring.values_mut() {
+            queue.values.retain(&mut keep);
+            len += queue.values.len();
+            if queue.values.is_empty() {
+                emptied.push(place);
+            }
         }
-        let queues = &self.queues;
-        self.ring
-            .retain(|key| queues.get(key).is_some_and(|queue| !queue.is_empty()));
-        self.len = queues.values().map(VecDeque::len).sum();
-    }
-
-    fn leave_ring(&mut self, key: K) {
-        if let Some(place) = self.ring.iter().position(|other| *other == key) {
-            self.ring.remove(place);
+        for place in emptied {
+            self.ring.leave(place);
         }
+        self.len = len;
     }
 
     /// Forgets keys without values when there are more of them than of others: each pays for one.
     fn sweep(&mut self) {
-        if self.queues.len() > 2 * self.ring.len() + IDLE_KEYS_KEPT {
-            self.queues.retain(|_, queue| !queue.is_empty());
+        if self.places.len() > 2 * self.ring.len() + IDLE_KEYS_KEPT {
+            let ring = &mut self.ring;
+            self.places.retain(|_, place| {
+                let has_values = ring.get(*place).is_some_and(|it| !it.values.is_empty());
+                if !has_values {
+                    ring.remove(*place);
+                }
+                has_values
+            });
         }
     }
 }

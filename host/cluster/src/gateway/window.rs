@@ -48,7 +48,7 @@ impl Window {
     /// Whether a lane that has so many events under way may have one more. A lane that waits for
     /// its turn may only when it `is_its_turn`.
     pub(super) fn admits(&self, tenant: Tenant, under_way: usize, is_its_turn: bool) -> bool {
-        (is_its_turn || !self.waiting.has(tenant)) && self.fits(tenant, under_way)
+        (is_its_turn || !self.waiting.has(&tenant)) && self.fits(tenant, under_way)
     }
 
     fn fits(&self, tenant: Tenant, under_way: usize) -> bool {
@@ -89,14 +89,12 @@ impl Window {
         }
         // Its own share has certainly grown. Whether the lane has too much under way to have more is
         // asked when its event is sent.
-        if self.waiting.has(tenant) && self.fits(tenant, 0) {
-            return self.waiting.next_of(tenant);
+        if self.waiting.has(&tenant) && self.fits(tenant, 0) {
+            return self.waiting.next_of(&tenant);
         }
-        let mut looks = 0;
         let (events, bytes) = (&self.events, &self.bytes);
-        let next = self.waiting.next(|tenant| {
-            looks += 1;
-            looks <= LOOKS_MAX && events.has_room(&tenant) && bytes.has_room(&tenant)
+        let next = self.waiting.next_among(LOOKS_MAX, |tenant, _| {
+            events.has_room(tenant) && bytes.has_room(tenant)
         });
         next.map(|(_, lane)| lane)
     }
@@ -123,10 +121,10 @@ impl Window {
         long: Duration,
     ) -> impl Iterator<Item = (Tenant, usize)> {
         let waiting = &self.waiting;
-        self.since.retain(|tenant, _| waiting.has(*tenant));
+        self.since.retain(|tenant, _| waiting.has(tenant));
         self.since.iter().filter_map(move |(tenant, since)| {
             let is_long = now.saturating_duration_since(*since) >= long;
-            is_long.then(|| (*tenant, waiting.of(*tenant)))
+            is_long.then(|| (*tenant, waiting.of(tenant)))
         })
     }
 }

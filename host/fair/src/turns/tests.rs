@@ -1,13 +1,15 @@
 //! Order within a key, turns among keys, and nothing is lost.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use proptest::prelude::*;
 
 use super::Turns;
 
 fn all(turns: &mut Turns<u8, u32>) -> Vec<(u8, u32)> {
-    std::iter::from_fn(|| turns.next(|_| true)).collect()
+    std::iter::from_fn(|| turns.next(|_, _| true)).collect()
 }
 
 #[test]
@@ -27,7 +29,7 @@ fn what_is_put_back_comes_first_of_its_key_and_last_of_all() {
         turns.push(1, value);
         turns.push(2, value + 10);
     }
-    let (key, value) = turns.next(|_| true).unwrap();
+    let (key, value) = turns.next(|_, _| true).unwrap();
     turns.push_front(key, value);
     assert_eq!(all(&mut turns), [(2, 10), (1, 0), (2, 11), (1, 1)]);
 }
@@ -38,8 +40,8 @@ fn who_is_not_able_keeps_its_place() {
     for key in 1..4 {
         turns.push(key, u32::from(key));
     }
-    assert_eq!(turns.next(|key| key == 2), Some((2, 2)));
-    assert_eq!(turns.next(|key| key == 2), None);
+    assert_eq!(turns.next(|key, _| *key == 2), Some((2, 2)));
+    assert_eq!(turns.next(|key, _| *key == 2), None);
     assert_eq!(all(&mut turns), [(1, 1), (3, 3)]);
 }
 
@@ -48,10 +50,65 @@ fn keys_that_are_gone_leave_nothing_behind() {
     let mut turns = Turns::default();
     for key in 0..100_000_u32 {
         turns.push(key, ());
-        assert!(turns.next(|_| true).is_some());
+        assert!(turns.next(|_, _| true).is_some());
     }
-    assert!(turns.queues.len() <= super::IDLE_KEYS_KEPT + 1);
-    assert!(turns.ring.is_empty() && turns.is_empty());
+    assert!(turns.places.len() <= super::IDLE_KEYS_KEPT + 1);
+    assert!(turns.ring.places() <= super::IDLE_KEYS_KEPT + 2);
+    assert!(turns.ring.len() == 0 && turns.is_empty());
+}
+
+#[test]
+fn only_so_many_keys_are_asked() {
+    let mut turns = Turns::default();
+    for key in 0..100_u32 {
+        turns.push(key, key);
+    }
+    let mut asked = Vec::new();
+    let next = turns.next_among(3, |key, _| {
+        asked.push(*key);
+        *key == 3
+    });
+    assert_eq!((next, asked), (None, vec![0, 1, 2]));
+    assert_eq!(turns.next_among(4, |key, _| *key == 3), Some((3, 3)));
+}
+
+thread_local! {
+    static COMPARED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A key that counts how often keys are compared.
+#[derive(Clone, Copy, Debug, Eq)]
+struct Counted(usize);
+
+impl Hash for Counted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        COMPARED.set(COMPARED.get() + 1);
+        self.0 == other.0
+    }
+}
+
+#[test]
+fn the_turn_of_one_key_costs_the_same_however_many_wait() {
+    const KEYS: usize = 1_000;
+    let mut turns = Turns::default();
+    for key in 0..KEYS {
+        turns.push(Counted(key), 0);
+        turns.push(Counted(key), 1);
+    }
+    COMPARED.set(0);
+    // Each turn is that of the last key.
+    for key in (0..KEYS).rev() {
+        assert_eq!(turns.next_of(&Counted(key)), Some(0));
+    }
+    assert!(COMPARED.get() <= 3 * KEYS, "{} keys", COMPARED.get());
+    assert!(turns.take_all(&Counted(KEYS / 2)) == [1]);
+    assert_eq!(turns.len(), KEYS - 1);
 }
 
 proptest! {
@@ -72,17 +129,17 @@ proptest! {
                     model.entry(key).or_default().push_back(number);
                 }
                 6 => {
-                    let all = turns.take_all(key);
+                    let all = turns.take_all(&key);
                     prop_assert_eq!(all, model.remove(&key).unwrap_or_default());
                     since.remove(&key);
                 }
                 7 => {
-                    let value = turns.next_of(key);
+                    let value = turns.next_of(&key);
                     prop_assert_eq!(value, model.entry(key).or_default().pop_front());
                     since.remove(&key);
                 }
                 _ => {
-                    if let Some((key, value)) = turns.next(|_| true) {
+                    if let Some((key, value)) = turns.next(|_, _| true) {
                         prop_assert_eq!(model.entry(key).or_default().pop_front(), Some(value));
                         since.remove(&key);
                         for (other, queue) in &model {

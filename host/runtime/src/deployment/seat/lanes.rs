@@ -63,7 +63,7 @@ impl Lanes {
 
     /// The event whose turn it is. It is not gone before [`Self::gone`] says so.
     pub(super) fn take(&mut self) -> Option<Waiting> {
-        let (_, waiting) = self.turns.next(|_| true)?;
+        let (_, waiting) = self.turns.next(|_, _| true)?;
         self.running = 1;
         Some(waiting)
     }
@@ -76,7 +76,7 @@ impl Lanes {
 
     /// The first event of this client.
     pub(super) fn take_of(&mut self, client: ClientId) -> Option<Waiting> {
-        let waiting = self.turns.next_of(client)?;
+        let waiting = self.turns.next_of(&client)?;
         self.running = 1;
         Some(waiting)
     }
@@ -89,7 +89,7 @@ impl Lanes {
 
     /// All events of one client, in order: they are gone from here.
     pub(super) fn take_all(&mut self, client: ClientId) -> Vec<Ticket> {
-        let all = self.turns.take_all(client);
+        let all = self.turns.take_all(&client);
         let gone = |waiting: Waiting| {
             self.pass(waiting.number);
             waiting.ticket
