@@ -143,7 +143,7 @@ impl Gateway {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
-            closes: closes::Closes::default(),
+            closes: closes::Closes::new(number),
             lost: CancellationToken::new(),
             requests: requests::Requests::new(settings.pending_bytes_max, number),
             commands: commands::Runner::new(commands, number),

@@ -15,6 +15,7 @@ mod home;
 mod lane;
 mod meters;
 mod questions;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -105,8 +106,8 @@ struct Inner {
     /// Told when a link has ended.
     parted: Notify,
     adoptions: Arc<Adoptions>,
-    /// Closes of lost gateways that others have told.
-    told_elsewhere: Closes,
+    /// Closes of lost gateways that others have told, who name no tenants.
+    told_elsewhere: Closes<()>,
     /// Tenants that were served in this life: gateways may be given closes of theirs.
     served: Mutex<BTreeSet<Name>>,
     meters: Arc<Meters>,
@@ -140,7 +141,7 @@ impl Worker {
             table: Mutex::default(),
             parted: Notify::new(),
             adoptions: Arc::default(),
-            told_elsewhere: Closes::default(),
+            told_elsewhere: Closes::new(1),
             served: Mutex::default(),
             meters: Arc::new(Meters::new()),
             tasks: TaskTracker::new(),
@@ -256,6 +257,7 @@ impl Inner {
     fn served(&self, serving: &[Serving]) -> BTreeSet<Name> {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         served.extend(serving.iter().map(|it| it.tenant.clone()));
+        self.adoptions.share_among(served.len());
         served.clone()
     }
 

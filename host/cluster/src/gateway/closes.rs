@@ -2,50 +2,76 @@
 //!
 //! A close may be told more than once: by a custodian that lost its link and by the one that was
 //! named after it, or by the home just before it was lost. Each gateway applies the effects of a
-//! close the first time that they reach it. What is remembered is bounded, the oldest is forgotten
-//! first: what tells a close twice does so within a few leases.
+//! close the first time that they reach it. What is remembered is bounded, and each tenant has its
+//! share; the tenant's oldest is forgotten first: what tells a close twice does so within a few
+//! leases.
 
-use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashSet;
+use tidegate_fair::{Shares, Turns};
 use tidegate_wire::id::CloseId;
 
 /// How many are remembered.
 const CLOSES_MAX: usize = 1 << 17;
 
-/// A bounded set of closes.
-#[derive(Debug, Default)]
-pub(crate) struct Closes {
-    state: Mutex<State>,
+/// A bounded set of closes, by what shares it.
+#[derive(Debug)]
+pub(crate) struct Closes<K> {
+    state: Mutex<State<K>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<K> {
     known: FxHashSet<CloseId>,
-    oldest_first: VecDeque<CloseId>,
+    oldest_first: Turns<K, CloseId>,
+    shares: Shares<K>,
 }
 
-impl Closes {
+impl<K: Clone + Eq + Hash> Closes<K> {
+    /// Nothing is known; so many tenants share what may be remembered.
+    pub(crate) fn new(tenants: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                known: FxHashSet::default(),
+                oldest_first: Turns::default(),
+                shares: Shares::new(CLOSES_MAX, tenants),
+            }),
+        }
+    }
+
     /// Whether this close is known.
     pub(crate) fn contains(&self, close: CloseId) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.known.contains(&close)
     }
 
-    /// Whether this close is new. It is known from then on.
-    pub(crate) fn is_new(&self, close: CloseId) -> bool {
+    /// Whether this close of a client of this tenant is new. It is known from then on.
+    pub(crate) fn is_new(&self, tenant: &K, close: CloseId) -> bool {
         // Plain data: whoever panicked while holding the lock left it usable.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.known.insert(close) {
             return false;
         }
-        state.oldest_first.push_back(close);
-        if state.oldest_first.len() > CLOSES_MAX
-            && let Some(oldest) = state.oldest_first.pop_front()
-        {
-            state.known.remove(&oldest);
-        }
+        while !state.shares.has_room(tenant) && state.forget_oldest(tenant) {}
+        state.shares.take(tenant, 1);
+        state.oldest_first.push(tenant.clone(), close);
+        true
+    }
+}
+
+impl<K: Clone + Eq + Hash> State<K> {
+    /// The oldest of this tenant, or of another one if it has none.
+    fn forget_oldest(&mut self, tenant: &K) -> bool {
+        let own = self.oldest_first.next_of(tenant);
+        let oldest = own.map(|close| (tenant.clone(), close));
+        let oldest = oldest.or_else(|| self.oldest_first.next(|_, _| true));
+        let Some((tenant, close)) = oldest else {
+            return false;
+        };
+        self.shares.give(&tenant, 1);
+        self.known.remove(&close);
         true
     }
 }
@@ -56,22 +82,37 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_close_is_new_once_and_the_oldest_is_forgotten_first() {
-        let closes = Closes::default();
-        let close = |connection| CloseId {
+    fn close(connection: u32) -> CloseId {
+        CloseId {
             home: Incarnation(1),
             client: ClientId {
                 ip: 1,
                 port: 1,
                 connection,
             },
-        };
-        for connection in 0..=CLOSES_MAX as u32 {
-            assert!(closes.is_new(close(connection)));
-            assert!(!closes.is_new(close(connection)));
         }
-        assert!(!closes.is_new(close(1)), "known");
-        assert!(closes.is_new(close(0)), "forgotten");
+    }
+
+    #[test]
+    fn a_close_is_new_once_and_the_oldest_is_forgotten_first() {
+        let closes = Closes::new(1);
+        for connection in 0..=CLOSES_MAX as u32 {
+            assert!(closes.is_new(&(), close(connection)));
+            assert!(!closes.is_new(&(), close(connection)));
+        }
+        assert!(!closes.is_new(&(), close(1)), "known");
+        assert!(closes.is_new(&(), close(0)), "forgotten");
+    }
+
+    #[test]
+    fn a_tenant_with_many_closes_forgets_its_own() {
+        let closes = Closes::new(2);
+        assert!(closes.is_new(&"other", close(0)));
+        for connection in 1..=2 * CLOSES_MAX as u32 {
+            assert!(closes.is_new(&"greedy", close(connection)));
+        }
+        assert!(closes.contains(close(0)), "known");
+        assert!(!closes.contains(close(1)), "forgotten");
+        assert!(closes.state.lock().unwrap().known.len() <= CLOSES_MAX);
     }
 }

@@ -1,12 +1,16 @@
 //! Effects for other gateways: numbered streams, kept until acknowledged. Pure.
 //!
-//! Each shard has one stream to each other gateway. A forward is sent again on a new link until it
-//! is acknowledged; the receiver remembers one number per stream and takes each forward once. Of what
-//! waits only a window is under way, however much must be sent again on a new link.
+//! Each shard has one stream to each other gateway. A forward gets its number when it is sent; it
+//! is sent again on a new link until it is acknowledged, and the receiver remembers one number per
+//! stream and takes each forward once. Of what waits only a window is under way, however much must
+//! be sent again on a new link. Tenants share what is kept, and take turns before it is sent: what
+//! one of them sends to a gateway that is slow neither takes the others' room nor goes before all
+//! of theirs. The forwards of one tenant keep their order.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use tidegate_fair::{Shares, Turns};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Forward;
@@ -24,47 +28,111 @@ pub fn window(shards: usize, queue_bytes_max: usize) -> usize {
 }
 
 /// The stream to one gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stream {
+    shard: u16,
+    /// The number of the last that was sent.
     last: u64,
-    unacknowledged: VecDeque<(Forward, usize)>,
-    bytes: usize,
-    /// How many of them were sent on the link that there is, and their bytes.
+    /// Those that were sent once, on any link.
+    unacknowledged: VecDeque<(Forward, Mark)>,
+    /// Those that were not.
+    waiting: Turns<Name, Waiting>,
+    bytes: Shares<Name>,
+    /// Tenants of which something has not arrived.
+    tenants: FxHashMap<Name, Progress>,
+    /// Counts what was pushed.
+    pushed: u64,
+    /// How many of the first of `unacknowledged` were sent on the link that there is, and their
+    /// bytes.
     sent: usize,
     sent_bytes: usize,
 }
 
-/// The gateway does not acknowledge and its stream is full; the forward is not taken.
+#[derive(Debug)]
+struct Waiting {
+    effects: Vec<Effect>,
+    close: Option<CloseId>,
+    mark: Mark,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Its number among all that were pushed.
+    pushed: u64,
+    bytes: usize,
+    /// What of the bytes counts against the tenant's share.
+    counted: usize,
+}
+
+/// How far the forwards of a tenant are, by the numbers with which they were pushed.
+#[derive(Debug)]
+struct Progress {
+    last: u64,
+    /// Everything up to this one has arrived.
+    arrived: u64,
+}
+
+/// The gateway does not acknowledge and the tenant's room is full; the forward is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
 impl Stream {
-    /// Numbers and keeps a forward; see [`Self::next`].
+    /// An empty stream of this shard, of which so many tenants share so many bytes.
+    #[must_use]
+    pub fn new(shard: u16, bytes_max: usize, tenants: usize) -> Self {
+        Self {
+            shard,
+            last: 0,
+            unacknowledged: VecDeque::new(),
+            waiting: Turns::default(),
+            bytes: Shares::new(bytes_max, tenants),
+            tenants: FxHashMap::default(),
+            pushed: 0,
+            sent: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    /// Keeps a forward; see [`Self::next`]. One that is larger than its tenant's room is taken if
+    /// the tenant has nothing else here, and counts as that room.
     ///
     /// # Errors
     /// [`Full`]
     pub fn push(
         &mut self,
-        shard: u16,
-        tenant: Name,
+        tenant: &Name,
         effects: Vec<Effect>,
         close: Option<CloseId>,
-        bytes_max: usize,
     ) -> Result<(), Full> {
         let bytes = weight::effects(&effects);
-        if self.bytes > 0 && self.bytes + bytes > bytes_max {
+        let room = self.bytes.room(tenant);
+        if room == 0 || (bytes > room && self.tenants.contains_key(tenant)) {
             return Err(Full);
         }
-        self.last += 1;
-        let forward = Forward {
-            shard,
-            sequence: self.last,
-            tenant,
+        let counted = bytes.min(room);
+        self.bytes.take(tenant, counted);
+        self.pushed += 1;
+        let pushed = self.pushed;
+        match self.tenants.get_mut(tenant) {
+            Some(progress) => progress.last = pushed,
+            None => {
+                let progress = Progress {
+                    last: pushed,
+                    arrived: pushed - 1,
+                };
+                self.tenants.insert(tenant.clone(), progress);
+            }
+        }
+        let waiting = Waiting {
             effects,
             close,
+            mark: Mark {
+                pushed,
+                bytes,
+                counted,
+            },
         };
-        self.bytes += bytes;
-        self.unacknowledged.push_back((forward, bytes));
+        self.waiting.push(tenant.clone(), waiting);
         Ok(())
     }
 
@@ -73,10 +141,26 @@ impl Stream {
         if self.sent_bytes >= window {
             return None;
         }
-        let (forward, bytes) = self.unacknowledged.get(self.sent)?;
+        if self.sent == self.unacknowledged.len() {
+            let next = self.waiting.next(|_, _| true)?;
+            self.number(next);
+        }
+        let (forward, mark) = self.unacknowledged.get(self.sent)?;
         self.sent += 1;
-        self.sent_bytes += bytes;
+        self.sent_bytes += mark.bytes;
         Some(forward.clone())
+    }
+
+    fn number(&mut self, (tenant, waiting): (Name, Waiting)) {
+        self.last += 1;
+        let forward = Forward {
+            shard: self.shard,
+            sequence: self.last,
+            tenant,
+            effects: waiting.effects,
+            close: waiting.close,
+        };
+        self.unacknowledged.push_back((forward, waiting.mark));
     }
 
     /// There is a new link, on which nothing was sent.
@@ -85,34 +169,47 @@ impl Stream {
         self.sent_bytes = 0;
     }
 
-    /// Forgets what has arrived.
-    pub fn acknowledge(&mut self, sequence: u64) {
-        while let Some((forward, bytes)) = self.unacknowledged.front() {
+    /// Forgets what has arrived, and tells whose it was.
+    pub fn acknowledge(&mut self, sequence: u64, mut arrived: impl FnMut(&Name)) {
+        while let Some((forward, mark)) = self.unacknowledged.front() {
             if forward.sequence > sequence {
                 break;
             }
-            self.bytes -= bytes;
+            let tenant = &forward.tenant;
+            self.bytes.give(tenant, mark.counted);
+            if let Some(progress) = self.tenants.get_mut(tenant) {
+                progress.arrived = mark.pushed;
+                if progress.last == mark.pushed {
+                    self.tenants.remove(tenant);
+                }
+            }
+            arrived(tenant);
             // What an earlier link brought may not have been sent on this one.
             if self.sent > 0 {
                 self.sent -= 1;
-                self.sent_bytes -= bytes;
+                self.sent_bytes -= mark.bytes;
             }
             self.unacknowledged.pop_front();
         }
     }
 
-    /// The last that has not arrived, as far as is known.
+    /// Whether everything has arrived.
     #[must_use]
-    pub fn last_unacknowledged(&self) -> Option<u64> {
-        let (forward, _) = self.unacknowledged.back()?;
-        Some(forward.sequence)
+    pub fn is_empty(&self) -> bool {
+        self.unacknowledged.is_empty() && self.waiting.is_empty()
     }
 
-    /// Whether everything up to this number has arrived.
+    /// The last of this tenant that has not arrived, as far as is known; see [`Self::has_arrived`].
     #[must_use]
-    pub fn has_arrived(&self, sequence: u64) -> bool {
-        let first = self.unacknowledged.front();
-        first.is_none_or(|(forward, _)| forward.sequence > sequence)
+    pub fn last_unacknowledged(&self, tenant: &Name) -> Option<u64> {
+        self.tenants.get(tenant).map(|progress| progress.last)
+    }
+
+    /// Whether everything of this tenant up to this one has arrived.
+    #[must_use]
+    pub fn has_arrived(&self, tenant: &Name, pushed: u64) -> bool {
+        let progress = self.tenants.get(tenant);
+        progress.is_none_or(|progress| progress.arrived >= pushed)
     }
 
     /// Bytes that are under way.
@@ -168,12 +265,12 @@ mod tests {
         fn a_stream_arrives_once_and_in_order(
             losses in proptest::collection::vec((0..8usize, 0..8usize), 1..40)
         ) {
-            let (mut stream, mut received) = (Stream::default(), Received::default());
+            let (mut stream, mut received) = (Stream::new(0, usize::MAX, 1), Received::default());
             let (mut pushed, mut seen) = (0u64, Vec::new());
             for (arrive, acknowledge) in losses {
                 for _ in 0..3 {
                     pushed += 1;
-                    stream.push(0, "t".into(), vec![], None, usize::MAX).unwrap();
+                    stream.push(&"t".into(), vec![], None).unwrap();
                 }
                 // A new link: everything is sent again, and it breaks after `arrive` forwards.
                 stream.restart();
@@ -186,7 +283,7 @@ mod tests {
                     }
                 }
                 if let Some(sequence) = arrived.get(acknowledge) {
-                    stream.acknowledge(*sequence);
+                    stream.acknowledge(*sequence, |_| {});
                 }
             }
             let expected: Vec<u64> = (1..=seen.len() as u64).collect();
@@ -229,13 +326,13 @@ mod tests {
                 value: value.clone(),
             },
         };
-        let mut stream = Stream::default();
+        let mut stream = Stream::new(0, 64 << 20, 1);
         for _ in 0..500 {
-            let pushed = stream.push(0, "t".into(), vec![effect()], None, 64 << 20);
+            let pushed = stream.push(&"t".into(), vec![effect()], None);
             assert_eq!(pushed, Ok(()));
         }
         let mut arrived = 0;
-        while stream.last_unacknowledged().is_some() {
+        while !stream.is_empty() {
             if arrived == 100 {
                 stream.restart();
             }
@@ -246,27 +343,107 @@ mod tests {
             assert!(stream.under_way() < WINDOW_BYTES / 2 + (64 << 10));
             assert!(last.is_some() || stream.under_way() > 0, "it goes on");
             arrived += 1;
-            stream.acknowledge(arrived);
+            stream.acknowledge(arrived, |_| {});
         }
         assert_eq!((arrived, stream.under_way()), (500, 0));
     }
 
+    fn ungroup() -> Vec<Effect> {
+        vec![Effect::Ungroup { group: "g".into() }]
+    }
+
     #[test]
     fn a_stream_without_answer_is_bounded() {
-        let effect = || Effect::Ungroup { group: "g".into() };
-        let mut stream = Stream::default();
-        stream
-            .push(0, "t".into(), vec![effect()], None, 200)
-            .unwrap();
-        assert_eq!(
-            stream.push(0, "t".into(), vec![effect()], None, 200),
-            Err(Full)
-        );
-        stream.acknowledge(1);
-        assert!(
-            stream
-                .push(0, "t".into(), vec![effect()], None, 200)
-                .is_ok()
-        );
+        let mut stream = Stream::new(0, 200, 1);
+        let tenant = "t".into();
+        stream.push(&tenant, ungroup(), None).unwrap();
+        assert_eq!(stream.push(&tenant, ungroup(), None), Err(Full));
+        assert!(stream.next(1 << 20).is_some());
+        stream.acknowledge(1, |_| {});
+        assert!(stream.push(&tenant, ungroup(), None).is_ok());
+    }
+
+    #[test]
+    fn what_one_tenant_sends_to_a_slow_gateway_leaves_the_others_their_room_and_their_turns() {
+        let (greedy, other): (Name, Name) = ("greedy".into(), "other".into());
+        let mut stream = Stream::new(0, 1 << 20, 2);
+        let mut kept = 0;
+        while stream.push(&greedy, ungroup(), None).is_ok() {
+            kept += 1;
+        }
+        assert!(kept > 100);
+        assert_eq!(stream.next(1).map(|it| it.tenant), Some(greedy.clone()));
+        for _ in 0..3 {
+            assert_eq!(stream.push(&other, ungroup(), None), Ok(()));
+        }
+        let until = (&other, stream.last_unacknowledged(&other).unwrap());
+        assert_eq!(stream.push(&other, ungroup(), None), Ok(()));
+        // The gateway takes one at a time.
+        let mut turns = 1;
+        while !stream.has_arrived(until.0, until.1) {
+            stream.acknowledge(turns, |_| {});
+            assert!(stream.next(1).is_some());
+            turns += 1;
+        }
+        assert!(turns <= 8, "{turns} turns for three");
+        assert!(stream.last_unacknowledged(&other) > Some(until.1));
+        assert!(stream.last_unacknowledged(&greedy).is_some());
+    }
+
+    proptest! {
+        /// Whatever links break: all arrives once, each tenant's in order, and what is said to have
+        /// arrived has.
+        #[test]
+        fn tenants_of_a_stream_arrive_each_in_order(
+            steps in proptest::collection::vec((0..4usize, 0..3usize, 0..6u64), 1..200)
+        ) {
+            let tenants = ["a", "b", "c"].map(Name::from);
+            let mut stream = Stream::new(0, usize::MAX, 3);
+            let mut received = Received::default();
+            // The numbers with which they were pushed stand in their closes.
+            let (mut pushed, mut last) = (0u32, 0u64);
+            let mut expected: FxHashMap<Name, VecDeque<u32>> = FxHashMap::default();
+            for (step, tenant, amount) in steps {
+                let tenant = &tenants[tenant];
+                match step {
+                    0 | 1 => {
+                        pushed += 1;
+                        let client = ClientId { ip: 1, port: 1, connection: pushed };
+                        let close = CloseId { home: Incarnation(1), client };
+                        stream.push(tenant, vec![], Some(close)).unwrap();
+                        expected.entry(tenant.clone()).or_default().push_back(pushed);
+                    }
+                    2 => {
+                        for _ in 0..amount {
+                            let Some(forward) = stream.next(usize::MAX) else { break };
+                            if received.is_new(Incarnation(1), 0, forward.sequence) {
+                                let first = expected.get_mut(&forward.tenant).unwrap().pop_front();
+                                let close = forward.close.unwrap().client.connection;
+                                prop_assert_eq!(first, Some(close));
+                                last = last.max(forward.sequence);
+                            }
+                        }
+                    }
+                    _ => {
+                        stream.acknowledge(last.saturating_sub(amount), |_| {});
+                        if amount > 3 {
+                            stream.restart();
+                        }
+                    }
+                }
+                for tenant in &tenants {
+                    let first = expected.get(tenant).and_then(|it| it.front());
+                    if let Some(first) = first {
+                        prop_assert!(!stream.has_arrived(tenant, u64::from(*first)));
+                        prop_assert!(stream.last_unacknowledged(tenant).is_some());
+                    }
+                }
+            }
+            stream.restart();
+            while stream.next(usize::MAX).is_some() {}
+            stream.acknowledge(u64::MAX, |_| {});
+            prop_assert!(stream.is_empty() && stream.tenants.is_empty());
+            prop_assert_eq!(stream.bytes.total(), 0);
+        }
     }
 }

@@ -386,7 +386,7 @@ fn spread(shard: &Shard, forward: Forward) {
         ..
     } = forward;
     let context = &shard.context;
-    if close.is_some_and(|close| !context.closes.is_new(close)) {
+    if close.is_some_and(|close| !context.closes.is_new(&tenant, close)) {
         return;
     }
     let is_command = |effect: &Effect| matches!(effect.scope(), Scope::Gateways(_));

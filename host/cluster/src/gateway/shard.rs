@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_fair::Shares;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
@@ -50,7 +50,7 @@ use super::client::socket::Socket;
 use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
-use super::inbox::{AdoptClose, Inbox, Parcel};
+use super::inbox::{Inbox, Parcel};
 use super::memory::{Memory, Reserve};
 use super::metrics::Metrics;
 use super::once::{KEYS_MAX, Keys};
@@ -81,7 +81,7 @@ pub(super) struct Context {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) statuses: Vec<Status>,
     pub(super) received: std::sync::Mutex<Received>,
-    pub(super) closes: Closes,
+    pub(super) closes: Closes<Name>,
     /// This life was declared lost.
     pub(super) lost: CancellationToken,
     pub(super) requests: super::requests::Requests,
@@ -151,17 +151,29 @@ pub(super) struct Status {
 }
 
 /// Another gateway, as this shard sees it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerStream {
     stream: Stream,
     link: Option<LinkSender>,
-    full: bool,
+    /// Tenants of whom something was dropped since they had room.
+    full: FxHashSet<Name>,
     /// When it last missed a deadline, and what its link says of its life.
     suspect: Option<Instant>,
     life: Option<Arc<Life>>,
 }
 
 impl PeerStream {
+    fn new(context: &Context, shard: u16) -> Self {
+        let bytes_max = context.settings.forward_bytes_max;
+        Self {
+            stream: Stream::new(shard, bytes_max, context.tenants.len()),
+            link: None,
+            full: FxHashSet::default(),
+            suspect: None,
+            life: None,
+        }
+    }
+
     /// Sends what the window allows.
     fn send(&mut self, window: usize) {
         let Some(link) = &self.link else { return };
@@ -223,7 +235,7 @@ struct State {
     rounds: Rounds,
     releases: releases::Releases,
     /// Closes of gateways that are alive, as far as is known here.
-    early: Vec<AdoptClose>,
+    early: spread::Early,
     swaps: Swaps,
     strikes: Strikes,
     keys: Keys,
@@ -393,8 +405,8 @@ impl State {
             next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
             rounds: Rounds::default(),
-            releases: releases::Releases::default(),
-            early: Vec::new(),
+            releases: releases::Releases::new(context.tenants.len()),
+            early: spread::Early::new(context.tenants.len()),
             swaps: Swaps::default(),
             strikes: Strikes::default(),
             keys: Keys::new(
@@ -438,7 +450,7 @@ impl State {
 
     /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
     fn unsettled(&self) -> usize {
-        let open = |peer: &&PeerStream| peer.stream.last_unacknowledged().is_some();
+        let open = |peer: &&PeerStream| !peer.stream.is_empty();
         if self.context.lost.is_cancelled() {
             return 0;
         }

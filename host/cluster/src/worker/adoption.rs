@@ -3,12 +3,14 @@
 //! Each is kept until a gateway has acknowledged it and is sent again on another link if its link
 //! ends first; gateways know it by its close and apply it once. A gateway that has just come may not
 //! know the others yet, to which it has to pass the effects on: while there is an older one, that
-//! one is waited for, some leases long. Of many only a window is under way to one gateway. What is kept is bounded; beyond the bound the newest is
-//! dropped with a warning, which can happen only while no gateway answers.
+//! one is waited for, some leases long. Of many only a window is under way to one gateway. What is
+//! kept is bounded; beyond the bound the newest is dropped with a warning, which can happen only
+//! while no gateway answers. Tenants take turns, and each has its share of every bound.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tidegate_fair::{Shares, Turns};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Frame;
@@ -21,30 +23,45 @@ use crate::membership::Members;
 /// Adoptions that are kept at most.
 const ADOPTIONS_MAX: usize = 16_384;
 /// Bytes of adoptions that are kept at most.
-const ADOPTION_BYTES_MAX: u64 = 64 << 20;
+const ADOPTION_BYTES_MAX: usize = 64 << 20;
 /// From here on no more closes are told until gateways have answered.
 const ADOPTIONS_CROWDED: usize = 1024;
 /// What may be under way to one gateway that it has not answered: so many, and so many bytes.
 const UNDER_WAY_MAX: usize = 128;
-const UNDER_WAY_BYTES_MAX: u64 = 1 << 20;
+const UNDER_WAY_BYTES_MAX: usize = 1 << 20;
 /// A gateway that was in the view at so many looks knows the others.
 const SETTLED_LOOKS: u32 = 2 * super::LOOKS_PER_LEASE;
 /// After so many looks a gateway that has just come is better than none.
 const WAIT_LOOKS: u32 = 4 * super::LOOKS_PER_LEASE;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Adoptions {
     book: Mutex<Book>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Book {
-    waiting: VecDeque<Adoption>,
-    bytes: u64,
+    unsent: Turns<Name, Adoption>,
+    /// By the link and the sequence that each was sent with.
+    sent: BTreeMap<(u64, u64), Adoption>,
+    /// What is kept, sent or not.
+    kept: Load,
+    /// The number of those that are kept, against the limit from which on closes wait.
+    crowd: Shares<Name>,
+    tenants: usize,
     /// By the number of the link.
     links: BTreeMap<u64, Way>,
     /// The gateways of the view, and at how many looks each was there.
     gateways: BTreeMap<Incarnation, u32>,
+    looks: u64,
+}
+
+/// Adoptions of all tenants against a limit in number and one in bytes.
+#[derive(Debug)]
+struct Load {
+    max: (usize, usize),
+    number: Shares<Name>,
+    bytes: Shares<Name>,
 }
 
 #[derive(Debug)]
@@ -54,8 +71,7 @@ struct Way {
     /// The last sequence used on this link.
     sequence: u64,
     /// What it has not answered.
-    under_way: usize,
-    under_way_bytes: u64,
+    under_way: Load,
 }
 
 #[derive(Debug)]
@@ -63,14 +79,47 @@ struct Adoption {
     tenant: Name,
     effects: Vec<Effect>,
     close: CloseId,
-    bytes: u64,
-    /// The link and the sequence it was sent with.
-    sent: Option<(u64, u64)>,
-    /// Looks since it was added.
-    waited: u32,
+    bytes: usize,
+    /// What of the bytes counts as under way.
+    counted: usize,
+    /// The look before which it was added.
+    since: u64,
+}
+
+impl Default for Adoptions {
+    fn default() -> Self {
+        let book = Book {
+            unsent: Turns::default(),
+            sent: BTreeMap::new(),
+            kept: Load::new((ADOPTIONS_MAX, ADOPTION_BYTES_MAX), 1),
+            crowd: Shares::new(ADOPTIONS_CROWDED, 1),
+            tenants: 1,
+            links: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            looks: 0,
+        };
+        Self {
+            book: Mutex::new(book),
+        }
+    }
 }
 
 impl Adoptions {
+    /// So many tenants share what may be kept.
+    pub(super) fn share_among(&self, tenants: usize) {
+        let mut book = self.book();
+        if book.tenants == tenants {
+            return;
+        }
+        book.tenants = tenants;
+        book.kept.share_among(tenants);
+        book.crowd.resize(ADOPTIONS_CROWDED, tenants);
+        for way in book.links.values_mut() {
+            way.under_way.share_among(tenants);
+        }
+        book.send_unsent();
+    }
+
     /// Keeps the effects and sends them to a live gateway, now or when there is one.
     pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>, close: CloseId) {
         let mut book = self.book();
@@ -78,21 +127,23 @@ impl Adoptions {
         if effects.is_empty() && book.links.is_empty() {
             return;
         }
-        let bytes = weight::effects(&effects) as u64;
-        if book.waiting.len() >= ADOPTIONS_MAX || book.bytes + bytes > ADOPTION_BYTES_MAX {
+        let bytes = weight::effects(&effects);
+        if !book.kept.has_room(&tenant) || bytes > book.kept.bytes.room(&tenant) {
             drop(book);
             warn!(%tenant, "no gateway adopts the effects of closes: some are dropped");
             return;
         }
-        book.bytes += bytes;
-        book.waiting.push_back(Adoption {
-            tenant,
+        book.kept.take(&tenant, bytes);
+        book.crowd.take(&tenant, 1);
+        let adoption = Adoption {
+            tenant: tenant.clone(),
             effects,
             close,
             bytes,
-            sent: None,
-            waited: 0,
-        });
+            counted: 0,
+            since: book.looks,
+        };
+        book.unsent.push(tenant, adoption);
         book.send_unsent();
     }
 
@@ -103,8 +154,7 @@ impl Adoptions {
             gateway,
             sender,
             sequence: 0,
-            under_way: 0,
-            under_way_bytes: 0,
+            under_way: Load::new((UNDER_WAY_MAX, UNDER_WAY_BYTES_MAX), book.tenants),
         };
         book.links.insert(link, way);
         book.send_unsent();
@@ -113,17 +163,13 @@ impl Adoptions {
     /// Learns which gateways there are. `looked` is true once a look.
     pub(super) fn follow(&self, members: &Members, looked: bool) {
         let mut book = self.book();
-        let Book {
-            gateways, waiting, ..
-        } = &mut *book;
+        let gateways = &mut book.gateways;
         gateways.retain(|gateway, _| members.nodes.contains_key(gateway));
         for node in members.gateways() {
             let looks = gateways.entry(node.incarnation).or_default();
             *looks = looks.saturating_add(looked.into());
         }
-        for adoption in waiting.iter_mut() {
-            adoption.waited = adoption.waited.saturating_add(looked.into());
-        }
+        book.looks += u64::from(looked);
         book.send_unsent();
     }
 
@@ -131,10 +177,12 @@ impl Adoptions {
     pub(super) fn parted(&self, link: u64) {
         let mut book = self.book();
         book.links.remove(&link);
-        for adoption in &mut book.waiting {
-            if adoption.sent.is_some_and(|(on, _)| on == link) {
-                adoption.sent = None;
-            }
+        let sent = book
+            .sent
+            .extract_if((link, 0)..=(link, u64::MAX), |_, _| true);
+        let sent: Vec<_> = sent.map(|(_, adoption)| adoption).collect();
+        for adoption in sent.into_iter().rev() {
+            book.unsent.push_front(adoption.tenant.clone(), adoption);
         }
         book.send_unsent();
     }
@@ -142,15 +190,12 @@ impl Adoptions {
     /// The gateway has taken one.
     pub(super) fn taken(&self, link: u64, sequence: u64) {
         let mut book = self.book();
-        let found = book
-            .waiting
-            .iter()
-            .position(|adoption| adoption.sent == Some((link, sequence)));
-        if let Some(adoption) = found.and_then(|index| book.waiting.remove(index)) {
-            book.bytes -= adoption.bytes;
+        if let Some(adoption) = book.sent.remove(&(link, sequence)) {
+            let tenant = &adoption.tenant;
+            book.kept.give(tenant, adoption.bytes);
+            book.crowd.give(tenant, 1);
             if let Some(way) = book.links.get_mut(&link) {
-                way.under_way -= 1;
-                way.under_way_bytes -= adoption.bytes;
+                way.under_way.give(tenant, adoption.counted);
             }
             book.send_unsent();
         }
@@ -159,14 +204,14 @@ impl Adoptions {
     /// Whether nothing waits for a gateway, or there is none.
     pub(super) fn are_settled(&self) -> bool {
         let book = self.book();
-        book.waiting.is_empty() || (book.links.is_empty() && book.gateways.is_empty())
+        book.kept.number.total() == 0 || (book.links.is_empty() && book.gateways.is_empty())
     }
 
-    /// Whether gateways should be given time to answer. Never without any: then the closes matter
-    /// more than their effects, which nobody is there to see.
-    pub(super) fn is_crowded(&self) -> bool {
+    /// Whether gateways should be given time to answer before this tenant has more for them. Never
+    /// without any: then the closes matter more than their effects, which nobody is there to see.
+    pub(super) fn is_crowded(&self, tenant: &Name) -> bool {
         let book = self.book();
-        book.waiting.len() >= ADOPTIONS_CROWDED && !book.links.is_empty()
+        !book.crowd.has_room(tenant) && !book.links.is_empty()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -175,45 +220,79 @@ impl Adoptions {
 }
 
 impl Book {
+    /// Sends what may go now: tenants take turns.
     fn send_unsent(&mut self) {
         let Self {
-            waiting,
+            unsent,
+            sent,
             links,
             gateways,
+            looks,
             ..
         } = self;
-        if links.is_empty() {
-            return;
-        }
         let is_settled = |looks: &u32| *looks >= SETTLED_LOOKS;
-        if !links.values().any(Way::has_room) {
-            return;
-        }
         let any_settled = gateways.values().any(is_settled);
-        let unsent = waiting.iter_mut().filter(|it| it.sent.is_none());
-        for adoption in unsent {
-            let anybody = !any_settled || adoption.waited >= WAIT_LOOKS;
-            adoption.sent = links.iter_mut().find_map(|(link, way)| {
-                let able = anybody || gateways.get(&way.gateway).is_some_and(is_settled);
-                let able = able && way.has_room();
-                let sequence = able.then(|| way.send(adoption)).flatten()?;
-                Some((*link, sequence))
-            });
-            // The others wait for an answer.
-            if adoption.sent.is_none() {
+        let able = |way: &Way, adoption: &Adoption| {
+            let anybody = !any_settled || *looks >= adoption.since + u64::from(WAIT_LOOKS);
+            (anybody || gateways.get(&way.gateway).is_some_and(is_settled))
+                && way.under_way.has_room(&adoption.tenant)
+        };
+        while links.values().any(Way::has_room) {
+            let next = unsent.next(|_, adoption| links.values().any(|way| able(way, adoption)));
+            let Some((tenant, mut adoption)) = next else {
                 return;
-            }
+            };
+            let number = links.iter_mut().find_map(|(link, way)| {
+                let sequence = able(way, &adoption).then(|| way.send(&mut adoption));
+                Some((*link, sequence.flatten()?))
+            });
+            // All links that it could take have ended, and their tasks do not know yet.
+            let Some(number) = number else {
+                return unsent.push_front(tenant, adoption);
+            };
+            sent.insert(number, adoption);
         }
     }
 }
 
+impl Load {
+    fn new(max: (usize, usize), tenants: usize) -> Self {
+        Self {
+            max,
+            number: Shares::new(max.0, tenants),
+            bytes: Shares::new(max.1, tenants),
+        }
+    }
+
+    fn share_among(&mut self, tenants: usize) {
+        self.number.resize(self.max.0, tenants);
+        self.bytes.resize(self.max.1, tenants);
+    }
+
+    fn has_room(&self, tenant: &Name) -> bool {
+        self.number.has_room(tenant) && self.bytes.has_room(tenant)
+    }
+
+    fn take(&mut self, tenant: &Name, bytes: usize) {
+        self.number.take(tenant, 1);
+        self.bytes.take(tenant, bytes);
+    }
+
+    fn give(&mut self, tenant: &Name, bytes: usize) {
+        self.number.give(tenant, 1);
+        self.bytes.give(tenant, bytes);
+    }
+}
+
 impl Way {
-    const fn has_room(&self) -> bool {
-        self.under_way < UNDER_WAY_MAX && self.under_way_bytes < UNDER_WAY_BYTES_MAX
+    /// Whether any tenant may have room.
+    fn has_room(&self) -> bool {
+        let Load { max, number, bytes } = &self.under_way;
+        number.total() < max.0 && bytes.total() < max.1
     }
 
     /// The sequence it was sent with; none if the link has ended.
-    fn send(&mut self, adoption: &Adoption) -> Option<u64> {
+    fn send(&mut self, adoption: &mut Adoption) -> Option<u64> {
         let sequence = self.sequence + 1;
         let frame = Frame::Adopt {
             sequence,
@@ -223,8 +302,10 @@ impl Way {
         };
         self.sender.send(frame).ok()?;
         self.sequence = sequence;
-        self.under_way += 1;
-        self.under_way_bytes += adoption.bytes;
+        // One that is larger than its tenant's room is sent all the same, and takes that.
+        let room = self.under_way.bytes.room(&adoption.tenant);
+        adoption.counted = adoption.bytes.min(room);
+        self.under_way.take(&adoption.tenant, adoption.counted);
         Some(sequence)
     }
 }

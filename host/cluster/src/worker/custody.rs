@@ -3,7 +3,7 @@
 //! They are kept in case their gateway is lost: then each client's close is told once, by this
 //! worker, and the effects are adopted by another gateway. They are dropped when the gateway links
 //! again, or when a register has listed it for so long that it must be alive: then it has named
-//! another custodian. While no register lists it, as when all were started again, they are kept. What
+//! another custodian. While no register lists it, as when all were started again, they are kept.
 //! Of some clients this worker is the second custodian: the first one, on another machine, tells their
 //! closes, and this worker only what that one no longer can, because it is gone from the registers too.
 //! It forgets such a client once it hears that the close was told, by whomever. What
@@ -12,18 +12,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tidegate_watchdog::watched;
+use tidegate_wire::Name;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Inner;
 use super::home::Home;
 use super::lane::{Farewell, Lane};
+use super::telling::{Permit, ROUNDS_MAX, TELLING_MAX, Telling};
 use crate::membership::Members;
 
 /// After so many looks at a gateway that a register lists it is alive. A dead one is listed for a
@@ -36,12 +36,6 @@ const PARTED_MAX: usize = 64;
 /// A first custodian that a register lists, and of which nothing was heard for so many looks, does not
 /// know that it is one: the second one tells.
 const DEFERRED_LOOKS_MAX: u32 = 4 * super::LOOKS_PER_LEASE;
-/// Closes of lost gateways that run at a time: handlers serve live clients meanwhile.
-const TELLING_MAX: u32 = 128;
-/// A close that the handlers give back is told again this many times, with growing pauses.
-const ROUNDS_MAX: u32 = 8;
-/// The first pause.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Ids of events that a custodian makes: its own incarnation, and a shard that no gateway has.
 const CUSTODIAN_SHARD: u16 = u16::MAX;
 
@@ -91,7 +85,7 @@ impl Inner {
     /// Closes of lost gateways were told, by whomever.
     pub(super) fn told_by_others(&self, closes: &[CloseId]) {
         for close in closes {
-            self.told_elsewhere.is_new(*close);
+            self.told_elsewhere.is_new(&(), *close);
         }
     }
 
@@ -277,39 +271,38 @@ fn defer(
 }
 
 /// Tells the closes of a lost gateway's clients.
-async fn tell(inner: Arc<Inner>, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
+async fn tell(inner: Arc<Inner>, gateway: Incarnation, lanes: Vec<Arc<Lane>>) {
     info!(%gateway, clients = lanes.len(), "gateway lost: telling the closes of its clients");
-    let permits = Arc::new(Semaphore::new(TELLING_MAX as usize));
-    let mut pause = PAUSE;
-    for _ in 0..ROUNDS_MAX {
-        for lane in &lanes {
-            tell_one(&inner, lane, &permits).await;
+    let lanes = lanes.into_iter().map(|lane| (lane.tenant().clone(), lane));
+    let mut telling = Telling::new(lanes);
+    let able = |tenant: &Name| !inner.adoptions.is_crowded(tenant);
+    while !telling.is_over() {
+        let mut begun = 0;
+        while begun < TELLING_MAX
+            && let Some((lane, permit)) = telling.next(able)
+        {
+            tell_one(&inner, &lane, permit);
+            begun += 1;
         }
-        // All permits are back when every close has been committed.
-        if permits.acquire_many(TELLING_MAX).await.is_err() {
-            return;
+        if begun < TELLING_MAX {
+            telling.wait().await;
+        } else {
+            // Those whose closes others have told end at once.
+            tokio::task::yield_now().await;
         }
-        lanes.retain(|lane| !lane.is_settled());
-        if lanes.is_empty() {
-            return;
-        }
-        sleep(pause).await;
-        pause *= 2;
+        telling.look(Instant::now(), |lane| lane.is_settled());
     }
-    error!(%gateway, clients = lanes.len(), "closes of a lost gateway's clients were given back by the handlers {ROUNDS_MAX} times: not told");
+    let clients = telling.given_up();
+    if clients > 0 {
+        error!(%gateway, clients, "closes of a lost gateway's clients were given back by the handlers {ROUNDS_MAX} times: not told");
+    }
 }
 
-async fn tell_one(inner: &Inner, lane: &Arc<Lane>, permits: &Arc<Semaphore>) {
-    while inner.adoptions.is_crowded() {
-        sleep(PAUSE).await;
-    }
+fn tell_one(inner: &Inner, lane: &Arc<Lane>, permit: Permit) {
     if inner.told_elsewhere.contains(lane.close_id()) {
         lane.release();
         return;
     }
-    let Ok(permit) = permits.clone().acquire_owned().await else {
-        return;
-    };
     let event = EventId {
         gateway: inner.identity.node.incarnation,
         shard: CUSTODIAN_SHARD,

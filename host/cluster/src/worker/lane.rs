@@ -20,11 +20,11 @@ use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::payload::Carry;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tidegate_wire::session::Session;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::home::Home;
+use super::telling::Permit;
 use state::{State, UnderWay};
 
 /// The events of one client, in order.
@@ -342,7 +342,7 @@ impl Lane {
 
     /// The home is lost: what remains to be done for this client? `event` is the id of a close
     /// that is to be told; `permit` is held until its commit.
-    pub(super) fn lose(&self, event: EventId, permit: OwnedSemaphorePermit) -> Farewell {
+    pub(super) fn lose(&self, event: EventId, permit: Permit) -> Farewell {
         let mut state = self.state();
         if !state.custodian {
             return Farewell::Settled;

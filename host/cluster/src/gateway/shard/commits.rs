@@ -51,7 +51,7 @@ impl State {
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
         if committed.is_close() {
-            self.forget(number, worker, acts);
+            self.forget(number, tenant, worker, acts);
         }
         if committed.is_request() {
             self.request_ended(number, commit.outcome, commit.reply);
@@ -108,13 +108,14 @@ impl State {
 
     /// The client's close is committed: its number is free, and the workers that know it may forget
     /// it. One that closed it keeps the effects until it knows that they arrived.
-    fn forget(&mut self, number: u32, closer: WorkerKey, acts: bool) {
+    fn forget(&mut self, number: u32, tenant: u16, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
         self.strikes.forget(number);
         let mut workers = self.lanes.remove(number);
         workers.retain(|worker| *worker != closer || acts);
         self.workers.forget(closer, number);
-        self.release(client, workers, acts);
+        let tenant = self.tenant_name(tenant).filter(|_| acts).cloned();
+        self.release(client, workers, tenant);
     }
 
     /// Lets a worker be told what waited for its commits.
@@ -136,7 +137,7 @@ impl State {
         };
         if custodian != self.lanes.custodian(number) {
             // It may have taken itself for the custodian before its handlers gave the connect back.
-            self.release(commit.client, vec![worker], false);
+            self.release(commit.client, vec![worker], None);
         } else if self.lanes.is_unconfirmed(number, worker) {
             // No commit will show that it has heard what came with the event.
             self.workers.mark(worker, number, Part::All);

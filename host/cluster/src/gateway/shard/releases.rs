@@ -3,8 +3,9 @@
 //! If this gateway is lost first, the worker tells the close again or gives it to somebody else, and
 //! each gateway applies it once.
 
-use std::collections::VecDeque;
-
+use rustc_hash::FxHashSet;
+use tidegate_fair::{Shares, Turns};
+use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, Incarnation};
 
@@ -12,20 +13,23 @@ use super::State;
 use crate::gateway::pending::WorkerKey;
 use crate::link::LinkSender;
 
-/// Answers that wait at most, fewer than adoptions that make a worker pause. Beyond it the oldest
-/// is given early.
+/// Answers that wait at most, fewer than adoptions that make a worker pause. Each tenant has its
+/// share, beyond which its oldest is given early.
 const OWED_MAX: usize = 768;
 
-/// Answers that wait, the oldest first.
-#[derive(Debug, Default)]
+/// Answers that wait, by tenant, the oldest first.
+#[derive(Debug)]
 pub(super) struct Releases {
-    owed: VecDeque<Owed>,
+    owed: Turns<Name, Owed>,
+    shares: Shares<Name>,
+    /// Tenants some of whose answers may wait no longer.
+    looked_at: FxHashSet<Name>,
 }
 
 #[derive(Debug)]
 struct Owed {
     what: What,
-    /// Once these gateways have acknowledged their streams so far, or are gone.
+    /// Once these gateways have acknowledged what the tenant has sent them so far, or are gone.
     until: Vec<(Incarnation, u64)>,
 }
 
@@ -35,50 +39,87 @@ enum What {
     Adopted(LinkSender, u64),
 }
 
-impl State {
-    /// These workers may forget a client: now, or if its close `acts`, once that has arrived.
-    pub(super) fn release(&mut self, client: ClientId, workers: Vec<WorkerKey>, acts: bool) {
-        let what = What::Release(client, workers);
-        if acts {
-            self.owe(what);
-        } else {
-            self.pay(&what);
+impl Releases {
+    pub(super) fn new(tenants: usize) -> Self {
+        Self {
+            owed: Turns::default(),
+            shares: Shares::new(OWED_MAX, tenants),
+            looked_at: FxHashSet::default(),
         }
     }
 
-    /// A worker's adoption was applied here.
-    pub(super) fn adopted(&mut self, link: LinkSender, sequence: u64) {
-        self.owe(What::Adopted(link, sequence));
+    /// Something of this tenant has arrived at another gateway.
+    pub(super) fn look_at(&mut self, tenant: &Name) {
+        if !self.owed.is_empty() && self.owed.has(tenant) && !self.looked_at.contains(tenant) {
+            self.looked_at.insert(tenant.clone());
+        }
     }
 
-    fn owe(&mut self, what: What) {
-        let peers = self.peers.iter();
-        let until = peers.filter_map(|(peer, it)| Some((*peer, it.stream.last_unacknowledged()?)));
+    /// Gateways are gone.
+    pub(super) fn look_at_all(&mut self) {
+        self.looked_at.extend(self.owed.keys().cloned());
+    }
+}
+
+impl State {
+    /// These workers may forget a client: now, or once what was sent for this tenant has arrived.
+    pub(super) fn release(
+        &mut self,
+        client: ClientId,
+        workers: Vec<WorkerKey>,
+        once_arrived: Option<Name>,
+    ) {
+        let what = What::Release(client, workers);
+        match once_arrived {
+            Some(tenant) => self.owe(&tenant, what),
+            None => self.pay(&what),
+        }
+    }
+
+    /// A worker's adoption for this tenant was applied here.
+    pub(super) fn adopted(&mut self, tenant: &Name, link: LinkSender, sequence: u64) {
+        self.owe(tenant, What::Adopted(link, sequence));
+    }
+
+    fn owe(&mut self, tenant: &Name, what: What) {
+        let until = self.peers.iter().filter_map(|(peer, it)| {
+            let last = it.stream.last_unacknowledged(tenant)?;
+            Some((*peer, last))
+        });
         let until: Vec<_> = until.collect();
         if until.is_empty() {
             return self.pay(&what);
         }
-        let owed = Owed { what, until };
-        self.releases.owed.push_back(owed);
-        if self.releases.owed.len() > OWED_MAX
-            && let Some(oldest) = self.releases.owed.pop_front()
+        while !self.releases.shares.has_room(tenant)
+            && let Some(oldest) = self.releases.owed.next_of(tenant)
         {
+            self.releases.shares.give(tenant, 1);
             self.pay(&oldest.what);
         }
+        self.releases.shares.take(tenant, 1);
+        self.releases
+            .owed
+            .push(tenant.clone(), Owed { what, until });
     }
 
     /// Gives the answers that nothing holds back any more.
     pub(super) fn send_releases(&mut self) {
-        while let Some(owed) = self.releases.owed.front() {
-            let arrived = |(peer, sequence): &(Incarnation, u64)| {
-                let peer = self.peers.get(peer);
-                peer.is_none_or(|peer| peer.stream.has_arrived(*sequence))
-            };
-            if !owed.until.iter().all(arrived) {
-                return;
-            }
-            if let Some(owed) = self.releases.owed.pop_front() {
-                self.pay(&owed.what);
+        if self.releases.looked_at.is_empty() {
+            return;
+        }
+        for tenant in std::mem::take(&mut self.releases.looked_at) {
+            while let Some(owed) = self.releases.owed.first_of(&tenant) {
+                let arrived = |(peer, pushed): &(Incarnation, u64)| {
+                    let peer = self.peers.get(peer);
+                    peer.is_none_or(|peer| peer.stream.has_arrived(&tenant, *pushed))
+                };
+                if !owed.until.iter().all(arrived) {
+                    break;
+                }
+                if let Some(owed) = self.releases.owed.next_of(&tenant) {
+                    self.releases.shares.give(&tenant, 1);
+                    self.pay(&owed.what);
+                }
             }
         }
     }

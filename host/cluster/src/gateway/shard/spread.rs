@@ -5,11 +5,12 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use tidegate_fair::Shares;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Scope};
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
-use super::State;
+use super::{PeerStream, State};
 use crate::gateway::commands;
 use crate::gateway::inbox::{AdoptClose, Parcel};
 use crate::gateway::peers::Life;
@@ -19,11 +20,51 @@ use crate::membership::Members;
 /// earlier has no more than a window of them under way; what is beyond is refused.
 const EARLY_MAX: usize = 1024;
 
+/// Closes whose home is not known to be lost; each tenant has its share.
+#[derive(Debug)]
+pub(super) struct Early {
+    adoptions: Vec<AdoptClose>,
+    shares: Shares<Name>,
+}
+
+impl Early {
+    pub(super) fn new(tenants: usize) -> Self {
+        Self {
+            adoptions: Vec::new(),
+            shares: Shares::new(EARLY_MAX, tenants),
+        }
+    }
+
+    fn add(&mut self, adoption: AdoptClose) -> Result<(), AdoptClose> {
+        let shares = &mut self.shares;
+        self.adoptions.retain(|it| {
+            let is_open = !it.link.is_closed();
+            if !is_open {
+                shares.give(&it.tenant, 1);
+            }
+            is_open
+        });
+        if !shares.has_room(&adoption.tenant) {
+            return Err(adoption);
+        }
+        shares.take(&adoption.tenant, 1);
+        self.adoptions.push(adoption);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Vec<AdoptClose> {
+        for adoption in &self.adoptions {
+            self.shares.give(&adoption.tenant, 1);
+        }
+        std::mem::take(&mut self.adoptions)
+    }
+}
+
 impl State {
     /// Effects of a close. Every gateway applies those of one close at most once,
     /// also when several custodians tell it, or the home did before it was lost.
     pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
-        if self.context.closes.is_new(close) {
+        if self.context.closes.is_new(tenant, close) {
             if let Some(index) = self.tenant_index(tenant) {
                 self.apply(index, &effects, None);
             }
@@ -44,13 +85,10 @@ impl State {
             if self.context.settings.second_custodian {
                 self.told.push(adoption.close);
             }
-            return self.adopted(adoption.link, adoption.sequence);
+            return self.adopted(&adoption.tenant, adoption.link, adoption.sequence);
         }
-        self.early.retain(|it| !it.link.is_closed());
-        if self.early.len() < EARLY_MAX {
-            self.early.push(adoption);
-        } else {
-            tracing::warn!(home = %adoption.close.home,
+        if let Err(adoption) = self.early.add(adoption) {
+            tracing::warn!(home = %adoption.close.home, tenant = %adoption.tenant,
                 "workers give away closes of a gateway that is alive: refused");
         }
     }
@@ -197,20 +235,20 @@ impl State {
         let Some(peer) = self.peers.get_mut(&incarnation) else {
             return;
         };
-        let max = self.context.settings.forward_bytes_max;
-        match peer
-            .stream
-            .push(self.index, tenant.clone(), effects, close, max)
-        {
+        match peer.stream.push(tenant, effects, close) {
             Ok(()) => {
-                peer.full = false;
+                if !peer.full.is_empty() {
+                    peer.full.remove(tenant);
+                }
                 peer.send(window);
             }
             Err(crate::gateway::forward::Full) => {
                 self.metrics.forward_dropped();
-                if !std::mem::replace(&mut peer.full, true) {
-                    tracing::warn!(gateway = %incarnation, bytes_max = max,
-                        "a gateway does not acknowledge: effects for it are dropped");
+                if peer.full.insert(tenant.clone()) {
+                    let bytes_max = self.context.settings.forward_bytes_max;
+                    tracing::warn!(gateway = %incarnation, %tenant, bytes_max,
+                        "a gateway does not acknowledge: effects for it are dropped, beyond the \
+                        tenant's share");
                 }
             }
         }
@@ -241,7 +279,9 @@ impl State {
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
         let window = self.forward_window();
         if let Some(peer) = self.peers.get_mut(&incarnation) {
-            peer.stream.acknowledge(sequence);
+            let releases = &mut self.releases;
+            peer.stream
+                .acknowledge(sequence, |tenant| releases.look_at(tenant));
             peer.send(window);
         }
         self.send_releases();
@@ -268,12 +308,15 @@ impl State {
         self.addresses.clear();
         for (incarnation, address) in others {
             self.addresses.insert(address, incarnation);
-            self.peers.entry(incarnation).or_default();
+            self.peers
+                .entry(incarnation)
+                .or_insert_with(|| PeerStream::new(&self.context, self.index));
         }
         self.view = members;
-        for adoption in std::mem::take(&mut self.early) {
+        for adoption in self.early.take() {
             self.adopt_lost(adoption);
         }
+        self.releases.look_at_all();
         self.send_releases();
     }
 }

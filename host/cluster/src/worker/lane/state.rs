@@ -7,7 +7,8 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::session::Session;
-use tokio::sync::OwnedSemaphorePermit;
+
+use crate::worker::telling::Permit;
 
 /// Groups of one client that are remembered for its close.
 const GROUPS_MAX: usize = 16_384;
@@ -44,7 +45,7 @@ pub(super) struct State {
     /// Effects of a close that the home is not known to have, in case it turns out to be lost.
     pub(super) unsent: Option<Vec<Effect>>,
     /// Held while this worker tells the close of a client of a lost gateway.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) permit: Option<Permit>,
 }
 
 /// An event that was handed to the handlers and is not committed.

@@ -3,7 +3,7 @@
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Outcome, Recipients};
 use tidegate_wire::event::{CloseReason, Closed, Delivery};
-use tidegate_wire::frame::{CustodyChange, Frame, GroupsChange};
+use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
 use tidegate_wire::id::{CloseId, Incarnation};
 
 use super::rig::Rig;
@@ -406,6 +406,70 @@ async fn adoptions_of_many_closes_go_in_a_window() {
         other_link.send(answer(frame));
     }
     assert_eq!(adopted, 100);
+}
+
+/// A worker that serves the tenants `slow` and `quick`, after it has lost the gateway of so many
+/// clients of each.
+async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig, GatewayLink) {
+    let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
+    let rig = Rig::start(&[]);
+    rig.script.serve(&[("slow", "v1"), ("quick", "v1")]);
+    rig.see(&[&lost, &other], &[]);
+    let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
+    let custody = |connection| Custody {
+        tenant: u16::from(connection >= slow),
+        ..lost.custody(connection, "anna", "room")
+    };
+    lost_link.send(Frame::Custody((0..slow + quick).map(custody).collect()));
+    other_link.load_with(slow + quick).await;
+    part(&rig, lost_link, 1).await;
+    rig.see(&[&other], &[&lost]);
+    (lost, other, rig, other_link)
+}
+
+#[tokio::test]
+async fn closes_of_a_tenant_whose_handlers_are_slow_hold_up_nobody_elses() {
+    let (_lost, _other, rig, _link) = lost_with_two_tenants(300, 300).await;
+    let (mut slow, mut quick) = (Vec::new(), 0);
+    while quick < 300 {
+        let close = rig.script.next().await;
+        if &*close.tenant == "quick" {
+            close.done(Vec::new());
+            quick += 1;
+        } else {
+            slow.push(close);
+        }
+    }
+    assert!(!slow.is_empty() && slow.len() < 300);
+    for close in &slow {
+        close.done(Vec::new());
+    }
+    for _ in slow.len()..300 {
+        rig.script.next().await.done(Vec::new());
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_with_large_effects_of_closes_leaves_others_room_in_every_window() {
+    let (_lost, _other, rig, mut link) = lost_with_two_tenants(100, 3).await;
+    let large = || set(nobody(), "k", &"v".repeat(60 << 10));
+    let mut quick = Vec::new();
+    for _ in 0..103 {
+        let close = rig.script.next().await;
+        if &*close.tenant == "quick" {
+            quick.push(close);
+        } else {
+            close.done(vec![large()]);
+        }
+    }
+    link.until_load().await;
+    // No gateway has answered: the window is full of the other tenant's.
+    for close in &quick {
+        close.done(vec![farewell()]);
+    }
+    for _ in 0..3 {
+        assert_eq!(&*adopt(&mut link).await.1, "quick");
+    }
 }
 
 /// Another worker, which is the first custodian.
