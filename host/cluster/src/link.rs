@@ -7,6 +7,7 @@
 
 mod handshake;
 mod local;
+mod portions;
 mod queue;
 mod stream;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_watchdog::watched;
+use tidegate_wire::Name;
 use tidegate_wire::frame::{Frame, FrameError};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Node;
@@ -149,6 +151,21 @@ impl LinkSender {
     /// When the link has ended.
     pub fn send_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
         self.queue.push_owed(frame)
+    }
+
+    /// Queues a frame that counts as this tenant's until it is written; see [`Self::has_room_for`].
+    ///
+    /// # Errors
+    /// When the link has ended.
+    pub fn send_for(&self, tenant: &Name, frame: Frame) -> Result<(), LinkEnd> {
+        self.queue.push_for(tenant, frame)
+    }
+
+    /// Whether this tenant may have more on the link, on which so many tenants share so many bytes
+    /// for what may be given up. The first call says how many.
+    #[must_use]
+    pub fn has_room_for(&self, tenant: &Name, bytes_max: usize, tenants: usize) -> bool {
+        self.queue.has_room_for(tenant, bytes_max, tenants)
     }
 
     /// Says why and closes once what is queued is written.

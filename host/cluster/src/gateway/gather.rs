@@ -46,7 +46,7 @@ pub(super) enum Done {
 }
 
 impl Done {
-    fn give(self, context: &Context, answer: Result<Answer, AskError>) {
+    fn give(self, context: &Context, tenant: &Name, answer: Result<Answer, AskError>) {
         match self {
             Self::Shard { index, number } => {
                 if let Some(inbox) = context.inboxes.get(usize::from(index)) {
@@ -58,13 +58,15 @@ impl Done {
                 shard,
                 number,
             } => {
-                let answer = Box::new(answer.and_then(|answer| fits(&link, answer)));
-                // A gateway whose link has ended waits no longer.
-                let _ = link.send(Frame::Answer {
+                let fit = answer.and_then(|answer| fits(context, &link, tenant, answer));
+                let answer = Box::new(fit);
+                let frame = Frame::Answer {
                     shard,
                     number,
                     answer,
-                });
+                };
+                // A gateway whose link has ended waits no longer.
+                let _ = link.send_for(tenant, frame);
             }
             // A caller that is gone needs no answer.
             Self::Caller(caller) => drop(caller.send(answer)),
@@ -73,15 +75,24 @@ impl Done {
 }
 
 /// Questions and answers leave room on a link for what must arrive: beyond so many queued bytes
-/// they are given up instead.
-pub(super) const QUEUED_BYTES_MAX: usize = 16 << 20;
+/// they are given up instead. Each tenant has its share of them.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
 
-/// Whether there is room for an answer on a link.
-pub(super) fn fits<T>(link: &LinkSender, answer: T) -> Result<T, AskError> {
-    if link.queued_bytes() < QUEUED_BYTES_MAX {
-        return Ok(answer);
+/// Whether there is room for a tenant's question or answer on a link.
+pub(super) fn fits<T>(
+    context: &Context,
+    link: &LinkSender,
+    tenant: &Name,
+    what: T,
+) -> Result<T, AskError> {
+    if link.queued_bytes() < QUEUED_BYTES_MAX
+        && link.has_room_for(tenant, QUEUED_BYTES_MAX, context.tenants.len())
+    {
+        return Ok(what);
     }
-    let text = format!("{QUEUED_BYTES_MAX} bytes wait on the link that the answer would take");
+    let text = format!(
+        "{QUEUED_BYTES_MAX} bytes, or the tenant's share of them, wait on the link that it would take"
+    );
     Err(AskError::Overloaded(text))
 }
 
@@ -122,7 +133,7 @@ impl Gather {
             None => merge(&self.asked.query, parts).ok_or(AskError::Timeout),
         };
         if let Some(done) = done {
-            done.give(context, answer);
+            done.give(context, &self.asked.tenant, answer);
         }
     }
 }
@@ -161,7 +172,7 @@ pub(super) fn shards_of(context: &Context, asked: &Asked) -> Vec<usize> {
 pub(super) fn ask_shards(context: &Context, asked: &Arc<Asked>, shards: &[usize], done: Done) {
     if shards.is_empty() {
         let nothing = merge(&asked.query, Vec::new()).ok_or(AskError::Timeout);
-        return done.give(context, nothing);
+        return done.give(context, &asked.tenant, nothing);
     }
     let gather = Arc::new(Gather {
         asked: asked.clone(),
@@ -196,9 +207,11 @@ pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
     if let Query::Command { name, payload, .. } = &asked.query {
         let payload = payload.bytes().clone();
         let run = commands::run(&context, &asked.tenant, name.clone(), payload, within);
+        let asked = asked.clone();
         tokio::task::spawn_local(async move {
             let outcome = (context.settings.announced, run.await);
-            done.give(&context, Ok(Answer::Commands(vec![outcome])));
+            let answer = Ok(Answer::Commands(vec![outcome]));
+            done.give(&context, &asked.tenant, answer);
         });
     } else if let Query::Request {
         key,
@@ -210,9 +223,10 @@ pub(super) fn ask_here(context: &Arc<Context>, asked: &Arc<Asked>, done: Done) {
         let payload = payload.bytes().clone();
         let call = Call::new(&asked.tenant, name.clone(), payload, within);
         let replied = requests::call_once(&context, *key, *request, call);
+        let asked = asked.clone();
         tokio::task::spawn_local(async move {
             let replied = replied.await.map(Into::into);
-            done.give(&context, Ok(Answer::Replied(replied)));
+            done.give(&context, &asked.tenant, Ok(Answer::Replied(replied)));
         });
     } else {
         ask_shards(&context, asked, &shards_of(&context, asked), done);

@@ -64,7 +64,7 @@ impl Requests {
             number: Places::new(REQUESTS_MAX, tenants),
             bytes: Places::new(bytes_max, tenants),
             turn: AtomicUsize::new(0),
-            replies: Mutex::default(),
+            replies: Mutex::new(Replies::new(tenants)),
         }
     }
 

@@ -5,10 +5,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
 use tokio::sync::Notify;
 
 use super::LinkEnd;
+use super::portions::Portions;
 use super::weight::weight;
 
 #[derive(Debug)]
@@ -31,6 +33,9 @@ struct State {
     /// Of `bytes` and of `in_hand`, what is owed.
     owed: usize,
     owed_in_hand: usize,
+    /// All bytes that were ever queued.
+    queued: u64,
+    portions: Option<Portions>,
     end: Option<LinkEnd>,
     done: bool,
 }
@@ -51,15 +56,30 @@ impl Queue {
     }
 
     pub(super) fn push(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.add(frame, false)
+        self.add(frame, false, None)
     }
 
     /// The same for a frame that is owed.
     pub(super) fn push_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.add(frame, true)
+        self.add(frame, true, None)
     }
 
-    fn add(&self, frame: Frame, owed: bool) -> Result<(), LinkEnd> {
+    /// The same for a frame that counts as this tenant's; see [`Self::has_room_for`].
+    pub(super) fn push_for(&self, tenant: &Name, frame: Frame) -> Result<(), LinkEnd> {
+        self.add(frame, false, Some(tenant))
+    }
+
+    /// Whether this tenant may have more in the queue, of which so many tenants share so many
+    /// bytes.
+    pub(super) fn has_room_for(&self, tenant: &Name, bytes_max: usize, tenants: usize) -> bool {
+        let mut state = self.state();
+        let written = state.queued.saturating_sub(state.bytes as u64);
+        let portions = &mut state.portions;
+        let portions = portions.get_or_insert_with(|| Portions::new(bytes_max, tenants));
+        portions.has_room(tenant, written)
+    }
+
+    fn add(&self, frame: Frame, owed: bool, tenant: Option<&Name>) -> Result<(), LinkEnd> {
         let bytes = weight(&frame);
         let mut state = self.state();
         if let Some(end) = &state.end {
@@ -82,6 +102,11 @@ impl Queue {
         let was_empty = state.frames.is_empty();
         state.frames.push(frame);
         state.bytes = state.bytes.saturating_add(bytes);
+        state.queued = state.queued.saturating_add(bytes as u64);
+        let queued = state.queued;
+        if let Some((tenant, portions)) = tenant.zip(state.portions.as_mut()) {
+            portions.add(tenant, bytes, queued);
+        }
         if owed {
             state.owed = state.owed.saturating_add(bytes);
         }

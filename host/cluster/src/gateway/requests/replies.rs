@@ -1,10 +1,13 @@
 //! Requests with an idempotency key that this gateway remembers, and their replies. Pure; bounded in
-//! number, in time and in bytes: beyond the first two the oldest is forgotten, and its repetition is
-//! a new request; beyond the bytes only the oldest replies are, and a repetition is told so.
+//! number, in time and in bytes, of which each tenant has its share: beyond the first two the
+//! tenant's oldest is forgotten, and its repetition is a new request; beyond the bytes only its
+//! oldest replies are, and a repetition is told so.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
+use tidegate_fair::Shares;
 use tidegate_wire::Name;
 use tokio::sync::watch;
 
@@ -21,15 +24,22 @@ type Key = (Name, [u8; 32]);
 /// The requests.
 #[derive(Debug)]
 pub(super) struct Replies {
-    entries: HashMap<Key, Entry>,
+    tenants: BTreeMap<Name, Own>,
+    number: Shares<Name>,
+    bytes: Shares<Name>,
+    last: u64,
+    /// The tenant whose keys were looked at last for those whose time is over.
+    looked_at: Option<Name>,
+}
+
+/// The requests of one tenant.
+#[derive(Debug, Default)]
+struct Own {
+    entries: HashMap<[u8; 32], Entry>,
     /// From the oldest on, with the number of each.
-    order: VecDeque<(Instant, Key, u64)>,
+    order: VecDeque<(Instant, [u8; 32], u64)>,
     /// So many of the oldest have no reply any more, or will keep none.
     without: usize,
-    bytes: usize,
-    last: u64,
-    keys_max: usize,
-    bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -80,29 +90,26 @@ impl Reply {
     }
 }
 
-impl Default for Replies {
-    fn default() -> Self {
-        Self::new(KEYS_MAX, BYTES_MAX)
-    }
-}
-
 impl Replies {
-    fn new(keys_max: usize, bytes_max: usize) -> Self {
+    /// No requests yet; so many tenants share what is remembered.
+    pub(super) fn new(tenants: usize) -> Self {
+        Self::with(KEYS_MAX, BYTES_MAX, tenants)
+    }
+
+    fn with(keys_max: usize, bytes_max: usize, tenants: usize) -> Self {
         Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-            without: 0,
-            bytes: 0,
+            tenants: BTreeMap::new(),
+            number: Shares::new(keys_max.max(1), tenants),
+            bytes: Shares::new(bytes_max, tenants),
             last: 0,
-            keys_max: keys_max.max(1),
-            bytes_max,
+            looked_at: None,
         }
     }
 
     /// Whether no key is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.tenants.values().all(|own| own.entries.is_empty())
     }
 
     /// Remembers a key with the hash of its request, or says what is known of it.
@@ -113,9 +120,10 @@ impl Replies {
         request: [u8; 32],
         now: Instant,
     ) -> Seen {
-        self.forget_old(now);
-        let key = (tenant.clone(), key);
-        match self.entries.get(&key) {
+        self.forget_over(tenant, now);
+        self.look_at_next(now);
+        let own = self.tenants.entry(tenant.clone()).or_default();
+        match own.entries.get(&key) {
             None => {}
             Some(entry) if entry.request != request => {
                 return Seen::Known(Err(RequestError::Reused));
@@ -128,6 +136,13 @@ impl Replies {
                 };
             }
         }
+        while !self.number.has_room(tenant)
+            && let Some(bytes) = own.forget_oldest()
+        {
+            self.number.give(tenant, 1);
+            self.bytes.give(tenant, bytes);
+        }
+        self.number.take(tenant, 1);
         self.last += 1;
         let number = self.last;
         let (tell, reply) = watch::channel(None);
@@ -137,14 +152,19 @@ impl Replies {
             request,
             state,
         };
-        self.entries.insert(key.clone(), entry);
-        self.order.push_back((now, key.clone(), number));
+        own.entries.insert(key, entry);
+        own.order.push_back((now, key, number));
+        let key = (tenant.clone(), key);
         Seen::First(First { key, number }, Reply(reply))
     }
 
     /// Tells everybody who waits. What was not done may be asked for again under its key.
     pub(super) fn end(&mut self, first: &First, replied: Replied) {
-        let entry = self.entries.get_mut(&first.key);
+        let (tenant, key) = &first.key;
+        let Some(own) = self.tenants.get_mut(tenant) else {
+            return;
+        };
+        let entry = own.entries.get_mut(key);
         let Some(entry) = entry.filter(|entry| entry.number == first.number) else {
             return;
         };
@@ -155,51 +175,90 @@ impl Replies {
         let _ = tell.send(Some(replied.clone()));
         if !is_final(&replied) {
             // Its place in the order goes with time.
-            self.entries.remove(&first.key);
+            own.entries.remove(key);
         } else if *keep {
-            self.bytes += size(&replied);
+            // Older replies make room for it, and it goes itself if that is not enough.
+            let mut beyond = size(&replied).saturating_sub(self.bytes.room(tenant));
+            self.bytes.take(tenant, size(&replied));
             entry.state = State::Done(replied);
-            self.forget_replies();
+            while beyond > 0
+                && let Some(bytes) = own.forget_reply()
+            {
+                self.bytes.give(tenant, bytes);
+                beyond = beyond.saturating_sub(bytes);
+            }
         } else {
             entry.state = State::Forgotten;
         }
     }
 
-    fn forget_old(&mut self, now: Instant) {
-        while let Some((since, _, _)) = self.order.front() {
-            let old = now.saturating_duration_since(*since) >= KEPT;
-            if !old && self.order.len() < self.keys_max {
-                return;
-            }
-            if let Some((_, key, number)) = self.order.pop_front()
-                && self.entries.get(&key).is_some_and(|it| it.number == number)
-                && let Some(entry) = self.entries.remove(&key)
-                && let State::Done(replied) = entry.state
-            {
-                self.bytes -= size(&replied);
-            }
-            self.without = self.without.saturating_sub(1);
+    /// One more tenant at each call, so that what is over goes although its tenant does not call.
+    fn look_at_next(&mut self, now: Instant) {
+        let after = self.looked_at.take();
+        let mut rest = match &after {
+            Some(after) => self.tenants.range::<Name, _>((Excluded(after), Unbounded)),
+            None => self.tenants.range::<Name, _>(..),
+        };
+        if let Some(next) = rest.next().map(|(name, _)| name.clone()) {
+            self.forget_over(&next, now);
+            self.looked_at = Some(next);
         }
     }
 
-    fn forget_replies(&mut self) {
-        while self.bytes > self.bytes_max
-            && let Some((_, key, number)) = self.order.get(self.without)
+    fn forget_over(&mut self, tenant: &Name, now: Instant) {
+        let Some(own) = self.tenants.get_mut(tenant) else {
+            return;
+        };
+        while own.is_oldest_over(now)
+            && let Some(bytes) = own.forget_oldest()
         {
-            self.without += 1;
-            let entry = self.entries.get_mut(key);
-            let Some(entry) = entry.filter(|entry| entry.number == *number) else {
-                continue;
-            };
-            match &mut entry.state {
-                State::UnderWay { keep, .. } => *keep = false,
-                State::Done(replied) => {
-                    self.bytes -= size(replied);
-                    entry.state = State::Forgotten;
-                }
-                State::Forgotten => {}
-            }
+            self.number.give(tenant, 1);
+            self.bytes.give(tenant, bytes);
         }
+        if own.order.is_empty() {
+            self.tenants.remove(tenant);
+        }
+    }
+}
+
+impl Own {
+    fn is_oldest_over(&self, now: Instant) -> bool {
+        let oldest = self.order.front();
+        oldest.is_some_and(|(since, ..)| now.saturating_duration_since(*since) >= KEPT)
+    }
+
+    /// The bytes of its reply.
+    fn forget_oldest(&mut self) -> Option<usize> {
+        let (_, key, number) = self.order.pop_front()?;
+        self.without = self.without.saturating_sub(1);
+        if self.entries.get(&key).is_none_or(|it| it.number != number) {
+            return Some(0);
+        }
+        let entry = self.entries.remove(&key)?;
+        let State::Done(replied) = entry.state else {
+            return Some(0);
+        };
+        Some(size(&replied))
+    }
+
+    /// Forgets the oldest reply and gives its bytes; nothing once there is none to forget.
+    fn forget_reply(&mut self) -> Option<usize> {
+        let (_, key, number) = self.order.get(self.without)?;
+        self.without += 1;
+        let entry = self.entries.get_mut(key);
+        let Some(entry) = entry.filter(|entry| entry.number == *number) else {
+            return Some(0);
+        };
+        match &mut entry.state {
+            State::UnderWay { keep, .. } => *keep = false,
+            State::Done(replied) => {
+                let bytes = size(replied);
+                entry.state = State::Forgotten;
+                return Some(bytes);
+            }
+            State::Forgotten => {}
+        }
+        Some(0)
     }
 }
 
@@ -251,9 +310,39 @@ mod tests {
         replied
     }
 
+    fn own(replies: &Replies) -> &Own {
+        &replies.tenants["t"]
+    }
+
+    #[test]
+    fn a_tenant_with_many_keys_or_long_replies_forgets_its_own() {
+        let (mut replies, now) = (Replies::with(100, 1_000, 2), Instant::now());
+        let other = first(&mut replies, 1, now);
+        replies.end(&other, Ok("kept".into()));
+        let greedy: Name = "greedy".into();
+        let mut last = None;
+        for key in 0..200 {
+            let Seen::First(one, _) = replies.see(&greedy, [key; 32], [0; 32], now) else {
+                panic!("not the first")
+            };
+            replies.end(&one, Ok("x".repeat(100).into()));
+            assert!(replies.number.total() <= 100 && replies.bytes.total() <= 1_000);
+            last = Some(replies.see(&greedy, [key; 32], [0; 32], now));
+        }
+        assert!(known(last.unwrap()).is_ok());
+        assert_eq!(known(see(&mut replies, 1, now)), Ok("kept".into()));
+        let early = replies.see(&greedy, [0; 32], [0; 32], now);
+        assert!(matches!(early, Seen::First(..)));
+        // Whoever calls, what is over goes.
+        for _ in 0..3 {
+            let _ = see(&mut replies, 2, now + KEPT);
+        }
+        assert_eq!((replies.number.total(), replies.bytes.total()), (1, 0));
+    }
+
     #[tokio::test]
     async fn a_repetition_waits_for_the_first_or_gets_its_reply() {
-        let (mut replies, now) = (Replies::default(), Instant::now());
+        let (mut replies, now) = (Replies::new(1), Instant::now());
         let one = first(&mut replies, 1, now);
         let Seen::UnderWay(reply) = see(&mut replies, 1, now) else {
             panic!("not under way")
@@ -274,7 +363,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_free_again_when_nothing_was_done() {
-        let (mut replies, now) = (Replies::default(), Instant::now());
+        let (mut replies, now) = (Replies::new(1), Instant::now());
         for error in [
             RequestError::Overloaded(String::new()),
             RequestError::Ending,
@@ -290,26 +379,26 @@ mod tests {
 
     #[test]
     fn keys_are_bounded_in_number_and_time() {
-        let (mut replies, start) = (Replies::new(3, 100), Instant::now());
+        let (mut replies, start) = (Replies::with(3, 100, 1), Instant::now());
         for key in 0..100 {
             let one = first(&mut replies, key, start);
             replies.end(&one, Ok("12345".into()));
-            assert!(replies.entries.len() <= 3 && replies.order.len() <= 3);
-            assert!(replies.bytes <= 15);
+            assert!(replies.number.total() <= 3 && own(&replies).entries.len() <= 3);
+            assert!(replies.bytes.total() <= 15);
         }
         assert!(known(see(&mut replies, 98, start)).is_ok());
         let _ = first(&mut replies, 98, start + KEPT);
-        assert_eq!((replies.entries.len(), replies.bytes), (1, 0));
+        assert_eq!((own(&replies).entries.len(), replies.bytes.total()), (1, 0));
     }
 
     #[test]
     fn of_many_bytes_the_oldest_replies_are_forgotten_and_their_keys_are_not() {
-        let (mut replies, now) = (Replies::new(1000, 100), Instant::now());
+        let (mut replies, now) = (Replies::with(1000, 100, 1), Instant::now());
         let slow = first(&mut replies, 0, now);
         for key in 1..=50 {
             let one = first(&mut replies, key, now);
             replies.end(&one, Ok("1234567890".into()));
-            assert!(replies.bytes <= 100);
+            assert!(replies.bytes.total() <= 100);
         }
         assert_eq!(
             known(see(&mut replies, 1, now)),
@@ -331,6 +420,6 @@ mod tests {
         );
         let later = now + KEPT + Duration::from_secs(1);
         let _ = first(&mut replies, 52, later);
-        assert_eq!((replies.bytes, replies.without), (0, 0));
+        assert_eq!((replies.bytes.total(), own(&replies).without), (0, 0));
     }
 }

@@ -23,6 +23,7 @@ use super::{Shard, State};
 use crate::directory::check;
 use crate::gateway::gather::{Asked, fits};
 use crate::gateway::pending::WorkerKey;
+use crate::gateway::shard::Context;
 use crate::link::LinkSender;
 
 /// Questions of one shard that may be under way; each tenant has its share.
@@ -40,15 +41,27 @@ pub(in crate::gateway) enum Asker {
 }
 
 impl Asker {
-    fn tell(self, answer: Result<Answered, AskError>) {
+    fn tell(self, context: &Context, tenant: &Name, answer: Result<Answered, AskError>) {
         match self {
             Self::Worker(link, number) => {
-                let answer = Box::new(answer.and_then(|answer| fits(&link, answer)));
+                let fit = answer.and_then(|answer| fits(context, &link, tenant, answer));
+                let answer = Box::new(fit);
                 // A worker whose link has ended has lost the event too.
-                let _ = link.send(Frame::Answered { number, answer });
+                let _ = link.send_for(tenant, Frame::Answered { number, answer });
             }
             // A caller that is gone needs no answer.
             Self::Caller(caller) => drop(caller.send(answer)),
+        }
+    }
+
+    fn refuse(self, error: AskError) {
+        match self {
+            Self::Worker(link, number) => {
+                let answer = Box::new(Err(error));
+                // As above.
+                let _ = link.send(Frame::Answered { number, answer });
+            }
+            Self::Caller(caller) => drop(caller.send(Err(error))),
         }
     }
 }
@@ -77,7 +90,7 @@ impl Shard {
         };
         let tenant = self.state.borrow().tenant_of(worker, during);
         let Some(tenant) = tenant else {
-            return asker.tell(Err(AskError::Gone));
+            return asker.refuse(AskError::Gone);
         };
         let asked = Asked {
             tenant,
@@ -111,13 +124,13 @@ impl Shard {
     fn ask(self: &Rc<Self>, mut asked: Asked, during: Option<During>, asker: Asker) {
         asked.within = asked.within.clamp(WITHIN.0, WITHIN.1);
         if let Err(error) = check(&asked.query) {
-            return asker.tell(Err(error));
+            return asker.refuse(error);
         }
         let Some(place) = Place::take(self, &asked.tenant) else {
             let text = format!(
                 "the tenant has its share of the {QUESTIONS_MAX} questions that may wait at the gateway's shard"
             );
-            return asker.tell(Err(AskError::Overloaded(text)));
+            return asker.refuse(AskError::Overloaded(text));
         };
         let mut inquiry = Inquiry {
             deadline: Instant::now() + asked.within,
@@ -129,8 +142,8 @@ impl Shard {
         };
         let mut work = Box::pin(async move {
             let answer = inquiry.run().await;
+            asker.tell(&place.shard.context, &place.tenant, answer);
             drop(place);
-            asker.tell(answer);
         });
         // Polled here once, so that the first round starts now; most questions end with that.
         if poll_once(work.as_mut()).is_pending() {

@@ -103,10 +103,11 @@ impl State {
         for (address, incarnation) in peers {
             let peer = self.peers.get(&incarnation);
             let link = peer.filter(|peer| !peer.is_suspect());
+            let (context, tenant) = (&self.context, &asked.tenant);
             let sent = link
                 .and_then(|peer| peer.link.as_ref())
-                .filter(|link| fits(link, ()).is_ok())
-                .is_some_and(|link| link.send(self.ask_frame(number, asked)).is_ok());
+                .filter(|link| fits(context, link, tenant, ()).is_ok())
+                .is_some_and(|link| link.send_for(tenant, self.ask_frame(number, asked)).is_ok());
             if sent {
                 round.peers.push((incarnation, address));
             } else {
