@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::sync::{Notify, Semaphore};
 
 /// How much a client may read at a time at the limit, if nothing of it is unfinished.
 pub(super) const SIP_BYTES: usize = 4096;
@@ -26,26 +26,35 @@ const GIVE_BACK_BYTES: usize = 32 << 20;
 
 /// Bytes that frames hold which wait to be written.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Arc<AtomicUsize>);
+pub(crate) struct Ledger(Arc<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    bytes: AtomicUsize,
+    /// Below so many bytes somebody need not wait any more; zero while nobody waits.
+    awaited: AtomicUsize,
+    freed: Notify,
+}
 
 impl Ledger {
     /// Counts `bytes` until the last copy of what is returned is dropped.
     pub(crate) fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes {
-        self.0.fetch_add(bytes.as_ref().len(), Ordering::Relaxed);
+        let length = bytes.as_ref().len();
+        self.0.bytes.fetch_add(length, Ordering::Relaxed);
         Bytes::from_owner(Held {
             bytes,
-            ledger: self.0.clone(),
+            ledger: self.clone(),
         })
     }
 
     fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::SeqCst)
     }
 }
 
 struct Held<B: AsRef<[u8]>> {
     bytes: B,
-    ledger: Arc<AtomicUsize>,
+    ledger: Ledger,
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
@@ -57,7 +66,13 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
 impl<B: AsRef<[u8]>> Drop for Held<B> {
     fn drop(&mut self) {
         let length = self.bytes.as_ref().len();
-        self.ledger.fetch_sub(length, Ordering::Relaxed);
+        let book = &*self.ledger.0;
+        // Whoever begins to wait stores `awaited` before it looks at `bytes`: in one order of all
+        // four steps, one of the two sees the other.
+        let before = book.bytes.fetch_sub(length, Ordering::SeqCst);
+        if before - length < book.awaited.load(Ordering::SeqCst) {
+            book.freed.notify_one();
+        }
     }
 }
 
@@ -75,6 +90,8 @@ pub(super) struct Memory {
     starved: RefCell<Vec<u32>>,
     /// The most that was kept since memory went back to the system.
     peak: Cell<usize>,
+    /// Whoever waits for room does so in the order in which they came.
+    turn: Semaphore,
 }
 
 impl Memory {
@@ -87,6 +104,7 @@ impl Memory {
             looks: Cell::new(0),
             starved: RefCell::default(),
             peak: Cell::new(0),
+            turn: Semaphore::new(1),
         }
     }
 
@@ -96,13 +114,41 @@ impl Memory {
     }
 
     pub(super) fn set_events(&self, bytes: usize) {
-        self.events.set(bytes);
+        if self.events.replace(bytes) > bytes {
+            self.freed();
+        }
     }
 
     /// The unfinished input of one client was so much and is now so much.
     pub(super) fn unfinished(&self, before: usize, now: usize) {
         let all = self.unfinished.get() + now;
         self.unfinished.set(all.saturating_sub(before));
+        if before > now {
+            self.freed();
+        }
+    }
+
+    /// Wakes whoever waits for room, if there is some.
+    fn freed(&self) {
+        let book = &*self.outbound.0;
+        if book.awaited.load(Ordering::Relaxed) > 0 && !self.is_full() {
+            book.freed.notify_one();
+        }
+    }
+
+    /// Waits until there is room. One at a time: see `turn`.
+    async fn room(&self) {
+        let book = &*self.outbound.0;
+        let _awaited = Awaited(book);
+        loop {
+            let others = self.unfinished.get() + self.events.get();
+            let below = self.max.saturating_sub(others);
+            book.awaited.store(below.max(1), Ordering::SeqCst);
+            if !self.is_full() {
+                return;
+            }
+            book.freed.notified().await;
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -142,6 +188,15 @@ impl Memory {
     }
 }
 
+/// Somebody waits for room.
+struct Awaited<'a>(&'a Book);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.store(0, Ordering::Relaxed);
+    }
+}
+
 /// A part of the account that is held for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -150,12 +205,15 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Counts `bytes` once there is room.
+    /// Counts `bytes` once there is room and whoever waited before has had its turn.
     pub(super) async fn take(memory: Rc<Memory>, bytes: usize) -> Self {
-        while memory.is_full() {
-            sleep(PATIENCE / 4).await;
+        // The semaphore is never closed.
+        let turn = memory.turn.acquire().await;
+        if memory.is_full() {
+            memory.room().await;
         }
         memory.unfinished(0, bytes);
+        drop(turn);
         Self { memory, bytes }
     }
 }
@@ -214,6 +272,9 @@ pub(super) const fn give_back() {}
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::{JoinHandle, LocalSet};
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -238,6 +299,52 @@ mod tests {
         assert_eq!(memory.excess(), 25);
         memory.unfinished(50, 10);
         assert!(!memory.is_full());
+    }
+
+    /// Runs `take` on this thread beside the test.
+    fn taking(memory: &Rc<Memory>, order: &Rc<RefCell<Vec<u8>>>, name: u8) -> JoinHandle<Reserve> {
+        let (memory, order) = (memory.clone(), order.clone());
+        tokio::task::spawn_local(async move {
+            let reserve = Reserve::take(memory, 10).await;
+            order.borrow_mut().push(name);
+            reserve
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_is_woken_at_once_and_in_order() {
+        LocalSet::new().run_until(wake_in_order()).await;
+    }
+
+    async fn wake_in_order() {
+        let (memory, order) = (Rc::new(Memory::new(100)), Rc::default());
+        // Each of the three parts of the account may be what makes room.
+        let frame = memory.outbound().hold([0; 100]);
+        let first = taking(&memory, &order, 1);
+        let gives_up = tokio::time::timeout(Duration::ZERO, Reserve::take(memory.clone(), 10));
+        assert!(gives_up.await.is_err());
+        let begun = Instant::now();
+        let second = taking(&memory, &order, 2);
+        tokio::task::yield_now().await;
+        assert!(order.borrow().is_empty() && memory.bytes() == 100);
+        std::thread::spawn(move || drop(frame)).join().unwrap();
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert_eq!((memory.bytes(), &**order.borrow()), (20, &[1, 2][..]));
+        memory.unfinished(0, 80);
+        let (third, fourth) = (taking(&memory, &order, 3), taking(&memory, &order, 4));
+        tokio::task::yield_now().await;
+        memory.unfinished(10, 0);
+        let third = third.await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(!fourth.is_finished(), "it is full again");
+        memory.set_events(50);
+        drop((first, second, third));
+        tokio::task::yield_now().await;
+        assert!(!fourth.is_finished(), "events take the room");
+        memory.set_events(0);
+        drop(fourth.await.unwrap());
+        assert_eq!((memory.bytes(), order.borrow().len()), (70, 4));
+        assert!(begun.elapsed() < Duration::from_millis(1), "nobody slept");
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! What clients make the shard keep, held within its limit; and what was cut at their ends, told.
 //!
 //! At the limit nobody reads on who has something unfinished (`gateway/memory`). If that does not
-//! help, the clients that keep most and longest are closed until there is room.
+//! help, clients are closed until there is room: of the tenant whose clients keep most, those that
+//! keep most and longest.
 
+use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+use tidegate_fair::Turns;
 use tidegate_wire::event::CloseReason;
 use tokio::time::Instant;
 
@@ -104,25 +108,74 @@ impl State {
         }
     }
 
-    /// Closes the clients that keep most and longest until there is room.
+    /// Closes clients until there is room: of the tenant that keeps most, those that keep most and
+    /// longest.
     fn shed(&mut self) {
         let keeping = self.connections.values().filter(|it| it.kept() > 0);
         let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
         keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
-        let (mut excess, mut closed) = (self.memory.excess(), 0_u64);
-        for connection in keeping {
-            if excess == 0 {
-                break;
-            }
-            excess = excess.saturating_sub(connection.kept());
+        let keeping = keeping.into_iter().map(|connection| {
+            let tenant = self.lanes.tenant(connection.number);
+            (tenant, connection.kept(), connection)
+        });
+        let chosen = choose(keeping, self.memory.excess());
+        let closed = chosen.len();
+        for connection in chosen {
             let dropped = connection.close_shedding(1013, "clients keep too much memory");
             self.cut(dropped, Cut::Memory);
             self.closed(&connection, CloseReason::Server);
-            closed += 1;
         }
         tracing::warn!(
             clients = closed,
-            "clients made the gateway keep too much: the largest and oldest were closed"
+            "clients made the gateway keep too much: of the tenants that keep most, the largest \
+            and oldest were closed"
         );
+    }
+}
+
+/// Chooses among clients of tenants, who come with what they keep: always the next one of the
+/// tenant that keeps most of what is left, until `excess` is free.
+fn choose<K: Copy + Eq + Hash, C>(
+    clients: impl Iterator<Item = (K, usize, C)>,
+    mut excess: usize,
+) -> Vec<C> {
+    let mut waiting: Turns<K, (usize, C)> = Turns::default();
+    let mut kept: FxHashMap<K, usize> = FxHashMap::default();
+    for (tenant, bytes, client) in clients {
+        *kept.entry(tenant).or_default() += bytes;
+        waiting.push(tenant, (bytes, client));
+    }
+    let mut chosen = Vec::new();
+    while excess > 0
+        && let Some((tenant, most)) = kept.iter_mut().max_by_key(|(_, bytes)| **bytes)
+        && let Some((bytes, client)) = waiting.next_of(tenant)
+    {
+        *most -= bytes;
+        excess = excess.saturating_sub(bytes);
+        chosen.push(client);
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_too_much_is_closed_among_the_clients_of_the_tenant_that_keeps_most() {
+        // In the order of what they keep and for how long.
+        let clients = [
+            ("modest", 50, 1),
+            ("greedy", 40, 2),
+            ("greedy", 40, 3),
+            ("greedy", 30, 4),
+            ("modest", 10, 5),
+        ];
+        assert_eq!(choose(clients.into_iter(), 1), [2]);
+        assert_eq!(choose(clients.into_iter(), 60), [2, 3]);
+        // 30 are left of the one, and 60 of the other.
+        assert_eq!(choose(clients.into_iter(), 100), [2, 3, 1]);
+        assert_eq!(choose(clients.into_iter(), 1_000).len(), 5);
+        assert!(choose(clients.into_iter(), 0).is_empty());
     }
 }
