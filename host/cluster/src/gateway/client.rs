@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidegate_watchdog::{fault, tolerate};
@@ -84,6 +84,8 @@ pub(super) struct Connection {
     starved: Cell<bool>,
     /// Whether the kernel was told to ask for signs of life.
     probed: Cell<bool>,
+    /// Whether the kernel was told to give up a client that acknowledges nothing.
+    limited: Cell<bool>,
     client_end: Cell<ClientEnd>,
     /// Whether everything that the client sent is read.
     input_ended: Cell<bool>,
@@ -133,6 +135,7 @@ impl Connection {
             paused: Cell::new(false),
             starved: Cell::new(false),
             probed: Cell::new(false),
+            limited: Cell::new(false),
             client_end: Cell::new(ClientEnd::Open),
             input_ended: Cell::new(false),
             memory,
@@ -281,7 +284,7 @@ impl Connection {
         let was = self.paused.replace(paused);
         if was && !paused {
             self.wake.notify_one();
-        } else if paused && !self.probed.replace(true) {
+        } else if paused {
             self.probe();
         }
     }
@@ -289,13 +292,32 @@ impl Connection {
     /// Answers to pings are not read while the socket is not: the kernel asks instead, within the
     /// same times.
     fn probe(&self) {
-        let (interval, tries) = (
-            self.listener.ping_interval,
-            self.listener.ping_not_response_limit,
-        );
-        if tries > 0 && !interval.is_zero() {
+        let (interval, tries) = self.silence();
+        if tries > 0 && !interval.is_zero() && !self.probed.replace(true) {
             // Without it such a client is noticed when something is written to it.
-            let _ = self.socket.probe(interval, tries.into());
+            let _ = self.socket.probe(interval, tries);
+        }
+    }
+
+    /// How often a silent client is asked, and how often it may not answer.
+    fn silence(&self) -> (Duration, u32) {
+        let listener = &self.listener;
+        let tries = listener.ping_not_response_limit.into();
+        (listener.ping_interval, tries)
+    }
+
+    /// The kernel does not ask a client that has yet to acknowledge something: it would send that again
+    /// for a quarter of an hour. While the socket is not read, it gives up in the times of the pings.
+    pub(super) fn watch_silence(&self) {
+        let is_paused = self.is_paused();
+        if is_paused {
+            self.probe();
+        }
+        if self.limited.replace(is_paused) != is_paused {
+            let (interval, tries) = self.silence();
+            let limit = (is_paused && tries > 0).then(|| interval * (tries + 1));
+            // Without it such a client is noticed once the kernel has lost its patience.
+            let _ = self.socket.limit_silence(limit);
         }
     }
 

@@ -90,6 +90,7 @@ pub(super) fn tick(connection: &Connection) -> bool {
     if settings.ping_interval.is_zero() {
         return true;
     }
+    connection.watch_silence();
     // What it sends is not read: its silence is ours.
     if connection.is_paused() {
         connection.heard();

@@ -72,6 +72,21 @@ impl Socket {
         }
     }
 
+    /// Has the kernel end the connection of a client that acknowledges nothing for so long, or, as
+    /// before, only after its own time.
+    pub(super) fn limit_silence(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Self::Tcp(socket) => socket2::SockRef::from(socket).set_tcp_user_timeout(limit),
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            Self::Tcp(_) => {
+                let _ = limit;
+                Ok(())
+            }
+            Self::Local(_) => Ok(()),
+        }
+    }
+
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write),
@@ -300,9 +315,15 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await;
         let socket = Socket::Tcp(client.unwrap());
         socket.probe(Duration::from_millis(100), 2).unwrap();
+        socket.limit_silence(Some(Duration::from_secs(3))).unwrap();
         let Socket::Tcp(socket) = socket else {
             panic!("it is a TCP socket");
         };
         assert!(socket2::SockRef::from(&socket).keepalive().unwrap());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let limit = socket2::SockRef::from(&socket).tcp_user_timeout();
+            assert_eq!(limit.unwrap(), Some(Duration::from_secs(3)));
+        }
     }
 }
