@@ -36,8 +36,9 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let plugins = plugins.filter(|_| config.purpose != Purpose::Gateway);
     let plugins = plugins.map(|it| {
         let instances = instances(config, it);
-        // A canary, of any share of the clients, has its own beside those of two versions.
-        (it.memory_mib, instances * 2)
+        // A canary, of any share of the clients, has its own beside those of two versions; while a
+        // version is on trial the one before it has as many.
+        (it.memory_mib, instances * 3)
     });
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);

@@ -12,6 +12,7 @@ mod job;
 mod mail;
 mod meters;
 mod prepared;
+mod probation;
 mod rollout;
 mod routes;
 mod seat;
@@ -37,13 +38,14 @@ use crate::version::Version;
 
 use mail::Mail;
 use meters::Meters;
+use probation::Probation;
 use rollout::stopped;
 use routes::{Kind, Place, Routes, SeatHandle, seat_of};
 use seat::{Common, Order};
 use starting::{Started, start_instances};
 use suspects::Suspects;
 use ticket::{Load, Ticket};
-use trial::Trial;
+use trial::Trials;
 use versions::Versions;
 
 pub use job::{Asking, Boxed, EventContext, Job};
@@ -72,7 +74,9 @@ struct Shared {
     version: watch::Sender<Name>,
     condemned: broadcast::Sender<Condemned>,
     versions: Mutex<Versions>,
-    trial: Mutex<Option<Trial>>,
+    trials: Mutex<Trials>,
+    /// Until it serves.
+    first: Mutex<Option<Arc<Probation>>>,
     /// One change at a time; closed once the deployment stops.
     changes: Semaphore,
 }
@@ -92,6 +96,21 @@ impl Deployment {
     /// # Errors
     /// If an instance does not start; nothing is left running.
     pub async fn start(
+        runtime: &Runtime,
+        plugin: Plugin,
+        settings: DeploymentSettings,
+    ) -> Result<Self, PluginError> {
+        let deployment = Self::start_first(runtime, plugin, settings).await?;
+        deployment.serve_first(None);
+        Ok(deployment)
+    }
+
+    /// The same with a version that nothing stands before and that may be on trial once it serves:
+    /// what that means is said to [`Deployment::serve_first`].
+    ///
+    /// # Errors
+    /// If an instance does not start; nothing is left running.
+    pub async fn start_first(
         runtime: &Runtime,
         plugin: Plugin,
         mut settings: DeploymentSettings,
@@ -114,6 +133,9 @@ impl Deployment {
             meters: Arc::new(Meters::new(&settings.tenant)),
             tasks: TaskTracker::new(),
         });
+        let bounds = settings.rollout.bounds;
+        let first =
+            (bounds.window_ms > 0).then(|| Probation::new(version.plugin.version(), bounds, None));
         let seat = |started: Option<Started>, number: usize, kind: Kind| {
             let place = Place {
                 common: &common,
@@ -122,7 +144,7 @@ impl Deployment {
                 mailbox_events: settings.mailbox_events,
                 kind,
                 after: Vec::new(),
-                tally: None,
+                probation: first.clone(),
             };
             SeatHandle::spawn(place, started)
         };
@@ -148,11 +170,30 @@ impl Deployment {
                 version,
                 condemned: broadcast::Sender::new(CONDEMNED_MAX),
                 versions: Mutex::new(versions),
-                trial: Mutex::default(),
+                trials: Mutex::default(),
+                first: Mutex::new(first),
                 changes: Semaphore::new(1),
                 settings,
             }),
         })
+    }
+
+    /// A version that nothing stands before serves from now on: on trial for so long, or not at all.
+    /// Crosses it a bound, [`Deployment::condemned`] tells, and it serves on.
+    pub fn serve_first(&self, within: Option<Duration>) {
+        let first = self.shared.first.lock();
+        let first = first.unwrap_or_else(PoisonError::into_inner).take();
+        match (first, within.filter(|it| !it.is_zero())) {
+            (Some(first), Some(within)) => self.shared.watch_serving(Some((first, within))),
+            (Some(first), None) => first.tally.close(),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether a version is on trial: one that some clients try, or that has just come.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.shared.has_trial()
     }
 
     /// Hands an event to its client's instance. Never waits: if the mailbox is full the event is
@@ -319,8 +360,8 @@ impl Shared {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn trial(&self) -> MutexGuard<'_, Option<Trial>> {
-        self.trial.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trials(&self) -> MutexGuard<'_, Trials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn routes(&self) -> RwLockReadGuard<'_, Routes> {

@@ -25,7 +25,7 @@ section! {
         /// at all (`off`, or `false`).
         watch: Watch = Watch::Auto;
         /// How many versions stay compiled in memory, the one that serves among them, so that
-        /// going back to one takes no time. With 1 there is no going back.
+        /// going back to one takes no time. With 1 only a version on trial is gone back from.
         versions_kept: usize = 5 => 1..=100;
         /// How long an instance may take to save its memory for its successor, and that one to
         /// restore it; their clients wait meanwhile.
@@ -37,8 +37,9 @@ section! {
         canary_percent: u8 = 0 => 0..=100;
         /// How long they try it; with 0 until it is promoted by hand.
         canary_seconds: u64 = 60 => SECONDS;
-        /// For how long after it serves all clients a new version is rolled back by itself, if it
-        /// crosses one of the next three bounds, which hold for a canary too; with 0 never.
+        /// For how long after it serves all clients a new version is on trial: the version before
+        /// runs what breaks under it, and it is rolled back by itself if it crosses one of the
+        /// next three bounds, which hold for a canary too. With 0 only a canary is on trial.
         rollback_seconds: u64 = 120 => SECONDS;
         /// How often the instances of a new version may break, all of a worker together; with 0
         /// any number of times.

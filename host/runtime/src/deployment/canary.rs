@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::Shared;
 use super::mail::{Held, Mail};
 use super::prepared::Tried;
+use super::probation::Probation;
 use super::rollout::{Turn, stopped};
 use super::routes::{Canary, Kind, Place, SeatHandle, Share, canary_seat_of};
 use super::seat::Order;
 use super::starting::Started;
-use super::tally::Tally;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
@@ -27,7 +27,7 @@ impl Shared {
         version: &Arc<Version>,
         started: Vec<Started>,
         tried: &Tried,
-        tally: &Arc<Tally>,
+        probation: &Arc<Probation>,
     ) -> Result<(), PluginError> {
         let (plugin, seats) = (&version.plugin, self.seats.len());
         let (marks, after) = marks(seats, started.len());
@@ -39,7 +39,7 @@ impl Shared {
         };
         let mut leave = Vec::new();
         for (index, (started, after)) in started.into_iter().zip(after).enumerate() {
-            let (seat, room) = self.canary_seat(version, tally, index, started, after)?;
+            let (seat, room) = self.canary_seat(version, probation, index, started, after)?;
             canary.seats.push(seat);
             leave.push(room);
         }
@@ -55,7 +55,7 @@ impl Shared {
     fn canary_seat(
         &self,
         version: &Arc<Version>,
-        tally: &Arc<Tally>,
+        probation: &Arc<Probation>,
         index: usize,
         started: Started,
         after: Vec<oneshot::Receiver<()>>,
@@ -70,7 +70,7 @@ impl Shared {
                 quarantine: self.quarantine.mailbox.clone(),
             },
             after,
-            tally: Some(Arc::clone(tally)),
+            probation: Some(Arc::clone(probation)),
         };
         let seat = SeatHandle::spawn(place, Some(started));
         let room = seat.mailbox.clone().try_reserve_owned();

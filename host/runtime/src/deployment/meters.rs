@@ -12,6 +12,7 @@ pub(super) struct Meters {
     dead_lettered: Counter,
     returned: Counter,
     dead_letters: Counter,
+    rescued: Counter,
     reloads_ok: Counter,
     reloads_failed: Counter,
     rollbacks: Vec<(&'static str, Counter)>,
@@ -48,6 +49,7 @@ impl Meters {
             dead_lettered: events("dead-lettered"),
             returned: events("returned"),
             dead_letters: counter!("tidegate_worker_dead_letters_total", "tenant" => tenant.to_owned()),
+            rescued: counter!("tidegate_worker_rescued_total", "tenant" => tenant.to_owned()),
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
             rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
@@ -73,6 +75,11 @@ impl Meters {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
             counter.increment(1);
         }
+    }
+
+    /// The version before ran what the one on trial could not.
+    pub(super) fn rescued(&self) {
+        self.rescued.increment(1);
     }
 
     pub(super) fn canary(&self, is_tried: bool) {

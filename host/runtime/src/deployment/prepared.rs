@@ -86,7 +86,19 @@ impl Prepared {
     pub async fn activate(self) -> Result<(), PluginError> {
         let Self { shared, ready } = self;
         let name = ready.version.plugin.source().to_string();
-        on_its_own(name, shared.activate(ready)).await
+        on_its_own(name, shared.activate(ready, VersionState::Replaced)).await
+    }
+
+    /// The same for a version that comes back in the place of one that was taken back, for this
+    /// reason: it is not on trial, and what it replaces is never gone back to.
+    ///
+    /// # Errors
+    /// If the deployment has stopped.
+    pub async fn return_to(self, reason: String) -> Result<(), PluginError> {
+        let Self { shared, ready } = self;
+        let name = ready.version.plugin.source().to_string();
+        let before = VersionState::RolledBack { reason };
+        on_its_own(name, shared.activate(ready, before)).await
     }
 
     /// Ends its instances, each after its on-stop.
@@ -141,10 +153,14 @@ impl Shared {
         })
     }
 
-    /// Goes over to a version that is ready.
-    async fn activate(self: Arc<Self>, ready: Ready) -> Result<(), PluginError> {
+    /// Goes over to a version that is ready; what becomes of the one that serves is given.
+    async fn activate(
+        self: Arc<Self>,
+        ready: Ready,
+        before: VersionState,
+    ) -> Result<(), PluginError> {
         let turn = self.turn(ready.version.plugin.source()).await?;
-        let result = self.activate_in(&turn, ready).await;
+        let result = self.activate_in(&turn, ready, before).await;
         self.common.meters.reload(result.is_ok());
         result
     }
@@ -153,6 +169,7 @@ impl Shared {
         self: &Arc<Self>,
         turn: &Turn<'_>,
         ready: Ready,
+        before: VersionState,
     ) -> Result<(), PluginError> {
         self.give_up(turn, "another version came").await?;
         let Ready {
@@ -160,6 +177,7 @@ impl Shared {
             tried,
             started,
         } = ready;
+        let is_new = before == VersionState::Replaced;
         let started = match started {
             Some(started) => started,
             None if *self.version.borrow() == *version.plugin.version() => return Ok(()),
@@ -168,10 +186,7 @@ impl Shared {
         };
         match tried {
             Some(tried) => self.try_out(turn, &version, started, tried).await,
-            None => {
-                self.replace(turn, &version, started, VersionState::Replaced, true)
-                    .await
-            }
+            None => self.replace(turn, &version, started, before, is_new).await,
         }
     }
 }

@@ -8,13 +8,16 @@ use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::Shared;
 use super::prepared::Tried;
+use super::probation::Probation;
 use super::seat::Order;
 use super::starting::Started;
-use super::tally::{Tally, Violation};
-use super::trial::Then;
+use super::tally::Violation;
 use super::versions::VersionState;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
+
+/// How long until a version that could not be taken back is taken back again.
+const TAKE_BACK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A version that crossed a bound: it was taken back, unless there is none to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Condemned {
     pub version: Name,
     /// Which bound, and by how much.
     pub reason: String,
+    /// There is none to go back to: it serves on.
+    pub is_first: bool,
 }
 
 /// Whoever has it changes versions, and nobody else.
@@ -45,7 +50,7 @@ impl Shared {
         let ready = self
             .make_ready(plugin, self.settings.rollout.tried())
             .await?;
-        self.activate_in(turn, ready).await
+        self.activate_in(turn, ready, VersionState::Replaced).await
     }
 
     /// Gives some clients to a version, and watches over it.
@@ -56,11 +61,11 @@ impl Shared {
         started: Vec<Started>,
         tried: Tried,
     ) -> Result<(), PluginError> {
-        let tally = Arc::new(Tally::new(self.settings.rollout.bounds));
+        let probation = self.probation(version.plugin.version());
         let (percent, chosen) = (tried.percent, tried.clients.len());
-        self.start_canary(turn, version, started, &tried, &tally)
+        self.start_canary(turn, version, started, &tried, &probation)
             .await?;
-        self.watch_over(&tally, tried.within, Then::Promote);
+        self.watch_canary(&probation, tried.within);
         tracing::info!(
             tenant = &*self.settings.tenant,
             version = &**version.plugin.version(),
@@ -71,14 +76,15 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets all clients follow those that try a version; with `tally` only if it is still that one.
+    /// Lets all clients follow those that try a version; with `probation` only if it is still that
+    /// one.
     pub(super) async fn promote(
         self: Arc<Self>,
-        tally: Option<Arc<Tally>>,
+        probation: Option<Arc<Probation>>,
     ) -> Result<(), PluginError> {
         let tenant = &self.settings.tenant;
         let turn = self.turn(tenant).await?;
-        if tally.is_some_and(|tally| !self.is_on_trial(&tally)) {
+        if probation.is_some_and(|it| !self.is_on_trial(&it)) {
             return Ok(());
         }
         let tried = self.routes().canary.as_ref().map(|it| it.plugin.clone());
@@ -94,6 +100,7 @@ impl Shared {
             return Err(error);
         }
         self.end_canary(&turn).await?;
+        self.end_watch_of_canary();
         tracing::info!(
             tenant = &**tenant,
             version = &**plugin.version(),
@@ -126,55 +133,61 @@ impl Shared {
         self.go_back(&turn, &target, REASON, "manual").await
     }
 
-    /// A version crossed a bound.
-    pub(super) async fn condemn(self: Arc<Self>, tally: Arc<Tally>, violation: Violation) {
-        let tenant = &self.settings.tenant;
-        let Ok(turn) = self.turn(tenant).await else {
-            return;
-        };
-        if !self.is_on_trial(&tally) {
-            return;
-        }
+    /// A version crossed a bound. What can take its place does so, at the first moment that it can.
+    pub(super) async fn condemn(self: Arc<Self>, probation: Arc<Probation>, violation: Violation) {
         let reason = violation.to_string();
-        let condemned = Condemned {
-            version: self.under_trial(),
-            reason: reason.clone(),
-        };
-        let result = match self.give_up(&turn, &reason).await {
-            Ok(true) => {
-                self.common.meters.rollback(violation.name());
-                Ok(())
+        let tenant = &self.settings.tenant;
+        loop {
+            let Ok(turn) = self.turn(tenant).await else {
+                return;
+            };
+            if !self.is_on_trial(&probation) {
+                return;
             }
-            Ok(false) => match self.target(None) {
-                Ok(target) => {
-                    self.go_back(&turn, &target, &reason, violation.name())
-                        .await
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            tally.close();
+            let result = self.take_its_place(&turn, &probation, violation).await;
+            let Err(error) = result else {
+                break;
+            };
             tracing::error!(
                 tenant = &**tenant,
-                version = &**self.version.borrow(),
+                version = &*probation.version,
                 reason,
                 %error,
                 "a version crossed a bound, and none can take its place"
             );
+            if probation.before.is_none() {
+                break;
+            }
+            drop(turn);
+            tokio::time::sleep(TAKE_BACK_AGAIN).await;
         }
         // Nobody may listen.
-        let _ = self.condemned.send(condemned);
+        let _ = self.condemned.send(Condemned {
+            version: probation.version.clone(),
+            reason,
+            is_first: probation.before.is_none(),
+        });
     }
 
-    /// The version that is tried, or else the one that serves.
-    fn under_trial(&self) -> Name {
-        let routes = self.routes();
-        match &routes.canary {
-            Some(canary) => canary.plugin.version().clone(),
-            None => self.version.borrow().clone(),
+    async fn take_its_place(
+        self: &Arc<Self>,
+        turn: &Turn<'_>,
+        probation: &Arc<Probation>,
+        violation: Violation,
+    ) -> Result<(), PluginError> {
+        let (reason, label) = (violation.to_string(), violation.name());
+        if self.is_canary(probation) {
+            self.give_up(turn, &reason).await?;
+            self.common.meters.rollback(label);
+            return Ok(());
         }
+        let target = match &probation.before {
+            Some(before) => before.plugin.clone(),
+            None => self.target(None)?,
+        };
+        self.give_up(turn, "the version beside it was taken back")
+            .await?;
+        self.go_back(turn, &target, &reason, label).await
     }
 
     /// Gives up this version if some clients try it; false if they do not.
@@ -197,7 +210,7 @@ impl Shared {
         let Some(plugin) = self.end_canary(turn).await? else {
             return Ok(false);
         };
-        *self.trial() = None;
+        self.end_watch_of_canary();
         self.versions().give_up(reason.to_owned());
         tracing::warn!(
             tenant = &*self.settings.tenant,
@@ -269,7 +282,7 @@ impl Shared {
     ) -> Result<(), PluginError> {
         let (plugin, count) = (&version.plugin, self.seats.len());
         let bounds = self.settings.rollout.bounds;
-        let tally = (is_new && !bounds.is_none()).then(|| Arc::new(Tally::new(bounds)));
+        let probation = (is_new && bounds.window_ms > 0).then(|| self.probation(plugin.version()));
         let stopped = || stopped(plugin.source());
         let mut taken = Vec::with_capacity(count + 1);
         let started = started.into_iter().map(Some).chain(std::iter::once(None));
@@ -278,7 +291,7 @@ impl Shared {
             let order = Order::TakeOver {
                 version: Arc::clone(version),
                 started: started.map(Box::new),
-                tally: tally.clone(),
+                probation: probation.clone(),
                 done,
             };
             seat.orders.send(order).await.map_err(|_| stopped())?;
@@ -288,12 +301,10 @@ impl Shared {
             taken_over.await.map_err(|_| stopped())?;
         }
         self.versions().activate(plugin, before);
+        let within = Duration::from_millis(bounds.window_ms);
+        // Whoever sees the version sees that it is on trial.
+        self.watch_serving(probation.map(|it| (it, within)));
         self.version.send_replace(plugin.version().clone());
-        *self.trial() = None;
-        if let Some(tally) = tally {
-            let within = Duration::from_millis(bounds.window_ms);
-            self.watch_over(&tally, Some(within), Then::Trust);
-        }
         Ok(())
     }
 

@@ -10,9 +10,9 @@ use tokio::task::AbortHandle;
 
 use super::mail::Mail;
 use super::prepared::Tried;
+use super::probation::Probation;
 use super::seat::{Common, Order, Seat};
 use super::starting::Started;
-use super::tally::Tally;
 use crate::plugin::Plugin;
 use crate::version::Version;
 
@@ -46,7 +46,8 @@ pub(super) struct Place<'a> {
     pub(super) kind: Kind,
     /// It begins when these are passed.
     pub(super) after: Vec<oneshot::Receiver<()>>,
-    pub(super) tally: Option<Arc<Tally>>,
+    /// If its version is on trial.
+    pub(super) probation: Option<Arc<Probation>>,
 }
 
 impl SeatHandle {

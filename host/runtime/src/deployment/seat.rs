@@ -7,11 +7,15 @@
 //! never stops serving: while no instance can be built it waits, and its mailbox with it. Between two
 //! events it obeys orders: take over a new version, retire, or finish.
 //!
+//! While its version is on trial the seat has an instance of the one before too, as soon as that is
+//! needed: the second try is there, and all that must not go on under the new one.
+//!
 //! The quarantine is a seat too, with a fresh instance for each event. So are a canary's seats, which
 //! begin when others have passed their marks, and retire by giving back what still waits.
 
 mod event;
 mod lanes;
+mod runner;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,22 +26,20 @@ use tidegate_wire::id::ClientId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::breaker::Breaker;
 use super::hand_over::Parties;
 use super::mail::{Held, Mail};
 use super::meters::Meters;
+use super::probation::Probation;
 use super::routes::{Kind, Place, seat_of};
 use super::settings::Rollout;
 use super::starting::Started;
 use super::suspects::{Standing, Suspects};
-use super::tally::Tally;
 use super::ticket::Ticket;
 use crate::dead_letter::DeadLetters;
 use crate::engine::Runtime;
-use crate::host_api::OutputLog;
-use crate::instance::Instance;
 use crate::version::Version;
 use lanes::Lanes;
+use runner::Runner;
 
 /// How long a seat runs before it lets other tasks of its thread run.
 const TURN_MAX: Duration = Duration::from_millis(1);
@@ -53,7 +55,8 @@ pub(super) enum Order {
         version: Arc<Version>,
         /// None for quarantine, which builds its own.
         started: Option<Box<Started>>,
-        tally: Option<Arc<Tally>>,
+        /// If it is on trial.
+        probation: Option<Arc<Probation>>,
         done: oneshot::Sender<()>,
     },
     /// Run nothing more; set it aside for the seats that the clients go back to.
@@ -77,23 +80,20 @@ pub(super) struct Common {
 pub(super) struct Seat {
     number: u32,
     common: Arc<Common>,
-    version: Arc<Version>,
-    output: Arc<OutputLog>,
-    instance: Option<Instance>,
+    own: Runner,
+    /// The version before, while its own is on trial.
+    before: Option<Runner>,
     kind: Kind,
     orders: mpsc::Receiver<Order>,
     stopping: bool,
     /// Events that wait for their turn.
     lanes: Lanes,
-    breaker: Breaker,
     /// Instances break often: whoever comes anew runs alone.
     guarded: bool,
     /// Clients that came while that was so.
     newcomers: HashSet<ClientId>,
-    /// The next instance is not built before.
-    pause: Option<Instant>,
     /// How a version on trial does.
-    tally: Option<Arc<Tally>>,
+    probation: Option<Arc<Probation>>,
     /// What must be passed before it begins.
     after: Vec<oneshot::Receiver<()>>,
     /// Clients that come back from a canary.
@@ -112,26 +112,18 @@ impl Seat {
         orders: mpsc::Receiver<Order>,
     ) -> Self {
         let number = u32::try_from(place.number).unwrap_or(u32::MAX);
-        let version = Arc::clone(place.version);
-        let (instance, output) = match started {
-            Some(started) => (Some(started.instance), started.output),
-            None => (None, version.output(number)),
-        };
         Self {
             number,
             common: Arc::clone(place.common),
-            version,
-            output,
-            instance,
+            own: Runner::new(Arc::clone(place.version), number, started),
+            before: before(place.probation.as_ref(), number),
             kind: place.kind,
             orders,
             stopping: false,
             lanes: Lanes::default(),
-            breaker: Breaker::default(),
             guarded: false,
             newcomers: HashSet::new(),
-            pause: None,
-            tally: place.tally,
+            probation: place.probation,
             after: place.after,
             held: None,
             aside: None,
@@ -141,7 +133,7 @@ impl Seat {
 
     /// For people.
     pub(super) fn name(&self) -> String {
-        let tenant = &self.version.identity.tenant;
+        let tenant = &self.own.version.identity.tenant;
         if matches!(self.kind, Kind::Quarantine) {
             format!("the quarantine of tenant {tenant}")
         } else {
@@ -170,10 +162,9 @@ impl Seat {
             {
                 self.sort(mail).await;
             }
+            self.end_trial();
             if self.can_run() {
-                if self.have_instance().await {
-                    self.run_next().await;
-                }
+                self.run_next().await;
             } else if !self.left {
                 if !self.wait(&mut mailbox).await {
                     break;
@@ -188,11 +179,12 @@ impl Seat {
         if self.held.is_some() {
             let back = come_back(&mut self.held).await;
             self.welcome(back);
-            while self.can_run() && self.have_instance().await {
+            while self.can_run() {
                 self.run_next().await;
             }
         }
-        if let Some(instance) = self.instance.take() {
+        let before = self.before.and_then(|it| it.instance);
+        for instance in self.own.instance.into_iter().chain(before) {
             instance.stop().await;
         }
     }
@@ -217,15 +209,36 @@ impl Seat {
 
     /// Whether an event can run now: one waits, and an instance is there or may be built.
     fn can_run(&self) -> bool {
-        let paused = || self.pause.is_some_and(|until| until > Instant::now());
-        !self.lanes.is_empty() && (self.instance.is_some() || self.stopping || !paused())
+        let is_paused = || self.paused().is_some_and(|until| until > Instant::now());
+        !self.lanes.is_empty() && (self.stopping || !is_paused())
+    }
+
+    /// Until when nothing can run. What its own version cannot run now the one before can.
+    fn paused(&self) -> Option<Instant> {
+        self.before.as_ref().unwrap_or(&self.own).paused()
+    }
+
+    /// The version before goes once its successor is trusted.
+    fn end_trial(&mut self) {
+        if self.probation.take_if(|it| it.is_over()).is_some() {
+            let before = self.before.take();
+            self.stop_beside(before);
+        }
+    }
+
+    /// Says goodbye beside the events that follow.
+    fn stop_beside(&self, runner: Option<Runner>) {
+        if let Some(instance) = runner.and_then(|it| it.instance) {
+            self.common.tasks.spawn(instance.stop());
+        }
     }
 
     /// Waits for whatever comes first: mail, orders, clients that come back, the end of a pause. False
     /// when nothing will come any more.
     async fn wait(&mut self, mailbox: &mut mpsc::Receiver<Mail>) -> bool {
         let room = self.has_room();
-        let pause = self.pause.filter(|_| !self.lanes.is_empty());
+        let pause = self.paused().filter(|_| !self.lanes.is_empty());
+        let trial = self.probation.clone();
         tokio::select! {
             biased;
             order = self.orders.recv(), if !self.stopping => {
@@ -236,6 +249,7 @@ impl Seat {
             }
             back = come_back(&mut self.held) => self.welcome(back),
             () = until(pause) => {}
+            () = trial_over(trial) => {}
             mail = mailbox.recv(), if room => match mail {
                 Some(mail) => self.sort(mail).await,
                 None => return !self.lanes.is_empty(),
@@ -387,46 +401,63 @@ impl Seat {
             Order::TakeOver {
                 version,
                 started,
-                tally,
+                probation,
                 done,
             } => {
-                self.tally = tally;
-                self.take_over(version, started).await;
+                self.take_over(version, started, probation).await;
                 // Nobody waits if the swap was given up.
                 let _ = done.send(());
             }
         }
     }
 
-    async fn take_over(&mut self, version: Arc<Version>, started: Option<Box<Started>>) {
-        let before = std::mem::replace(&mut self.version, version);
-        self.output = match &started {
-            Some(started) => Arc::clone(&started.output),
-            None => self.version.output(self.number),
-        };
-        self.breaker = Breaker::default();
+    async fn take_over(
+        &mut self,
+        version: Arc<Version>,
+        started: Option<Box<Started>>,
+        probation: Option<Arc<Probation>>,
+    ) {
+        let earlier = std::mem::replace(&mut self.before, before(probation.as_ref(), self.number));
+        self.stop_beside(earlier);
+        if self.before.is_some() {
+            // Each event has its two tries again: under this version and the one before.
+            self.lanes.forgive();
+        }
+        self.probation = probation;
         self.guarded = false;
         self.newcomers = HashSet::new();
-        self.pause = None;
-        let new = started.map(|started| started.instance);
-        let (old, new) = match (self.instance.take(), new) {
-            (Some(old), Some(new)) => {
+        let new = Runner::new(version, self.number, started.map(|it| *it));
+        let mut old = std::mem::replace(&mut self.own, new);
+        let (last, first) = match (old.instance.take(), self.own.instance.take()) {
+            (Some(last), Some(first)) => {
                 let parties = Parties {
-                    old: &before.identity,
-                    new: &self.version.identity,
+                    old: &old.version.identity,
+                    new: &self.own.version.identity,
                     seat: self.number,
                     rollout: &self.common.rollout,
                     meters: &self.common.meters,
                 };
-                parties.hand_over(old, new).await
+                parties.hand_over(last, first).await
             }
             others => others,
         };
-        self.instance = new;
-        // The old one says goodbye beside the new one's first events.
-        if let Some(old) = old {
-            self.common.tasks.spawn(old.stop());
-        }
+        self.own.instance = first;
+        old.instance = last;
+        self.stop_beside(Some(old));
+    }
+}
+
+/// The version before one on trial. It is started when it is needed.
+fn before(probation: Option<&Arc<Probation>>, number: u32) -> Option<Runner> {
+    let version = probation?.before.clone()?;
+    Some(Runner::new(version, number, None))
+}
+
+/// Pending without a trial.
+async fn trial_over(probation: Option<Arc<Probation>>) {
+    match probation {
+        Some(probation) => probation.tally.over().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -109,8 +109,4 @@ impl Bounds {
         latency_ms: 0,
         window_ms: 0,
     };
-
-    pub(super) const fn is_none(&self) -> bool {
-        self.window_ms == 0 || (self.traps == 0 && self.errors_percent == 0 && self.latency_ms == 0)
-    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tidegate_wire::id::ClientId;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::settings::Bounds;
 
@@ -17,6 +18,8 @@ use super::settings::Bounds;
 const EVENTS_FOR_ERRORS: u64 = 20;
 /// Events before the slowest hundredth means anything.
 const EVENTS_FOR_LATENCY: u64 = 100;
+/// So many slow ones mean the same before: a version that is slow for all takes long to get there.
+const SLOW_AT_ONCE: u64 = 10;
 
 /// What the events of one version came to since it was given clients.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(super) struct Tally {
     served: Clients,
     worse: Notify,
     closed: AtomicBool,
+    over: CancellationToken,
 }
 
 /// Who did, of all clients: nobody, one, or several.
@@ -108,12 +112,24 @@ impl Tally {
             served: Clients::default(),
             worse: Notify::new(),
             closed: AtomicBool::new(false),
+            over: CancellationToken::new(),
         }
     }
 
     /// Nothing is counted any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+        self.over.cancel();
+    }
+
+    /// Resolves once nothing is counted any more.
+    pub(super) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// Whether a share of errors is a bound.
+    pub(super) const fn counts_errors(&self) -> bool {
+        self.bounds.errors_percent > 0
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -191,12 +207,12 @@ impl Tally {
         if bound > 0 && events >= EVENTS_FOR_ERRORS && percent >= bound {
             return Some(Violation::Errors { percent, bound });
         }
-        let slow = read(&self.slow).saturating_mul(100);
-        (latency_ms > 0 && events >= EVENTS_FOR_LATENCY && slow > events).then_some(
-            Violation::Latency {
-                bound_ms: latency_ms,
-            },
-        )
+        let slow = read(&self.slow);
+        let enough = events >= EVENTS_FOR_LATENCY || slow >= SLOW_AT_ONCE;
+        let too_slow = latency_ms > 0 && enough && slow.saturating_mul(100) > events;
+        too_slow.then_some(Violation::Latency {
+            bound_ms: latency_ms,
+        })
     }
 }
 

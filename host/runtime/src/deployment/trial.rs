@@ -4,15 +4,32 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tidegate_wire::Name;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
-use super::tally::Tally;
+use super::probation::Probation;
+use crate::version::Version;
 
-/// The version that is watched now. Dropped, it is not watched any more.
-pub(super) struct Trial {
-    pub(super) tally: Arc<Tally>,
+/// The versions that are watched now.
+#[derive(Default)]
+pub(super) struct Trials {
+    /// The one that serves.
+    serving: Option<Trial>,
+    /// The one that some clients try.
+    canary: Option<Trial>,
+}
+
+/// A version that is watched. Dropped, it is not watched any more.
+struct Trial {
+    probation: Arc<Probation>,
     _watch: AbortOnDropHandle<()>,
+}
+
+impl Trials {
+    fn both(&self) -> impl Iterator<Item = &Trial> {
+        self.serving.iter().chain(&self.canary)
+    }
 }
 
 /// What a trial without a violation ends with.
@@ -24,60 +41,115 @@ pub(super) enum Then {
     Trust,
 }
 
+/// How often it is looked whether clients are back with the version before.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Shared {
-    /// Watches over a version, and no more over the one before it; without `within` until told.
-    pub(super) fn watch_over(
-        self: &Arc<Self>,
-        tally: &Arc<Tally>,
-        within: Option<Duration>,
-        then: Then,
-    ) {
-        let watch = tokio::spawn(watch(Arc::downgrade(self), Arc::clone(tally), within, then));
-        *self.trial() = Some(Trial {
-            tally: Arc::clone(tally),
-            _watch: AbortOnDropHandle::new(watch),
-        });
+    /// A version on trial, with what is the one before it from now on.
+    pub(super) fn probation(&self, version: &Name) -> Arc<Probation> {
+        let before = self.versions().before_next();
+        let before = before.map(|plugin| Version::new(plugin, &self.settings.whose()));
+        Probation::new(version, self.settings.rollout.bounds, before)
     }
 
-    /// Whether this is still the version that is watched.
-    pub(super) fn is_on_trial(&self, tally: &Arc<Tally>) -> bool {
-        let trial = self.trial();
-        trial
-            .as_ref()
-            .is_some_and(|trial| Arc::ptr_eq(&trial.tally, tally))
+    /// Watches over the version that serves, and no more over the one before it.
+    pub(super) fn watch_serving(self: &Arc<Self>, probation: Option<(Arc<Probation>, Duration)>) {
+        let trial = probation.map(|(it, within)| self.watch_over(it, Some(within), Then::Trust));
+        self.trials().serving = trial;
+    }
+
+    /// Watches over the version that some clients try, without `within` until told.
+    pub(super) fn watch_canary(
+        self: &Arc<Self>,
+        probation: &Arc<Probation>,
+        within: Option<Duration>,
+    ) {
+        let trial = self.watch_over(Arc::clone(probation), within, Then::Promote);
+        self.trials().canary = Some(trial);
+    }
+
+    /// None is tried any more.
+    pub(super) fn end_watch_of_canary(&self) {
+        self.trials().canary = None;
+    }
+
+    fn watch_over(
+        self: &Arc<Self>,
+        probation: Arc<Probation>,
+        within: Option<Duration>,
+        then: Then,
+    ) -> Trial {
+        let watching = watch(Arc::downgrade(self), Arc::clone(&probation), within, then);
+        Trial {
+            probation,
+            _watch: AbortOnDropHandle::new(tokio::spawn(watching)),
+        }
+    }
+
+    /// Whether this version is still watched.
+    pub(super) fn is_on_trial(&self, probation: &Arc<Probation>) -> bool {
+        let trials = self.trials();
+        let mut both = trials.both();
+        both.any(|trial| Arc::ptr_eq(&trial.probation, probation))
+    }
+
+    /// Whether that is the one that some clients try.
+    pub(super) fn is_canary(&self, probation: &Arc<Probation>) -> bool {
+        let trials = self.trials();
+        let canary = trials.canary.as_ref();
+        canary.is_some_and(|trial| Arc::ptr_eq(&trial.probation, probation))
+    }
+
+    /// Whether any version is watched.
+    pub(super) fn has_trial(&self) -> bool {
+        self.trials().both().any(|trial| !trial.probation.is_over())
     }
 }
 
 /// Holds nothing of the deployment while it waits. What it decides is done by a task of its own,
 /// since its own ends with the trial.
-async fn watch(shared: Weak<Shared>, tally: Arc<Tally>, within: Option<Duration>, then: Then) {
-    let over = async {
-        match within {
-            Some(within) => tokio::time::sleep(within).await,
-            None => std::future::pending().await,
-        }
-    };
+async fn watch(
+    shared: Weak<Shared>,
+    probation: Arc<Probation>,
+    within: Option<Duration>,
+    then: Then,
+) {
     tokio::select! {
-        violation = tally.violated() => {
+        violation = probation.tally.violated() => {
             if let Some(shared) = shared.upgrade() {
-                tokio::spawn(shared.condemn(tally, violation));
+                tokio::spawn(shared.condemn(Arc::clone(&probation), violation));
             }
         }
-        () = over => match (then, shared.upgrade()) {
+        () = time_over(&probation, within) => match (then, shared.upgrade()) {
             (Then::Promote, Some(shared)) => {
                 tokio::spawn(async move {
                     // A failure is told where it happens.
-                    let _ = shared.promote(Some(tally)).await;
+                    let _ = shared.promote(Some(probation)).await;
                 });
             }
             (Then::Trust, Some(shared)) => {
-                tally.close();
+                probation.tally.close();
                 tracing::debug!(
                     tenant = &*shared.settings.tenant,
                     "the new version's first time is over: it stays"
                 );
             }
-            (Then::Trust | Then::Promote, None) => tally.close(),
+            (Then::Trust | Then::Promote, None) => probation.tally.close(),
         },
     }
+}
+
+/// While clients are back with the version before, a trial goes on, at most for as long again.
+async fn time_over(probation: &Probation, within: Option<Duration>) {
+    let Some(within) = within else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(within).await;
+    let longer = async {
+        while probation.moved.is_anyone_back() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // As long again is enough.
+    let _ = tokio::time::timeout(within, longer).await;
 }

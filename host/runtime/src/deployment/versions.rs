@@ -49,6 +49,7 @@ pub struct VersionRecord {
 #[derive(Debug)]
 pub(super) struct Versions {
     history: VecDeque<VersionRecord>,
+    serving: Plugin,
     /// The last used stands at the end.
     kept: VecDeque<Plugin>,
     kept_max: usize,
@@ -59,6 +60,7 @@ impl Versions {
     pub(super) fn new(first: &Plugin, kept_max: usize) -> Self {
         let mut versions = Self {
             history: VecDeque::new(),
+            serving: first.clone(),
             kept: VecDeque::new(),
             kept_max: kept_max.max(1),
         };
@@ -69,6 +71,7 @@ impl Versions {
 
     /// A version serves now; what became of the one before it is given.
     pub(super) fn activate(&mut self, plugin: &Plugin, before: VersionState) {
+        self.serving = plugin.clone();
         self.settle(&VersionState::Active, &before);
         // A canary that is promoted keeps its entry.
         if !self.settle(&VersionState::Canary, &VersionState::Active) {
@@ -93,13 +96,32 @@ impl Versions {
         self.record(plugin, VersionState::FailedToStart { reason });
     }
 
-    /// The version that served before the one that serves, if it is kept.
+    /// The version before the one that serves: what served before it and was not taken back. Only if
+    /// it is kept.
     pub(super) fn previous(&self) -> Option<Plugin> {
-        let serving = self.serving();
         let served = self.history.iter().rev().find(|record| {
-            record.state == VersionState::Replaced && Some(&record.version) != serving
+            record.state == VersionState::Replaced
+                && record.version != *self.serving.version()
+                && !self.is_taken_back(&record.version)
         });
         served.and_then(|record| self.kept(&record.version))
+    }
+
+    /// The version before one that comes now.
+    pub(super) fn before_next(&self) -> Option<Plugin> {
+        match self.is_taken_back(self.serving.version()) {
+            false => Some(self.serving.clone()),
+            true => self.previous(),
+        }
+    }
+
+    /// Whether this version was taken back the last time that it served.
+    fn is_taken_back(&self, version: &Name) -> bool {
+        let served = |it: &&VersionRecord| {
+            it.version == *version && !matches!(it.state, VersionState::FailedToStart { .. })
+        };
+        let last = self.history.iter().rev().find(served);
+        last.is_some_and(|it| matches!(it.state, VersionState::RolledBack { .. }))
     }
 
     /// A version that needs no compilation.
@@ -117,12 +139,6 @@ impl Versions {
     /// All entries, oldest first.
     pub(super) fn history(&self) -> Vec<VersionRecord> {
         self.history.iter().cloned().collect()
-    }
-
-    fn serving(&self) -> Option<&Name> {
-        let found = self.history.iter().rev();
-        let mut found = found.filter(|record| record.state == VersionState::Active);
-        found.next().map(|record| &record.version)
     }
 
     /// The last entry of one state goes into another; false if there is none.

@@ -25,4 +25,5 @@ mod requests;
 mod state;
 mod stream;
 mod swap;
+mod trial;
 mod versions;

@@ -1,18 +1,21 @@
-//! How a seat runs one event: on its instance, and once more on a fresh one if that breaks.
+//! How a seat runs one event: on its instance, and once more if that breaks: on a fresh one, or while
+//! its version is on trial under the version before.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::EventKind;
 use tidegate_wire::id::ClientId;
 
 use super::lanes::Waiting;
-use super::{Kind, Seat, Standing};
+use super::runner::{Runner, Side};
+use super::{Kind, Probation, Seat, Standing};
 use crate::dead_letter::DeadLetter;
 use crate::deployment::Job;
 use crate::deployment::ticket::{Ticket, payload_bytes};
-use crate::instance::{Failure, Instance, Ran};
+use crate::host_api::Identity;
+use crate::instance::{Failure, Ran};
 
 /// How often an event is tried.
 const TRIES_MAX: usize = 2;
@@ -26,85 +29,185 @@ impl Seat {
         let number = waiting.number;
         if self.is_unheard(&waiting.ticket) {
             self.set_aside(waiting);
-        } else if let Some(broken) = self.try_once(waiting).await {
-            return self.tried(broken).await;
+        } else {
+            let side = self.side_of(&waiting);
+            if !self.have_instance(side).await {
+                self.lanes.put_back(waiting);
+                if self.stopping {
+                    // Given back as they are dropped.
+                    drop(self.lanes.drain());
+                }
+                return;
+            }
+            if let Some(broken) = self.try_once(waiting, side).await {
+                return self.tried(broken).await;
+            }
         }
         self.lanes.gone(number);
     }
 
-    /// Runs an event; gives it back if it broke the instance.
-    async fn try_once(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let Some(instance) = &mut self.instance else {
+    /// Which version runs an event: the one before where the one on trial has failed it, or its
+    /// client before, or cannot run now.
+    fn side_of(&self, waiting: &Waiting) -> Side {
+        let (Some(_), Some(probation)) = (&self.before, &self.probation) else {
+            return Side::Own;
+        };
+        if waiting.broke_own || waiting.refused.is_some() {
+            return Side::Before;
+        }
+        let is_back = || probation.moved.is_back(waiting.ticket.client());
+        let is_paused = || {
+            self.own
+                .paused()
+                .is_some_and(|until| until > Instant::now())
+        };
+        if !waiting.broke_before && (is_paused() || is_back()) {
+            return Side::Before;
+        }
+        Side::Own
+    }
+
+    fn runner(&mut self, side: Side) -> &mut Runner {
+        match (side, &mut self.before) {
+            (Side::Before, Some(before)) => before,
+            (Side::Before, None) | (Side::Own, _) => &mut self.own,
+        }
+    }
+
+    fn identity(&self, side: Side) -> &Identity {
+        let before = self.before.as_ref().filter(|_| side == Side::Before);
+        &before.unwrap_or(&self.own).version.identity
+    }
+
+    /// How the version on trial does, if that is the one that runs an event.
+    fn counted(&self, side: Side) -> Option<Arc<Probation>> {
+        let probation = self.probation.as_ref().filter(|_| side == Side::Own);
+        probation.filter(|it| !it.is_over()).cloned()
+    }
+
+    /// Runs an event; gives it back if it broke the instance, or is to be run by the version before.
+    async fn try_once(&mut self, mut waiting: Waiting, side: Side) -> Option<Waiting> {
+        let counted = self.counted(side);
+        let begun = counted.as_ref().map(|_| Instant::now());
+        let is_quarantine = matches!(self.kind, Kind::Quarantine);
+        let runner = self.runner(side);
+        let Some(instance) = &mut runner.instance else {
             return Some(waiting);
         };
-        let tally = self.tally.clone().filter(|tally| !tally.is_closed());
-        let begun = tally.as_ref().map(|_| Instant::now());
-        let ticket = &waiting.ticket;
-        let ran = instance.handle(ticket.job()).await;
-        if matches!(self.kind, Kind::Quarantine) {
-            self.instance = None;
+        let ran = instance.handle(waiting.ticket.job()).await;
+        if is_quarantine {
+            runner.instance = None;
         }
+        let ticket = &waiting.ticket;
         let client = ticket.client();
+        let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let is_last = is_last(ticket);
-        let failed = match ran {
+        let mut failed = false;
+        match ran {
             Ran::Done(effects) => {
+                self.rescued(&waiting, side);
                 waiting.ticket.commit(Outcome::Done, effects);
-                false
             }
             Ran::Answered(effects, reply) => {
+                self.rescued(&waiting, side);
                 let reply = Some(Reply::Ok(reply));
                 waiting.ticket.reply(Outcome::Done, effects, reply);
-                false
             }
             Ran::Refused(text) => {
-                self.report_refusal(ticket.job(), &text);
+                self.report_refusal(side, ticket.job(), &text);
+                if let Some(probation) = &counted
+                    && self.before.is_some()
+                    && probation.tally.counts_errors()
+                {
+                    probation.tally.ended(client, took, true);
+                    waiting.refused = Some(text);
+                    return Some(waiting);
+                }
                 let reply = self.failed(ticket, text);
                 waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
-                true
+                failed = true;
             }
             Ran::Unhandled => {
                 // Nothing of the plugin ran.
-                let reply = Some(Reply::Unhandled);
+                let reply = match waiting.refused.take() {
+                    Some(text) => self.failed(&waiting.ticket, text),
+                    None => Some(Reply::Unhandled),
+                };
                 waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
                 return None;
             }
             Ran::Broken(failure) => {
-                self.instance = None;
-                self.report_failure(ticket.job(), &failure);
-                self.broke(client);
-                return Some(Waiting {
-                    tries: waiting.tries + 1,
-                    reason: failure.reason,
-                    ..waiting
-                });
+                self.runner(side).instance = None;
+                self.report_failure(side, ticket.job(), &failure);
+                self.broke(side, client);
+                return self.after_break(waiting, side, failure);
             }
         };
         if is_last {
-            self.common.suspects.forget(client);
+            self.forget(client);
         }
-        if let (Some(tally), Some(begun)) = (tally, begun) {
-            tally.ended(client, begun.elapsed(), failed);
+        if let Some(probation) = counted {
+            probation.tally.ended(client, took, failed);
         }
         None
+    }
+
+    /// The version before ran what the one on trial could not.
+    fn rescued(&self, waiting: &Waiting, side: Side) {
+        if let Some(probation) = &self.probation
+            && side == Side::Before
+            && (waiting.broke_own || waiting.refused.is_some())
+        {
+            self.common.meters.rescued();
+            let client = waiting.ticket.client();
+            probation.moved.rescued(client, Instant::now());
+        }
+    }
+
+    /// An event that broke has another try, unless the version on trial has refused it already: then
+    /// it has failed.
+    fn after_break(
+        &self,
+        mut waiting: Waiting,
+        side: Side,
+        failure: Box<Failure>,
+    ) -> Option<Waiting> {
+        if let Some(text) = waiting.refused.take() {
+            let client = waiting.ticket.client();
+            let is_last = is_last(&waiting.ticket);
+            let reply = self.failed(&waiting.ticket, text);
+            waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
+            if is_last {
+                self.forget(client);
+            }
+            return None;
+        }
+        match side {
+            Side::Own => waiting.broke_own = true,
+            Side::Before => waiting.broke_before = true,
+        }
+        waiting.tries += 1;
+        waiting.reason = failure.reason;
+        Some(waiting)
     }
 
     /// An event broke its instance: it has another try when its client has its next turn, or is set
     /// aside, and its client's events with it.
     async fn tried(&mut self, waiting: Waiting) {
-        let (client, tries, number) = (waiting.ticket.client(), waiting.tries, waiting.number);
+        let (client, number) = (waiting.ticket.client(), waiting.number);
+        let is_dead = self.is_dead(&waiting);
+        let epoch = self.lanes.epoch();
         self.lanes.put_back(waiting);
         // A version that is given up sets no event aside for good: the other one tries it.
         self.obey_waiting().await;
-        if tries < self.tries_max(client) || self.aside.is_some() {
+        if !is_dead || self.aside.is_some() || self.lanes.epoch() != epoch {
             return;
         }
         let Some(waiting) = self.lanes.take_of(client) else {
             return;
         };
-        if let Some(tally) = &self.tally
-            && !tally.is_closed()
-        {
-            tally.failed(client);
+        if let Some(probation) = self.counted(Side::Own).filter(|_| self.before.is_none()) {
+            probation.tally.failed(client);
         }
         self.common.suspects.dead_letter(client, Instant::now());
         self.set_aside(waiting);
@@ -113,6 +216,14 @@ impl Seat {
             for ticket in self.lanes.take_all(client) {
                 self.send_into_quarantine(ticket);
             }
+        }
+    }
+
+    /// Whether an event has had all of its tries: while a version is on trial, under both.
+    fn is_dead(&self, waiting: &Waiting) -> bool {
+        match self.before {
+            Some(_) => waiting.broke_own && waiting.broke_before,
+            None => waiting.tries >= self.tries_max(waiting.ticket.client()),
         }
     }
 
@@ -138,91 +249,89 @@ impl Seat {
             ..
         } = waiting;
         let delivery = &ticket.job().delivery;
+        let identity = &self.own.version.identity;
         let letter = DeadLetter {
             event: delivery.event,
             client: delivery.client,
             kind: delivery.kind.name(),
             bytes: payload_bytes(&delivery.kind),
-            version: self.version.identity.version.clone(),
+            version: identity.version.clone(),
             reason,
         };
-        let tenant = &self.version.identity.tenant;
         if tries == 0 {
             self.common.letters.add_unheard(letter);
         } else {
-            self.common.letters.add(tenant, letter);
+            self.common.letters.add(&identity.tenant, letter);
         }
         if is_last(&ticket) {
-            self.common.suspects.forget(ticket.client());
+            self.forget(ticket.client());
         }
         ticket.commit(Outcome::DeadLettered, Vec::new());
     }
 
-    fn broke(&mut self, client: ClientId) {
-        if let Some(tally) = &self.tally {
-            tally.trapped(client);
-        }
-        let now = Instant::now();
-        if self.common.suspects.broke(client, now) {
-            self.pause_before_rebuild(now);
+    /// The client is gone.
+    fn forget(&self, client: ClientId) {
+        self.common.suspects.forget(client);
+        if let Some(probation) = &self.probation {
+            probation.moved.forget(client);
         }
     }
 
-    fn pause_before_rebuild(&mut self, now: Instant) {
-        self.pause = Some(now + self.breaker.failed(now));
-        self.guarded |= self.breaker.guards();
+    fn broke(&mut self, side: Side, client: ClientId) {
+        if let Some(probation) = self.counted(side) {
+            probation.tally.trapped(client);
+            if self.before.is_some() {
+                probation.tally.failed(client);
+            }
+        }
+        let now = Instant::now();
+        if self.common.suspects.broke(client, now) {
+            self.pause_before_rebuild(side, now);
+        }
+    }
+
+    /// What breaks a version on trial is rather that version than who comes anew.
+    fn pause_before_rebuild(&mut self, side: Side, now: Instant) {
+        let is_tried = side == Side::Own && self.before.is_some();
+        let runner = self.runner(side);
+        runner.failed(now);
+        let guards = runner.guards() && !is_tried;
+        self.guarded |= guards;
     }
 
     /// The words for whoever waits for a request, bounded like its reply.
     fn failed(&self, ticket: &Ticket, mut text: String) -> Option<Reply> {
-        let bytes_max = self.version.identity.limits.effect_bytes_max;
+        let bytes_max = self.own.version.identity.limits.effect_bytes_max;
         text.truncate(text.floor_char_boundary(bytes_max));
         let is_request = matches!(ticket.job().delivery.kind, EventKind::Request { .. });
         is_request.then_some(Reply::Failed(text))
     }
 
     /// Builds the instance if there is none; false if it could not be built.
-    pub(super) async fn have_instance(&mut self) -> bool {
-        if self.instance.is_some() {
+    async fn have_instance(&mut self, side: Side) -> bool {
+        let (common, number) = (Arc::clone(&self.common), self.number);
+        let runner = self.runner(side);
+        let Err(error) = runner.build(&common.runtime, number).await else {
             return true;
-        }
-        let version = Arc::clone(&self.version);
-        let (plugin, identity) = (&version.plugin, &version.identity);
-        let start = Instance::start(
-            &self.common.runtime,
-            plugin,
-            identity,
-            self.number,
-            &self.output,
+        };
+        let identity = &runner.version.identity;
+        tracing::error!(
+            tenant = &*identity.tenant,
+            plugin = &*identity.plugin,
+            version = &*identity.version,
+            instance = number,
+            %error,
+            "an instance cannot be built again; its events wait"
         );
-        match start.await {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                self.pause = None;
-                return true;
-            }
-            Err(error) => tracing::error!(
-                tenant = &*identity.tenant,
-                plugin = &*identity.plugin,
-                version = &*identity.version,
-                instance = self.number,
-                %error,
-                "an instance cannot be built again; its events wait"
-            ),
+        if let Some(probation) = self.counted(side) {
+            probation.tally.not_built();
         }
-        if let Some(tally) = &self.tally {
-            tally.not_built();
-        }
-        self.pause_before_rebuild(Instant::now());
-        if self.stopping {
-            // Given back as they are dropped.
-            drop(self.lanes.drain());
-        }
+        self.pause_before_rebuild(side, Instant::now());
         false
     }
 
-    fn report_refusal(&self, job: &Job, text: &str) {
-        let identity = &self.version.identity;
+    fn report_refusal(&self, side: Side, job: &Job, text: &str) {
+        let identity = self.identity(side);
         tracing::warn!(
             tenant = &*identity.tenant,
             plugin = &*identity.plugin,
@@ -236,8 +345,8 @@ impl Seat {
         );
     }
 
-    fn report_failure(&self, job: &Job, failure: &Failure) {
-        let identity = &self.version.identity;
+    fn report_failure(&self, side: Side, job: &Job, failure: &Failure) {
+        let identity = self.identity(side);
         self.common.meters.trap(failure.kind);
         tracing::error!(
             tenant = &*identity.tenant,

@@ -14,9 +14,17 @@ use crate::deployment::ticket::Ticket;
 /// An event that waits for its turn.
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
-    /// How often it was tried, and why it broke the last time.
+    /// How often it broke, and why the last time.
     pub(super) tries: usize,
     pub(super) reason: String,
+    /// It broke under the version on trial.
+    pub(super) broke_own: bool,
+    /// It broke under the version before.
+    pub(super) broke_before: bool,
+    /// The version on trial refused it with these words.
+    pub(super) refused: Option<String>,
+    /// Its tries count as long as this is that of the lanes.
+    epoch: u32,
     /// Its number among all that came.
     pub(super) number: u64,
 }
@@ -33,6 +41,7 @@ struct Mark {
 pub(super) struct Lanes {
     turns: Turns<ClientId, Waiting>,
     next: u64,
+    epoch: u32,
     /// The event that was taken last and is not gone.
     running: usize,
     marks: VecDeque<Mark>,
@@ -56,6 +65,10 @@ impl Lanes {
                 ticket,
                 tries: 0,
                 reason: String::new(),
+                broke_own: false,
+                broke_before: false,
+                refused: None,
+                epoch: self.epoch,
                 number,
             },
         );
@@ -65,7 +78,7 @@ impl Lanes {
     pub(super) fn take(&mut self) -> Option<Waiting> {
         let (_, waiting) = self.turns.next(|_, _| true)?;
         self.running = 1;
-        Some(waiting)
+        Some(self.as_now(waiting))
     }
 
     /// The event that was taken is tried again when its client has its next turn.
@@ -74,11 +87,35 @@ impl Lanes {
         self.turns.push_front(waiting.ticket.client(), waiting);
     }
 
+    /// Changes when tries are forgotten.
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whatever was tried is tried from the beginning.
+    pub(super) const fn forgive(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
     /// The first event of this client.
     pub(super) fn take_of(&mut self, client: ClientId) -> Option<Waiting> {
         let waiting = self.turns.next_of(&client)?;
         self.running = 1;
-        Some(waiting)
+        Some(self.as_now(waiting))
+    }
+
+    fn as_now(&self, waiting: Waiting) -> Waiting {
+        if waiting.epoch == self.epoch {
+            return waiting;
+        }
+        Waiting {
+            tries: 0,
+            broke_own: false,
+            broke_before: false,
+            refused: None,
+            epoch: self.epoch,
+            ..waiting
+        }
     }
 
     /// The event that was taken, of this number, is over.
