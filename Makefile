@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test autobahn fuzz simulation figures swaps traps bulk chaos lint guests guests-rust wasm-target
+.PHONY: help run test autobahn fuzz simulation figures swaps deploys traps bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ figures: guests ## Measures, with a release build; BASE=a tidegate to compare wi
 swaps: guests ## A hundred swaps under load: the longest pause of any client, with a release build
 	$(CARGO) build --release --workspace
 	$(BUILD)/release/swaps
+
+deploys: guests ## 20 bad deploys in a row under load, twice: the longest wait of any client
+	$(CARGO) build --release --workspace
+	$(BUILD)/release/deploys
 
 traps: guests ## 200 messages that trap: how long the other clients of the instance wait
 	$(CARGO) build --release --workspace

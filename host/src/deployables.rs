@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_cluster::deploy::{
-    Boxed, CanaryPlan, Component, Deployables, Desired, Serving, Step, TakenBack,
+    Boxed, CanaryPlan, Coming, Component, Deployables, Desired, Serving, Step, TakenBack,
 };
 use tidegate_runtime::Runtime;
 use tidegate_wire::Name;
@@ -118,8 +118,11 @@ impl Deployables for Plugins {
         })
     }
 
-    fn activate(&self, tenant: Name, version: Name) -> Boxed<Result<(), String>> {
-        self.with(&tenant, |it| async move { it.activate(&version).await })
+    fn activate(&self, tenant: Name, version: Name, coming: Coming) -> Boxed<Result<(), String>> {
+        self.with(
+            &tenant,
+            |it| async move { it.activate(&version, coming).await },
+        )
     }
 
     fn discard(&self, tenant: Name, version: Name) {

@@ -1,6 +1,7 @@
 //! Deploys to the whole cluster over the command line: all workers switch, or none does, and it is so
 //! after every restart.
 
+mod bad;
 mod canary;
 mod restart;
 mod violence;

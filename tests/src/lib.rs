@@ -11,6 +11,7 @@ pub mod bulk;
 pub mod chaos;
 pub mod client;
 pub mod cluster;
+pub mod deploys;
 pub mod feed;
 pub mod figures;
 pub mod http;

@@ -46,6 +46,7 @@ fn deployed_at(
     let Running {
         serving,
         canary: tried,
+        trial,
         trouble,
         ..
     } = worker.running.iter().find(|it| it.tenant == *tenant)?;
@@ -56,6 +57,7 @@ fn deployed_at(
         generation: worker.generation,
         version: serving.as_ref().map(ToString::to_string),
         canary: tried.as_ref().map(ToString::to_string),
+        trial: *trial,
         behind: !is_right || trouble.is_some(),
         trouble: trouble.clone(),
     })
@@ -116,10 +118,12 @@ pub(crate) fn progress(progress: &Progress) -> DeployProgress {
             generation,
             version,
             workers,
+            trial,
         } => DeployProgress::Done {
             generation: *generation,
             version: (!version.is_empty()).then(|| version.to_string()),
             workers: *workers,
+            trial: *trial,
         },
         Progress::Failed { reason } => {
             let Refusal {

@@ -151,6 +151,7 @@ impl Deploys for Deploying {
                 generation: 3,
                 version: "v".into(),
                 workers: 1,
+                trial: false,
             },
             _ => Progress::Failed {
                 reason: DeployError::Refused {

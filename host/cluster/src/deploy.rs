@@ -17,7 +17,7 @@ mod uplink;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidegate_wire::Name;
@@ -56,6 +56,17 @@ pub struct Serving {
     pub serving: Option<Name>,
     /// The version that some clients get.
     pub canary: Option<Name>,
+    /// A version is on trial: it has just come, or some clients try it.
+    pub trial: bool,
+}
+
+/// How a version comes to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coming {
+    /// For the first time, so long after the decision: it is on trial as long as it is new.
+    New(Duration),
+    /// Again, in the place of one that was taken back for this reason: it is not.
+    Again(String),
 }
 
 /// A version that this worker took back by itself, since it failed too often.
@@ -87,7 +98,7 @@ pub trait Deployables: Send + Sync + 'static {
     ) -> Boxed<Result<(), String>>;
     /// Switches to what was prepared. With a canary: begins it; the cluster promotes it when its
     /// time is over.
-    fn activate(&self, tenant: Name, version: Name) -> Boxed<Result<(), String>>;
+    fn activate(&self, tenant: Name, version: Name, coming: Coming) -> Boxed<Result<(), String>>;
     /// What was prepared is not to be.
     fn discard(&self, tenant: Name, version: Name);
     /// The canary under way serves everybody.
@@ -141,6 +152,13 @@ impl Default for DeploySettings {
             hold_max: Duration::from_secs(60),
         }
     }
+}
+
+/// By the clock of this machine.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is no clock.
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Shared by the services of one process.

@@ -13,6 +13,7 @@ mod request;
 mod send;
 mod session;
 mod status;
+mod trial;
 mod uids;
 
 use std::io::{Read, Write};

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_cluster::deploy::{CanaryPlan, Component, Serving, Step, TakenBack};
-use tidegate_runtime::{Deployment, DeploymentSettings, PluginError, PluginKind, Runtime, Tried};
+use tidegate_cluster::deploy::{CanaryPlan, Coming, Component, Serving, Step, TakenBack};
+use tidegate_runtime::{
+    Condemned, Deployment, DeploymentSettings, PluginError, PluginKind, Runtime, Tried,
+};
 use tidegate_wire::Name;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -15,9 +17,6 @@ use crate::bridge::Bridge;
 use crate::config::Plugin;
 use crate::tenants;
 
-/// How long a deployment that nobody wants any more has to finish.
-const STOP: Duration = Duration::from_secs(5);
-
 /// A tenant and its plugin.
 pub(super) struct Tenant {
     plugin: Plugin,
@@ -27,6 +26,8 @@ pub(super) struct Tenant {
     slot: Slot,
     /// Ends the following of the file; none while the cluster says what serves.
     following: Mutex<Option<CancellationToken>>,
+    /// What the cluster asks for and what a version brings upon itself happen one after the other.
+    changes: tokio::sync::Mutex<()>,
     taken_back: mpsc::Sender<TakenBack>,
 }
 
@@ -45,6 +46,7 @@ impl Tenant {
             bridge,
             slot: Slot::new(),
             following: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
             taken_back,
         }
     }
@@ -94,16 +96,28 @@ impl Tenant {
                 };
                 // A version of the file is this worker's own affair.
                 if tenant.following().is_none() {
-                    let back = TakenBack {
-                        tenant: tenant.name().clone(),
-                        version: told.version,
-                        reason: told.reason,
-                    };
-                    // Closed only when the process ends.
-                    let _ = tenant.taken_back.send(back).await;
+                    tenant.take_back(told).await;
                 }
             }
         });
+    }
+
+    /// A version of the cluster has crossed a bound here. The runtime has gone back to the one before
+    /// it, if there was one.
+    async fn take_back(self: &Arc<Self>, told: Condemned) {
+        let back = TakenBack {
+            tenant: self.name().clone(),
+            version: told.version.clone(),
+            reason: told.reason.clone(),
+        };
+        // Closed only when the process ends.
+        let _ = self.taken_back.send(back).await;
+        if told.is_first
+            && let Err(error) = self.give_up(&told.version, told.reason).await
+        {
+            tracing::error!(tenant = %self.name(), version = %told.version, error,
+                "a version that crossed a bound serves on");
+        }
     }
 
     pub(super) fn serving(&self) -> Serving {
@@ -111,6 +125,7 @@ impl Tenant {
         Serving {
             tenant: self.name().clone(),
             serving: deployment.as_ref().map(|it| it.version().borrow().clone()),
+            trial: deployment.as_ref().is_some_and(Deployment::is_on_trial),
             canary: deployment.and_then(|it| it.canary()),
         }
     }
@@ -165,7 +180,7 @@ impl Tenant {
                 ));
             }
             (None, None) => {
-                let started = Deployment::start(&self.runtime, plugin, self.settings.clone());
+                let started = Deployment::start_first(&self.runtime, plugin, self.settings.clone());
                 Held::First(started.await.map_err(text)?)
             }
         };
@@ -173,21 +188,41 @@ impl Tenant {
         Ok(held)
     }
 
-    pub(super) async fn activate(self: &Arc<Self>, version: &Name) -> Result<(), String> {
+    pub(super) async fn activate(
+        self: &Arc<Self>,
+        version: &Name,
+        coming: Coming,
+    ) -> Result<(), String> {
+        let _turn = self.changes.lock().await;
         let Some(held) = self.slot.take(version) else {
             return Err(format!("the version {version} is not held here"));
         };
         self.take_over();
         match held {
-            Held::Next(prepared) => prepared.activate().await.map_err(text)?,
+            Held::Next(prepared) => match coming {
+                Coming::New(_) => prepared.activate().await.map_err(text)?,
+                Coming::Again(reason) => prepared.return_to(reason).await.map_err(text)?,
+            },
             Held::First(_) if self.bridge.deployment(self.name()).is_some() => {
                 held.discard();
                 return Err("another version began to serve meanwhile".to_owned());
             }
-            Held::First(deployment) => self.serve(deployment),
+            Held::First(deployment) => {
+                deployment.serve_first(self.trial_left(&coming));
+                self.serve(deployment);
+            }
         }
         tracing::info!(tenant = %self.name(), %version, "a version of the cluster serves");
         Ok(())
+    }
+
+    /// For how long a version that nothing stands before is on trial.
+    fn trial_left(&self, coming: &Coming) -> Option<Duration> {
+        let trial = Duration::from_millis(self.settings.rollout.bounds.window_ms);
+        match coming {
+            Coming::New(age) => trial.checked_sub(*age),
+            Coming::Again(_) => None,
+        }
     }
 
     /// From here on the cluster says what serves.
@@ -206,6 +241,7 @@ impl Tenant {
     }
 
     pub(super) async fn promote(&self, version: &Name) -> Result<(), String> {
+        let _turn = self.changes.lock().await;
         let deployment = self.bridge.deployment(self.name());
         let deployment = deployment.ok_or("nothing serves the tenant here")?;
         if deployment.canary().as_ref() == Some(version) {
@@ -222,31 +258,63 @@ impl Tenant {
         version: &Name,
         reason: String,
     ) -> Result<(), String> {
+        let _turn = self.changes.lock().await;
         self.slot.discard(Some(version));
         let Some(deployment) = self.bridge.deployment(self.name()) else {
             return Ok(());
         };
-        let was_tried = deployment.abandon(version, reason).await.map_err(text)?;
+        let was_tried = deployment
+            .abandon(version, reason.clone())
+            .await
+            .map_err(text)?;
         if was_tried || *deployment.version().borrow() != *version {
             return Ok(());
         }
-        match &self.plugin.file {
-            Some(file) => {
-                let plugin = self.runtime.load(file).await.map_err(text)?;
-                let prepared = deployment.prepare(plugin, None).await.map_err(text)?;
-                prepared.activate().await.map_err(text)?;
-                tracing::info!(tenant = %self.name(), file = %file.display(),
-                    "the cluster names no version; the file of the configuration serves");
-                self.follow(deployment);
+        match self.go_back_to_file(&deployment, version, &reason).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.serve_nothing(deployment, version, &reason).await;
+                Ok(())
             }
-            None => {
-                drop(self.bridge.remove(self.name()));
-                tracing::warn!(tenant = %self.name(),
-                    "the cluster names no version, and no file is configured: nothing serves");
-                deployment.stop(STOP).await;
+            Err(error) => {
+                tracing::error!(tenant = %self.name(), error,
+                    "the file of the configuration cannot take the place of a version that is given up");
+                self.serve_nothing(deployment, version, &reason).await;
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// False if no file is configured, or the file is what is given up.
+    async fn go_back_to_file(
+        &self,
+        deployment: &Deployment,
+        version: &Name,
+        reason: &str,
+    ) -> Result<bool, String> {
+        let Some(file) = &self.plugin.file else {
+            return Ok(false);
+        };
+        let plugin = self.runtime.load(file).await.map_err(text)?;
+        if plugin.version() == version {
+            return Ok(false);
+        }
+        let prepared = deployment.prepare(plugin, None).await.map_err(text)?;
+        let returned = prepared.return_to(reason.to_owned()).await;
+        returned.map_err(text)?;
+        tracing::warn!(tenant = %self.name(), given_up = %version, reason, file = %file.display(),
+            "the cluster names no version; the file of the configuration serves");
+        self.follow(deployment.clone());
+        Ok(true)
+    }
+
+    /// What waits is given back, and waits at the gateways or is refused, as they are told.
+    async fn serve_nothing(&self, deployment: Deployment, version: &Name, reason: &str) {
+        drop(self.bridge.remove(self.name()));
+        tracing::error!(tenant = %self.name(), given_up = %version, reason,
+            "NOTHING SERVES this tenant here: its version is given up, and there is none to go back \
+             to; deploy one that works");
+        deployment.stop(Duration::ZERO).await;
     }
 
     /// Follows the file no longer and drops what is held.

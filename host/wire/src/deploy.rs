@@ -158,6 +158,8 @@ pub enum Progress {
         version: Name,
         /// How many workers have switched.
         workers: u32,
+        /// It is on trial at one of them: what comes of it stands in the history.
+        trial: bool,
     },
     /// The last: it is not so.
     Failed {
@@ -186,6 +188,8 @@ pub struct Running {
     pub serving: Option<Name>,
     /// The version that some clients get.
     pub canary: Option<Name>,
+    /// A version is on trial: it has just come, or some clients try it.
+    pub trial: bool,
     /// Why it does not run what is desired; tried again.
     pub trouble: Option<String>,
 }

@@ -149,6 +149,7 @@ impl Deploys for Nobody {
             generation: 7,
             version: "".into(),
             workers: 0,
+            trial: false,
         }])
     }
 

@@ -12,11 +12,16 @@ use tidegate_wire::id::Incarnation;
 /// Who it is said to have been when the cluster itself goes back.
 const BY_ITSELF: &str = "tidegate";
 
+/// Why a canary ends with the release beside which it was tried.
+const WITHDRAWN: &str = "the tenant was withdrawn";
+
 /// Who decides, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decision {
     pub(super) writer: Incarnation,
     pub(super) at_ms: u64,
+    /// Workers still run what was withdrawn.
+    pub(super) lingers: bool,
 }
 
 /// A version to be served.
@@ -72,6 +77,7 @@ impl Change {
             forget_one(&mut next);
         }
         let deployed = next.tenants.entry(tenant.clone()).or_default();
+        let before = before(deployed, decision.lingers).map(|it| again(it, BY_ITSELF.into()));
         let release = |candidate: Candidate, fate| Release {
             generation,
             version: candidate.version,
@@ -86,14 +92,14 @@ impl Change {
                 let fate = match candidate.canary.take() {
                     Some(plan) => Fate::Canary(plan),
                     None => {
-                        end_current(deployed, Fate::Replaced);
+                        end_running(deployed, decision.lingers, Fate::Replaced);
                         Fate::Active
                     }
                 };
                 add(deployed, release(candidate, fate));
             }
             Self::Return(candidate, why) => {
-                end_current(deployed, Fate::RolledBack(reason(why)));
+                end_running(deployed, decision.lingers, Fate::RolledBack(reason(why)));
                 add(deployed, release(candidate, Fate::Active));
             }
             Self::Failed(candidate, why) => {
@@ -105,14 +111,14 @@ impl Change {
             }
             Self::GiveUp(why) => end_canary(deployed, Fate::RolledBack(reason(why))),
             Self::TakeBack(why) => {
-                let before = before(deployed).map(|it| again(it, BY_ITSELF.into()));
-                end_current(deployed, Fate::RolledBack(reason(why)));
+                end_running(deployed, decision.lingers, Fate::RolledBack(reason(why)));
                 if let Some(candidate) = before {
                     add(deployed, release(candidate, Fate::Active));
                 }
             }
             Self::Withdraw => {
-                end_canary(deployed, Fate::Withdrawn);
+                // It never served everybody, and is no version to go back to.
+                end_canary(deployed, Fate::RolledBack(WITHDRAWN.to_owned()));
                 end_current(deployed, Fate::Withdrawn);
             }
         }
@@ -131,19 +137,32 @@ pub(super) fn again(release: &Release, by: Name) -> Candidate {
     }
 }
 
-/// The release that served before the current one; not one of a version that was taken back since.
-pub(super) fn before(deployed: &Deployed) -> Option<&Release> {
-    let current = deployed.current()?;
+/// The version before: what ran before the release that runs now, and was not taken back since; none
+/// where that was what each worker's configuration names. Who withdrew goes back to what was
+/// withdrawn, unless `lingers`: then workers still run that.
+pub(super) fn before(deployed: &Deployed, lingers: bool) -> Option<&Release> {
+    let Some(running) = running(deployed, lingers) else {
+        return deployed.withdrawn();
+    };
     let mut older = deployed.releases.iter();
-    older.by_ref().find(|it| it.fate == Fate::Active)?;
+    older.by_ref().find(|it| *it == running)?;
     let taken_back = |version: &Name| {
         let mut served = deployed.releases.iter().filter(|it| it.has_served());
         let newest = served.find(|it| it.version == *version);
         newest.is_some_and(|it| matches!(it.fate, Fate::RolledBack(_)))
     };
-    older.find(|it| {
-        it.fate == Fate::Replaced && it.version != current.version && !taken_back(&it.version)
-    })
+    let mut replaced = older.filter(|it| matches!(it.fate, Fate::Replaced | Fate::Withdrawn));
+    let before = replaced.find(|it| {
+        // From a withdrawal on workers ran what their configuration names.
+        it.fate == Fate::Withdrawn || it.version != running.version && !taken_back(&it.version)
+    });
+    before.filter(|it| it.fate == Fate::Replaced)
+}
+
+/// The release that runs: the current one, or one that was withdrawn and still runs.
+fn running(deployed: &Deployed, lingers: bool) -> Option<&Release> {
+    let withdrawn = || deployed.withdrawn().filter(|_| lingers);
+    deployed.current().or_else(withdrawn)
 }
 
 /// The newest release that served and whose version begins with `prefix`.
@@ -176,6 +195,17 @@ fn end_current(deployed: &mut Deployed, fate: Fate) {
     let current = deployed.releases.iter_mut();
     for release in current.filter(|it| it.fate == Fate::Active) {
         release.fate = fate.clone();
+    }
+}
+
+/// What was withdrawn and still runs ends as well.
+fn end_running(deployed: &mut Deployed, lingers: bool, fate: Fate) {
+    let running = running(deployed, lingers).map(|it| it.generation);
+    let ended = |it: &&mut Release| {
+        Some(it.generation) == running && matches!(it.fate, Fate::Active | Fate::Withdrawn)
+    };
+    if let Some(release) = deployed.releases.iter_mut().find(ended) {
+        release.fate = fate;
     }
 }
 

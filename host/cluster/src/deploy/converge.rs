@@ -21,6 +21,10 @@ pub(super) enum Next {
         bytes: u64,
         generation: u64,
         canary: Option<CanaryPlan>,
+        /// When that was decided, in milliseconds since 1970.
+        at_ms: u64,
+        /// It served before, and is back in the place of one that was taken back, for this reason.
+        again: Option<String>,
     },
 }
 
@@ -44,7 +48,9 @@ pub(super) fn next(deployed: &Deployed, now: Now<'_>) -> Next {
         return Next::GiveUp(running.clone(), why(deployed, running));
     }
     match current {
-        Some(release) if now.serving != Some(&release.version) => return serve(release, None),
+        Some(release) if now.serving != Some(&release.version) => {
+            return serve(deployed, release, None);
+        }
         Some(_) => {}
         None => {
             if let Some(serving) = now.serving
@@ -55,7 +61,9 @@ pub(super) fn next(deployed: &Deployed, now: Now<'_>) -> Next {
         }
     }
     match canary {
-        Some((release, plan)) if !runs(now, &release.version) => serve(release, Some(plan)),
+        Some((release, plan)) if !runs(now, &release.version) => {
+            serve(deployed, release, Some(plan))
+        }
         Some(_) | None => Next::Nothing,
     }
 }
@@ -69,14 +77,30 @@ fn runs(now: Now<'_>, version: &Name) -> bool {
     now.canary == Some(version) || now.serving == Some(version)
 }
 
-fn serve(release: &Release, canary: Option<&CanaryPlan>) -> Next {
+fn serve(deployed: &Deployed, release: &Release, canary: Option<&CanaryPlan>) -> Next {
     Next::Serve {
         version: release.version.clone(),
         source: release.source.clone(),
         bytes: release.bytes,
         generation: release.generation,
         canary: canary.cloned(),
+        at_ms: release.at_ms,
+        again: canary.map_or_else(|| again(deployed, release), |_| None),
     }
+}
+
+/// Why the release before this one was taken back, if this one's version had served before that and
+/// was itself not taken back.
+fn again(deployed: &Deployed, release: &Release) -> Option<String> {
+    let mut older = deployed.releases.iter();
+    older.by_ref().find(|it| *it == release)?;
+    let mut served = older.filter(|it| it.has_served());
+    let Fate::RolledBack(reason) = &served.next()?.fate else {
+        return None;
+    };
+    let last = served.find(|it| it.version == release.version)?;
+    let went_well = matches!(last.fate, Fate::Replaced | Fate::Withdrawn);
+    went_well.then(|| reason.clone())
 }
 
 /// Why this version is not wanted any more.

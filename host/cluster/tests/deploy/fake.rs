@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tidegate_cluster::deploy::{
-    Boxed, CanaryPlan, Component, Deployables, Serving, Step, TakenBack, version_of,
+    Boxed, CanaryPlan, Coming, Component, Deployables, Serving, Step, TakenBack, version_of,
 };
 use tidegate_wire::Name;
 use tokio::sync::{mpsc, watch};
@@ -151,6 +151,7 @@ impl Deployables for Fake {
             tenant: tenant.clone(),
             serving: slot.serving.last().cloned(),
             canary: slot.canary.clone(),
+            trial: false,
         });
         slots.collect()
     }
@@ -185,7 +186,7 @@ impl Deployables for Fake {
         })
     }
 
-    fn activate(&self, tenant: Name, version: Name) -> Boxed<Result<(), String>> {
+    fn activate(&self, tenant: Name, version: Name, _: Coming) -> Boxed<Result<(), String>> {
         self.state.lock().unwrap().switched.push(version.clone());
         self.go("activate", tenant, |slot| match slot.prepared.take() {
             Some((prepared, true)) if prepared == version => {

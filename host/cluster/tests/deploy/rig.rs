@@ -248,6 +248,7 @@ pub(crate) async fn done(progress: mpsc::Receiver<Progress>) -> (u64, Name, u32)
             generation,
             version,
             workers,
+            ..
         }) => (generation, version, workers),
         other => panic!("{other:?}"),
     }

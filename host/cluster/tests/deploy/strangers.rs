@@ -42,6 +42,7 @@ impl Raw {
             tenant: "t".into(),
             serving: None,
             canary: None,
+            trial: false,
             trouble: None,
         }];
         let generation = 0;

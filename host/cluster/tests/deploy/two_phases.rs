@@ -36,6 +36,7 @@ async fn all_prepare_then_all_switch_and_every_step_is_told() {
         generation: 1,
         version: version.clone(),
         workers: 2,
+        trial: false,
     };
     assert_eq!(progress.last(), Some(&last));
     serve(&[&workers[0], &workers[1]], "one").await;

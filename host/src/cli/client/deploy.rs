@@ -37,6 +37,10 @@ pub struct Deploy {
     #[arg(long, value_name = "S", default_value_t = 0,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub canary_seconds: u64,
+    /// Waits until its trial is over, and ends with what came of it: 0 if it stays, 1 if it was taken
+    /// back or another one took its place
+    #[arg(long)]
+    pub wait: bool,
     /// The component file
     #[arg(value_name = "PLUGIN")]
     pub plugin: PathBuf,

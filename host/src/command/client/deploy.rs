@@ -1,5 +1,5 @@
 //! `tidegate deploy`, `rollback`, `promote`, `withdraw`: a line for each thing that happens, until it
-//! is done or has failed. Whoever interrupts the command undoes nothing.
+//! is done or has failed; with `deploy --wait` until the trial is over. Whoever interrupts the command undoes nothing.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,15 @@ use futures_util::{Stream, TryStreamExt};
 use tidegate_client::{Client, Deploy, DeployProgress, Error, ErrorName, Problem};
 
 use super::output::Output;
+use super::trial;
 use crate::cli::client::deploy as cli;
+
+/// What serves now.
+pub(super) struct Done {
+    pub(super) generation: u64,
+    pub(super) version: String,
+    pub(super) trial: bool,
+}
 
 /// A larger file is no component that a cluster takes.
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -36,7 +44,15 @@ pub(super) async fn deploy(
         canary_uids: it.canary_uid.clone(),
         canary_seconds: it.canary_seconds,
     });
-    follow(progress.await?, out).await
+    let done = follow(progress.await?, out).await?;
+    match done {
+        Some(done) if it.wait => trial::wait(client, &done, out).await,
+        Some(done) if done.trial && !out.is_json() => out.line(
+            "it is on trial: if it crosses a bound it is taken back by itself; `tidegate history` says \
+             what came of it, and `deploy --wait` waits for that",
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(super) async fn rollback(
@@ -45,7 +61,8 @@ pub(super) async fn rollback(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
-    follow(client.rollback(it.to.as_deref()).await?, out).await
+    follow(client.rollback(it.to.as_deref()).await?, out).await?;
+    Ok(())
 }
 
 pub(super) async fn promote(
@@ -54,7 +71,8 @@ pub(super) async fn promote(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
-    follow(client.promote().await?, out).await
+    follow(client.promote().await?, out).await?;
+    Ok(())
 }
 
 pub(super) async fn withdraw(
@@ -63,7 +81,8 @@ pub(super) async fn withdraw(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
-    follow(client.withdraw().await?, out).await
+    follow(client.withdraw().await?, out).await?;
+    Ok(())
 }
 
 /// The token's tenant, which must be the one that was named.
@@ -97,26 +116,42 @@ fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
 async fn follow(
     progress: impl Stream<Item = Result<DeployProgress, Error>>,
     out: &Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Done>> {
+    let mut done = None;
     let mut progress = pin!(progress);
     while let Some(told) = progress.try_next().await? {
         match out.is_json() {
             true => out.json(&told)?,
             false => say(&told, out)?,
         }
-        if let DeployProgress::Failed {
-            status,
-            error,
-            detail,
-        } = told
-        {
-            return Err(failed(status, error, detail).into());
+        match told {
+            DeployProgress::Failed {
+                status,
+                error,
+                detail,
+            } => return Err(failed(status, error, detail).into()),
+            DeployProgress::Done {
+                generation,
+                version: Some(version),
+                trial,
+                ..
+            } => {
+                done = Some(Done {
+                    generation,
+                    version,
+                    trial,
+                });
+            }
+            DeployProgress::Done { version: None, .. }
+            | DeployProgress::Uploaded { .. }
+            | DeployProgress::Worker { .. }
+            | DeployProgress::Decided { .. } => {}
         }
     }
-    Ok(())
+    Ok(done)
 }
 
-fn failed(status: u16, error: ErrorName, detail: String) -> Error {
+pub(super) fn failed(status: u16, error: ErrorName, detail: String) -> Error {
     Error::Refused(Box::new(Problem {
         kind: "about:blank".to_owned(),
         title: String::new(),
@@ -148,9 +183,10 @@ fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
             let plural = if *workers == 1 { "" } else { "s" };
             out.line(&format!("done: {version} at {workers} worker{plural}"))
         }
-        DeployProgress::Done { version: None, .. } => {
-            out.line("done: the cluster names no version; workers start with their own file")
-        }
+        DeployProgress::Done { version: None, .. } => out.line(
+            "done: the cluster names no version; workers run on, and begin with their own file at \
+                 their next start",
+        ),
         // Told with the exit code.
         DeployProgress::Failed { .. } => Ok(()),
     }

@@ -1,7 +1,9 @@
 //! `tidegate status`
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use tidegate_client::{Client, Deployment, Error};
+use tidegate_client::{Client, Deployment, Error, Fate};
 
 use super::history::{behind, short};
 use super::output::Output;
@@ -46,7 +48,7 @@ fn deployed(deployment: &Result<Deployment, Error>) -> String {
         Err(error) => return format!("unknown: {error}"),
     };
     let Some(version) = &it.version else {
-        return "nothing; workers run their own file".to_owned();
+        return unnamed(it);
     };
     let canary = it.canary.as_ref();
     let canary = canary.map(|it| format!(", some clients try {}", short(it)));
@@ -57,4 +59,36 @@ fn deployed(deployment: &Result<Deployment, Error>) -> String {
         short(version),
         canary.unwrap_or_default()
     )
+}
+
+/// What really runs where the cluster names nothing.
+fn unnamed(it: &Deployment) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for worker in &it.workers {
+        *counts
+            .entry(worker.version.as_deref().unwrap_or_default())
+            .or_default() += 1;
+    }
+    let all = it.workers.len();
+    let withdrawn = |version: &str| {
+        let mut known = it.releases.iter();
+        let release = known.find(|it| it.version == version);
+        release.is_some_and(|it| it.fate == Fate::Withdrawn)
+    };
+    let parts = counts.iter().map(|(version, count)| match *version {
+        "" => format!("nothing serves at {count} of {all} workers"),
+        version if withdrawn(version) => format!(
+            "{}, withdrawn, at {count} of {all} workers until their next start",
+            short(version)
+        ),
+        version => format!(
+            "{}, their own file, at {count} of {all} workers",
+            short(version)
+        ),
+    });
+    let parts: Vec<String> = parts.collect();
+    match parts.is_empty() {
+        true => "nothing is named, and no worker has told what it runs".to_owned(),
+        false => format!("nothing is named; what runs: {}", parts.join("; ")),
+    }
 }

@@ -83,6 +83,16 @@ impl Deployed {
         self.releases.iter().find(active)
     }
 
+    /// What was withdrawn last, if nothing has been named since that went well: workers run it until
+    /// their next start.
+    #[must_use]
+    pub fn withdrawn(&self) -> Option<&Release> {
+        let went_well =
+            |it: &&Release| matches!(it.fate, Fate::Active | Fate::Replaced | Fate::Withdrawn);
+        let last = self.releases.iter().find(went_well);
+        last.filter(|it| it.fate == Fate::Withdrawn)
+    }
+
     /// What serves some clients.
     #[must_use]
     pub fn canary(&self) -> Option<(&Release, &CanaryPlan)> {

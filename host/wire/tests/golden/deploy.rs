@@ -66,12 +66,14 @@ fn running() -> Vec<Running> {
             tenant: tenant(),
             serving: Some(version()),
             canary: Some(version()),
+            trial: true,
             trouble: Some("why".to_owned()),
         },
         Running {
             tenant: name(),
             serving: None,
             canary: None,
+            trial: false,
             trouble: None,
         },
     ]
@@ -150,6 +152,7 @@ fn progress() -> [(&'static str, Progress); 5] {
                 generation: 300,
                 version: version(),
                 workers: 3,
+                trial: true,
             },
         ),
         (

@@ -61,12 +61,14 @@ fn running() -> impl Strategy<Value = Vec<Running>> {
         name(),
         option::of(name()),
         option::of(name()),
+        any::<bool>(),
         option::of(text()),
     );
-    let one = one.prop_map(|(tenant, serving, canary, trouble)| Running {
+    let one = one.prop_map(|(tenant, serving, canary, trial, trouble)| Running {
         tenant,
         serving,
         canary,
+        trial,
         trouble,
     });
     vec(one, 0..3)
@@ -125,13 +127,14 @@ fn progress() -> impl Strategy<Value = Progress> {
         any::<u64>().prop_map(|bytes| Progress::Uploaded { bytes }),
         (name(), step()).prop_map(|(worker, step)| Progress::Worker { worker, step }),
         any::<u64>().prop_map(|generation| Progress::Decided { generation }),
-        (any::<u64>(), name(), any::<u32>()).prop_map(|(generation, version, workers)| {
-            Progress::Done {
+        (any::<u64>(), name(), any::<u32>(), any::<bool>()).prop_map(
+            |(generation, version, workers, trial)| Progress::Done {
                 generation,
                 version,
                 workers,
-            }
-        }),
+                trial,
+            },
+        ),
         error().prop_map(|reason| Progress::Failed { reason }),
     ]
 }

@@ -97,6 +97,9 @@ pub struct DeployedAt {
     /// The version that some clients get there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<String>,
+    /// A version is on trial there: it has just come, or some clients try it.
+    #[serde(default)]
+    pub trial: bool,
     /// It does not run what it should.
     pub behind: bool,
     /// Why not, if it tried.
@@ -195,6 +198,9 @@ pub enum DeployProgress {
         version: Option<String>,
         /// How many workers have switched.
         workers: u32,
+        /// It is on trial at one of them: it is taken back by itself if it crosses a bound.
+        #[serde(default)]
+        trial: bool,
     },
     /// It is not done. Unless the detail says otherwise, nothing has changed.
     Failed {

@@ -130,6 +130,9 @@ impl WorkerEvents for Scripted {
         {
             return Err("not the version that was told".to_owned());
         }
+        if config("never-version").is_some_and(|never| never.contains(&worker::plugin_version())) {
+            return Err("told never to start".to_owned());
+        }
         let effect = gateway::send_to_all(&Message::Text(String::new()), &[]);
         match effect {
             Err(Error::NotPermitted(_)) => Ok(()),

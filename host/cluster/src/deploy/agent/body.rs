@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_wire::Name;
-use tidegate_wire::deploy::{Deploy, Desired, Running, reason};
+use tidegate_wire::deploy::{Deploy, Deployed, Desired, Release, Running, reason};
 use tidegate_wire::id::Incarnation;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -218,9 +218,7 @@ impl Body {
         self.taken_back.retain(|tenant, (it, _)| {
             let deployed = desired.tenants.get(tenant);
             deployed.is_some_and(|deployed| {
-                let canary = deployed.canary().map(|(release, _)| release);
-                let mut wanted = deployed.current().into_iter().chain(canary);
-                wanted.any(|release| release.version == it.version)
+                may_run(deployed).any(|release| release.version == it.version)
             })
         });
         // Who can now give what was missing?
@@ -410,11 +408,8 @@ impl Body {
     fn take_back(&mut self, it: TakenBack) {
         let desired = self.store.desired();
         let deployed = desired.tenants.get(&it.tenant);
-        let wanted = deployed.and_then(|deployed| {
-            let canary = deployed.canary().map(|(release, _)| release);
-            let mut wanted = deployed.current().into_iter().chain(canary);
-            wanted.find(|release| release.version == it.version)
-        });
+        let wanted = deployed
+            .and_then(|deployed| may_run(deployed).find(|release| release.version == it.version));
         // A version of the configured file is this worker's own business.
         let Some(release) = wanted else {
             return;
@@ -423,4 +418,12 @@ impl Body {
         let tenant = it.tenant.clone();
         self.taken_back.insert(tenant, (it, release.generation));
     }
+}
+
+/// The releases that the cluster's word has brought to where they run: current, canary, or withdrawn and
+/// still there.
+fn may_run(deployed: &Deployed) -> impl Iterator<Item = &Release> {
+    let canary = deployed.canary().map(|(release, _)| release);
+    let current = deployed.current().into_iter().chain(canary);
+    current.chain(deployed.withdrawn())
 }

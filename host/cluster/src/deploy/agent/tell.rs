@@ -72,6 +72,7 @@ impl Body {
             tenant: it.tenant,
             serving: it.serving,
             canary: it.canary,
+            trial: it.trial,
             trouble: trouble.or_else(|| self.disk.clone()),
         }
     }

@@ -1,6 +1,7 @@
 //! What takes its time: each runs as a task of its own and ends with a letter to the body.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CanaryPlan, Deploy, Step};
@@ -11,7 +12,7 @@ use super::tell::send;
 use crate::deploy::converge::Next;
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::{Exchange, From};
-use crate::deploy::{Component, Deployables};
+use crate::deploy::{Coming, Component, Deployables, now_ms};
 use crate::link::LinkSender;
 
 /// How many steps may wait to be told.
@@ -105,7 +106,17 @@ async fn go(hands: &Hands, tenant: &Name, next: Next, held: Option<Pin>) -> Resu
             bytes,
             generation,
             canary,
+            at_ms,
+            again,
         } => {
+            // What was held is decided this moment, whatever the clocks say.
+            let age = if held.is_some() {
+                0
+            } else {
+                now_ms().saturating_sub(at_ms)
+            };
+            let new = Coming::New(Duration::from_millis(age));
+            let coming = again.map_or(new, Coming::Again);
             // Kept until it serves: from then on the state names it.
             let _pin = match held {
                 Some(pin) => pin,
@@ -122,7 +133,7 @@ async fn go(hands: &Hands, tenant: &Name, next: Next, held: Option<Pin>) -> Resu
                 }
             };
             tracing::info!(%tenant, %version, generation, "the cluster's version is to serve");
-            deployables.activate(tenant, version).await
+            deployables.activate(tenant, version, coming).await
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Candidate, Change, Decision, before, has_room, with_prefix};
 const DECISION: Decision = Decision {
     writer: Incarnation(7),
     at_ms: 1000,
+    lingers: false,
 };
 
 fn candidate(number: u64, canary: bool) -> Candidate {
@@ -79,7 +80,83 @@ fn going_back_never_returns_to_what_was_taken_back() {
     assert_eq!(current(&desired), candidate(2, false).version);
     desired = apply(&desired, Change::TakeBack("2 fails".to_owned()));
     assert_eq!(current(&desired), candidate(1, false).version);
-    assert_eq!(before(&desired.tenants["t"]), None);
+    assert_eq!(before(&desired.tenants["t"], false), None);
+}
+
+const LINGERS: Decision = Decision {
+    lingers: true,
+    ..DECISION
+};
+
+fn before_of(desired: &Desired, lingers: bool) -> Option<Name> {
+    before(&desired.tenants["t"], lingers).map(|it| it.version.clone())
+}
+
+/// Two releases, of which the second is withdrawn.
+fn withdrawn() -> Desired {
+    let one = apply(&Desired::default(), Change::Serve(candidate(1, false)));
+    let two = apply(&one, Change::Serve(candidate(2, false)));
+    apply(&two, Change::Withdraw)
+}
+
+#[test]
+fn what_was_withdrawn_and_still_runs_is_what_a_release_goes_back_to() {
+    let three = Change::Serve(candidate(3, false));
+    let three = three.apply(&withdrawn(), &"t".into(), LINGERS);
+    assert_eq!(
+        fates(&three),
+        [Fate::Active, Fate::Replaced, Fate::Replaced]
+    );
+    assert_eq!(before_of(&three, false), Some(candidate(2, false).version));
+    let back = apply(&three, Change::TakeBack("3 fails".to_owned()));
+    assert_eq!(
+        back.current("t").unwrap().version,
+        candidate(2, false).version
+    );
+}
+
+#[test]
+fn once_workers_run_their_own_file_nothing_of_before_the_withdrawal_comes_back_by_itself() {
+    let three = apply(&withdrawn(), Change::Serve(candidate(3, false)));
+    assert_eq!(
+        fates(&three),
+        [Fate::Active, Fate::Withdrawn, Fate::Replaced]
+    );
+    assert_eq!(before_of(&three, false), None);
+    let none = apply(&three, Change::TakeBack("3 fails".to_owned()));
+    assert_eq!(none.current("t"), None);
+}
+
+#[test]
+fn a_withdrawn_release_that_still_runs_is_taken_back_like_any_other() {
+    let withdrawn = withdrawn();
+    // By hand: from what runs to what ran before, or else back to what was withdrawn.
+    assert_eq!(
+        before_of(&withdrawn, true),
+        Some(candidate(1, false).version)
+    );
+    assert_eq!(
+        before_of(&withdrawn, false),
+        Some(candidate(2, false).version)
+    );
+    let back = Change::TakeBack("2 fails".to_owned());
+    let back = back.apply(&withdrawn, &"t".into(), LINGERS);
+    let why = Fate::RolledBack("2 fails".to_owned());
+    assert_eq!(fates(&back), [Fate::Active, why, Fate::Replaced]);
+    assert_eq!(
+        back.current("t").unwrap().version,
+        candidate(1, false).version
+    );
+}
+
+#[test]
+fn a_canary_that_is_withdrawn_is_no_version_to_go_back_to() {
+    let one = apply(&Desired::default(), Change::Serve(candidate(1, false)));
+    let two = apply(&one, Change::Serve(candidate(2, true)));
+    let none = apply(&two, Change::Withdraw);
+    let why = Fate::RolledBack("the tenant was withdrawn".to_owned());
+    assert_eq!(fates(&none), [why, Fate::Withdrawn]);
+    assert_eq!(before_of(&none, false), Some(candidate(1, false).version));
 }
 
 #[test]

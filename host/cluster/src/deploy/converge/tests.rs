@@ -147,3 +147,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_comes_back_is_told_from_what_is_new() {
+    let again = |releases: &[(u64, Fate)]| match step(releases, None, None) {
+        Next::Serve { again, .. } => again,
+        other => panic!("{other:?}"),
+    };
+    let bad = || Fate::RolledBack("bad".to_owned());
+    let back = [(1, Fate::Active), (2, bad()), (1, Fate::Replaced)];
+    assert_eq!(again(&back), Some("bad".to_owned()));
+    assert_eq!(again(&[(2, Fate::Active), (1, Fate::Replaced)]), None);
+    // Deployed behind a canary that was given up, and that version once more.
+    let next = [(3, Fate::Active), (2, bad()), (1, Fate::Replaced)];
+    assert_eq!(again(&next), None);
+    let retried = [(2, Fate::Active), (2, bad()), (1, Fate::Replaced)];
+    assert_eq!(again(&retried), None);
+}

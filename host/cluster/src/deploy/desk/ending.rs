@@ -29,10 +29,13 @@ impl Room {
         let Some((work, ..)) = self.working() else {
             return;
         };
+        let (generation, version) = (work.generation, work.version.clone());
+        let tenant = self.job.as_ref().map(|job| job.tenant.clone());
         let done = Progress::Done {
-            generation: work.generation,
-            version: work.version.clone(),
+            generation,
+            version,
             workers,
+            trial: tenant.is_some_and(|tenant| self.is_on_trial(&tenant)),
         };
         self.end(done).await;
     }

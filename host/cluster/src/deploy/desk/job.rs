@@ -91,7 +91,8 @@ impl Room {
         });
         // What can be refused is refused at once.
         if let Some(job) = &self.job
-            && let Err(error) = resolve(&job.asked, &self.store.desired())
+            && let Err(error) =
+                resolve(&job.asked, &self.store.desired(), self.lingers(&job.tenant))
         {
             return self.fail(error).await;
         }
@@ -122,10 +123,10 @@ impl Room {
     }
 
     pub(super) async fn begin(&mut self) {
-        let Some(job) = &mut self.job else {
+        let Some(job) = &self.job else {
             return;
         };
-        let target = match resolve(&job.asked, &self.store.desired()) {
+        let target = match resolve(&job.asked, &self.store.desired(), self.lingers(&job.tenant)) {
             Ok(target) => target,
             Err(error) => return self.fail(error).await,
         };
@@ -141,6 +142,7 @@ impl Room {
                     generation,
                     version,
                     workers: workers.unwrap_or(u32::MAX),
+                    trial: self.is_on_trial(&tenant),
                 };
                 self.end(done).await;
             }

@@ -24,8 +24,12 @@ pub(super) enum Target {
     Nothing { generation: u64, version: Name },
 }
 
-/// Finds out.
-pub(super) fn resolve(order: &Order, desired: &Desired) -> Result<Target, DeployError> {
+/// Finds out. `lingers`: workers still run what was withdrawn.
+pub(super) fn resolve(
+    order: &Order,
+    desired: &Desired,
+    lingers: bool,
+) -> Result<Target, DeployError> {
     for name in [order.tenant(), order.by()] {
         if !is_name(name) {
             let text = format!("tenant and asker have names of 1 to {NAME_BYTES_MAX} bytes");
@@ -41,7 +45,7 @@ pub(super) fn resolve(order: &Order, desired: &Desired) -> Result<Target, Deploy
         } => deploy(order, version, *bytes, desired),
         Order::Rollback { tenant, to, by } => {
             let known = deployed.ok_or_else(|| not_deployed(tenant))?;
-            rollback(known, tenant, to.as_deref(), by)
+            rollback(known, tenant, to.as_deref(), by, lingers)
         }
         Order::Promote { tenant, .. } => {
             let known = deployed.ok_or_else(|| not_deployed(tenant))?;
@@ -56,7 +60,13 @@ pub(super) fn resolve(order: &Order, desired: &Desired) -> Result<Target, Deploy
         Order::Withdraw { tenant, .. } => {
             let known = deployed.ok_or_else(|| not_deployed(tenant))?;
             if known.current().is_none() && known.canary().is_none() {
-                return Err(not_deployed(tenant));
+                // It is so already.
+                let served = known.releases.iter().find(|it| it.has_served());
+                let served = served.ok_or_else(|| not_deployed(tenant))?;
+                return Ok(Target::Nothing {
+                    generation: served.generation,
+                    version: "".into(),
+                });
             }
             Ok(Target::Decide {
                 change: Change::Withdraw,
@@ -137,6 +147,7 @@ fn rollback(
     tenant: &Name,
     to: Option<&str>,
     by: &Name,
+    lingers: bool,
 ) -> Result<Target, DeployError> {
     let why = format!("rolled back by {by}");
     if deployed.canary().is_some() && to.is_none() {
@@ -149,7 +160,7 @@ fn rollback(
     apart_from_canary(deployed, tenant)?;
     let release = match to {
         Some(prefix) => with_prefix(deployed, tenant, prefix)?,
-        None => before(deployed).ok_or_else(|| DeployError::NothingBefore {
+        None => before(deployed, lingers).ok_or_else(|| DeployError::NothingBefore {
             tenant: tenant.clone(),
         })?,
     };

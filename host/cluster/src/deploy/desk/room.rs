@@ -1,7 +1,7 @@
 //! The desk's one task: who has enrolled, what is desired, and the order that is carried out.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Desired, Overview, Progress, Running, WorkerState, reason};
@@ -17,7 +17,7 @@ use super::{MAIL_MAX, Mail};
 use crate::deadline;
 use crate::deploy::change::{Change, Decision};
 use crate::deploy::transfer::{Exchange, From, PeerId};
-use crate::deploy::{DeploySettings, Store};
+use crate::deploy::{DeploySettings, Store, now_ms};
 use crate::link::LinkSender;
 
 /// How many tenants of one worker are remembered.
@@ -273,6 +273,7 @@ impl Room {
         let decision = Decision {
             writer: self.node.incarnation,
             at_ms: now_ms(),
+            lingers: self.lingers(tenant),
         };
         let name = change.name();
         let next = change.apply(&self.store.desired(), tenant, decision);
@@ -293,6 +294,24 @@ impl Room {
         }
     }
 
+    /// Whether a worker still runs what was withdrawn.
+    pub(super) fn lingers(&self, tenant: &Name) -> bool {
+        let desired = self.store.desired();
+        let deployed = desired.tenants.get(tenant);
+        let withdrawn = deployed.and_then(|it| it.withdrawn());
+        withdrawn.is_some_and(|release| {
+            let serves = |it: &Running| it.serving.as_ref() == Some(&release.version);
+            self.workers()
+                .any(|it| it.running(tenant).is_some_and(serves))
+        })
+    }
+
+    /// Whether a version is on trial at a worker.
+    pub(super) fn is_on_trial(&self, tenant: &Name) -> bool {
+        let on_trial = |it: &Peer| it.running(tenant).is_some_and(|it| it.trial);
+        self.workers().any(on_trial)
+    }
+
     /// A worker has gone back by itself: everybody does.
     async fn taken_back(&mut self, peer: PeerId, tenant: &Name, version: &Name, why: &str) {
         let Some(peer) = self.peers.get(&peer).filter(|peer| peer.first) else {
@@ -306,7 +325,9 @@ impl Room {
         let is = |it: Option<&Name>| it == Some(version);
         let change = if is(deployed.canary().map(|(release, _)| &release.version)) {
             Change::GiveUp(why.clone())
-        } else if is(deployed.current().map(|release| &release.version)) {
+        } else if is(deployed.current().map(|release| &release.version))
+            || is(deployed.withdrawn().map(|release| &release.version))
+        {
             Change::TakeBack(why.clone())
         } else {
             // Told again, or by another worker before.
@@ -415,12 +436,6 @@ impl Room {
             self.promotion = Some((now + PROMOTION_RETRY, tenant));
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    // A clock before 1970 is no clock.
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What is left of a canary's time. A clock that was set back does not make it last longer.

@@ -1,0 +1,84 @@
+//! `tidegate deploy --wait`: how the trial of a version ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate_client::{Client, Deployment, ErrorName, Fate};
+use tokio::time::{Instant, sleep};
+
+use super::deploy::{Done, failed};
+use super::output::Output;
+
+/// How often is asked.
+const ASK: Duration = Duration::from_secs(1);
+/// The register may be away for so long: everything else goes on meanwhile.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// What became of a version.
+enum Now {
+    OnTrial,
+    Stays,
+    Ended(Fate, Option<String>),
+}
+
+/// Waits until the trial is over; an error unless the version stays.
+pub(super) async fn wait(client: &Client, done: &Done, out: &mut Output) -> anyhow::Result<()> {
+    if !out.is_json() {
+        out.line("waiting until its trial is over")?;
+    }
+    let mut answered = Instant::now();
+    loop {
+        match client.deployment().await {
+            Ok(deployment) => {
+                answered = Instant::now();
+                match now(&deployment, done) {
+                    Now::OnTrial => {}
+                    Now::Stays => return stays(done, out),
+                    Now::Ended(fate, why) => return ended(done, fate, why, out),
+                }
+            }
+            Err(error) if answered.elapsed() >= AWAY_MAX => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "the register does not answer"),
+        }
+        sleep(ASK).await;
+    }
+}
+
+fn now(deployment: &Deployment, done: &Done) -> Now {
+    let mut releases = deployment.releases.iter();
+    let Some(release) = releases.find(|it| it.generation == done.generation) else {
+        return Now::Ended(Fate::Replaced, None);
+    };
+    match release.fate {
+        Fate::Canary => Now::OnTrial,
+        // A worker that is behind has not tried it yet.
+        Fate::Active if deployment.workers.iter().any(|it| it.trial || it.behind) => Now::OnTrial,
+        Fate::Active => Now::Stays,
+        fate @ (Fate::Replaced | Fate::RolledBack | Fate::Failed | Fate::Withdrawn) => {
+            Now::Ended(fate, release.reason.clone())
+        }
+    }
+}
+
+fn stays(done: &Done, out: &Output) -> anyhow::Result<()> {
+    match out.is_json() {
+        true => {
+            out.json(&json!({ "event": "trial-over", "version": done.version, "fate": "active" }))
+        }
+        false => out.line("its trial is over: it stays"),
+    }
+}
+
+fn ended(done: &Done, fate: Fate, why: Option<String>, out: &Output) -> anyhow::Result<()> {
+    if out.is_json() {
+        out.json(&json!({
+            "event": "trial-over", "version": done.version, "fate": fate, "reason": why,
+        }))?;
+    }
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let text = match fate {
+        Fate::RolledBack => format!("the version was taken back{why}"),
+        _ => format!("the version is {fate}, and its trial was not over{why}"),
+    };
+    Err(failed(409, ErrorName::Conflict, text).into())
+}
