@@ -303,9 +303,10 @@ async fn deploy(cluster: &Cluster, bad: &Bad, gauge: &Gauge) -> Result<Ended> {
     let start = Instant::now();
     let ran = cluster.gateway(0)?.run("default", &args).await?;
     let took = start.elapsed();
-    let expected = match bad.fault {
-        Fault::DoesNotStart => "told never to start",
-        _ => "taken back",
+    let expected = if bad.fault == Fault::DoesNotStart {
+        "told never to start"
+    } else {
+        "taken back"
     };
     ensure!(
         ran.code == 1 && ran.error.contains(expected),

@@ -76,9 +76,10 @@ fn ended(done: &Done, fate: Fate, why: Option<String>, out: &Output) -> anyhow::
         }))?;
     }
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    let text = match fate {
-        Fate::RolledBack => format!("the version was taken back{why}"),
-        _ => format!("the version is {fate}, and its trial was not over{why}"),
+    let text = if fate == Fate::RolledBack {
+        format!("the version was taken back{why}")
+    } else {
+        format!("the version is {fate}, and its trial was not over{why}")
     };
     Err(failed(409, ErrorName::Conflict, text).into())
 }

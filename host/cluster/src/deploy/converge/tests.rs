@@ -152,7 +152,7 @@ proptest! {
 fn what_comes_back_is_told_from_what_is_new() {
     let again = |releases: &[(u64, Fate)]| match step(releases, None, None) {
         Next::Serve { again, .. } => again,
-        other => panic!("{other:?}"),
+        other @ (Next::Nothing | Next::Promote(_) | Next::GiveUp(..)) => panic!("{other:?}"),
     };
     let bad = || Fate::RolledBack("bad".to_owned());
     let back = [(1, Fate::Active), (2, bad()), (1, Fate::Replaced)];

@@ -140,7 +140,7 @@ impl Seat {
                 self.runner(side).instance = None;
                 self.report_failure(side, ticket.job(), &failure);
                 self.broke(side, client);
-                return self.after_break(waiting, side, failure);
+                return self.after_break(waiting, side, failure.reason);
             }
         };
         if is_last {
@@ -166,12 +166,7 @@ impl Seat {
 
     /// An event that broke has another try, unless the version on trial has refused it already: then
     /// it has failed.
-    fn after_break(
-        &self,
-        mut waiting: Waiting,
-        side: Side,
-        failure: Box<Failure>,
-    ) -> Option<Waiting> {
+    fn after_break(&self, mut waiting: Waiting, side: Side, reason: String) -> Option<Waiting> {
         if let Some(text) = waiting.refused.take() {
             let client = waiting.ticket.client();
             let is_last = is_last(&waiting.ticket);
@@ -187,7 +182,7 @@ impl Seat {
             Side::Before => waiting.broke_before = true,
         }
         waiting.tries += 1;
-        waiting.reason = failure.reason;
+        waiting.reason = reason;
         Some(waiting)
     }
 
