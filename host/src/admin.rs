@@ -25,6 +25,7 @@ use tracing::debug;
 
 pub use readiness::Readiness;
 
+use crate::config::Purpose;
 use crate::{config, control, telemetry};
 
 /// Of one address.
@@ -50,6 +51,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// More connections wait in the kernel's backlog.
     pub connections_max: usize,
+    /// What the process does.
+    pub purpose: Purpose,
     /// What `/readyz` says.
     pub readiness: Readiness,
 }
@@ -71,7 +74,7 @@ pub async fn start(
         .await
         .with_context(|| format!("admin.listen: {address} cannot be bound"))?;
     let address = listener.local_addr()?;
-    let metrics = telemetry::start_metrics()?;
+    let metrics = telemetry::metrics(settings.purpose)?;
     // Given to the event loop of another thread.
     let listener = listener.into_std()?;
     let ended = stop.clone();
@@ -156,7 +159,10 @@ impl Admin {
             }
             "/metrics" => {
                 self.metrics.run_upkeep();
-                plain(StatusCode::OK, self.metrics.render())
+                plain(
+                    StatusCode::OK,
+                    self.metrics.render() + &telemetry::histograms(),
+                )
             }
             _ => answered(sick(), "ok\n"),
         }

@@ -98,6 +98,10 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let stop = CancellationToken::new();
+    if config.admin.listen.is_some() {
+        // Before anything counts.
+        telemetry::metrics(config.purpose)?;
+    }
     ending::prepare(&config, stop.clone(), logging.clone());
     for warning in config.warnings() {
         tracing::warn!("{warning}");

@@ -19,6 +19,7 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
     readiness.set("start", false, "the service is starting");
     let settings = admin::Settings {
         connections_max: descriptors::of_process(config).admin,
+        purpose: config.purpose,
         readiness: readiness.clone(),
     };
     let bound = admin::start(&config.admin, settings, stop.clone()).await?;

@@ -140,6 +140,7 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
             ms(config.link.reconnect_ms_min),
             ms(config.link.reconnect_ms_max),
         ),
+        late_event: ms(it.late_event_ms),
         second_custodian: it.second_custodian,
         hub: HubLimits {
             groups_per_client_max: it.groups_per_client_max,

@@ -6,21 +6,23 @@
 //! whatever the filter is.
 
 mod budget;
+mod catalogue;
 mod text;
 mod writer;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, Purpose};
 use budget::Budget;
 pub use writer::LogWriter;
 
@@ -28,11 +30,6 @@ pub use writer::LogWriter;
 pub(crate) const OWN: &str = "tidegate::log";
 /// The target of what plugins say.
 const PLUGINS: &str = "tidegate::plugin";
-
-/// Upper bounds in seconds for histograms whose name ends with `_seconds`.
-const SECONDS: [f64; 13] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0,
-];
 
 /// The log of this process.
 #[derive(Clone, Debug)]
@@ -119,40 +116,30 @@ fn is_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= most
 }
 
-/// Starts the recorder. The handle renders what was recorded. Samples of histograms pile up until
-/// `run_upkeep`, which [`crate::admin::serve`] calls; so without an admin listener do not start it:
-/// metrics then cost nothing.
+/// The recorder's handle, which renders what was recorded. The first call starts the recorder, for a
+/// process that does `purpose`; what was recorded before is lost. Without an admin listener do not
+/// start it: counters then cost nothing.
 ///
 /// # Errors
 /// When another recorder was installed before.
-pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    let recorder = recorder()?;
+pub fn metrics(purpose: Purpose) -> anyhow::Result<PrometheusHandle> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
         .map_err(|error| anyhow!("metrics were not started: {error}"))?;
-    metrics::describe_gauge!(
-        "tidegate_build_info",
-        "Always 1; the label has the version."
-    );
+    catalogue::start(purpose);
     metrics::gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    metrics::describe_counter!(
-        "tidegate_log_lines_lost_total",
-        "Lines of the log that could not be written."
-    );
-    metrics::describe_counter!(
-        "tidegate_log_lines_left_out_total",
-        "Lines of the log beyond what one source may cause."
-    );
-    metrics::describe_counter!(
-        "tidegate_panics_total",
-        "Panics in the work of one client or caller, which ended it."
-    );
-    Ok(handle)
+    Ok(HANDLE.get_or_init(|| handle).clone())
 }
-fn recorder() -> anyhow::Result<metrics_exporter_prometheus::PrometheusRecorder> {
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?;
-    Ok(builder.build_recorder())
+
+/// The histograms, as Prometheus text.
+#[must_use]
+pub fn histograms() -> String {
+    tidegate_histogram::render(catalogue::help)
 }
 
 #[cfg(test)]
@@ -163,21 +150,5 @@ mod tests {
     fn no_color_is_honoured_unless_it_is_empty() {
         assert!(refuses_colours(Some("1".into())));
         assert!(!refuses_colours(Some("".into())) && !refuses_colours(None));
-    }
-
-    #[test]
-    fn durations_are_rendered_as_buckets_of_seconds() {
-        let recorder = recorder().unwrap();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            metrics::histogram!("event_seconds").record(0.002);
-            metrics::counter!("events").increment(2);
-        });
-        let text = handle.render();
-        assert!(
-            text.contains("event_seconds_bucket{le=\"0.0025\"} 1"),
-            "{text}"
-        );
-        assert!(text.contains("events 2"), "{text}");
     }
 }

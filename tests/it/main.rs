@@ -25,6 +25,7 @@ mod logging;
 mod loss;
 mod membership;
 mod memory;
+mod metrics;
 mod numbered;
 mod openapi;
 mod order;

@@ -21,6 +21,7 @@ pub mod plugins;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod swaps;
 pub mod talkers;

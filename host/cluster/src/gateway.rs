@@ -34,6 +34,7 @@ pub mod router;
 pub mod select;
 pub mod settings;
 mod shard;
+mod slowness;
 mod strikes;
 pub mod telling;
 mod tenants;
@@ -137,6 +138,7 @@ impl Gateway {
         let tenants = Tenants::new(tenants.collect());
         let shards = usize::from(settings.shards.max(1));
         let number = tenants.len();
+        let slowness = slowness::Slowness::new(&tenants, shards);
         Ok(Arc::new(Context {
             identity,
             tenants,
@@ -151,6 +153,8 @@ impl Gateway {
             runtime,
             ended: CancellationToken::new(),
             waiting_named: shard::Named::default(),
+            late_named: shard::Named::default(),
+            slowness,
             next_worker: AtomicU32::new(0),
             nodes: Admissions::new(AdmissionLimits {
                 connections_max: settings.handshakes_max,

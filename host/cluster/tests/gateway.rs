@@ -114,6 +114,7 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
         handshakes_per_address_max: 8,
         shutdown: Duration::from_secs(2),
         reconnect: (Duration::from_millis(10), Duration::from_millis(100)),
+        late_event: Duration::from_secs(10),
         second_custodian: true,
         hub: HubLimits::default(),
         link: LinkSettings::default(),

@@ -12,6 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 fn settings(readiness: Readiness) -> Settings {
     Settings {
         connections_max: 64,
+        purpose: Purpose::Serve,
         readiness,
     }
 }

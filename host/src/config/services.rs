@@ -179,6 +179,9 @@ section! {
         groups_per_client_max: usize = 1_000 => 1..=65_536;
         /// How large a session may become, keys and values together.
         session_bytes_max: usize = 64 << 10 => 1_024..=8_388_608;
+        /// A tenant whose oldest event has waited and run for longer is named in the log with the
+        /// reason, once a minute; 0 for never.
+        late_event_ms: u64 = 10_000 => TIME_OR_OFF;
         /// Whether each client has a second custodian on another machine than the first one, so that
         /// its close is told also when a gateway and a worker are lost together. Machines are known
         /// by address, or by a tag `host=NAME` of gateways and workers; on one machine nothing is

@@ -102,6 +102,8 @@ pub(super) struct Connection {
     connected_at_ms: u64,
     /// Zero before the first message.
     last_message_at_ms: Cell<u64>,
+    /// When what commits sent it and is not written came, on the shard's clock; zero: all is written.
+    late_us: Cell<u64>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     /// Ticks of the ping timer since the client was heard; -1: heard since the last tick.
@@ -122,6 +124,7 @@ impl Connection {
             secure: peer.secure,
             connected_at_ms: now_ms(),
             last_message_at_ms: Cell::new(0),
+            late_us: Cell::new(0),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             number,
@@ -217,6 +220,23 @@ impl Connection {
         if !self.write_some() {
             self.wake.notify_one();
         }
+    }
+
+    /// What commits sent it came then, unless something that came earlier is not written yet.
+    pub(super) fn set_late(&self, came_us: u64) {
+        if self.late_us.get() == 0 {
+            self.late_us.set(came_us.max(1));
+        }
+    }
+
+    /// When that came, once all of it is written.
+    pub(super) fn take_late(&self) -> Option<u64> {
+        let late_us = self.late_us.get();
+        if late_us == 0 || !self.outbound.borrow().is_empty() {
+            return None;
+        }
+        self.late_us.set(0);
+        Some(late_us)
     }
 
     /// False if something is left for the task to do.
@@ -545,8 +565,12 @@ async fn serve(connection: &Rc<Connection>, codec: &mut Codec, shard: &Rc<Shard>
                         if !connection.reads() {
                             connection.note(ready);
                         }
-                        if ready.is_writable() && !connection.write_some() {
-                            continue;
+                        if ready.is_writable() {
+                            let is_done = connection.write_some();
+                            shard.written(connection);
+                            if !is_done {
+                                continue;
+                            }
                         }
                     }
                     Err(_) => return CloseReason::Client,

@@ -2,12 +2,15 @@
 //! message is gathered in the shard and told once per turn.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use metrics::{Counter, Gauge, counter, gauge};
+use tidegate_histogram::Histogram;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::event::CloseReason;
 
+use super::shard::Cut;
 use super::tenants::Tenants;
 
 pub(super) struct Metrics {
@@ -32,8 +35,48 @@ pub(super) struct Metrics {
     custody_bytes: Counter,
     unguarded: Level,
     singles: Level,
+    /// By reason, in the order of [`CLOSES`].
+    closes: Vec<Counter>,
+    /// By reason: clients, bytes.
+    cuts: Vec<(&'static str, [Counter; 2])>,
+    /// By tenant.
+    times: Vec<Times>,
     gathered: Gathered,
 }
+
+/// How long things take for the clients of one tenant.
+struct Times {
+    /// From an event's arrival until it is sent to a worker.
+    wait: Arc<Histogram>,
+    /// From an event's arrival until it is committed.
+    event: Arc<Histogram>,
+    /// From the arrival of a commit until what it sends is in its clients' sockets.
+    delivery: Arc<Histogram>,
+    /// From a question's arrival until its answer.
+    question: Arc<Histogram>,
+}
+
+impl Times {
+    fn new(tenant: &Name) -> Self {
+        Self {
+            wait: Histogram::of("tidegate_gateway_event_wait_seconds", tenant),
+            event: Histogram::of("tidegate_gateway_event_seconds", tenant),
+            delivery: Histogram::of("tidegate_gateway_delivery_seconds", tenant),
+            question: Histogram::of("tidegate_gateway_question_seconds", tenant),
+        }
+    }
+}
+
+/// Why clients close, as labels.
+const CLOSES: [&str; 7] = [
+    "client",
+    "server",
+    "idle",
+    "slow",
+    "protocol",
+    "going-away",
+    "gateway-lost",
+];
 
 /// What has been counted since the last [`Metrics::tell`].
 #[derive(Default)]
@@ -79,6 +122,12 @@ impl Metrics {
             let waits = |cause: &'static str| counter!("tidegate_gateway_tenant_waits_total", "tenant" => tenant.to_string(), "for" => cause);
             [waits("worker"), waits("bytes")]
         };
+        let cuts = |cut: Cut| {
+            let reason = cut.name();
+            let clients = counter!("tidegate_gateway_cut_clients_total", "reason" => reason);
+            let bytes = counter!("tidegate_gateway_cut_bytes_total", "reason" => reason);
+            (reason, [clients, bytes])
+        };
         let dropped = |reason| counter!("tidegate_gateway_dropped_total", "reason" => reason);
         Self {
             clients: gauge!("tidegate_gateway_clients"),
@@ -101,6 +150,12 @@ impl Metrics {
             custody_bytes: counter!("tidegate_gateway_custody_bytes_total"),
             unguarded: Level::of(gauge!("tidegate_gateway_unguarded_clients")),
             singles: Level::of(gauge!("tidegate_gateway_single_custodian_clients")),
+            closes: CLOSES
+                .iter()
+                .map(|reason| counter!("tidegate_gateway_closes_total", "reason" => *reason))
+                .collect(),
+            cuts: Cut::ALL.into_iter().map(cuts).collect(),
+            times: tenants.all().map(Times::new).collect(),
             gathered: Gathered::default(),
         }
     }
@@ -111,17 +166,19 @@ impl Metrics {
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {
-        let reason = match reason {
-            CloseReason::Client => "client",
-            CloseReason::Server => "server",
-            CloseReason::Idle => "idle",
-            CloseReason::Slow => "slow",
-            CloseReason::Protocol => "protocol",
-            CloseReason::GoingAway => "going-away",
-            CloseReason::GatewayLost => "gateway-lost",
+        let place = match reason {
+            CloseReason::Client => 0,
+            CloseReason::Server => 1,
+            CloseReason::Idle => 2,
+            CloseReason::Slow => 3,
+            CloseReason::Protocol => 4,
+            CloseReason::GoingAway => 5,
+            CloseReason::GatewayLost => 6,
         };
         self.clients.decrement(1);
-        counter!("tidegate_gateway_closes_total", "reason" => reason).increment(1);
+        if let Some(counter) = self.closes.get(place) {
+            counter.increment(1);
+        }
     }
 
     pub(super) fn message_in(&self, bytes: usize) {
@@ -155,8 +212,10 @@ impl Metrics {
 
     /// A client was closed before it had everything.
     pub(super) fn cut(&self, bytes: usize, why: &'static str) {
-        counter!("tidegate_gateway_cut_clients_total", "reason" => why).increment(1);
-        counter!("tidegate_gateway_cut_bytes_total", "reason" => why).increment(bytes as u64);
+        if let Some((_, [cut, lost])) = self.cuts.iter().find(|(reason, _)| *reason == why) {
+            cut.increment(1);
+            lost.increment(bytes as u64);
+        }
     }
 
     pub(super) fn committed(&self, outcome: Outcome) {
@@ -166,6 +225,33 @@ impl Metrics {
             Outcome::DeadLettered => self.commits_dead.increment(1),
             Outcome::Returned => {}
         }
+    }
+
+    /// An event of this tenant waited so long for a worker.
+    pub(super) fn waited(&self, tenant: u16, us: u64) {
+        if let Some(times) = self.times.get(usize::from(tenant)) {
+            times.wait.record_us(us, 1);
+        }
+    }
+
+    /// An event of this tenant was committed so long after it had come.
+    pub(super) fn took(&self, tenant: u16, us: u64) {
+        if let Some(times) = self.times.get(usize::from(tenant)) {
+            times.event.record_us(us, 1);
+        }
+    }
+
+    /// So many clients of this tenant got what commits sent them, so long after those had come.
+    pub(super) fn delivered(&self, tenant: u16, us: u64, clients: u64) {
+        if let Some(times) = self.times.get(usize::from(tenant)) {
+            times.delivery.record_us(us, clients);
+        }
+    }
+
+    /// How long questions of this tenant take.
+    pub(super) fn questions(&self, tenant: u16) -> Option<Arc<Histogram>> {
+        let times = self.times.get(usize::from(tenant))?;
+        Some(Arc::clone(&times.question))
     }
 
     /// Tells what was gathered.

@@ -6,6 +6,7 @@
 //! again with the next attempt. An event whose worker lacks the right session, or is to be told what
 //! others changed, waits until the lane is idle, so that what goes with it is whole.
 
+mod ages;
 mod custody;
 
 use custody::Known;
@@ -19,6 +20,7 @@ use tidegate_wire::event::{Closed, EventKind, SessionSnapshot};
 use tidegate_wire::payload::Carry;
 
 use crate::give_back::give_back;
+use ages::Ages;
 
 /// A worker's link, numbered by this gateway.
 pub type WorkerKey = u32;
@@ -44,6 +46,10 @@ struct Waiting {
     bytes: u32,
     /// What it counts in its worker's window.
     counted: u32,
+    /// When it came, on the clock of [`Lanes::tick`].
+    at_us: u64,
+    /// When it was sent last.
+    sent_us: u64,
     kind: EventKind,
 }
 
@@ -136,6 +142,8 @@ pub struct Sending {
     pub with_custody: bool,
     /// What it weighs.
     pub bytes: usize,
+    /// How long it waited for a worker, if this is the first one.
+    pub waited_us: Option<u64>,
 }
 
 /// An event that was committed.
@@ -145,6 +153,21 @@ pub struct Committed {
     pub counted: usize,
     /// The name of its kind.
     pub kind: &'static str,
+    /// How long ago it came.
+    pub took_us: u64,
+}
+
+/// An event that has waited for longer than any other of its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// Whose it is.
+    pub connection: u32,
+    /// What it is.
+    pub kind: &'static str,
+    /// The worker that has it, if one has, and since how long.
+    pub under_way: Option<(WorkerKey, u64)>,
+    /// How long ago it came.
+    pub age_us: u64,
 }
 
 /// A commit that is not of the current attempt; it changes nothing.
@@ -163,6 +186,9 @@ pub struct Lanes {
     /// Bytes of all events that wait or are under way.
     bytes: Shares<u16>,
     events: usize,
+    /// When the events of each tenant came.
+    ages: Vec<Ages>,
+    now_us: u64,
 }
 
 impl Default for Lanes {
@@ -183,7 +209,20 @@ impl Lanes {
             sequence: 0,
             bytes: Shares::new(bytes_max, tenants),
             events: 0,
+            ages: (0..tenants).map(|_| Ages::default()).collect(),
+            now_us: 0,
         }
+    }
+
+    /// The time of the last tick.
+    #[must_use]
+    pub const fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// So much time has passed since the shard began. What happens until the next call happens now.
+    pub fn tick(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
     }
 
     /// Opens the lane of a new client.
@@ -252,6 +291,34 @@ impl Lanes {
         self.events
     }
 
+    /// How many events of a tenant wait or are under way.
+    #[must_use]
+    pub fn events_of(&self, tenant: u16) -> usize {
+        let ages = self.ages.get(usize::from(tenant));
+        ages.map_or(0, Ages::events)
+    }
+
+    /// The age of a tenant's oldest event; none if it has none. Costs nothing.
+    #[must_use]
+    pub fn oldest_age_us(&self, tenant: u16) -> Option<u64> {
+        self.ages.get(usize::from(tenant))?.oldest_us(self.now_us)
+    }
+
+    /// A tenant's oldest event. Looks at every lane.
+    #[must_use]
+    pub fn oldest(&self, tenant: u16) -> Option<Oldest> {
+        let lanes = self.lanes.iter().filter(|(_, lane)| lane.tenant == tenant);
+        let first = lanes.filter_map(|(number, lane)| Some((number, lane, lane.events.front()?)));
+        let (number, lane, event) = first.min_by_key(|(.., event)| event.sequence)?;
+        let under_way = lane.worker.filter(|_| lane.under_way > 0);
+        Some(Oldest {
+            connection: *number,
+            kind: event.kind.name(),
+            under_way: under_way.map(|it| (it, self.now_us.saturating_sub(event.sent_us))),
+            age_us: self.now_us.saturating_sub(event.at_us),
+        })
+    }
+
     /// Bytes of one lane's events.
     #[must_use]
     pub fn lane_bytes(&self, connection: u32) -> usize {
@@ -312,6 +379,9 @@ impl Lanes {
         self.sequence += 1;
         self.bytes.take(&lane.tenant, bytes);
         self.events += 1;
+        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
+            ages.add(self.now_us);
+        }
         lane.bytes += bytes;
         lane.events.push_back(Waiting {
             sequence: self.sequence,
@@ -319,6 +389,8 @@ impl Lanes {
             losses: 0,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             counted: 0,
+            at_us: self.now_us,
+            sent_us: 0,
             kind,
         });
         if lane.events.len() == 1 {
@@ -413,6 +485,7 @@ impl Lanes {
             with_session,
             with_custody,
             bytes: next.bytes as usize,
+            waited_us: (next.attempt == 0).then(|| self.now_us.saturating_sub(next.at_us)),
         };
         lane.under_way += 1;
         lane.worker = Some(worker);
@@ -429,12 +502,13 @@ impl Lanes {
         Some(sending)
     }
 
-    /// Notes what the event that was sent last counts in its worker's window.
+    /// Notes what the event that was sent last, now, counts in its worker's window.
     pub fn counted(&mut self, connection: u32, counted: usize) {
         let lane = self.lanes.get_mut(&connection);
         let last = lane.and_then(|lane| lane.events.get_mut(lane.under_way.checked_sub(1)?));
         if let Some(last) = last {
             last.counted = u32::try_from(counted).unwrap_or(u32::MAX);
+            last.sent_us = self.now_us;
         }
     }
 
@@ -465,10 +539,14 @@ impl Lanes {
         lane.bytes -= bytes;
         self.bytes.give(&lane.tenant, bytes);
         self.events -= 1;
+        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
+            ages.take(event.at_us);
+        }
         Self::weigh(&mut self.known, lane);
         Ok(Committed {
             counted: event.counted as usize,
             kind: event.kind.name(),
+            took_us: self.now_us.saturating_sub(event.at_us),
         })
     }
 
@@ -606,6 +684,9 @@ impl Lanes {
         give_back(&mut self.lanes);
         self.bytes.give(&lane.tenant, lane.bytes);
         self.events -= lane.events.len();
+        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
+            lane.events.iter().for_each(|event| ages.take(event.at_us));
+        }
         self.unweigh(&lane);
         let mut workers = lane.others;
         let seats = lane.seats.iter().flat_map(Seat::both);

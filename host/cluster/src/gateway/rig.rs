@@ -109,6 +109,7 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
         handshakes_per_address_max: 8,
         shutdown: Duration::from_secs(4),
         reconnect: (Duration::from_millis(5), Duration::from_millis(20)),
+        late_event: Duration::from_secs(10),
         second_custodian: true,
         hub: HubLimits::default(),
         link: LinkSettings::default(),

@@ -57,6 +57,8 @@ pub struct GatewaySettings {
     pub shutdown: Duration,
     /// How long this gateway waits before it dials another one again, at least and at most.
     pub reconnect: (Duration, Duration),
+    /// A tenant whose oldest event is older is named in the log; zero: none is.
+    pub late_event: Duration,
     /// Whether each client has a second custodian on another machine.
     pub second_custodian: bool,
     /// Bounds of the hub.

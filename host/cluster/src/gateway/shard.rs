@@ -5,6 +5,7 @@
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
 mod clients;
+mod clock;
 mod commits;
 mod custody;
 mod feed;
@@ -57,6 +58,7 @@ use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
 use super::pending::Lanes;
 use super::settings::{GatewaySettings, ListenerSettings};
+use super::slowness::Slowness;
 use super::strikes::Strikes;
 use super::tenants::Tenants;
 use super::timers::Wheel;
@@ -69,6 +71,7 @@ use rounds::Rounds;
 use swaps::Swaps;
 use unrouted::Unrouted;
 
+pub(super) use memory::Cut;
 pub(super) use run::run;
 pub(super) use waits::Named;
 
@@ -92,6 +95,8 @@ pub(super) struct Context {
     /// The shards have ended: nobody is waited for.
     pub(super) ended: CancellationToken,
     pub(super) waiting_named: waits::Named,
+    pub(super) late_named: waits::Named,
+    pub(super) slowness: Slowness,
     pub(super) next_worker: AtomicU32,
     /// Nodes that have connected and are not yet authenticated.
     pub(super) nodes: Admissions,
@@ -250,6 +255,9 @@ struct State {
     cuts: memory::Cuts,
     rng: StdRng,
     metrics: Metrics,
+    began: Instant,
+    /// When the first effects of this turn came, on the clock of the lanes.
+    effects_us: Option<u64>,
 }
 
 impl Shard {
@@ -422,6 +430,8 @@ impl State {
             cuts: memory::Cuts::default(),
             rng,
             metrics: Metrics::new(&context.tenants),
+            began: Instant::now(),
+            effects_us: None,
             context,
             index,
         }
@@ -467,9 +477,7 @@ impl State {
             let told = std::mem::take(&mut self.told);
             self.workers.tell_told(&told);
         }
-        for connection in self.dirty.drain(..) {
-            connection.flush();
-        }
+        self.flush_dirty();
         self.memory.set_events(self.lanes.bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {

@@ -82,6 +82,15 @@ impl Window {
         self.since.entry(tenant).or_insert(now);
     }
 
+    /// How much of what this tenant may have it has, in millionths.
+    pub(super) fn fill(&self, tenant: Tenant) -> u64 {
+        let of = |shares: &Shares<Tenant>| {
+            let (used, room) = (shares.used(&tenant) as u64, shares.room(&tenant) as u64);
+            used.saturating_mul(1_000_000) / (used + room).max(1)
+        };
+        of(&self.events).max(of(&self.bytes))
+    }
+
     /// The next lane that may send one event, after one of this tenant came back.
     pub(super) fn next(&mut self, tenant: Tenant) -> Option<u32> {
         if self.waiting.is_empty() {

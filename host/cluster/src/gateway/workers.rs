@@ -427,6 +427,13 @@ impl Workers {
         waited.map(|(key, _)| *key).collect()
     }
 
+    /// How much of its fullest window a tenant has, in millionths.
+    pub(super) fn fill(&self, tenant: u16) -> u64 {
+        let workers = self.workers.values();
+        let fills = workers.map(|worker| worker.window.fill(tenant));
+        fills.max().unwrap_or_default()
+    }
+
     /// How many lanes wait for room.
     pub(super) fn waiting(&self) -> usize {
         let workers = self.workers.values();

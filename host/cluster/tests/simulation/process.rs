@@ -311,6 +311,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         handshakes_per_address_max: 64,
         shutdown: LEASE,
         reconnect: (RECONNECT_MIN, RECONNECT_MAX),
+        late_event: Duration::from_secs(10),
         second_custodian: true,
         hub: HubLimits::default(),
         link: link_settings(bounds),

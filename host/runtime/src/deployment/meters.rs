@@ -1,6 +1,10 @@
-//! Counters of one deployment, registered once so that an event only adds to them.
+//! Counters and times of one deployment, registered once so that an event only adds to them.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
+use tidegate_histogram::Histogram;
 use tidegate_wire::effect::Outcome;
 
 use crate::instance::FailureKind;
@@ -19,6 +23,8 @@ pub(super) struct Meters {
     canary: Gauge,
     states: Vec<(&'static str, Counter)>,
     traps: Vec<(FailureKind, Counter)>,
+    wait: Arc<Histogram>,
+    run: Arc<Histogram>,
 }
 
 /// How memory was handed on, as a label.
@@ -56,6 +62,8 @@ impl Meters {
             canary: gauge!("tidegate_worker_canary", "tenant" => tenant.to_owned()),
             states: STATES.into_iter().map(states).collect(),
             traps: FailureKind::ALL.into_iter().map(traps).collect(),
+            wait: Histogram::of("tidegate_worker_event_wait_seconds", tenant),
+            run: Histogram::of("tidegate_worker_event_seconds", tenant),
         }
     }
 
@@ -69,6 +77,16 @@ impl Meters {
             }
             Outcome::Returned => self.returned.increment(1),
         }
+    }
+
+    /// An event waited so long for its handler.
+    pub(super) fn waited(&self, time: Duration) {
+        self.wait.record(time);
+    }
+
+    /// A handler ran for so long, whatever came of it.
+    pub(super) fn ran(&self, time: Duration) {
+        self.run.record(time);
     }
 
     pub(super) fn trap(&self, kind: FailureKind) {

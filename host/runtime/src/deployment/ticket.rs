@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::EventKind;
@@ -74,6 +75,7 @@ pub(super) struct Ticket {
     job: Job,
     load: Arc<Load>,
     meters: Arc<Meters>,
+    came: Instant,
     /// It runs in quarantine.
     alone: bool,
     committed: bool,
@@ -87,6 +89,7 @@ impl Ticket {
             job,
             load,
             meters,
+            came: Instant::now(),
             alone: false,
             committed: false,
         }
@@ -103,6 +106,11 @@ impl Ticket {
             self.alone = true;
             self.load.quarantine(self.client());
         }
+    }
+
+    /// When it came.
+    pub(super) const fn came(&self) -> Instant {
+        self.came
     }
 
     pub(super) const fn job(&self) -> &Job {

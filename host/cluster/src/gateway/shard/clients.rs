@@ -56,6 +56,7 @@ impl State {
             wheel.insert(number);
         }
         self.metrics.connected();
+        self.clock();
         self.tell_connected(number, tenant, &peer);
         self.lanes.open(number, tenant);
         self.lanes.push(
@@ -85,6 +86,7 @@ impl State {
             }
             NoWorker::Drop | NoWorker::Close => {}
         }
+        self.clock();
         self.lanes.push(number, EventKind::Message(message));
         self.memory.set_events(self.lanes.bytes());
         self.pump(number);
@@ -169,6 +171,7 @@ impl State {
             uid: None,
             groups: Vec::new(),
         };
+        self.clock();
         self.lanes.push(number, EventKind::Close(Box::new(closed)));
         self.pump(number);
     }

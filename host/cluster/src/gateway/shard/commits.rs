@@ -31,6 +31,7 @@ impl State {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
+        self.metrics.took(tenant, committed.took_us);
         let author = (!committed.is_request()).then_some((number, worker));
         self.swaps.forget(commit.event.sequence);
         let acts = !commit.effects.is_empty();
@@ -194,6 +195,7 @@ impl State {
         let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
+        self.effects_us.get_or_insert(self.lanes.now_us());
         let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
             connections: &self.connections,

@@ -23,7 +23,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a client did not get everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(in crate::gateway) enum Cut {
     /// It did not take it within the time of an end.
     Time,
     /// Its queue was full, and the policy is to close.
@@ -33,7 +33,9 @@ pub(super) enum Cut {
 }
 
 impl Cut {
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::gateway) const ALL: [Self; 3] = [Self::Time, Self::Slow, Self::Memory];
+
+    pub(in crate::gateway) const fn name(self) -> &'static str {
         match self {
             Self::Time => "time",
             Self::Slow => "slow",

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use tidegate_histogram::Histogram;
 use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::query::{Answered, AskError, Question};
@@ -132,8 +133,10 @@ impl Shard {
             );
             return asker.refuse(AskError::Overloaded(text));
         };
+        let times = self.state.borrow().question_times(&asked.tenant);
+        let begun = Instant::now();
         let mut inquiry = Inquiry {
-            deadline: Instant::now() + asked.within,
+            deadline: begun + asked.within,
             shard: self.clone(),
             asked: Arc::new(asked),
             during,
@@ -144,6 +147,9 @@ impl Shard {
             let answer = inquiry.run().await;
             asker.tell(&place.shard.context, &place.tenant, answer);
             drop(place);
+            if let Some(times) = times {
+                times.record(begun.elapsed());
+            }
         });
         // Polled here once, so that the first round starts now; most questions end with that.
         if poll_once(work.as_mut()).is_pending() {
@@ -157,6 +163,11 @@ fn poll_once(work: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
 }
 
 impl State {
+    /// How long questions of this tenant take.
+    fn question_times(&self, tenant: &Name) -> Option<Arc<Histogram>> {
+        self.metrics.questions(self.tenant_index(tenant)?)
+    }
+
     /// The tenant of an event that is under way at this worker.
     fn tenant_of(&self, worker: WorkerKey, during: During) -> Option<Name> {
         let During {

@@ -18,6 +18,8 @@ use crate::net::admission::Admitted;
 
 /// How often lanes that had nowhere to go look again.
 const RETRY: Duration = Duration::from_millis(100);
+/// After so many of these it says how it is with each tenant.
+const READING: u32 = 5;
 
 /// Runs the shard until it is told to stop.
 pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
@@ -27,6 +29,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut parcels = Vec::new();
+    let mut ticks = 0_u32;
     let pulse = Pulse::new(format!("shard {}", shard.index));
     let own = Rc::downgrade(&shard);
     watchdog::set_soundness(move || {
@@ -43,16 +46,25 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
             // First, since a full inbox must not keep the clock from its turn.
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
+                state.clock();
                 state.expire_requests();
                 state.route_unrouted();
                 state.pump_all_waiting();
                 state.name_waiting();
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(READING) {
+                    state.tell_slowness();
+                    state.name_late();
+                }
                 state.look_at_memory();
                 state.finish_turn();
             }
             () = inbox.take(&mut parcels) => {}
             // What is bulk waits for whatever else there is.
             () = tokio::task::yield_now(), if shard.has_reviews() => {}
+        }
+        if !parcels.is_empty() {
+            shard.state.borrow_mut().clock();
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
@@ -148,6 +160,7 @@ impl Shard {
         commits: Vec<tidegate_wire::effect::Commit>,
     ) {
         let mut state = self.state.borrow_mut();
+        state.clock();
         for commit in commits {
             state.commit(worker, commit);
         }

@@ -95,6 +95,9 @@ impl State {
         let Some(sending) = self.lanes.send(number, key) else {
             return;
         };
+        if let Some(waited_us) = sending.waited_us {
+            self.metrics.waited(tenant, waited_us);
+        }
         let session = sending.with_session.then(|| {
             let last = self.lanes.last_session(number).cloned();
             Box::new(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use super::State;
+use crate::gateway::pending::Oldest;
 
 /// Who waits less is not worth a line.
 const LONG: Duration = Duration::from_secs(1);
@@ -55,6 +56,52 @@ impl State {
             let next = tenant.checked_add(1);
             held = next.and_then(|next| self.held.range((next, 0)..).next().copied());
         }
+    }
+}
+
+impl State {
+    /// Names the tenants whose oldest event is late, and says why.
+    pub(super) fn name_late(&mut self) {
+        let bound = self.context.settings.late_event;
+        if bound.is_zero() {
+            return;
+        }
+        let now = tokio::time::Instant::now().into_std();
+        let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+        for tenant in 0..tenants {
+            let age_us = self.lanes.oldest_age_us(tenant).unwrap_or_default();
+            if u128::from(age_us) >= bound.as_micros()
+                && self.context.late_named.is_due(tenant, now)
+                && let Some(oldest) = self.lanes.oldest(tenant)
+            {
+                self.name_oldest(tenant, &oldest);
+            }
+        }
+    }
+
+    fn name_oldest(&self, tenant: u16, oldest: &Oldest) {
+        let Some(name) = self.context.tenants.name(tenant) else {
+            return;
+        };
+        // What it did for the longer part of its time.
+        let under_way_us = oldest.under_way.map_or(0, |(_, since_us)| since_us);
+        let (reason, why) = if under_way_us * 2 >= oldest.age_us {
+            ("slow-handler", "a worker has it: its handler is slow")
+        } else if !self.workers.serves(tenant) {
+            ("no-worker", "no worker serves the tenant")
+        } else {
+            (
+                "window",
+                "more comes than handlers do: the share of a worker's window is used up",
+            )
+        };
+        let worker = oldest.under_way.and_then(|(key, _)| self.workers.get(key));
+        tracing::warn!(tenant = %name, reason, why,
+            age_ms = oldest.age_us / 1_000, under_way_ms = under_way_us / 1_000,
+            events = self.lanes.events_of(tenant), bytes = self.lanes.shares().used(&tenant),
+            kind = oldest.kind, client = %self.client_id(oldest.connection),
+            worker = worker.map(|worker| tracing::field::display(worker.link.worker)),
+            "a tenant's oldest event is late");
     }
 }
 

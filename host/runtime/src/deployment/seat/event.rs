@@ -2,7 +2,7 @@
 //! its version is on trial under the version before.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::EventKind;
@@ -88,19 +88,24 @@ impl Seat {
     /// Runs an event; gives it back if it broke the instance, or is to be run by the version before.
     async fn try_once(&mut self, mut waiting: Waiting, side: Side) -> Option<Waiting> {
         let counted = self.counted(side);
-        let begun = counted.as_ref().map(|_| Instant::now());
+        let begun = Instant::now();
+        if waiting.tries == 0 && waiting.refused.is_none() {
+            let wait = begun.saturating_duration_since(waiting.ticket.came());
+            self.common.meters.waited(wait);
+        }
         let is_quarantine = matches!(self.kind, Kind::Quarantine);
         let runner = self.runner(side);
         let Some(instance) = &mut runner.instance else {
             return Some(waiting);
         };
         let ran = instance.handle(waiting.ticket.job()).await;
+        let took = begun.elapsed();
         if is_quarantine {
             runner.instance = None;
         }
         let ticket = &waiting.ticket;
         let client = ticket.client();
-        let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.common.meters.ran(took);
         let is_last = is_last(ticket);
         let mut failed = false;
         match ran {

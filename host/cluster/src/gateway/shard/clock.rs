@@ -1,0 +1,74 @@
+//! The shard's clock, and what is measured by it: how long its clients wait for what commits send
+//! them, and how it is with each tenant.
+
+use super::{Shard, State};
+use crate::gateway::client::Connection;
+use crate::gateway::slowness::Reading;
+
+impl Shard {
+    /// A client's task has written what was left in its queue.
+    pub(in crate::gateway) fn written(&self, connection: &Connection) {
+        if let Some(came_us) = connection.take_late() {
+            let mut state = self.state.borrow_mut();
+            let now_us = state.clock();
+            let took_us = now_us.saturating_sub(came_us);
+            state.metrics.delivered(connection.tenant, took_us, 1);
+        }
+    }
+}
+
+impl State {
+    /// Reads the clock. Lanes count by it until the next time.
+    pub(super) fn clock(&mut self) -> u64 {
+        let now_us = self.began.elapsed().as_micros();
+        self.lanes.tick(u64::try_from(now_us).unwrap_or(u64::MAX));
+        self.lanes.now_us()
+    }
+
+    /// Writes what this turn has queued for clients, once for each.
+    pub(super) fn flush_dirty(&mut self) {
+        let came_us = self.effects_us.take();
+        if self.dirty.is_empty() {
+            return;
+        }
+        let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
+        let dirty = std::mem::take(&mut self.dirty);
+        for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
+            let (mut written, mut earlier) = (0, None);
+            for connection in of_tenant {
+                connection.set_late(came_us);
+                connection.flush();
+                match connection.take_late() {
+                    Some(at_us) if at_us < came_us => earlier = Some(at_us),
+                    Some(_) => written += 1,
+                    None => {}
+                }
+            }
+            if let Some(first) = of_tenant.first() {
+                let now_us = self.clock();
+                let times = earlier.map(|at_us| (at_us, 1)).into_iter();
+                for (at_us, clients) in times.chain([(came_us, written)]) {
+                    let took_us = now_us.saturating_sub(at_us);
+                    self.metrics.delivered(first.tenant, took_us, clients);
+                }
+            }
+        }
+        // Its room is used again.
+        self.dirty = dirty;
+        self.dirty.clear();
+    }
+
+    /// Says how it is with each tenant.
+    pub(super) fn tell_slowness(&mut self) {
+        let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+        for tenant in 0..tenants {
+            let reading = Reading {
+                events: self.lanes.events_of(tenant) as u64,
+                bytes: self.lanes.shares().used(&tenant) as u64,
+                fill: self.workers.fill(tenant),
+                age_us: self.lanes.oldest_age_us(tenant).unwrap_or_default(),
+            };
+            self.context.slowness.tell(self.index, tenant, reading);
+        }
+    }
+}
