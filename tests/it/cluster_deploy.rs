@@ -3,6 +3,7 @@
 
 mod bad;
 mod canary;
+mod outcomes;
 mod restart;
 mod violence;
 

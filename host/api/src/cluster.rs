@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tidegate_cluster::deploy::{DeployError, DeployOrder, Operator, Overview, Progress};
+use tidegate_cluster::deploy::{DeployError, DeployOrder, Operator, Overview, Progress, Teller};
 use tidegate_cluster::gateway::access::{Access, RequestError, Told};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -80,6 +80,11 @@ pub trait Deploys: Send + Sync + 'static {
     fn promote(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress>;
     fn withdraw(&self, tenant: Name, by: Name) -> mpsc::Receiver<Progress>;
     fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>>;
+
+    /// The same, at once: as far as it can be had, and who told it.
+    fn look(&self) -> BoxFuture<'_, Result<(Overview, Teller), DeployError>> {
+        Box::pin(async { Ok((self.overview().await?, Teller::First)) })
+    }
 }
 
 impl Deploys for Operator {
@@ -101,6 +106,10 @@ impl Deploys for Operator {
 
     fn overview(&self) -> BoxFuture<'_, Result<Overview, DeployError>> {
         Box::pin(Self::overview(self))
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(Overview, Teller), DeployError>> {
+        Box::pin(async { Ok(Self::look(self).await) })
     }
 }
 

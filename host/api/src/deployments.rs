@@ -2,18 +2,19 @@
 
 use axum::http::StatusCode;
 use tidegate_client::{
-    Canary, DeployProgress, DeployStep, DeployedAt, Deployment, ErrorName, Fate, Release,
+    AnsweredBy, Canary, DeployProgress, DeployStep, DeployedAt, Deployment, ErrorName, Fate,
+    Release,
 };
 use tidegate_cluster::deploy::{
-    self as cluster, CanaryPlan, DeployError, Deployed, Overview, Progress, Running, Step,
+    self as cluster, CanaryPlan, DeployError, Deployed, Overview, Progress, Running, Step, Teller,
     WorkerState,
 };
 use tidegate_wire::Name;
 
-use crate::problem::Refusal;
+use crate::problem::{Refusal, is_retryable};
 
 /// What is to be and what is, of one tenant.
-pub(crate) fn deployment(tenant: &Name, overview: &Overview) -> Deployment {
+pub(crate) fn deployment(tenant: &Name, overview: &Overview, teller: Teller) -> Deployment {
     let desired = &overview.desired;
     let deployed = desired.tenants.get(tenant);
     let version = deployed.and_then(Deployed::current).map(|it| &it.version);
@@ -34,6 +35,11 @@ pub(crate) fn deployment(tenant: &Name, overview: &Overview) -> Deployment {
         under_way: overview.under_way.as_ref() == Some(tenant),
         releases: releases.into_iter().flatten().map(release).collect(),
         workers,
+        answered_by: match teller {
+            Teller::First => AnsweredBy::Register,
+            Teller::Other => AnsweredBy::OtherRegister,
+            Teller::Own => AnsweredBy::Gateway,
+        },
     }
 }
 
@@ -135,30 +141,33 @@ pub(crate) fn progress(progress: &Progress) -> DeployProgress {
                 status: status.as_u16(),
                 error: name,
                 detail,
+                retryable: is_retryable(status),
             }
         }
     }
 }
 
-/// Why an order was not carried out.
+/// Why an order was not carried out. What may succeed later by itself is 503 or 504, what needs
+/// somebody to change something is another status.
 pub(crate) fn refusal(error: &DeployError) -> Refusal {
     let (status, name) = match error {
-        DeployError::NoRegister { .. } | DeployError::NoWorker | DeployError::Stopping => {
-            (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Other)
-        }
+        DeployError::NoRegister { .. }
+        | DeployError::NoWorker
+        | DeployError::Stopping
+        | DeployError::WorkerLost { .. }
+        | DeployError::Upload(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Other),
+        DeployError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Conflict),
         DeployError::RegisterLost { .. } | DeployError::TooSlow { .. } => {
             (StatusCode::GATEWAY_TIMEOUT, ErrorName::Timeout)
         }
-        DeployError::Busy { .. }
-        | DeployError::NothingBefore { .. }
+        DeployError::NothingBefore { .. }
         | DeployError::NotKept { .. }
         | DeployError::Already { .. }
         | DeployError::NoCanary { .. }
         | DeployError::CanaryUnderWay { .. } => (StatusCode::CONFLICT, ErrorName::Conflict),
         DeployError::TenantUnknown { .. }
         | DeployError::Refused { .. }
-        | DeployError::TakenBack { .. }
-        | DeployError::WorkerLost { .. } => (StatusCode::UNPROCESSABLE_ENTITY, ErrorName::Other),
+        | DeployError::TakenBack { .. } => (StatusCode::UNPROCESSABLE_ENTITY, ErrorName::Other),
         DeployError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorName::InvalidArgument),
         DeployError::NotDeployed { .. } | DeployError::UnknownVersion { .. } => {
             (StatusCode::NOT_FOUND, ErrorName::InvalidArgument)
@@ -166,10 +175,8 @@ pub(crate) fn refusal(error: &DeployError) -> Refusal {
         DeployError::Ambiguous { .. } | DeployError::Invalid(_) => {
             (StatusCode::BAD_REQUEST, ErrorName::InvalidArgument)
         }
-        DeployError::TooManyTenants(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorName::QuotaExceeded),
-        DeployError::Upload(_) | DeployError::Disk(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, ErrorName::Other)
-        }
+        DeployError::TooManyTenants(_) => (StatusCode::CONFLICT, ErrorName::QuotaExceeded),
+        DeployError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorName::Other),
     };
     Refusal::new(status, name, error.to_string())
 }

@@ -112,6 +112,17 @@ pub(crate) fn command_error(error: CommandError) -> (ErrorName, String) {
     }
 }
 
+/// Whether what is refused so may succeed later by itself.
+pub(crate) fn is_retryable(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 /// A request that is refused before any route sees it.
 pub(crate) fn of_http(refusal: &tidegate_cluster::net::http::Refusal) -> (&'static str, String) {
     let name = match refusal.status {
@@ -132,6 +143,7 @@ impl Refusal {
                 .unwrap_or_default()
                 .to_owned(),
             status: self.status.as_u16(),
+            retryable: is_retryable(self.status),
             detail: self.detail,
             error: self.name,
         };

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use crate::link::LinkSettings;
 pub use agent::Agent;
 pub use desk::Desk;
-pub use operator::Operator;
+pub use operator::{Operator, Teller};
 pub use store::{Store, StoreError};
 
 /// What is going to be.

@@ -13,6 +13,8 @@ mod fake;
 #[path = "deploy/rig.rs"]
 mod rig;
 
+#[path = "deploy/away.rs"]
+mod away;
 #[path = "deploy/canary.rs"]
 mod canary;
 #[path = "deploy/chaos.rs"]

@@ -45,36 +45,38 @@ pub fn run(command: &Command) -> u8 {
         .enable_all()
         .build()
         .context("the runtime cannot be started");
-    let result = runtime.and_then(|runtime| runtime.block_on(go(command)));
+    let mut out = Output::new(command.connect().json);
+    let result = runtime.and_then(|runtime| runtime.block_on(go(command, &mut out)));
     match result {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => DONE,
         Err(error) => {
+            // Programs read standard output alone. It may be gone; the exit code says it too.
+            let _ = out.failure(&error);
             let _ = writeln!(std::io::stderr(), "error: {error:#}{}", hint(&error));
             code_of(&error)
         }
     }
 }
 
-async fn go(command: &Command) -> anyhow::Result<u8> {
+async fn go(command: &Command, out: &mut Output) -> anyhow::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let client = connect::client(command.connect(), environment)?;
-    let mut out = Output::new(command.connect().json);
     match command {
-        Command::Send(it) => send::run(&client, it, &mut out).await?,
-        Command::Clients(it) => clients::run(&client, it, &mut out).await?,
-        Command::Groups(it) => groups::run(&client, it, &mut out).await?,
-        Command::Uids(it) => uids::run(&client, it, &mut out).await?,
-        Command::Session(it) => session::run(&client, it, &mut out).await?,
-        Command::Kick(it) => kick::run(&client, it, &mut out).await?,
-        Command::Request(it) => request::run(&client, it, &mut out).await?,
-        Command::Status(it) => status::run(&client, it, &mut out).await?,
-        Command::Feed(it) => feed::run(&client, it, &mut out).await?,
-        Command::Deploy(it) => deploy::deploy(&client, it, &mut out).await?,
-        Command::Rollback(it) => deploy::rollback(&client, it, &mut out).await?,
-        Command::Promote(it) => deploy::promote(&client, it, &mut out).await?,
-        Command::Withdraw(it) => deploy::withdraw(&client, it, &mut out).await?,
-        Command::History(it) => history::run(&client, it, &mut out).await?,
+        Command::Send(it) => send::run(&client, it, out).await?,
+        Command::Clients(it) => clients::run(&client, it, out).await?,
+        Command::Groups(it) => groups::run(&client, it, out).await?,
+        Command::Uids(it) => uids::run(&client, it, out).await?,
+        Command::Session(it) => session::run(&client, it, out).await?,
+        Command::Kick(it) => kick::run(&client, it, out).await?,
+        Command::Request(it) => request::run(&client, it, out).await?,
+        Command::Status(it) => status::run(&client, it, out).await?,
+        Command::Feed(it) => feed::run(&client, it, out).await?,
+        Command::Deploy(it) => deploy::deploy(&client, it, out).await?,
+        Command::Rollback(it) => deploy::rollback(&client, it, out).await?,
+        Command::Promote(it) => deploy::promote(&client, it, out).await?,
+        Command::Withdraw(it) => deploy::withdraw(&client, it, out).await?,
+        Command::History(it) => history::run(&client, it, out).await?,
     }
     Ok(if out.is_partial() { PARTIAL } else { DONE })
 }

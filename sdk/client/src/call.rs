@@ -249,6 +249,7 @@ pub(crate) fn refused(url: &str, status: StatusCode, body: &[u8]) -> Error {
                 "this is no answer of the Client API; is {url} its `api.listen`? It says {said}"
             ),
             error: ErrorName::Other,
+            retryable: matches!(status.as_u16(), 502..=504),
         }
     });
     Error::Refused(Box::new(problem))

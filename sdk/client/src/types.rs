@@ -18,7 +18,7 @@ pub use action::{
 };
 pub use command::{Command, CommandAnswer, CommandAnswers, CommandRun, Request};
 pub use deployment::{
-    Canary, DeployProgress, DeployStep, DeployedAt, Deployment, Fate, Release, Rollback,
+    AnsweredBy, Canary, DeployProgress, DeployStep, DeployedAt, Deployment, Fate, Release, Rollback,
 };
 pub use feed::{Happening, Kind};
 pub use info::{

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use tidegate_client::{Deployment, ErrorName, Rollback};
-use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Overview};
+use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Overview, Teller};
 use tidegate_wire::Name;
 use tidegate_wire::deploy::CANARY_CLIENTS_MAX;
 use tidegate_wire::id::ClientId;
@@ -25,6 +25,7 @@ use crate::problem::Refusal;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{deployments, names};
 
+use progress::Manner;
 use upload::Upload;
 
 /// What a component is called whose file is not named.
@@ -38,15 +39,17 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// What the cluster runs for the tenant, and what it ran
+///
+/// Answered at once, also while the register that takes deploys is away: `answered_by` says by whom.
 #[utoipa::path(get, path = "/v1/deployment", tag = "deployment",
     responses((status = 200, description = "State, workers and history", body = Deployment)))]
 async fn get_deployment(State(api): State<Api>, caller: Caller) -> Outcome<Deployment> {
-    let overview = overview(&api).await?;
-    Ok(Json(deployments::deployment(&caller.0, &overview)))
+    let (overview, teller) = overview(&api).await?;
+    Ok(Json(deployments::deployment(&caller.0, &overview, teller)))
 }
 
-async fn overview(api: &Api) -> Result<Overview, Refusal> {
-    match tokio::time::timeout(api.query, api.deploys.overview()).await {
+async fn overview(api: &Api) -> Result<(Overview, Teller), Refusal> {
+    match tokio::time::timeout(api.query, api.deploys.look()).await {
         Ok(answered) => Ok(answered.map_err(|error| deployments::refusal(&error))?),
         Err(_) => Err(Refusal::timeout("the register did not answer in time")),
     }
@@ -76,7 +79,8 @@ struct Wanted {
 ///
 /// The body is the component. All workers prepare it, then all switch; if one cannot, none does.
 /// `event:` is `uploaded`, `worker`, `decided`, and at last `done` or `failed`. Hanging up undoes
-/// nothing.
+/// nothing. With `Accept: application/json` the answer comes when all is over, and is the last of
+/// them with its own status.
 #[utoipa::path(post, path = "/v1/deployment", tag = "deployment", params(Wanted),
     request_body(content = String, content_type = "application/octet-stream",
         description = "The component; `application/wasm` says the same"),
@@ -84,14 +88,17 @@ struct Wanted {
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "offline: none of the uids has a client"),
-        (status = 409, description = "conflict: another order is under way, or a canary"),
+        (status = 409, description = "conflict: a canary is under way"),
         (status = 413, description = "invalid-argument: the component is too long"),
         (status = 415, description = "invalid-argument: the body is not said to be a component"),
-        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
+        (status = 422, description = "other: a worker cannot run it; nothing has changed"),
+        (status = 503, description = "conflict: another order is under way; \
+            other: no register, no worker, or one was lost meanwhile")))]
 async fn deploy(
     State(api): State<Api>,
     by: Result<Deployer, Refusal>,
     wanted: Result<Params<Wanted>, Refusal>,
+    manner: Manner,
     upload: Upload,
 ) -> Result<Response, Refusal> {
     let known = upload.check();
@@ -122,7 +129,7 @@ async fn deploy(
         canary,
     };
     let progress = api.deploys.deploy(order, component);
-    progress::answer(progress, Some(place)).await
+    progress::answer(progress, Some(place), manner).await
 }
 
 /// Who tries it first.
@@ -203,10 +210,13 @@ async fn clients_of(api: &Api, tenant: &Name, uids: &[String]) -> Result<Vec<Cli
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "invalid-argument: the tenant was never deployed"),
-        (status = 409, description = "conflict: another order is under way"),
-        (status = 422, description = "other: a worker cannot; nothing has changed")))]
-async fn withdraw(State(api): State<Api>, by: Deployer) -> Result<Response, Refusal> {
-    progress::answer(api.deploys.withdraw(by.tenant, by.name), None).await
+        (status = 503, description = "conflict: another order is under way; other: no register")))]
+async fn withdraw(
+    State(api): State<Api>,
+    by: Deployer,
+    manner: Manner,
+) -> Result<Response, Refusal> {
+    progress::answer(api.deploys.withdraw(by.tenant, by.name), None, manner).await
 }
 
 /// Goes back to an earlier version
@@ -219,11 +229,14 @@ async fn withdraw(State(api): State<Api>, by: Deployer) -> Result<Response, Refu
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "invalid-argument: no such version, or never deployed"),
-        (status = 409, description = "conflict: nothing to go back to, or an order is under way"),
-        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
+        (status = 409, description = "conflict: nothing to go back to"),
+        (status = 422, description = "other: a worker cannot run it; nothing has changed"),
+        (status = 503, description = "conflict: another order is under way; \
+            other: no register, no worker, or one was lost meanwhile")))]
 async fn rollback(
     State(api): State<Api>,
     by: Deployer,
+    manner: Manner,
     body: OptionalBody<Rollback>,
 ) -> Result<Response, Refusal> {
     let to = body.value.to;
@@ -237,7 +250,7 @@ async fn rollback(
         }
     }
     let to = to.map(|to| to.to_ascii_lowercase());
-    progress::answer(api.deploys.rollback(by.tenant, to, by.name), None).await
+    progress::answer(api.deploys.rollback(by.tenant, to, by.name), None, manner).await
 }
 
 /// Lets all clients follow those that try a version
@@ -248,8 +261,14 @@ async fn rollback(
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "invalid-argument: the tenant was never deployed"),
-        (status = 409, description = "conflict: no client tries a version, or an order is under way"),
-        (status = 422, description = "other: a worker cannot run it; nothing has changed")))]
-async fn promote(State(api): State<Api>, by: Deployer) -> Result<Response, Refusal> {
-    progress::answer(api.deploys.promote(by.tenant, by.name), None).await
+        (status = 409, description = "conflict: no client tries a version"),
+        (status = 422, description = "other: a worker cannot run it; nothing has changed"),
+        (status = 503, description = "conflict: another order is under way; \
+            other: no register, no worker, or one was lost meanwhile")))]
+async fn promote(
+    State(api): State<Api>,
+    by: Deployer,
+    manner: Manner,
+) -> Result<Response, Refusal> {
+    progress::answer(api.deploys.promote(by.tenant, by.name), None, manner).await
 }

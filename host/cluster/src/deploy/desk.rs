@@ -8,6 +8,7 @@
 mod attend;
 mod ending;
 mod job;
+mod lost;
 mod orders;
 mod reports;
 mod room;

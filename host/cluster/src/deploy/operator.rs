@@ -32,6 +32,22 @@ const ORDERS_MAX: usize = 8;
 /// How many steps of an order may wait for whoever listens; more of them are left out.
 const PROGRESS_MAX: usize = 1024;
 
+/// How long the first register may take to say what it knows, before what others say is taken.
+const TELLS_WITHIN: Duration = Duration::from_millis(800);
+/// How long a link to the first register is waited for by who only looks.
+const LOOKS_WITHIN: Duration = Duration::from_millis(200);
+
+/// Who has told an overview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// The first register, which decides.
+    First,
+    /// Another one, which keeps a copy and sees the workers.
+    Other,
+    /// This gateway itself, which keeps a copy.
+    Own,
+}
+
 /// Gives orders. Clones share the links. Lives until `stop`.
 #[derive(Clone, Debug)]
 pub struct Operator {
@@ -47,6 +63,7 @@ struct Front {
     /// How long an order waits for that.
     patience: Duration,
     register: String,
+    store: Store,
     orders: Arc<Semaphore>,
 }
 
@@ -61,7 +78,10 @@ enum Mail {
         /// Given back with the last progress.
         place: OwnedSemaphorePermit,
     },
-    Ask(oneshot::Sender<Overview>),
+    Ask {
+        first: oneshot::Sender<Overview>,
+        other: Option<oneshot::Sender<Overview>>,
+    },
 }
 
 impl Operator {
@@ -87,7 +107,7 @@ impl Operator {
         let register = desks.first().cloned();
         let register = register.unwrap_or_else(|| "(none is configured)".to_owned());
         let (tell_up, up) = watch::channel(false);
-        let office = Office::new(desks.len(), store, register.clone(), tell_up);
+        let office = Office::new(desks.len(), store.clone(), register.clone(), tell_up);
         tokio::spawn(watched("the deploy operator", office.run(letters, stop)));
         Self {
             desk: Arc::new(Front {
@@ -96,6 +116,7 @@ impl Operator {
                 up,
                 patience: settings.reconnect_max * 2,
                 register,
+                store,
                 orders: Arc::new(Semaphore::new(ORDERS_MAX)),
             }),
         }
@@ -160,12 +181,45 @@ impl Operator {
     /// When it cannot be reached.
     pub async fn overview(&self) -> Result<Overview, DeployError> {
         self.desk.reach().await?;
-        let (answer, answered) = oneshot::channel();
-        let asked = self.desk.mail.send(Mail::Ask(answer)).await;
+        let (first, answered) = oneshot::channel();
+        let asked = self.desk.mail.send(Mail::Ask { first, other: None }).await;
         asked.map_err(|_| DeployError::Stopping)?;
         let answered = timeout(self.desk.patience, answered).await;
         let unreached = || self.desk.unreached();
         answered.map_err(|_| unreached())?.map_err(|_| unreached())
+    }
+
+    /// What is to be and what is, as far as that can be had at once: from the first register, or
+    /// without it from another one or from what this gateway keeps.
+    pub async fn look(&self) -> (Overview, Teller) {
+        let (first, first_told) = oneshot::channel();
+        let (other, other_told) = oneshot::channel();
+        let mut up = self.desk.up.clone();
+        // Right after the start, or between two links.
+        let _ = timeout(LOOKS_WITHIN, up.wait_for(|up| *up)).await;
+        let other = Some(other);
+        // A mailbox that is closed drops both: the gateway ends.
+        let _ = self.desk.mail.send(Mail::Ask { first, other }).await;
+        if let Ok(Ok(overview)) = timeout(TELLS_WITHIN, first_told).await {
+            return (overview, Teller::First);
+        }
+        let own = (*self.desk.store.desired()).clone();
+        match timeout(LOOKS_WITHIN, other_told).await {
+            Ok(Ok(mut overview)) => {
+                if own.beats(&overview.desired) {
+                    overview.desired = own;
+                }
+                (overview, Teller::Other)
+            }
+            Ok(Err(_)) | Err(_) => {
+                let overview = Overview {
+                    desired: own,
+                    workers: Vec::new(),
+                    under_way: None,
+                };
+                (overview, Teller::Own)
+            }
+        }
     }
 
     /// What is to be, as the first register knows it: state and history.

@@ -5,6 +5,7 @@
 //! holds is deleted. One process owns a folder. Without one everything is held in memory.
 
 mod disk;
+mod intent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::version_of;
 use disk::Disk;
+pub(super) use intent::Intent;
 
 /// How many components of a tenant are kept where only memory is there for them.
 const KEPT_IN_MEMORY: usize = 3;
@@ -81,6 +83,8 @@ struct State {
     /// Components that somebody reads: those who send it to several nodes share it.
     lent: BTreeMap<Name, Weak<Bytes>>,
     told_memory: bool,
+    /// The order that is being carried out.
+    intent: Option<Intent>,
 }
 
 /// Keeps a component from being deleted although no state names it.
@@ -115,6 +119,7 @@ impl Store {
         };
         let (disk, desired) = Disk::open(folder)?;
         let state = State {
+            intent: disk.read_intent(),
             desired: Arc::new(desired),
             present: disk.components()?,
             ..State::default()
@@ -151,6 +156,35 @@ impl Store {
     #[must_use]
     pub fn desired(&self) -> Arc<Desired> {
         self.inner.state().desired.clone()
+    }
+
+    /// Whether a decision could be written now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.on_disk(|inner| inner.disk.as_ref().map_or(Ok(()), Disk::probe))
+            .await
+    }
+
+    /// The order that was being carried out when this was written last.
+    pub(super) fn intent(&self) -> Option<Intent> {
+        self.inner.state().intent.clone()
+    }
+
+    /// Writes down which order is being carried out, or that it is over.
+    pub(super) async fn intend(&self, intent: Option<Intent>) -> Result<(), StoreError> {
+        if self.intent() == intent {
+            return Ok(());
+        }
+        self.on_disk(move |inner| {
+            if let Some(disk) = &inner.disk {
+                disk.write_intent(intent.as_ref())?;
+            }
+            inner.state().intent = intent;
+            Ok(())
+        })
+        .await
     }
 
     /// Whether the component is there.

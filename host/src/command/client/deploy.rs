@@ -129,7 +129,11 @@ async fn follow(
                 status,
                 error,
                 detail,
-            } => return Err(failed(status, error, detail).into()),
+                retryable,
+            } => {
+                out.failure_is_told();
+                return Err(failed(status, error, detail, retryable).into());
+            }
             DeployProgress::Done {
                 generation,
                 version: Some(version),
@@ -151,13 +155,14 @@ async fn follow(
     Ok(done)
 }
 
-pub(super) fn failed(status: u16, error: ErrorName, detail: String) -> Error {
+pub(super) fn failed(status: u16, error: ErrorName, detail: String, retryable: bool) -> Error {
     Error::Refused(Box::new(Problem {
         kind: "about:blank".to_owned(),
         title: String::new(),
         status,
         detail,
         error,
+        retryable,
     }))
 }
 

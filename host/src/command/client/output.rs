@@ -1,10 +1,13 @@
 //! Answers for people and for programs. What strangers have named cannot move the cursor; a
 //! partial answer says so on standard error and in the exit code.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Table, presets};
+use serde::Serialize;
+use tidegate_client::{Error, ErrorName};
 
 /// Where answers go.
 pub(super) struct Output {
@@ -12,6 +15,44 @@ pub(super) struct Output {
     /// Whether a person reads it.
     terminal: bool,
     partial: bool,
+    /// Why it failed stands there already, as JSON.
+    failure_told: Cell<bool>,
+}
+
+/// Why a command failed, for programs.
+#[derive(Debug, Serialize)]
+struct Failure {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    error: String,
+    detail: String,
+    /// Whether the same command may succeed later without anybody changing anything.
+    retryable: bool,
+}
+
+impl Failure {
+    fn of(error: &anyhow::Error) -> Self {
+        let known = error.downcast_ref::<Error>();
+        let (status, name, retryable) = match known {
+            Some(Error::Refused(it)) => (Some(it.status), it.error, it.retryable),
+            Some(Error::Setting(_)) => (None, ErrorName::InvalidArgument, false),
+            Some(Error::Unreachable { .. }) => (None, ErrorName::Other, true),
+            Some(Error::Deadline { .. }) => (None, ErrorName::Timeout, true),
+            Some(Error::Answer(_)) | None => (None, ErrorName::Other, false),
+        };
+        let detail = match known {
+            Some(Error::Refused(problem)) => problem.detail.clone(),
+            Some(_) | None => format!("{error:#}"),
+        };
+        Self {
+            event: "failed",
+            status,
+            error: name.to_string(),
+            detail,
+            retryable,
+        }
+    }
 }
 
 impl Output {
@@ -20,11 +61,25 @@ impl Output {
             json,
             terminal: io::stdout().is_terminal(),
             partial: false,
+            failure_told: Cell::new(false),
         }
     }
 
     pub(super) const fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// With JSON every outcome stands on standard output, also why there is none.
+    pub(super) fn failure(&self, error: &anyhow::Error) -> anyhow::Result<()> {
+        match self.json && !self.failure_told.get() {
+            true => self.json(&Failure::of(error)),
+            false => Ok(()),
+        }
+    }
+
+    /// It was told as one of the things that happened.
+    pub(super) fn failure_is_told(&self) {
+        self.failure_told.set(true);
     }
 
     pub(super) const fn is_partial(&self) -> bool {
@@ -38,6 +93,12 @@ impl Output {
             let text = format!("partial: no answer from {}", missing.join(", "));
             self.warn(&text);
         }
+    }
+
+    /// Says that an answer may lack something, and what.
+    pub(super) fn partial(&mut self, text: &str) {
+        self.partial = true;
+        self.warn(text);
     }
 
     /// A warning, beside the answer.
@@ -160,6 +221,7 @@ mod tests {
             json,
             terminal,
             partial: false,
+            failure_told: Cell::new(false),
         };
         assert_eq!(out(false, true).of_none("uids").as_deref(), Some("no uids"));
         for (json, terminal) in [(true, true), (false, false), (true, false)] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tidegate_client::{Client, Deployment, Error, Fate};
+use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate};
 
 use super::history::{behind, short};
 use super::output::Output;
@@ -13,6 +13,14 @@ pub(super) async fn run(client: &Client, _: &cli::Status, out: &mut Output) -> a
     let status = client.status().await?;
     // It comes from the register, without which everything else goes on.
     let deployment = client.deployment().await;
+    match &deployment {
+        Ok(deployment) => {
+            if let Some(warning) = deployment.answered_by.warning() {
+                out.partial(warning);
+            }
+        }
+        Err(error) => out.partial(&format!("what is deployed is not known: {error}")),
+    }
     if out.is_json() {
         let mut all = serde_json::to_value(&status)?;
         if let Some(members) = all.as_object_mut() {
@@ -54,8 +62,14 @@ fn deployed(deployment: &Result<Deployment, Error>) -> String {
     let canary = canary.map(|it| format!(", some clients try {}", short(it)));
     let workers = it.workers.iter().filter(|it| !it.behind).count();
     let (all, generation) = (it.workers.len(), it.generation);
+    let at = match it.answered_by {
+        AnsweredBy::Register | AnsweredBy::OtherRegister => {
+            format!("at {workers} of {all} workers")
+        }
+        AnsweredBy::Gateway => "at workers that are not known".to_owned(),
+    };
     format!(
-        "{} at {workers} of {all} workers, generation {generation}{}",
+        "{} {at}, generation {generation}{}",
         short(version),
         canary.unwrap_or_default()
     )

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_client::{Client, Deployment, ErrorName, Fate};
+use tidegate_client::{AnsweredBy, Client, Deployment, ErrorName, Fate};
 use tokio::time::{Instant, sleep};
 
 use super::deploy::{Done, failed};
@@ -29,6 +29,13 @@ pub(super) async fn wait(client: &Client, done: &Done, out: &mut Output) -> anyh
     let mut answered = Instant::now();
     loop {
         match client.deployment().await {
+            // Others do not know how the trial goes.
+            Ok(deployment) if deployment.answered_by != AnsweredBy::Register => {
+                if answered.elapsed() >= AWAY_MAX {
+                    let why = deployment.answered_by.warning().unwrap_or_default();
+                    return Err(failed(503, ErrorName::Other, why.to_owned(), true).into());
+                }
+            }
             Ok(deployment) => {
                 answered = Instant::now();
                 match now(&deployment, done) {
@@ -74,6 +81,7 @@ fn ended(done: &Done, fate: Fate, why: Option<String>, out: &Output) -> anyhow::
         out.json(&json!({
             "event": "trial-over", "version": done.version, "fate": fate, "reason": why,
         }))?;
+        out.failure_is_told();
     }
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     let text = if fate == Fate::RolledBack {
@@ -81,5 +89,5 @@ fn ended(done: &Done, fate: Fate, why: Option<String>, out: &Output) -> anyhow::
     } else {
         format!("the version is {fate}, and its trial was not over{why}")
     };
-    Err(failed(409, ErrorName::Conflict, text).into())
+    Err(failed(409, ErrorName::Conflict, text, false).into())
 }

@@ -125,6 +125,41 @@ pub struct Deployment {
     pub releases: Vec<Release>,
     /// The workers that have settings for the tenant.
     pub workers: Vec<DeployedAt>,
+    /// Who told it. Without the register that takes deploys it may be out of date.
+    #[serde(default)]
+    pub answered_by: AnsweredBy,
+}
+
+/// Who told what the cluster runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AnsweredBy {
+    /// The register that takes deploys.
+    #[default]
+    Register,
+    /// Another register, since that one cannot be reached.
+    OtherRegister,
+    /// The gateway that was asked, from what it keeps: it does not know what the workers run.
+    Gateway,
+}
+
+impl AnsweredBy {
+    /// A sentence if it is not the register that takes deploys.
+    #[must_use]
+    pub const fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::Register => None,
+            Self::OtherRegister => Some(
+                "the register that takes deploys cannot be reached: another one has answered, and \
+                 what it says may be out of date",
+            ),
+            Self::Gateway => Some(
+                "the register that takes deploys cannot be reached: the gateway has answered from \
+                 what it keeps, which may be out of date and says nothing of the workers",
+            ),
+        }
+    }
 }
 
 /// How far a worker has come.
@@ -210,6 +245,9 @@ pub enum DeployProgress {
         error: ErrorName,
         /// What was wrong, where, and what would be right.
         detail: String,
+        /// Whether the same order may succeed later without anybody changing anything.
+        #[serde(default)]
+        retryable: bool,
     },
 }
 

@@ -62,6 +62,9 @@ pub struct Problem {
     pub detail: String,
     /// The named case.
     pub error: ErrorName,
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[serde(default)]
+    pub retryable: bool,
 }
 
 impl fmt::Display for Problem {

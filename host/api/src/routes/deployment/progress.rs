@@ -4,6 +4,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::header::ACCEPT;
+use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
@@ -18,11 +22,44 @@ use crate::problem::Refusal;
 /// A comment is sent so often, so that both ends see that the other is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How whoever asks wants to hear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Each event as it happens.
+    Events,
+    /// The last one alone, when all is over.
+    Last,
+}
+
+impl<S: Sync> FromRequestParts<S> for Manner {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let accepts = |kind: &str| {
+            let mut accepts = parts.headers.get_all(ACCEPT).iter();
+            accepts.any(|it| it.to_str().is_ok_and(|it| it.contains(kind)))
+        };
+        // Whoever takes events as well gets events.
+        let (json, events) = (accepts("application/json"), accepts("text/event-stream"));
+        Ok(if json && !events {
+            Self::Last
+        } else {
+            Self::Events
+        })
+    }
+}
+
 /// Waits for the first event, and answers with all of them. `place` is kept until the last.
 pub(super) async fn answer(
     mut progress: mpsc::Receiver<Progress>,
     place: Option<Place<Name>>,
+    manner: Manner,
 ) -> Result<Response, Refusal> {
+    if manner == Manner::Last {
+        let last = last(progress).await;
+        drop(place);
+        return last;
+    }
     let first = match progress.recv().await {
         Some(Progress::Failed { reason }) => return Err(deployments::refusal(&reason)),
         Some(
@@ -43,6 +80,20 @@ pub(super) async fn answer(
     });
     let alive = KeepAlive::new().interval(HEARTBEAT).text("alive");
     Ok(Sse::new(events).keep_alive(alive).into_response())
+}
+
+/// Waits until all is over: a refusal has its own status then.
+async fn last(mut progress: mpsc::Receiver<Progress>) -> Result<Response, Refusal> {
+    while let Some(told) = progress.recv().await {
+        match told {
+            Progress::Failed { reason } => return Err(deployments::refusal(&reason)),
+            done @ Progress::Done { .. } => {
+                return Ok(Json(deployments::progress(&done)).into_response());
+            }
+            Progress::Uploaded { .. } | Progress::Worker { .. } | Progress::Decided { .. } => {}
+        }
+    }
+    Err(Refusal::broken("nobody takes deploys any more"))
 }
 
 fn event(progress: &Progress) -> Event {

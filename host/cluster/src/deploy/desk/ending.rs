@@ -85,6 +85,7 @@ impl Room {
             return;
         };
         let (tenant, by) = (&job.tenant, job.asked.by());
+        self.intent_is_over(tenant).await;
         if let Progress::Failed { reason } = &last {
             tracing::warn!(%tenant, %by, %reason, "an order was not carried out");
         } else {

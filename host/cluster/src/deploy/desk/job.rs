@@ -158,9 +158,11 @@ impl Room {
                 upload,
             } => {
                 let (peer, order) = (job.peer, job.order);
+                let tenant = job.tenant.clone();
                 if let Err(error) = self.ready() {
                     return self.fail(error).await;
                 }
+                self.intend(&tenant, &candidate).await;
                 let from = if upload {
                     From::Only(peer)
                 } else {

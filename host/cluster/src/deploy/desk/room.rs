@@ -16,6 +16,7 @@ use super::job::Job;
 use super::{MAIL_MAX, Mail};
 use crate::deadline;
 use crate::deploy::change::{Change, Decision};
+use crate::deploy::store::Intent;
 use crate::deploy::transfer::{Exchange, From, PeerId};
 use crate::deploy::{DeploySettings, Store, now_ms};
 use crate::link::LinkSender;
@@ -70,6 +71,8 @@ pub(super) struct Room {
     collecting: bool,
     /// Somebody who may have what was lacking has come meanwhile.
     collect_again: bool,
+    /// The order of an earlier life whose outcome is not known.
+    pub(super) lost: Option<Intent>,
     /// When a canary is to serve everybody.
     promotion: Option<(Instant, Name)>,
 }
@@ -84,6 +87,7 @@ impl Room {
     ) -> Self {
         Self {
             node,
+            lost: store.intent(),
             store,
             exchange,
             settings,
@@ -103,7 +107,8 @@ impl Room {
         loop {
             let promotion = self.promotion.as_ref().map(|(at, _)| *at);
             let job = self.job.as_ref().and_then(|job| job.deadline(self.opens));
-            let deadline = promotion.into_iter().chain(job).min();
+            let deadline = promotion.into_iter().chain(job).chain(self.lost_deadline());
+            let deadline = deadline.min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -114,6 +119,7 @@ impl Room {
                 self.read(letter).await;
             }
             self.promote_in_time().await;
+            self.lost_in_time().await;
             self.job_in_time().await;
         }
         self.stop_job();
@@ -284,6 +290,7 @@ impl Room {
                 metrics::counter!("tidegate_register_deploy_decisions_total", "change" => name)
                     .increment(1);
                 self.spread();
+                self.intent_is_over(tenant).await;
                 Ok(generation)
             }
             Ok(false) => Err("a newer state has come from elsewhere".to_owned()),

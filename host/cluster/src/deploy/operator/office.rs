@@ -37,7 +37,8 @@ pub(super) struct Office {
     desks: Vec<DeskLink>,
     up: watch::Sender<bool>,
     orders: BTreeMap<u64, Pending>,
-    asks: BTreeMap<u64, oneshot::Sender<Overview>>,
+    /// With the desk that was asked.
+    asks: BTreeMap<u64, (usize, oneshot::Sender<Overview>)>,
     /// Counts orders and questions.
     next: u64,
 }
@@ -94,9 +95,9 @@ impl Office {
                 if let Some(desk) = self.desks.get_mut(desk) {
                     *desk = DeskLink::default();
                 }
+                self.asks.retain(|_, (asked, _)| *asked != desk);
                 if desk == 0 {
                     self.up.send_replace(false);
-                    self.asks.clear();
                     let register = self.register.clone();
                     self.fail_all(&DeployError::RegisterLost { register });
                 }
@@ -123,14 +124,24 @@ impl Office {
                     last(&pending.progress, Progress::Failed { reason });
                 }
             }
-            Mail::Ask(answer) => {
-                self.next += 1;
-                let number = self.next;
-                self.asks.retain(|_, answer| !answer.is_closed());
-                if self.send(Deploy::Ask { number }) {
-                    self.asks.insert(number, answer);
+            Mail::Ask { first, other } => {
+                self.asks.retain(|_, (_, answer)| !answer.is_closed());
+                self.ask(0, first);
+                let linked = |(_, desk): &(usize, &DeskLink)| desk.sender.is_some();
+                let second = self.desks.iter().enumerate().skip(1).find(linked);
+                if let (Some(other), Some((desk, _))) = (other, second) {
+                    self.ask(desk, other);
                 }
             }
+        }
+    }
+
+    /// Whoever asks a desk without a link is told at once that it does not answer.
+    fn ask(&mut self, desk: usize, answer: oneshot::Sender<Overview>) {
+        self.next += 1;
+        let number = self.next;
+        if self.send_to(desk, Deploy::Ask { number }) {
+            self.asks.insert(number, (desk, answer));
         }
     }
 
@@ -138,14 +149,14 @@ impl Office {
         match frame {
             Deploy::State(desired) => self.learn(desk, desired).await,
             Deploy::Progress { number, progress } if desk == 0 => self.pass_on(number, progress),
-            Deploy::Answer { number, overview } if desk == 0 => {
-                if let Some(answer) = self.asks.remove(&number) {
+            Deploy::Answer { number, overview } => {
+                let asked = self.asks.get(&number).is_some_and(|(it, _)| *it == desk);
+                if let Some((_, answer)) = self.asks.remove(&number).filter(|_| asked) {
                     // Whoever asked may have gone.
                     let _ = answer.send(*overview);
                 }
             }
             Deploy::Progress { .. }
-            | Deploy::Answer { .. }
             | Deploy::Enrol { .. }
             | Deploy::Status { .. }
             | Deploy::TakenBack { .. }
@@ -192,7 +203,11 @@ impl Office {
     }
 
     fn send(&self, frame: Deploy) -> bool {
-        let sender = self.desks.first().and_then(|desk| desk.sender.as_ref());
+        self.send_to(0, frame)
+    }
+
+    fn send_to(&self, desk: usize, frame: Deploy) -> bool {
+        let sender = self.desks.get(desk).and_then(|desk| desk.sender.as_ref());
         sender.is_some_and(|sender| sender.send(Frame::Deploy(Box::new(frame))).is_ok())
     }
 

@@ -1,4 +1,5 @@
-//! The folder of a store: `desired.json`, `components/<version>.wasm`, and a lock.
+//! The folder of a store: `desired.json`, `components/<version>.wasm`, `order.json` while an order is
+//! carried out, and a lock.
 //!
 //! A file is written beside its place, synced, renamed into it, and the folder synced: whatever
 //! happens, the place has the old file or the new one. `desired.json` opens with a line that has
@@ -13,12 +14,15 @@ use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{COMPONENT_BYTES_MAX, Desired, is_version};
 
-use super::StoreError;
+use super::{Intent, StoreError};
 
 /// What the first line of a state begins with.
 const OPENING: &str = "tidegate desired state 1 ";
 /// What a file is called until it is whole.
 const UNFINISHED: &str = "tmp";
+
+/// How much is written to see whether the disk takes anything.
+const PROBE_BYTES: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -49,6 +53,37 @@ impl Disk {
         }
         let desired = disk.read_desired()?;
         Ok((disk, desired))
+    }
+
+    fn intent_path(&self) -> PathBuf {
+        self.folder.join("order.json")
+    }
+
+    /// One that cannot be read is none: what it would add is a line in the history.
+    pub(super) fn read_intent(&self) -> Option<Intent> {
+        let text = fs::read(self.intent_path()).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    pub(super) fn write_intent(&self, intent: Option<&Intent>) -> Result<(), StoreError> {
+        let path = self.intent_path();
+        let Some(intent) = intent else {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        };
+        let json = serde_json::to_vec(intent).map_err(|error| at(&path)(error.into()))?;
+        replace(&path, &[&json]).map_err(at(&path))
+    }
+
+    /// Writes something and takes it away again.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let path = self.folder.join("probe").with_extension(UNFINISHED);
+        let written = fs::write(&path, [0; PROBE_BYTES]);
+        // What cannot be removed is written over the next time.
+        let _ = fs::remove_file(&path);
+        written.map_err(at(&path))
     }
 
     fn desired_path(&self) -> PathBuf {

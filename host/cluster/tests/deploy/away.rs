@@ -1,0 +1,103 @@
+//! While the first register is away, and what becomes of the order that it had.
+
+use std::time::{Duration, Instant};
+
+use tidegate_cluster::deploy::{DeployError, Fate, Teller, version_of};
+
+use super::rig::{Rig, component, failed, order, serve, until, until_async};
+
+/// Who only looks is answered within this.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn without_its_only_register_a_gateway_tells_what_it_keeps_at_once() {
+    let rig = Rig::new(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    serve(&[&a], "one").await;
+    let (overview, teller) = gateway.operator.look().await;
+    assert_eq!((teller, overview.workers.len()), (Teller::First, 1));
+    register.stop().await;
+    until_async("the gateway answers by itself", async || {
+        let since = Instant::now();
+        let (overview, teller) = gateway.operator.look().await;
+        assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
+        let current = overview.desired.current("t").map(|it| it.version.clone());
+        current == Some(version_of(&component("one"))) && teller == Teller::Own
+    })
+    .await;
+    let _register = rig.register(0).await;
+    until_async("the register answers again", async || {
+        gateway.operator.look().await.1 == Teller::First
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_first_register_another_one_tells_what_workers_run() {
+    let rig = Rig::new(2).await;
+    let _other = rig.register(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    serve(&[&a], "one").await;
+    register.stop().await;
+    let one = version_of(&component("one"));
+    until_async("the other register answers", async || {
+        let (overview, teller) = gateway.operator.look().await;
+        let workers = overview.workers.iter().flat_map(|it| &it.running);
+        let runs = workers
+            .filter(|it| it.serving.as_ref() == Some(&one))
+            .count();
+        teller == Teller::Other && runs == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_lost_with_the_register_has_a_line_in_the_history() {
+    let rig = Rig::new(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    a.fake.gate(false);
+    let progress = gateway.operator.deploy(order("two"), component("two"));
+    until("the worker starts it", || {
+        a.fake.log().last() == Some(&"prepare t".to_owned())
+    })
+    .await;
+    register.stop().await;
+    let error = failed(progress).await;
+    let lost = matches!(
+        error,
+        DeployError::RegisterLost { .. } | DeployError::Stopping
+    );
+    assert!(lost, "{error}");
+    a.fake.gate(true);
+    let register = rig.register(0).await;
+    let fates = async || {
+        let desired = gateway.operator.desired().await.ok()?;
+        let releases = &desired.tenants.get("t")?.releases;
+        let fates = releases.iter();
+        let fates: Vec<_> = fates
+            .map(|it| (it.source.to_string(), it.fate.clone()))
+            .collect();
+        Some(fates)
+    };
+    until_async("the history has it", async || {
+        let Some(fates) = fates().await else {
+            return false;
+        };
+        let newest = fates.first();
+        newest.is_some_and(|(source, fate)| source == "two" && matches!(fate, Fate::Failed(_)))
+    })
+    .await;
+    // Once, and not again by the next life.
+    register.stop().await;
+    let _register = rig.register(0).await;
+    gateway.sees(1).await;
+    gateway.deploy("three").await;
+    let fates = fates().await.unwrap();
+    let failed = fates
+        .iter()
+        .filter(|(_, fate)| matches!(fate, Fate::Failed(_)));
+    assert_eq!((fates.len(), failed.count()), (3, 1), "{fates:?}");
+}
