@@ -10,6 +10,8 @@ use crate::tenants::cores;
 /// What every process has open: standard streams, listeners, logs, locks, plugins and their caches,
 /// watched folders.
 const OWN: usize = 64;
+/// Clients that are told that there is no room for them.
+const REFUSED: usize = 16;
 /// A thread with an event loop has its poller, its waker and a spare.
 const PER_LOOP: usize = 4;
 /// Event loops beside the shards'.
@@ -42,7 +44,7 @@ impl Shares {
     /// Of so many descriptors, in a process with so many shards.
     #[must_use]
     pub fn of(limit: usize, shards: usize) -> Self {
-        let own = OWN + PER_LOOP * (shards + LOOPS);
+        let own = OWN + REFUSED + PER_LOOP * (shards + LOOPS);
         let api = API_MAX.min(limit / API_SHARE);
         let admin = ADMIN_MAX.min(limit / ADMIN_SHARE);
         let links = NODES_MAX.min(limit / NODES_SHARE);
@@ -152,7 +154,7 @@ mod tests {
     fn a_small_limit_is_shared_out_and_a_large_one_goes_to_the_clients() {
         let small = Shares::of(256, 2);
         assert_eq!((small.api, small.admin), (32, 16));
-        assert_eq!(small.clients, 256 - (64 + 16) - 32 - 32 - 16);
+        assert_eq!(small.clients, 256 - (64 + 16 + 16) - 32 - 32 - 16);
         let large = Shares::of(1_048_576, 16);
         assert!(large.clients > 1_000_000 && large.api == 1_024 && large.admin == 64);
         let none = Shares::of(10, 2);

@@ -1,5 +1,11 @@
 //! What every service command does around its service: metrics, the admin listener, readiness.
 
+use std::fmt::Write;
+use std::time::Duration;
+
+use tidegate_cluster::deploy::Store;
+use tidegate_cluster::gateway::Standing;
+use tidegate_cluster::membership::Joining;
 use tidegate_watchdog::watched;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -7,6 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Readiness};
 use crate::config::Config;
 use crate::descriptors;
+
+/// How often a register looks whether it can write.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// How a node stands with its registers.
+type Joined = watch::Receiver<Joining>;
 
 /// Starts metrics and the admin listener, if one is configured. Call it before any service, so
 /// that all counters are seen.
@@ -29,31 +41,104 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
     Ok(readiness)
 }
 
-/// Keeps a condition true while a count is above zero.
-pub fn ready_while_any(
+/// A gateway is ready while it has workers for a tenant of its own, and room for one more client.
+pub fn ready_as_gateway(readiness: &Readiness, gateway: Standing, joined: Option<Joined>) {
+    let standing = gateway.clone();
+    let at_registers = joined.clone();
+    readiness.look("workers", move || {
+        let workers = standing.workers();
+        if workers == 0 {
+            return Err(format!(
+                "no worker is linked{}",
+                apart(at_registers.as_ref())
+            ));
+        }
+        if standing.serves_any() {
+            return Ok(());
+        }
+        let tenants: Vec<&str> = standing.tenants().map(|name| &**name).collect();
+        let tenants = tenants.join(", ");
+        Err(format!(
+            "workers are linked ({workers}), but none serves a tenant of this gateway: {tenants}"
+        ))
+    });
+    readiness.look("connections", move || gateway.full().map_or(Ok(()), Err));
+    ready_once_joined(readiness, joined);
+}
+
+/// A worker is ready while a gateway is linked and it runs what the cluster wants it to run.
+pub fn ready_as_worker(
     readiness: &Readiness,
-    name: &'static str,
-    missing: &'static str,
-    mut count: watch::Receiver<usize>,
+    links: watch::Receiver<usize>,
+    lags: watch::Receiver<Vec<String>>,
+    joined: Option<Joined>,
 ) {
-    let readiness = readiness.clone();
-    let tell = move |readiness: &Readiness, count: usize| {
-        readiness.set(
-            name,
-            count > 0,
-            if count > 0 {
-                format!("{count}")
-            } else {
-                missing.into()
-            },
-        );
-    };
-    tell(&readiness, *count.borrow());
-    let follow = async move {
-        while count.changed().await.is_ok() {
-            let now = *count.borrow_and_update();
-            tell(&readiness, now);
+    let at_registers = joined.clone();
+    readiness.look("gateways", move || match *links.borrow() {
+        0 => Err(format!(
+            "no gateway is linked{}",
+            apart(at_registers.as_ref())
+        )),
+        _ => Ok(()),
+    });
+    ready_unless_it_lags(readiness, lags);
+    ready_once_joined(readiness, joined);
+}
+
+/// Not while this process cannot run what the cluster wants it to run.
+pub fn ready_unless_it_lags(readiness: &Readiness, lags: watch::Receiver<Vec<String>>) {
+    readiness.look("deploys", move || {
+        let lags = lags.borrow();
+        match lags.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "this worker lags behind what the cluster is to run: {}",
+                lags.join("; ")
+            )),
+        }
+    });
+}
+
+/// Once a register has taken the node in, existing links do without: it stays ready.
+fn ready_once_joined(readiness: &Readiness, joined: Option<Joined>) {
+    let Some(joined) = joined else { return };
+    readiness.look("registers", move || {
+        let joining = joined.borrow();
+        if joining.ever {
+            return Ok(());
+        }
+        drop(joining);
+        let apart = apart(Some(&joined));
+        Err(format!("no register has taken this node in yet{apart}"))
+    });
+}
+
+/// Why the node is not at registers at present, to be put behind something.
+fn apart(joined: Option<&Joined>) -> String {
+    let mut text = String::new();
+    for (register, reason) in joined.iter().flat_map(|it| it.borrow().apart.clone()) {
+        let _ = write!(text, "; register {register}: {reason}");
+    }
+    text
+}
+
+/// A register that takes orders is ready while it can write down what is decided.
+pub fn ready_while_writable(readiness: &Readiness, store: Store, stop: CancellationToken) {
+    let told = readiness.clone();
+    let probe = async move {
+        loop {
+            match store.probe().await {
+                Ok(()) => told.set("state-dir", true, "can be written"),
+                Err(error) => {
+                    let text = format!("what is deployed cannot be written down: {error}");
+                    told.set("state-dir", false, text);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PROBE) => {}
+            }
         }
     };
-    tokio::spawn(watched(format!("the readiness of {name}"), follow));
+    tokio::spawn(watched("the probe of the state folder", probe));
 }

@@ -27,6 +27,7 @@ pub mod once;
 pub mod outbound;
 mod peers;
 pub mod pending;
+mod refusals;
 mod requests;
 #[cfg(test)]
 mod rig;
@@ -35,6 +36,7 @@ pub mod select;
 pub mod settings;
 mod shard;
 mod slowness;
+mod standing;
 mod strikes;
 pub mod telling;
 mod tenants;
@@ -52,7 +54,7 @@ use std::time::Duration;
 use tidegate_watchdog::{vital, watched};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,7 @@ pub use client::socket::LocalClient;
 use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
+pub use standing::Standing;
 use tenants::Tenants;
 
 /// How often the end looks whether everything is done.
@@ -177,7 +180,8 @@ impl Gateway {
                     })
                 })
                 .collect(),
-            workers: watch::channel(0).0,
+            announced: standing::Announced::default(),
+            answers: Arc::new(Semaphore::new(refusals::ANSWERS_MAX)),
             settings: GatewaySettings {
                 shards: settings.shards.max(1),
                 ..settings
@@ -203,7 +207,13 @@ impl Gateway {
     /// How many workers have a link and have said what they serve.
     #[must_use]
     pub fn workers(&self) -> watch::Receiver<usize> {
-        self.context.workers.subscribe()
+        self.context.announced.count()
+    }
+
+    /// Whether it can do what it is there for.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing(self.context.clone())
     }
 
     /// Serves a link that is authenticated: a worker in the same process.

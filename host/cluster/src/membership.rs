@@ -75,6 +75,9 @@ impl Members {
     }
 }
 
+/// Why a node is not at a register before the first attempt has ended.
+const NOT_YET: &str = "being dialled";
+
 /// Times of a membership.
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipSettings {
@@ -97,14 +100,26 @@ pub struct Membership {
     /// Why a register refuses this node, [`Refusal::Lost`] before any other; none once it is
     /// joined.
     pub refused: watch::Receiver<Option<Refusal>>,
+    /// How it stands with each register.
+    pub joined: watch::Receiver<Joining>,
     leave: CancellationToken,
     tasks: TaskTracker,
     /// Keeps the channels of a fixed membership open.
     fixed: Option<Told>,
 }
 
+/// How a node stands with its registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joining {
+    /// One of them has taken it in, now or earlier.
+    pub ever: bool,
+    /// The registers at which it is not at present, and why.
+    pub apart: Vec<(String, String)>,
+}
+
 #[derive(Debug)]
 struct Told {
+    joined: watch::Sender<Joining>,
     members: watch::Sender<Arc<Members>>,
     refused: watch::Sender<Option<Refusal>>,
 }
@@ -113,7 +128,8 @@ struct Told {
 #[derive(Debug)]
 enum Said {
     View(View),
-    Ended,
+    /// The link has ended, or there is none, for this reason.
+    Apart(String),
     Refused(Refusal),
 }
 
@@ -135,6 +151,10 @@ pub fn join(
     let (said, hear) = mpsc::channel(SAID_MAX);
     let merge = Merge::new(registers.len(), settings.lease);
     let refusals = vec![None; registers.len()];
+    let reasons = registers
+        .iter()
+        .map(|it| (it.clone(), Some(NOT_YET.to_owned())));
+    let reasons = reasons.collect();
     for (register, address) in registers.into_iter().enumerate() {
         let follower = Follower {
             register,
@@ -151,7 +171,7 @@ pub fn join(
     }
     tasks.spawn(watched(
         "the membership",
-        listen(merge, refusals, hear, told),
+        listen(merge, refusals, reasons, hear, told),
     ));
     tasks.close();
     membership
@@ -185,20 +205,28 @@ impl Membership {
 fn channels(members: Members, leave: CancellationToken, tasks: TaskTracker) -> (Told, Membership) {
     let (members, members_seen) = watch::channel(Arc::new(members));
     let (refused, refused_seen) = watch::channel(None);
+    let (joined, joined_seen) = watch::channel(Joining::default());
     let membership = Membership {
         members: members_seen,
         refused: refused_seen,
+        joined: joined_seen,
         leave,
         tasks,
         fixed: None,
     };
-    (Told { members, refused }, membership)
+    let told = Told {
+        joined,
+        members,
+        refused,
+    };
+    (told, membership)
 }
 
 /// Merges until every follower is gone.
 async fn listen(
     mut merge: Merge,
     mut refusals: Vec<Option<Refusal>>,
+    mut reasons: Vec<(String, Option<String>)>,
     mut hear: mpsc::Receiver<(usize, Said)>,
     told: Told,
 ) {
@@ -214,10 +242,16 @@ async fn listen(
             let refusal = match said {
                 Said::View(view) => {
                     merge.heard(register, view);
+                    if let Some((_, reason)) = reasons.get_mut(register) {
+                        *reason = None;
+                    }
                     None
                 }
-                Said::Ended => {
+                Said::Apart(why) => {
                     merge.ended(register, Instant::now().into_std());
+                    if let Some((_, reason)) = reasons.get_mut(register) {
+                        *reason = Some(why);
+                    }
                     continue;
                 }
                 Said::Refused(refusal) => Some(refusal),
@@ -228,10 +262,24 @@ async fn listen(
         }
         merge.conclude(Instant::now().into_std());
         told.tell(&merge, &refusals);
+        told.tell_joined(&reasons);
     }
 }
 
 impl Told {
+    fn tell_joined(&self, reasons: &[(String, Option<String>)]) {
+        self.joined.send_if_modified(|joined| {
+            let apart = reasons.iter();
+            let apart = apart.filter_map(|(register, why)| Some((register.clone(), why.clone()?)));
+            let apart: Vec<(String, String)> = apart.collect();
+            let ever = joined.ever || apart.len() < reasons.len();
+            let now = Joining { ever, apart };
+            let changed = *joined != now;
+            *joined = now;
+            changed
+        });
+    }
+
     fn tell(&self, merge: &Merge, refusals: &[Option<Refusal>]) {
         self.members.send_if_modified(|members| {
             let connected = merge.connected();

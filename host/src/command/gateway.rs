@@ -57,11 +57,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::gateway(&config, announced),
         Arc::clone(&commands) as _,
     )?;
-    operations::ready_while_any(
+    operations::ready_as_gateway(
         &readiness,
-        "workers",
-        "no worker is linked",
-        gateway.workers(),
+        gateway.standing(),
+        Some(membership.joined.clone()),
     );
     readiness.set("start", true, "done");
 

@@ -29,6 +29,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::deploy(&config),
         stop.clone(),
     );
+    operations::ready_while_writable(&readiness, kept.store.clone(), stop.clone());
     tracing::info!(%address, "register listens");
     readiness.set("listening", true, address.to_string());
     readiness.set("start", true, "done");

@@ -79,6 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         stop.clone(),
     );
     agent.settled().await;
+    operations::ready_unless_it_lags(&readiness, agent.lags());
     readiness.set("plugins", true, "loaded");
     let register = bound
         .register
@@ -96,12 +97,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::worker(&config),
         Arc::clone(&bridge) as _,
     );
-    operations::ready_while_any(
-        &readiness,
-        "workers",
-        "no worker is linked",
-        gateway.workers(),
-    );
+    operations::ready_as_gateway(&readiness, gateway.standing(), None);
     readiness.set("start", true, "done");
     let (to_worker, to_gateway) = pair(
         gateway_identity.node,

@@ -60,11 +60,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::worker(&config),
         Arc::clone(&bridge) as _,
     );
-    operations::ready_while_any(
+    operations::ready_as_worker(
         &readiness,
-        "gateways",
-        "no gateway is linked",
         worker.links(),
+        agent.lags(),
+        Some(membership.joined.clone()),
     );
     readiness.set("start", true, "done");
 

@@ -240,9 +240,12 @@ impl Builder {
     pub(super) fn register_node(&mut self, folder: &Path) -> Result<Node> {
         let address = ports::free()?;
         self.register = Some(address);
+        let admin = ports::free()?;
         let mut node = self.node("register")?;
+        node.admin = Some(admin);
         node.lan = Some(address);
         node.args = words(&["register", "--listen", &address.to_string()]);
+        node.args.extend(words(&["--admin", &admin.to_string()]));
         self.add_config(&mut node, folder, "")?;
         Ok(node)
     }
@@ -270,6 +273,7 @@ impl Builder {
         node.args.extend(words(&["--lan", &lan.to_string()]));
         node.args.extend(words(&["--admin", &admin.to_string()]));
         node.args.extend(self.gateway_flags.iter().cloned());
+        node.is_served = self.has_file;
         let config = self.add_listeners(&mut node)?;
         self.add_config(&mut node, folder, &config)?;
         Ok(node)
@@ -305,6 +309,7 @@ impl Builder {
         node.args = words(&["serve", "--admin", &admin.to_string()]);
         node.args.extend(self.gateway_flags.iter().cloned());
         node.args.extend(self.worker_flags.iter().cloned());
+        node.is_served = self.has_file;
         let mut config = self.add_listeners(&mut node)?;
         config.push_str(&self.add_plugin(&mut node)?);
         self.add_config(&mut node, folder, &config)?;

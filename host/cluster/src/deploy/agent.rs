@@ -30,6 +30,7 @@ const MAIL_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Agent {
     state: watch::Receiver<State>,
+    lags: watch::Receiver<Vec<String>>,
 }
 
 /// How far it is.
@@ -94,8 +95,15 @@ impl Agent {
             mail,
             seed,
         );
+        let lags = body.lags.subscribe();
         tokio::spawn(watched("the deploy agent", body.run(letters, told, stop)));
-        Self { state }
+        Self { state, lags }
+    }
+
+    /// The tenants that this worker cannot run as it should, each with the reason.
+    #[must_use]
+    pub fn lags(&self) -> watch::Receiver<Vec<String>> {
+        self.lags.clone()
     }
 
     /// Waits until a register has told what is desired, but not longer than this. A worker that was

@@ -143,7 +143,7 @@ impl WorkerTask {
         }
         if self.announced.is_some() {
             context.all(|| Parcel::WorkerLost(self.key));
-            context.workers.send_modify(|workers| *workers -= 1);
+            context.announced.is_gone(self.key);
         }
         end
     }
@@ -300,9 +300,10 @@ impl WorkerTask {
             unrecognised: self.unrecognised.clone(),
         });
         context.all(|| Parcel::Worker(link.clone()));
-        if self.announced.replace(link).is_none() {
-            context.workers.send_modify(|workers| *workers += 1);
-        }
+        let places = context.tenants.places_in(&link.announcement.serving);
+        self.announced = Some(link);
+        let serves = places.iter().any(Option::is_some);
+        context.announced.says(self.key, serves);
     }
 }
 

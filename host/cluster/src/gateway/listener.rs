@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Arrival, Parcel};
+use super::refusals::Refusals;
 use super::shard::Context;
 use crate::net::admission::Admissions;
 
@@ -28,7 +29,7 @@ pub(super) async fn clients(
     let Some(settings) = context.settings.listeners.get(index).cloned() else {
         return;
     };
-    let refused = metrics::counter!("tidegate_gateway_refused_connections_total");
+    let mut refusals = Refusals::new(settings.name.clone(), context.answers.clone());
     accept(listener, stop, |turn, socket, address| {
         let all: usize = context
             .connections
@@ -42,14 +43,15 @@ pub(super) async fn clients(
             && all < context.settings.connections_max;
         // Strangers that have said nothing must not keep clients out.
         let room = room || make_room(&context, index);
-        // Dropping the socket is the only answer that costs a full gateway nothing.
-        let Some(socket) = socket.into_std().ok().filter(|_| room) else {
-            refused.increment(1);
+        let has_handshake = settings.transport == Transport::WebSocket;
+        if !room {
+            return refusals.refuse(socket, has_handshake);
+        }
+        let Ok(socket) = socket.into_std() else {
             return;
         };
         count.fetch_add(1, Ordering::AcqRel);
         // Without a handshake nobody is a stranger: a client may be there to listen only.
-        let has_handshake = settings.transport == Transport::WebSocket;
         let strangers = context.strangers.get(index).filter(|_| has_handshake);
         let stranger = strangers.map(|strangers| strangers.admit(address));
         let arrival = Arrival::Client {

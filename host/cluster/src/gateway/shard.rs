@@ -104,8 +104,10 @@ pub(super) struct Context {
     pub(super) connections: Vec<AtomicUsize>,
     /// Those of them whose handshake is not over, of each listener.
     pub(super) strangers: Vec<Admissions>,
-    /// Tells the gateway that a worker came or went.
-    pub(super) workers: tokio::sync::watch::Sender<usize>,
+    /// The workers that have said what they serve.
+    pub(super) announced: super::standing::Announced,
+    /// Places for clients that are told that there is no room for them.
+    pub(super) answers: Arc<tokio::sync::Semaphore>,
 }
 
 impl Context {

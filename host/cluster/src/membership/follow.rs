@@ -170,15 +170,14 @@ impl Follower {
     }
 
     async fn tell(&self, apart: Apart, told: &mut Option<String>) {
-        self.say(Said::Ended).await;
-        let reason = match apart {
-            Apart::Error(error) => error,
-            Apart::Refused(refusal) => {
-                let reason = format!("refused: {refusal}");
-                self.say(Said::Refused(refusal)).await;
-                reason
-            }
+        let (reason, refusal) = match apart {
+            Apart::Error(error) => (error, None),
+            Apart::Refused(refusal) => (format!("refused: {refusal}"), Some(refusal)),
         };
+        self.say(Said::Apart(reason.clone())).await;
+        if let Some(refusal) = refusal {
+            self.say(Said::Refused(refusal)).await;
+        }
         let register = &self.address;
         if told.as_ref() == Some(&reason) {
             tracing::debug!(%register, reason, "still not joined");

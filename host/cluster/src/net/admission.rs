@@ -284,6 +284,12 @@ impl Admissions {
         self.table().tell_oldest()
     }
 
+    /// Connections that wait: one of them is told to go when another one needs its place.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.table().waiting.len()
+    }
+
     /// Connections that were admitted and have not gone.
     #[must_use]
     pub fn len(&self) -> usize {

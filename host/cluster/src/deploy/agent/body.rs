@@ -67,6 +67,7 @@ pub(super) struct Body {
     pub(super) taken_back: BTreeMap<Name, (TakenBack, u64)>,
     /// Why the newest state could not be kept, and so is not followed.
     pub(super) disk: Option<String>,
+    pub(super) lags: watch::Sender<Vec<String>>,
 }
 
 impl fmt::Debug for Body {
@@ -103,6 +104,7 @@ impl Body {
             reached: BTreeMap::new(),
             taken_back: BTreeMap::new(),
             disk: None,
+            lags: watch::Sender::new(Vec::new()),
         }
     }
 

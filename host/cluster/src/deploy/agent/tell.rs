@@ -38,6 +38,10 @@ impl Body {
         let desired = self.store.desired();
         let tenants = self.deployables.tenants();
         let running: Vec<Running> = tenants.into_iter().map(|it| self.running(it)).collect();
+        let lag = |it: &Running| Some(format!("tenant {}: {}", it.tenant, it.trouble.as_ref()?));
+        let lags: Vec<String> = running.iter().filter_map(lag).collect();
+        self.lags
+            .send_if_modified(|told| std::mem::replace(told, lags.clone()) != lags);
         let troubled = running.iter().filter(|it| it.trouble.is_some()).count();
         let troubled = u32::try_from(troubled).unwrap_or(u32::MAX);
         metrics::gauge!("tidegate_worker_deploy_troubles").set(troubled);

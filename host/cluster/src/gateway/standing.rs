@@ -1,0 +1,116 @@
+//! Whether a gateway can do what it is there for, as whoever sends it clients wants to know: whether
+//! a worker serves one of its tenants, and whether it takes one more client.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_wire::Name;
+use tidegate_wire::event::Transport;
+use tokio::sync::watch;
+
+use super::pending::WorkerKey;
+use super::shard::Context;
+use crate::net::admission::Admissions;
+
+/// The workers that have said what they serve.
+#[derive(Debug)]
+pub(super) struct Announced {
+    /// Whether each serves a tenant of this gateway.
+    workers: Mutex<BTreeMap<WorkerKey, bool>>,
+    count: watch::Sender<usize>,
+}
+
+impl Default for Announced {
+    fn default() -> Self {
+        Self {
+            workers: Mutex::default(),
+            count: watch::channel(0).0,
+        }
+    }
+}
+
+impl Announced {
+    /// A worker says what it serves, again or for the first time.
+    pub(super) fn says(&self, worker: WorkerKey, serves: bool) {
+        self.change(|workers| {
+            workers.insert(worker, serves);
+        });
+    }
+
+    pub(super) fn is_gone(&self, worker: WorkerKey) {
+        self.change(|workers| {
+            workers.remove(&worker);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<WorkerKey, bool>)) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut workers);
+        self.count.send_replace(workers.len());
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
+    fn serves_any(&self) -> bool {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.values().any(|serves| *serves)
+    }
+}
+
+/// How a gateway stands. Clones look at the same.
+#[derive(Clone)]
+pub struct Standing(pub(super) Arc<Context>);
+
+impl Standing {
+    /// How many workers have a link and have said what they serve.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        *self.0.announced.count.borrow()
+    }
+
+    /// Whether one of them serves a tenant of this gateway.
+    #[must_use]
+    pub fn serves_any(&self) -> bool {
+        self.0.announced.serves_any()
+    }
+
+    /// The tenants of this gateway.
+    pub fn tenants(&self) -> impl Iterator<Item = &Name> {
+        self.0.tenants.all()
+    }
+
+    /// Which limit keeps further clients out, if one does.
+    #[must_use]
+    pub fn full(&self) -> Option<String> {
+        let settings = &self.0.settings;
+        let mut all = 0;
+        for (index, listener) in settings.listeners.iter().enumerate() {
+            let count = self.0.connections.get(index);
+            let count = count.map_or(0, |count| count.load(Ordering::Acquire));
+            // Who has only connected goes when a client comes.
+            let strangers = self.0.strangers.get(index).map_or(0, Admissions::waiting);
+            let has_strangers = listener.transport == Transport::WebSocket;
+            let clients = count.saturating_sub(if has_strangers { strangers } else { 0 });
+            all += clients;
+            if clients >= listener.connections_max {
+                let (name, max) = (&listener.name, listener.connections_max);
+                return Some(format!(
+                    "the listener {name} has {clients} clients, and its connections-max is {max}"
+                ));
+            }
+        }
+        let max = settings.connections_max;
+        (all >= max).then(|| format!("{all} clients are connected, and connections-max is {max}"))
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Standing").field(&self.workers()).finish()
+    }
+}
