@@ -84,8 +84,10 @@ impl Bridge {
 
     /// All deployments.
     #[must_use]
-    pub fn deployments(&self) -> Vec<Deployment> {
-        self.read().values().cloned().collect()
+    pub fn deployments(&self) -> Vec<(Name, Deployment)> {
+        let all = self.read();
+        let all = all.iter().map(|(tenant, it)| (tenant.clone(), it.clone()));
+        all.collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Name, Deployment>> {

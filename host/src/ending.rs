@@ -21,8 +21,14 @@ pub const FAILED: u8 = 1;
 /// A thread or task that others depend on has died or hangs: `EX_SOFTWARE` of sysexits.h.
 pub const DIED: u8 = 70;
 
-/// What the end needs beyond its time, for the last frames of links and the process itself.
-const MARGIN: Duration = Duration::from_secs(5);
+/// After so much more than its time whatever has not ended is cut.
+const MARGIN: Duration = Duration::from_secs(2);
+/// The last part of the end's time is for parting: the last frames of links, leases, handlers that are
+/// told, threads.
+const PARTING_SHARE: u32 = 10;
+const PARTING_MAX: Duration = Duration::from_secs(1);
+/// What each step of parting has, also where all time is used up.
+const STEP_MIN: Duration = Duration::from_millis(200);
 const BACKTRACE_LINES_MAX: usize = 200;
 /// So long may the last lines of the log take to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -58,6 +64,25 @@ pub fn limit(config: &Config) -> Duration {
         Purpose::Worker => worker,
         Purpose::Serve | Purpose::Register | Purpose::Check => gateway.max(worker),
     })
+}
+
+/// The part of the time of an end in which what is under way may be finished.
+#[must_use]
+pub fn for_work(limit: Duration) -> Duration {
+    limit - (limit / PARTING_SHARE).min(PARTING_MAX)
+}
+
+/// What a step of parting may take, of which the process needs `most` at most.
+#[must_use]
+pub fn for_step(limit: Duration, most: Duration) -> Duration {
+    left_of(limit).min(most).max(STEP_MIN)
+}
+
+/// What is left for the process's threads, once everything else has ended.
+#[must_use]
+pub fn for_threads() -> Duration {
+    let limit = ENDING.get().map_or(Duration::ZERO, |ending| ending.within);
+    for_step(limit, PARTING_MAX)
 }
 
 /// Begins the end, once; the process is gone before its time is over. True the first time.

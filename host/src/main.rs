@@ -20,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Wrong usage or configuration; clap exits with the same.
 const WRONG: u8 = 2;
-/// So long may threads take to end after the service has.
-const THREADS_END: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
@@ -124,7 +122,7 @@ where
     // Its panic was told, and has begun the end.
     let result = std::panic::catch_unwind(AssertUnwindSafe(main)).unwrap_or(Ok(()));
     // A plugin that is being compiled must not keep the process alive.
-    runtime.shutdown_timeout(THREADS_END);
+    runtime.shutdown_timeout(ending::for_threads());
     result
 }
 

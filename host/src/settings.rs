@@ -18,6 +18,7 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
 use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router};
+use crate::ending;
 use crate::tenants::cores;
 
 const fn ms(ms: u64) -> Duration {
@@ -97,14 +98,14 @@ pub fn register(config: &Config) -> RegisterSettings {
 
 /// A worker.
 #[must_use]
-pub const fn worker(config: &Config) -> WorkerSettings {
+pub fn worker(config: &Config) -> WorkerSettings {
     WorkerSettings {
         window_events: config.worker.window_events,
         window_bytes: config.worker.window_bytes,
         load_interval: ms(config.link.heartbeat_ms),
         reconnect_min: ms(config.link.reconnect_ms_min),
         reconnect_max: ms(config.link.reconnect_ms_max),
-        shutdown: ms(config.worker.shutdown_ms),
+        shutdown: ending::for_work(ms(config.worker.shutdown_ms)),
         link: link(config),
     }
 }
@@ -135,7 +136,7 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         handshakes_max: HANDSHAKES_MAX,
         close: ms(it.close_ms),
         handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
-        shutdown: ms(it.shutdown_ms),
+        shutdown: ending::for_work(ms(it.shutdown_ms)),
         reconnect: (
             ms(config.link.reconnect_ms_min),
             ms(config.link.reconnect_ms_max),

@@ -3,7 +3,7 @@
 pub mod commands;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_cluster::deploy::Desired;
 use tidegate_runtime::{
@@ -21,8 +21,9 @@ use crate::ending;
 
 /// How long the instances of a deployment have to finish at the end.
 const STOP: Duration = Duration::from_secs(5);
-/// The same when the process has used up its time before.
-const STOP_MIN: Duration = Duration::from_millis(500);
+
+/// How long an instance that is cut may take to end.
+const CUT: Duration = Duration::from_millis(200);
 
 /// Lines of a plugin's output beyond this are counted instead of logged.
 const LOG_BYTES_PER_SECOND: usize = 64 << 10;
@@ -131,7 +132,7 @@ pub fn settings(config: &Config, plugin: &Plugin) -> anyhow::Result<DeploymentSe
 
 /// How long instances may take at the end of the process, of which `limit` is the whole.
 fn stop_within(limit: Duration) -> Duration {
-    ending::left_of(limit).clamp(STOP_MIN, STOP)
+    ending::for_step(limit, STOP)
 }
 
 /// Ends every deployment: what waits is handled, instances are told. `limit` is that of the whole
@@ -139,10 +140,16 @@ fn stop_within(limit: Duration) -> Duration {
 pub async fn stop(bridge: &Bridge, limit: Duration) {
     let within = stop_within(limit);
     let mut stopping = JoinSet::new();
-    for deployment in bridge.deployments() {
+    for (tenant, deployment) in bridge.deployments() {
         stopping.spawn(async move {
+            let waiting = deployment.queued_events();
+            let begun = Instant::now();
             // A guest whose on-stop does not end has time of its own, but the process has not.
-            let _ = timeout(within + STOP_MIN, deployment.stop(within)).await;
+            let stopped = timeout(within + CUT, deployment.stop(within)).await;
+            if stopped.is_err() || begun.elapsed() >= within {
+                tracing::warn!(tenant = %tenant, events = waiting,
+                    "handlers had not ended in time: they are cut");
+            }
         });
     }
     while stopping.join_next().await.is_some() {}

@@ -15,6 +15,7 @@ mod contract;
 mod deploy;
 mod descriptors;
 mod docs;
+mod ending;
 mod failures;
 mod files;
 mod handshake;

@@ -195,8 +195,14 @@ pub fn fixed(nodes: Vec<Node>) -> Membership {
 impl Membership {
     /// Tells every register that this node is gone, and waits a little until they know.
     pub async fn leave(self) {
+        self.leave_within(LEAVE_MAX).await;
+    }
+
+    /// The same, not longer than this.
+    pub async fn leave_within(self, within: Duration) {
         self.leave.cancel();
-        if timeout(LEAVE_MAX, self.tasks.wait()).await.is_err() {
+        let left = timeout(within.min(LEAVE_MAX), self.tasks.wait());
+        if left.await.is_err() {
             tracing::warn!("a register did not take the leave in time: it keeps the lease");
         }
     }

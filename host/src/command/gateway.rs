@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tidegate_cluster::deploy::Operator;
@@ -16,6 +17,9 @@ use crate::admin::Readiness;
 use crate::api::{self, Api};
 use crate::config::{Authority, Config};
 use crate::{deploys, ending, operations, settings, tenants};
+
+/// So long may registers take to hear that this node is gone.
+const PART: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`.
 ///
@@ -96,7 +100,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     // Also when the gateway has ended by itself.
     ending.cancel();
     api::ended(api).await;
-    membership.leave().await;
+    let within = ending::for_step(ending::limit(&config), PART);
+    membership.leave_within(within).await;
     ended.cancel();
     tenants::commands::stop(&commands, ending::limit(&config)).await;
     failure.map_or(Ok(()), |refusal| Err(refusal.into()))

@@ -29,6 +29,9 @@ use crate::config::Config;
 use crate::deployables::Plugins;
 use crate::{deploys, ending, operations, settings, tenants};
 
+/// So long may registers take to hear that this node is gone.
+const PART: Duration = Duration::from_secs(2);
+
 /// Runs until `stop`.
 ///
 /// # Errors
@@ -127,7 +130,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     worker.limit_drain(ending::left_of(limit));
     done.cancel();
     working.await.context("the worker's task")?;
-    membership.leave().await;
+    let within = ending::for_step(limit, PART);
+    membership.leave_within(within).await;
     ended.cancel();
     end(&commands, &plugins, &bridge, limit).await;
     Ok(())

@@ -19,6 +19,9 @@ use crate::{deploys, ending, operations, settings, tenants};
 /// begins with its own files.
 const HEARD: Duration = Duration::from_secs(5);
 
+/// So long may registers take to hear that this node is gone.
+const PART: Duration = Duration::from_secs(2);
+
 /// Runs until `stop`.
 ///
 /// # Errors
@@ -78,7 +81,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             anyhow::bail!("{}", Refusal::Lost);
         },
     }
-    membership.leave().await;
+    let within = ending::for_step(ending::limit(&config), PART);
+    membership.leave_within(within).await;
     ended.cancel();
     plugins.end();
     tenants::stop(&bridge, ending::limit(&config)).await;
