@@ -72,6 +72,8 @@ pub struct Config {
     pub purpose: Purpose,
     /// What all nodes of a cluster know.
     pub secret: Secret,
+    /// What nodes may know instead, while the secret is changed.
+    pub also_secret: Secret,
     /// `[log]`
     pub log: Log,
     /// `[watchdog]`
@@ -165,6 +167,7 @@ impl Config {
         let mut config = Self {
             purpose,
             secret: top.take("secret", Secret::default(), None),
+            also_secret: top.take("also-secret", Secret::default(), None),
             log: top.table("log", Log::read),
             admin: top.table("admin", Admin::read),
             api: top.table("api", Api::read),

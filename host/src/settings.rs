@@ -43,7 +43,7 @@ pub fn identity(
     };
     Identity {
         node,
-        secret: Secret::new(config.secret.expose()),
+        secret: Secret::new(config.secret.expose()).or_also(config.also_secret.expose()),
         net: tidegate_cluster::net::stream::tcp(),
     }
 }

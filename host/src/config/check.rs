@@ -41,11 +41,6 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let length = config.secret.expose().len();
-    if length > 0 && length < SECRET_BYTES_MIN {
-        warnings.push(format!(
-            "the secret has {length} bytes and can be guessed, {SECRET_BYTES_MIN} or more are right"
-        ));
-    }
     warnings.extend(super::tokens::warning(config));
     warnings.extend(in_memory(config));
     // A plugin can be checked alone.
@@ -340,6 +335,19 @@ impl Check<'_> {
                     key,
                     format!("`{key}` is empty: give `--register 127.0.0.1:1236`"),
                 );
+            }
+        }
+        for (key, secret) in [
+            ("secret", &config.secret),
+            ("also-secret", &config.also_secret),
+        ] {
+            let length = secret.expose().len();
+            if length > 0 && length < SECRET_BYTES_MIN {
+                let message = format!(
+                    "`{key}` has {length} bytes and can be guessed, {SECRET_BYTES_MIN} or more are \
+                     right"
+                );
+                self.refuse(key, message);
             }
         }
         if config.secret.is_empty() && config.links() {

@@ -41,8 +41,8 @@ pub enum Override {
     Set(String),
 }
 
-/// Lays the variables over `table`: `TIDEGATE_SECRET` and `TIDEGATE_<SECTION>__<KEY>`. Variables
-/// of other names are not ours: Kubernetes, for one, makes a `TIDEGATE_PORT` for a service.
+/// Lays the variables over `table`: `TIDEGATE_SECRET`, `TIDEGATE_ALSO_SECRET` and
+/// `TIDEGATE_<SECTION>__<KEY>`. Variables of other names are not ours: Kubernetes, for one, makes a `TIDEGATE_PORT` for a service.
 pub(crate) fn environment(
     table: &mut Table,
     variables: impl Iterator<Item = (String, String)>,
@@ -53,7 +53,7 @@ pub(crate) fn environment(
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
-        if rest != "SECRET" && !rest.contains("__") {
+        if !matches!(rest, "SECRET" | "ALSO_SECRET") && !rest.contains("__") {
             continue;
         }
         let path = rest
@@ -145,9 +145,16 @@ fn parts(path: &str) -> Vec<String> {
 fn set(table: &mut Table, text: &str, errors: &mut Vec<ConfigError>) {
     let place = Place::Flag("--set".to_owned());
     match text.split_once('=') {
-        Some(("secret", _)) => {
-            let message = "the secret is not given on the command line, where every user of the \
-                           machine can read it: set TIDEGATE_SECRET";
+        Some((key @ ("secret" | "also-secret"), _)) => {
+            let variable = if key == "secret" {
+                "TIDEGATE_SECRET"
+            } else {
+                "TIDEGATE_ALSO_SECRET"
+            };
+            let message = format!(
+                "the secret is not given on the command line, where every user of the machine can \
+                 read it: set {variable}"
+            );
             errors.push(ConfigError::new(&place, message));
         }
         Some((path, _)) if path.starts_with("api-token.") && path.ends_with(".token") => {

@@ -24,14 +24,22 @@ const SECRET: &[&str] = &[
     " `tidegate serve` without links to other nodes needs none.",
 ];
 
-fn secret(value: Option<String>) -> Key {
-    Key {
-        key: "secret".to_owned(),
-        about: SECRET,
+const ALSO_SECRET: &[&str] = &[
+    " While the secret is changed: another one that is taken from nodes that connect here. Better as",
+    " TIDEGATE_ALSO_SECRET.",
+];
+
+fn secrets(values: [Option<String>; 2]) -> Vec<Key> {
+    let keys = [("secret", SECRET), ("also-secret", ALSO_SECRET)];
+    let keys = keys.into_iter().zip(values);
+    let key = |((key, about), value): ((&str, _), _)| Key {
+        key: key.to_owned(),
+        about,
         value,
-        example: "\"…\"",
+        example: "\"what `openssl rand -hex 32` prints\"",
         range: None,
-    }
+    };
+    keys.map(key).collect()
 }
 
 fn table(header: &'static str, about: &'static [&'static str], keys: Vec<Key>) -> Table {
@@ -59,7 +67,7 @@ fn command_example() -> Command {
 
 fn defaults() -> Vec<Table> {
     vec![
-        table("", &[], vec![secret(None)]),
+        table("", &[], secrets([None, None])),
         table("[log]", Log::ABOUT, Log::default().keys()),
         table("[watchdog]", Watchdog::ABOUT, Watchdog::default().keys()),
         table("[admin]", Admin::ABOUT, Admin::default().keys()),
@@ -125,7 +133,11 @@ pub fn default_file() -> String {
 #[must_use]
 pub fn effective_file(config: &Config) -> String {
     let mut tables = vec![
-        table("", &[], vec![secret(config.secret.show())]),
+        table(
+            "",
+            &[],
+            secrets([config.secret.show(), config.also_secret.show()]),
+        ),
         table("[log]", &[], config.log.keys()),
         table("[admin]", &[], config.admin.keys()),
         table("[api]", &[], config.api.keys()),

@@ -406,11 +406,13 @@ fn the_secret_is_never_shown_and_never_taken_from_the_command_line() {
     let error = load("", &[], Purpose::Check, &flags).expect_err("it is visible");
     assert!(error.starts_with("--set: the secret is not given on the command line"));
     assert!(!error.contains(SECRET));
-    let config = load("secret = \"short\"", &[], Purpose::Register, &[]).unwrap();
-    assert_eq!(
-        config.warnings(),
-        ["the secret has 5 bytes and can be guessed, 16 or more are right"]
+    let short = load("secret = \"short\"", &[], Purpose::Register, &[]);
+    let error = short.expect_err("it can be guessed");
+    assert!(
+        error.contains("`secret` has 5 bytes and can be guessed, 16 or more are right"),
+        "{error}"
     );
+    assert!(!error.contains("short"), "{error}");
 }
 
 #[test]

@@ -195,7 +195,8 @@ impl Setting for Secret {
     }
 
     fn show(&self) -> Option<String> {
-        (!self.is_empty()).then(|| quoted("<secret>"))
+        // As long as a secret must be, so that what is in force can be read again.
+        (!self.is_empty()).then(|| quoted("<secret-not-shown>"))
     }
 }
 

@@ -20,13 +20,33 @@ use crate::net::stream::Connect;
 
 /// What all nodes of a cluster know. Never printed, never sent.
 #[derive(Clone)]
-pub struct Secret(Arc<[u8]>);
+pub struct Secret {
+    own: Arc<[u8]>,
+    /// Taken from those who dial as well.
+    also: Option<Arc<[u8]>>,
+}
 
 impl Secret {
     /// A secret of these bytes.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self(secret.into())
+        Self {
+            own: secret.into(),
+            also: None,
+        }
+    }
+
+    /// Nodes that dial may know this one instead, unless it is empty: while one is replaced by the
+    /// other.
+    #[must_use]
+    pub fn or_also(self, also: &[u8]) -> Self {
+        let also = (!also.is_empty()).then(|| also.into());
+        Self { also, ..self }
+    }
+
+    /// All that are taken from those who dial.
+    fn taken(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&*self.own).chain(self.also.as_deref())
     }
 }
 
@@ -66,11 +86,11 @@ pub(super) async fn dial<S: Socket>(
     check(&theirs)?;
     send(
         stream,
-        &Proof::Mac(seal(&identity.secret, DIAL, &mine, &theirs)?),
+        &Proof::Mac(seal(&identity.secret.own, DIAL, &mine, &theirs)?),
     )
     .await?;
     match receive(stream).await? {
-        Proof::Mac(proof) if proves(&identity.secret, ACCEPT, &mine, &theirs, &proof) => {
+        Proof::Mac(proof) if proves(&identity.secret.own, ACCEPT, &mine, &theirs, &proof) => {
             Ok(theirs.node)
         }
         Proof::Mac(_) => Err(LinkError::Unproven),
@@ -99,17 +119,16 @@ pub(super) async fn accept<S: Socket>(
         return refuse(stream, reason).await;
     }
     let proven = match receive(stream).await? {
-        Proof::Mac(proof) => proves(&identity.secret, DIAL, &theirs, &mine, &proof),
+        Proof::Mac(proof) => {
+            let mut taken = identity.secret.taken();
+            taken.find(|secret| proves(secret, DIAL, &theirs, &mine, &proof))
+        }
         Proof::Refused(reason) => return Err(LinkError::Refused(reason)),
     };
-    if !proven {
+    let Some(secret) = proven else {
         return refuse(stream, Refusal::WrongSecret).await;
-    }
-    send(
-        stream,
-        &Proof::Mac(seal(&identity.secret, ACCEPT, &theirs, &mine)?),
-    )
-    .await?;
+    };
+    send(stream, &Proof::Mac(seal(secret, ACCEPT, &theirs, &mine)?)).await?;
     Ok(theirs.node)
 }
 
@@ -145,7 +164,7 @@ fn check(hello: &Hello) -> Result<(), LinkError> {
 }
 
 fn mac(
-    secret: &Secret,
+    secret: &[u8],
     label: &[u8],
     dialer: &Hello,
     acceptor: &Hello,
@@ -154,14 +173,14 @@ fn mac(
     encode(dialer, &mut both)?;
     encode(acceptor, &mut both)?;
     let mut mac =
-        <Hmac<Sha256> as KeyInit>::new_from_slice(&secret.0).map_err(|_| LinkError::Unproven)?;
+        <Hmac<Sha256> as KeyInit>::new_from_slice(secret).map_err(|_| LinkError::Unproven)?;
     mac.update(label);
     mac.update(&both);
     Ok(mac)
 }
 
 fn seal(
-    secret: &Secret,
+    secret: &[u8],
     label: &[u8],
     dialer: &Hello,
     acceptor: &Hello,
@@ -173,13 +192,7 @@ fn seal(
 }
 
 /// Compared in constant time by the crate.
-fn proves(
-    secret: &Secret,
-    label: &[u8],
-    dialer: &Hello,
-    acceptor: &Hello,
-    proof: &[u8; 32],
-) -> bool {
+fn proves(secret: &[u8], label: &[u8], dialer: &Hello, acceptor: &Hello, proof: &[u8; 32]) -> bool {
     mac(secret, label, dialer, acceptor).is_ok_and(|mac| mac.verify_slice(proof).is_ok())
 }
 

@@ -92,6 +92,21 @@ async fn a_wrong_secret_is_refused_at_both_ends_with_the_reason() {
 }
 
 #[tokio::test]
+async fn while_the_secret_is_changed_the_other_one_is_taken_from_who_dials() {
+    for (dialed_with, taken) in [("old", true), ("new", true), ("other", false)] {
+        let (listener, address) = listen().await;
+        let dialer = identity(Role::Worker, 1, dialed_with);
+        let mut acceptor = identity(Role::Gateway, 2, "old");
+        acceptor.secret = acceptor.secret.or_also(b"new");
+        let settings = settings();
+        let (dialed, accepted) = tokio::join!(dial(address, &dialer, &settings), async {
+            accept(listener.accept().await.unwrap().0, &acceptor, &settings).await
+        });
+        assert_eq!((dialed.is_ok(), accepted.is_ok()), (taken, taken));
+    }
+}
+
+#[tokio::test]
 async fn an_acceptor_that_cannot_prove_the_secret_is_not_trusted() {
     let mut made_up = BytesMut::new();
     encode(&Proof::Mac([9; 32]), &mut made_up).unwrap();
