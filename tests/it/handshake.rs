@@ -35,7 +35,7 @@ async fn a_request_that_is_no_upgrade_is_told_so() -> Outcome {
     let answer = http::get(address, "/").await?;
     ensure!(answer.status == 426 || answer.status == 404, "{answer:?}");
     ensure!(!answer.body.is_empty(), "no word about it: {answer:?}");
-    let old = "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let old = "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n";
     let answer = http::exchange(address, old.as_bytes()).await?;
     ensure!((400..500).contains(&answer.status), "{answer:?}");
