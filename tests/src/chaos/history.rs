@@ -14,6 +14,8 @@ const NOTICED_AFTER: Duration = Duration::from_secs(4);
 /// A gateway that ends by itself was in trouble at most so long before: a freeze beyond its lease, and
 /// the time to be told.
 const TROUBLED_BEFORE_END: Duration = Duration::from_secs(15);
+/// A freeze or a hold of so long may end a gateway: its lease at the registers is a little longer.
+const ENDS_A_GATEWAY: Duration = Duration::from_millis(2000);
 /// What is done to a custodian so long before its gateway is in trouble may still be unknown to it,
 /// if its links were held: twice the lease of a link.
 const UNKNOWN_TO_GATEWAY: Duration = Duration::from_secs(4);
@@ -192,7 +194,9 @@ impl History {
     /// after the client had come, that all had two, that takes two workers. A gateway that sees workers
     /// on one other machine only, the third being away, has its clients guarded by one alone.
     pub(super) fn custodians_may_be_lost(&self, end: End, seen: &Seen) -> bool {
-        let guarded = self.guards.two_at_last(end.gateway, end.at);
+        let guarded = self
+            .guards
+            .two_at_last(end.gateway, self.last_trouble_before(end));
         let Some(since) = guarded.filter(|at| seen.known < *at) else {
             return self.server_may_be_lost(end, seen.served, seen.worker);
         };
@@ -208,7 +212,7 @@ impl History {
     /// What an end of a gateway is excused with: what it said last of its clients, and what was done to
     /// nodes from shortly before until its closes were to be told.
     pub(super) fn about(&self, end: End) -> String {
-        let said = self.guards.last(end.gateway, end.at);
+        let said = self.guards.last(end.gateway, self.last_trouble_before(end));
         let said = said.map_or_else(
             || "it never said who knows its clients".to_owned(),
             |it| {
@@ -310,10 +314,30 @@ impl History {
             .any(|it| concerns(it.what) && it.from <= end.at && it.to.is_none_or(|to| since <= to))
     }
 
+    /// When the last trouble began that may have ended a gateway. What it says from then on says nothing of
+    /// its clients: it may have closed them already.
+    fn last_trouble_before(&self, end: End) -> Instant {
+        let troubles = self.troubles_before(end);
+        let ends_it = |it: &&Trouble| {
+            let lasted = it.to.unwrap_or(end.at).saturating_duration_since(it.from);
+            it.what.kills(Who::Gateway(end.gateway)) || lasted >= ENDS_A_GATEWAY
+        };
+        let begins = troubles.filter(ends_it).map(|it| it.from);
+        let first = self.troubles_before(end).map(|it| it.from).min();
+        let begins = begins.max().or(first);
+        begins.unwrap_or(end.at - CLOSES_BEFORE_END)
+    }
+
     /// When the trouble began that ended a gateway.
     fn trouble_before(&self, end: End) -> Instant {
+        let begins = self.troubles_before(end).map(|it| it.from);
+        begins.min().unwrap_or(end.at)
+    }
+
+    /// What may have ended a gateway.
+    fn troubles_before(&self, end: End) -> impl Iterator<Item = &Trouble> {
         let gateway = Who::Gateway(end.gateway);
-        let concerns = |what| match what {
+        let concerns = move |what| match what {
             What::Kill(who) | What::Freeze(who) => who == gateway,
             What::KillMachine(machine) => machine == end.gateway,
             What::HoldAll(Way::Register(who, _)) | What::Hold(Way::Register(who, _), _) => {
@@ -326,11 +350,7 @@ impl History {
             | What::Swap(_) => false,
         };
         let since = end.at - TROUBLED_BEFORE_END;
-        let troubles = self.troubles.iter().filter(|it| concerns(it.what));
-        let begins = troubles.map(|it| it.from);
-        let first = begins
-            .filter(|from| since <= *from && *from <= end.at)
-            .min();
-        first.unwrap_or(end.at)
+        let troubles = self.troubles.iter().filter(move |it| concerns(it.what));
+        troubles.filter(move |it| since <= it.from && it.from <= end.at)
     }
 }
