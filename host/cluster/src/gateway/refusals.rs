@@ -19,6 +19,7 @@ pub(super) const ANSWERS_MAX: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How much of a request is read.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
+const HEAD_END: &[u8] = b"\r\n\r\n";
 /// When it may come again, in seconds.
 const RETRY_AFTER: u32 = 5;
 /// How often the log says it.
@@ -73,8 +74,10 @@ impl Refusals {
 
 /// Reads the request, so that closing the connection does not destroy the answer, and answers.
 async fn answer(mut socket: TcpStream) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    while !request.windows(4).any(|it| it == b"\r\n\r\n") {
+    let (mut request, mut searched) = (Vec::new(), 0);
+    // However it dribbles in, nothing is searched twice but what may be the begin of the end.
+    while memchr::memmem::find(request.get(searched..).unwrap_or_default(), HEAD_END).is_none() {
+        searched = request.len().saturating_sub(HEAD_END.len() - 1);
         let read = socket.read_buf(&mut request).await?;
         if read == 0 || request.len() > REQUEST_BYTES_MAX {
             return Ok(());
@@ -91,4 +94,31 @@ async fn answer(mut socket: TcpStream) -> std::io::Result<()> {
     socket.shutdown().await?;
     while socket.read_buf(&mut request).await? > 0 && request.len() <= REQUEST_BYTES_MAX {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_answered_however_it_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let mut client = connecting.await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (served, _) = listener.accept().await.unwrap();
+        let answering = tokio::spawn(answer(served));
+        for byte in b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" {
+            client.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");
+        assert!(text.contains("\r\nretry-after: 5\r\n"), "{text:?}");
+        drop(client);
+        answering.await.unwrap().unwrap();
+    }
 }

@@ -10,9 +10,7 @@ impl Shard {
     pub(in crate::gateway) fn written(&self, connection: &Connection) {
         if let Some(came_us) = connection.take_late() {
             let mut state = self.state.borrow_mut();
-            let now_us = state.clock();
-            let took_us = now_us.saturating_sub(came_us);
-            state.metrics.delivered(connection.tenant, took_us, 1);
+            state.delivered(connection.tenant, came_us, 1);
         }
     }
 }
@@ -25,6 +23,12 @@ impl State {
         self.lanes.now_us()
     }
 
+    /// So many clients of a tenant have all that commits sent them then.
+    fn delivered(&mut self, tenant: u16, came_us: u64, clients: u64) {
+        let took_us = self.clock().saturating_sub(came_us);
+        self.metrics.delivered(tenant, took_us, clients);
+    }
+
     /// Writes what this turn has queued for clients, once for each.
     pub(super) fn flush_dirty(&mut self) {
         let came_us = self.effects_us.take();
@@ -34,23 +38,18 @@ impl State {
         let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
         let dirty = std::mem::take(&mut self.dirty);
         for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
-            let (mut written, mut earlier) = (0, None);
+            let mut written = 0;
             for connection in of_tenant {
                 connection.set_late(came_us);
                 connection.flush();
                 match connection.take_late() {
-                    Some(at_us) if at_us < came_us => earlier = Some(at_us),
+                    Some(at_us) if at_us < came_us => self.delivered(connection.tenant, at_us, 1),
                     Some(_) => written += 1,
                     None => {}
                 }
             }
             if let Some(first) = of_tenant.first() {
-                let now_us = self.clock();
-                let times = earlier.map(|at_us| (at_us, 1)).into_iter();
-                for (at_us, clients) in times.chain([(came_us, written)]) {
-                    let took_us = now_us.saturating_sub(at_us);
-                    self.metrics.delivered(first.tenant, took_us, clients);
-                }
+                self.delivered(first.tenant, came_us, written);
             }
         }
         // Its room is used again.
