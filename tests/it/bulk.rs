@@ -1,6 +1,9 @@
 //! Many clients with large sessions, and one of two workers goes: the other one serves them all.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
+use tidegate_tests::bulk::{self, By, Plan};
 use tidegate_tests::{Client, Cluster, Outcome};
 
 const CLIENTS: usize = 1_300;
@@ -68,4 +71,20 @@ async fn a_worker_that_is_told_to_stop_hands_large_sessions_over_and_ends_well()
     all_are_served(&cluster, clients)
         .await
         .context("after its end")
+}
+
+/// What `make bulk` does where the machine does not allow enough sockets, with few clients.
+#[tokio::test]
+async fn a_killed_worker_costs_clients_by_pipes_no_answer() -> Outcome {
+    let plan = Plan {
+        by: By::Pipes,
+        clients: 300,
+        session_bytes: 1 << 10,
+        before: Duration::from_secs(1),
+    };
+    let loss = bulk::loss(plan, &mut |_| {}).await?;
+    // Half of the clients had the killed worker as their custodian.
+    let custody = loss.custody_bytes();
+    ensure!(custody > (100 << 10).into(), "{custody} bytes: {loss}");
+    Ok(())
 }

@@ -3,21 +3,31 @@
 //! custodians again, and what that costs in bytes and memory. And what a second custodian costs.
 //!
 //! Nothing is asserted about times here; a client that loses an answer, or is closed, is an error.
+//!
+//! Clients have sockets of a gateway's process. Where a machine does not allow a process so many, they
+//! are pipes into a gateway within this process; register and workers are processes all the same.
 
+mod connection;
 mod crowd;
+mod gateway;
 mod limits;
+mod metrics;
 mod nodes;
+mod place;
+mod settings;
 mod talk;
+mod within;
 
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use crowd::Crowd;
-pub use limits::clients_max;
+use gateway::Gateway;
+pub use limits::{files_for, sockets_max};
 use nodes::{Layout, Memory, Nodes};
 use talk::{Talk, Waits};
 
@@ -25,8 +35,6 @@ use talk::{Talk, Waits};
 const TALKERS: usize = 200;
 /// How often each of them sends a message.
 const EVERY: Duration = Duration::from_millis(100);
-/// How long live traffic is measured before the kill.
-const BEFORE: Duration = Duration::from_secs(10);
 /// How long it is measured after the kill at least.
 const AFTER: Duration = Duration::from_secs(5);
 /// How long custodians may take before the run is given up.
@@ -38,13 +46,37 @@ const CHANGE_BYTES: usize = 100;
 /// How many session changes the second part makes.
 const CHANGES: usize = 20_000;
 
+/// What connects clients to their gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Sockets of a gateway that is a process of its own.
+    Sockets,
+    /// Pipes into a gateway within this process: they take no file descriptors.
+    Pipes,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sockets => "sockets of a gateway's process",
+            Self::Pipes => {
+                "pipes into a gateway in the measuring process, which looks for answers every 1 to 2 ms"
+            }
+        })
+    }
+}
+
 /// A run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// What connects the clients.
+    pub by: By,
     /// How many clients one gateway has.
     pub clients: usize,
     /// How many bytes each has in its session.
     pub session_bytes: usize,
+    /// How long live traffic is measured before anything happens.
+    pub before: Duration,
 }
 
 /// What was measured around the kill of a worker.
@@ -56,7 +88,10 @@ pub struct Loss {
     /// The same for the last of the clients that talk.
     last: Duration,
     before: Waits,
+    /// Until every client had its custodians.
     meanwhile: Waits,
+    /// For [`AFTER`], or until then if that is longer.
+    after: Waits,
     /// From the kill until every client had its custodians.
     whole: Duration,
     custody_bytes: f64,
@@ -64,15 +99,26 @@ pub struct Loss {
     memory_peak: Memory,
 }
 
+impl Loss {
+    /// What the gateway has sent to new custodians, in bytes.
+    #[must_use]
+    pub const fn custody_bytes(&self) -> f64 {
+        self.custody_bytes
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan {
+            by,
             clients,
             session_bytes,
+            ..
         } = self.plan;
         writeln!(
             f,
-            "one of two workers is killed, {clients} clients with sessions of {session_bytes} bytes:"
+            "one of two workers is killed, {clients} clients with sessions of {session_bytes} bytes,\n  \
+             {by}:"
         )?;
         let row = |name, text: String| format!("  {name:<46}{text}");
         let (first, last) = (ms(self.first), ms(self.last));
@@ -83,6 +129,10 @@ impl fmt::Display for Loss {
             row(
                 "live traffic until all have custodians",
                 self.meanwhile.to_string(),
+            ),
+            row(
+                "live traffic for 5 s after the kill",
+                self.after.to_string(),
             ),
             row("until every client has its custodians", ms(self.whole)),
             row("custody sent for that", mib(self.custody_bytes)),
@@ -106,17 +156,18 @@ fn mib(bytes: f64) -> String {
 /// # Errors
 /// When a client loses an answer or is closed, or custodians are not named in two minutes.
 pub async fn loss(plan: Plan, say: &mut dyn FnMut(String)) -> Result<Loss> {
-    let nodes = Nodes::start(Layout::OneHost).await?;
+    let nodes = Nodes::start(Layout::OneHost, plan.by).await?;
     LocalSet::new().run_until(lose(plan, nodes, say)).await
 }
 
 async fn lose(plan: Plan, mut nodes: Nodes, say: &mut dyn FnMut(String)) -> Result<Loss> {
     let mut crowd = Crowd::default();
-    crowd.come(nodes.door()?, plan.clients, say).await?;
+    crowd.come(nodes.gateway(), plan.clients, say).await?;
     crowd.fill(plan.session_bytes, say).await?;
-    whole(&nodes, say).await?;
+    whole(nodes.gateway(), say).await?;
     let talk = Talk::start(crowd.take(TALKERS)?, EVERY);
-    let (before, custody) = (talk.waits_for(BEFORE).await?, nodes.custody_bytes().await?);
+    let before = talk.waits_for(plan.before).await?;
+    let custody = nodes.gateway().custody_bytes().await?;
     let memory_before = nodes.memory()?;
     say(format!(
         "before: {before}; {memory_before}; now a worker is killed"
@@ -127,13 +178,13 @@ async fn lose(plan: Plan, mut nodes: Nodes, say: &mut dyn FnMut(String)) -> Resu
     let start = Instant::now();
     nodes.kill_worker(0).await?;
     let mut memory_peak = memory_before.clone();
-    let mut whole_after = None;
-    while whole_after.is_none() || start.elapsed() < AFTER {
+    let mut guarded = None;
+    while guarded.is_none() || start.elapsed() < AFTER {
         memory_peak = memory_peak.max(&nodes.memory()?);
         // A client that another worker answers says that the gateway has noticed.
         let noticed = talk.moved(&killed, start).is_ok();
-        if whole_after.is_none() && noticed && nodes.unguarded().await? == 0.0 {
-            whole_after = Some(start.elapsed());
+        if guarded.is_none() && noticed && nodes.gateway().unguarded().await? == 0.0 {
+            guarded = Some((start.elapsed(), talk.waits()));
         }
         ensure!(
             start.elapsed() < GIVEN_UP,
@@ -142,9 +193,10 @@ async fn lose(plan: Plan, mut nodes: Nodes, say: &mut dyn FnMut(String)) -> Resu
         talk.check()?;
         sleep(LOOK).await;
     }
-    let meanwhile = talk.waits();
+    let after = talk.waits();
+    let (whole, meanwhile) = guarded.context("nobody has looked")?;
     let (first, last) = talk.moved(&killed, start)?;
-    let custody_bytes = nodes.custody_bytes().await? - custody;
+    let custody_bytes = nodes.gateway().custody_bytes().await? - custody;
     talk.end().await?;
     crowd.all_are_there().await?;
     Ok(Loss {
@@ -153,7 +205,8 @@ async fn lose(plan: Plan, mut nodes: Nodes, say: &mut dyn FnMut(String)) -> Resu
         last,
         before,
         meanwhile,
-        whole: whole_after.unwrap_or(GIVEN_UP),
+        after,
+        whole,
         custody_bytes,
         memory_before,
         memory_peak,
@@ -161,10 +214,10 @@ async fn lose(plan: Plan, mut nodes: Nodes, say: &mut dyn FnMut(String)) -> Resu
 }
 
 /// Waits until every client has its custodians.
-async fn whole(nodes: &Nodes, say: &mut dyn FnMut(String)) -> Result<()> {
+async fn whole(gateway: &Gateway, say: &mut dyn FnMut(String)) -> Result<()> {
     let start = Instant::now();
     loop {
-        let unguarded = nodes.unguarded().await?;
+        let unguarded = gateway.unguarded().await?;
         if unguarded == 0.0 {
             say(format!(
                 "every client has its custodians after {}",
@@ -201,13 +254,15 @@ struct Side {
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan {
+            by,
             clients,
             session_bytes,
+            ..
         } = self.plan;
         writeln!(
             f,
             "a second custodian on another host, {clients} clients with sessions of {session_bytes} \
-             bytes:"
+             bytes,\n  {by}:"
         )?;
         for (name, side) in [("on", &self.on), ("off", &self.off)] {
             writeln!(
@@ -233,7 +288,7 @@ pub async fn cost(plan: Plan, say: &mut dyn FnMut(String)) -> Result<Cost> {
             "second custodians are {}",
             if second { "on" } else { "off" }
         ));
-        let nodes = Nodes::start(Layout::TwoHosts { second }).await?;
+        let nodes = Nodes::start(Layout::TwoHosts { second }, plan.by).await?;
         sides.push(LocalSet::new().run_until(side(plan, nodes, say)).await?);
     }
     let off = sides.pop();
@@ -245,13 +300,13 @@ pub async fn cost(plan: Plan, say: &mut dyn FnMut(String)) -> Result<Cost> {
 
 async fn side(plan: Plan, nodes: Nodes, say: &mut dyn FnMut(String)) -> Result<Side> {
     let mut crowd = Crowd::default();
-    crowd.come(nodes.door()?, plan.clients, say).await?;
+    crowd.come(nodes.gateway(), plan.clients, say).await?;
     crowd.fill(plan.session_bytes, say).await?;
-    whole(&nodes, say).await?;
-    let all_bytes = nodes.custody_bytes().await?;
+    whole(nodes.gateway(), say).await?;
+    let all_bytes = nodes.gateway().custody_bytes().await?;
     let changes = crowd.change(CHANGES, CHANGE_BYTES).await?;
-    whole(&nodes, say).await?;
-    let changed = nodes.custody_bytes().await? - all_bytes;
+    whole(nodes.gateway(), say).await?;
+    let changed = nodes.gateway().custody_bytes().await? - all_bytes;
     Ok(Side {
         all_bytes,
         change_bytes: changed / changes as f64,

@@ -3,7 +3,7 @@
 //! A test starts a [`Cluster`] of `tidegate` processes on loopback, talks to it through
 //! [`Client`]s and waits for what it claims with a deadline. Nothing here knows how Tidegate is
 //! made: it uses the command line, the listeners, the admin port and the protocol of the bench
-//! plugin. The same parts, and the [`load`] generator, make the figures.
+//! plugin. Only [`bulk`] can have a gateway within its own process, for want of file descriptors. The same parts, and the [`load`] generator, make the figures.
 
 pub mod alone;
 pub mod api;

@@ -1,16 +1,14 @@
-//! Many clients of one gateway, from several source addresses so that ports do not run short.
+//! Many clients of one gateway.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
-use crate::load::{Lean, encode};
+use super::connection::Connection;
+use super::gateway::Gateway;
 
-/// Clients from one source address: far fewer than it has ports.
-const FROM_ONE_ADDRESS: usize = 4_000;
 /// Clients that connect, or are answered, at a time.
 const AT_A_TIME: usize = 256;
 /// No answer for so long is a loss.
@@ -27,25 +25,27 @@ pub(super) struct Crowd {
 /// One client, and how many messages it has sent and got answered.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) lean: Lean,
+    pub(super) connection: Connection,
     pub(super) sent: u64,
 }
 
 impl Member {
-    async fn come(door: SocketAddrV4, number: usize) -> Result<Self> {
-        let host = u8::try_from(2 + number / FROM_ONE_ADDRESS % 250)?;
-        let source = Ipv4Addr::new(127, 0, 0, host);
-        let mut lean = Lean::connect(door, Some(source)).await?;
-        let first = timeout(STALLED, lean.next()).await??;
+    async fn come(gateway: &Gateway, number: usize) -> Result<Self> {
+        let mut connection = gateway.connect(number).await?;
+        let first = timeout(STALLED, connection.next()).await;
+        let first = first.with_context(|| format!("client {number} is not greeted"))??;
         ensure!(first.starts_with(b"id:"), "a wrong first answer");
-        Ok(Self { lean, sent: 0 })
+        Ok(Self {
+            connection,
+            sent: 0,
+        })
     }
 
     /// Sends a message with this tail and gets its answer.
     async fn say(&mut self, tail: &str) -> Result<()> {
         let text = format!("{}{tail}", self.sent);
-        self.lean.write(&encode(text.as_bytes())).await?;
-        let answer = timeout(STALLED, self.lean.next()).await;
+        self.connection.send(&text).await?;
+        let answer = timeout(STALLED, self.connection.next()).await;
         let answer = answer.context("an answer is lost")??;
         let due = format!("{}:{}", self.sent, self.sent + 1);
         ensure!(
@@ -64,13 +64,13 @@ impl Crowd {
     /// When one is refused.
     pub(super) async fn come(
         &mut self,
-        door: SocketAddrV4,
+        gateway: &Gateway,
         clients: usize,
         say: &mut dyn FnMut(String),
     ) -> Result<()> {
         for first in (0..clients).step_by(AT_A_TIME) {
             let numbers = first..(first + AT_A_TIME).min(clients);
-            let came = try_join_all(numbers.map(|number| Member::come(door, number))).await?;
+            let came = try_join_all(numbers.map(|number| Member::come(gateway, number))).await?;
             self.clients.extend(came);
             word(self.clients.len(), clients, "clients have come", say);
         }

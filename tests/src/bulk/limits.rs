@@ -2,30 +2,23 @@
 
 use anyhow::{Context, Result, ensure};
 
-/// What a process needs besides its clients.
-const SPARE: usize = 2_000;
+/// What a process needs besides its clients. A gateway keeps 2,200 for nodes, callers and itself, and 4
+/// more for each shard.
+const SPARE: usize = 2_500;
 
 /// Raises the limit of open files of this process, and so of those that it starts, as far as it may.
-/// Returns how many clients fit, and what to say if that is less than `wanted`.
+/// Returns how many clients with sockets fit.
 ///
 /// # Errors
-/// When the limit is far too low.
-pub fn clients_max(wanted: usize) -> Result<(usize, Option<String>)> {
-    let hard = raise()?;
-    ensure!(
-        hard > 2 * SPARE,
-        "at most {hard} open files are too few: raise `ulimit -Hn`"
-    );
-    let fit = hard - SPARE;
-    if fit >= wanted {
-        return Ok((wanted, None));
-    }
-    let text = format!(
-        "this machine allows a process {hard} open files: {fit} clients instead of {wanted}; with \
-         `ulimit -Hn {}` it would be all",
-        wanted + SPARE
-    );
-    Ok((fit, Some(text)))
+/// When the limit can neither be read nor raised.
+pub fn sockets_max() -> Result<usize> {
+    Ok(raise()?.saturating_sub(SPARE))
+}
+
+/// The limit of open files that so many clients with sockets need.
+#[must_use]
+pub const fn files_for(clients: usize) -> usize {
+    clients + SPARE
 }
 
 fn raise() -> Result<usize> {

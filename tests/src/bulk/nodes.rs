@@ -1,19 +1,21 @@
 //! A register, a gateway and two workers with the recorder guest, with default settings.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::client::Transport;
-use crate::cluster::{Turn, log_folder};
+use super::By;
+use super::gateway::Gateway;
+use super::place::Place;
+use crate::cluster::Turn;
 use crate::node::Node;
 use crate::plugins::Plugin;
 use crate::ports;
 
-const UNGUARDED: &str = "tidegate_gateway_unguarded_clients";
-const CUSTODY_BYTES: &str = "tidegate_gateway_custody_bytes_total";
+/// How many workers there are.
+const WORKERS: usize = 2;
 
 /// Where the nodes say that they are.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +29,27 @@ pub(super) enum Layout {
     },
 }
 
+impl Layout {
+    /// The tag of a worker.
+    const fn tag(self, worker: usize) -> &'static str {
+        match self {
+            Self::TwoHosts { .. } if worker == 1 => "host=b",
+            Self::OneHost | Self::TwoHosts { .. } => Place::TAG,
+        }
+    }
+
+    /// Whether clients have a second custodian where there is another host.
+    const fn second(self) -> bool {
+        match self {
+            Self::OneHost => true,
+            Self::TwoHosts { second } => second,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Nodes {
-    gateway: Node,
+    gateway: Gateway,
     workers: Vec<Node>,
     _register: Node,
     _folder: TempDir,
@@ -41,89 +61,41 @@ impl Nodes {
     ///
     /// # Errors
     /// When one does not become ready.
-    pub(super) async fn start(layout: Layout) -> Result<Self> {
+    pub(super) async fn start(layout: Layout, by: By) -> Result<Self> {
         let turn = Turn::take_all();
         let folder = tempfile::tempdir()?;
         let plugin = Plugin::Recorder.copy_to(folder.path())?;
-        let start = |name: &str, command: &str, config: String| -> Result<Node> {
-            let file = folder.path().join(name).with_extension("toml");
-            std::fs::write(&file, config)?;
-            let mut node = Node::new(
-                name,
-                "the secret of many clients, long enough",
-                log_folder()?,
-            );
-            node.args = vec![command.into(), "--config".into(), file.into()];
-            Ok(node)
+        let place = Place {
+            register: ports::free()?,
+            folder: folder.path().to_owned(),
+            second: layout.second(),
         };
-        let register = ports::free()?;
-        let mut at_register = start(
-            "bulk-register",
-            "register",
-            format!("[register]\nlisten = \"{register}\"\n"),
-        )?;
-        at_register.lan = Some(register);
-        let (lan, door, admin) = (ports::free()?, ports::free()?, ports::free()?);
-        let second = match layout {
-            Layout::OneHost => String::new(),
-            Layout::TwoHosts { second } => format!("second-custodian = {second}\n"),
-        };
-        let mut gateway = start(
-            "bulk-gateway",
-            "gateway",
-            format!(
-                "[admin]\nlisten = \"{admin}\"\n\
-                 [gateway]\nname = \"bulk-gateway\"\nregisters = [\"{register}\"]\nlan = \"{lan}\"\n\
-                 tags = [\"host=a\"]\n{second}\
-                 [[gateway.listener]]\nlisten = \"ws://{door}\"\nping-interval-ms = 0\n"
-            ),
-        )?;
-        gateway.admin = Some(admin);
-        gateway.lan = Some(lan);
-        gateway.listeners.push((Transport::Ws, door));
-        let mut workers = Vec::new();
-        for number in 0..2 {
-            let host = match layout {
-                Layout::TwoHosts { .. } if number == 1 => "b",
-                Layout::OneHost | Layout::TwoHosts { .. } => "a",
-            };
-            let (name, admin) = (format!("bulk-worker-{number}"), ports::free()?);
-            let mut worker = start(
-                &name,
-                "worker",
-                format!(
-                    "[admin]\nlisten = \"{admin}\"\n\
-                     [worker]\nname = \"{name}\"\nregisters = [\"{register}\"]\n\
-                     tags = [\"host={host}\"]\n[[plugin]]\nfile = {plugin:?}\n"
-                ),
-            )?;
-            worker.admin = Some(admin);
+        let mut at_register = register(&place)?;
+        at_register.start()?;
+        at_register.ready().await?;
+        let mut workers = Vec::with_capacity(WORKERS);
+        for number in 0..WORKERS {
+            let mut worker = worker(&place, number, layout.tag(number), &plugin)?;
+            worker.start()?;
             workers.push(worker);
         }
-        let mut nodes = Self {
+        let mut gateway = Gateway::start(by, place).await?;
+        for worker in &mut workers {
+            worker.ready().await?;
+        }
+        gateway.ready(WORKERS).await?;
+        Ok(Self {
             gateway,
             workers,
             _register: at_register,
             _folder: folder,
             _turn: turn,
-        };
-        nodes._register.start()?;
-        nodes._register.ready().await?;
-        for node in nodes.workers.iter_mut().chain([&mut nodes.gateway]) {
-            node.start()?;
-        }
-        for node in nodes.workers.iter_mut().chain([&mut nodes.gateway]) {
-            node.ready().await?;
-        }
-        Ok(nodes)
+        })
     }
 
-    /// Where clients connect.
-    ///
-    /// # Errors
-    /// Never.
-    pub(super) fn door(&self) -> Result<SocketAddrV4> {
-        self.gateway.listener(Transport::Ws)
+    /// Whom clients connect to.
+    pub(super) const fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 
     /// What answers call a worker.
@@ -144,34 +116,6 @@ impl Nodes {
         worker.kill().await.map(drop)
     }
 
-    /// Clients that handlers know and whose custodians have not all confirmed.
-    ///
-    /// # Errors
-    /// When the gateway does not count them.
-    pub(super) async fn unguarded(&self) -> Result<f64> {
-        self.metric(UNGUARDED).await
-    }
-
-    /// Bytes of custody that the gateway has sent.
-    ///
-    /// # Errors
-    /// When it does not count them.
-    pub(super) async fn custody_bytes(&self) -> Result<f64> {
-        self.metric(CUSTODY_BYTES).await
-    }
-
-    async fn metric(&self, name: &str) -> Result<f64> {
-        let metrics = self.gateway.metrics().await?;
-        let series = metrics
-            .lines()
-            .filter(|line| line.split([' ', '{']).next() == Some(name));
-        let values: Vec<f64> = series
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        ensure!(!values.is_empty(), "the gateway has no metric {name}");
-        Ok(values.iter().sum())
-    }
-
     /// What the processes hold in memory.
     ///
     /// # Errors
@@ -182,10 +126,33 @@ impl Nodes {
             .iter()
             .map(|it| Ok(resident(it.process()?.pid())));
         Ok(Memory {
-            gateway: resident(self.gateway.process()?.pid()),
+            gateway: resident(self.gateway.pid()?),
             workers: workers.collect::<Result<_>>()?,
         })
     }
+}
+
+/// The register's process, not started.
+fn register(place: &Place) -> Result<Node> {
+    let listen = place.register;
+    let config = format!("[register]\nlisten = \"{listen}\"\n");
+    let mut node = place.node("bulk-register", "register", config)?;
+    node.lan = Some(listen);
+    Ok(node)
+}
+
+/// The process of a worker, not started.
+fn worker(place: &Place, number: usize, tag: &str, plugin: &Path) -> Result<Node> {
+    let (name, admin) = (format!("bulk-worker-{number}"), ports::free()?);
+    let register = place.register;
+    let config = format!(
+        "[admin]\nlisten = \"{admin}\"\n\
+         [worker]\nname = \"{name}\"\nregisters = [\"{register}\"]\n\
+         tags = [\"{tag}\"]\n[[plugin]]\nfile = {plugin:?}\n"
+    );
+    let mut node = place.node(&name, "worker", config)?;
+    node.admin = Some(admin);
+    Ok(node)
 }
 
 /// Resident memory in bytes; 0 of a process that is gone.

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::crowd::Member;
-use crate::load::encode;
 
 /// No answer for so long is a loss.
 const STALLED: Duration = Duration::from_secs(60);
@@ -130,11 +129,11 @@ async fn talk(
         tokio::select! {
             _ = pace.tick(), if !ending => {
                 let text = format!("{}@", member.sent);
-                member.lean.write(&encode(text.as_bytes())).await?;
+                member.connection.send(&text).await?;
                 member.sent += 1;
                 waiting.push_back(Instant::now());
             }
-            answer = timeout(STALLED, member.lean.next()), if !waiting.is_empty() => {
+            answer = timeout(STALLED, member.connection.next()), if !waiting.is_empty() => {
                 let answer = answer.context("an answer is lost")??;
                 let text = std::str::from_utf8(answer)?;
                 let (answer, by) = text.split_once('@').unwrap_or((text, ""));
