@@ -125,7 +125,7 @@ impl Handlers for Bridge {
         self.serving.subscribe()
     }
 
-    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
+    fn dispatch(&self, tenant: &Name, delivery: Box<Delivery>, lane: Arc<Lane>) {
         // Held while the event is put into a mailbox, which never waits.
         match self.read().get(tenant) {
             Some(deployment) => {

@@ -2,20 +2,22 @@
 //! repetition takes every subject in turn, so that a disturbance of the machine falls on all of
 //! them; a figure is the median of the repetitions.
 
+mod pairs;
 mod subject;
 mod table;
 
 pub use subject::Subject;
 pub use table::Table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::load;
 use crate::plugins::{Plugin, another_build, replace};
 use crate::{Client, wait};
+use subject::Running;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +32,19 @@ pub struct Plan {
     pub pin: Option<usize>,
     /// Only the baseline.
     pub plain_only: bool,
-    /// The `tidegate` of another build, measured in turns with this one.
+    /// The `tidegate` of another build, beside which this one is measured too.
     pub base: Option<&'static Path>,
 }
+
+/// Repetitions of a whole run.
+const REPETITIONS: usize = 3;
 
 impl Plan {
     /// A whole run, or a look within a minute.
     #[must_use]
     pub const fn new(quick: bool, pin: Option<usize>, plain_only: bool) -> Self {
         Self {
-            repetitions: if quick { 1 } else { 3 },
+            repetitions: if quick { 1 } else { REPETITIONS },
             window: Duration::from_millis(if quick { 1500 } else { 5000 }),
             idle: if quick { 2000 } else { 10_000 },
             pin,
@@ -51,11 +56,18 @@ impl Plan {
     fn subjects(self) -> &'static [Subject] {
         if self.plain_only {
             &[Subject::Plain]
-        } else if self.base.is_some() {
-            &Subject::WITH_BASE
         } else {
             &Subject::ALL
         }
+    }
+
+    const fn is_quick(self) -> bool {
+        self.repetitions < REPETITIONS
+    }
+
+    /// How long one of two builds is loaded at a time.
+    fn turn(self) -> Duration {
+        self.window / 10
     }
 }
 
@@ -109,6 +121,9 @@ pub async fn measure(plan: Plan, tell: &mut dyn FnMut(&str)) -> Result<Table> {
             }
         }
     }
+    if plan.base.is_some() {
+        table.compared = pairs::compare(plan, tell).await?;
+    }
     Ok(table)
 }
 
@@ -118,22 +133,24 @@ async fn speed(
     table: &mut Table,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let payload = [b'x'; PAYLOAD_BYTES];
     let running = subject.start(None, plan).await?;
-    for figure in Figure::ALL {
-        let value = match figure {
-            Figure::RoundTrips(connections) => {
-                load::round_trips(running.address()?, connections, &payload, plan.window).await
-            }
-            Figure::Deliveries(members) => {
-                load::deliveries(running.address()?, members, &payload, plan.window).await
-            }
-            Figure::IdleBytes | Figure::ReloadSeconds => continue,
-        };
+    for figure in Figure::ALL.into_iter().filter(|it| it.is_speed()) {
+        let value = speed_of(&running, figure, plan.window).await;
         let value = value.with_context(|| format!("{figure:?} of {}", subject.name()))?;
         tell(&table.add(figure, subject, value));
     }
     Ok(())
+}
+
+async fn speed_of(server: &Running, figure: Figure, window: Duration) -> Result<f64> {
+    let (address, payload) = (server.address()?, [b'x'; PAYLOAD_BYTES]);
+    match figure {
+        Figure::RoundTrips(connections) => {
+            load::round_trips(address, connections, &payload, window).await
+        }
+        Figure::Deliveries(members) => load::deliveries(address, members, &payload, window).await,
+        Figure::IdleBytes | Figure::ReloadSeconds => bail!("{figure:?} is no speed"),
+    }
 }
 
 async fn memory(
@@ -142,7 +159,13 @@ async fn memory(
     table: &mut Table,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let running = subject.start(None, plan).await?;
+    let value = grown(plan, &subject.start(None, plan).await?).await?;
+    tell(&table.add(Figure::IdleBytes, subject, value));
+    Ok(())
+}
+
+/// Bytes by which a server has grown for each of many idle connections.
+async fn grown(plan: Plan, running: &Running) -> Result<f64> {
     let empty = running.resident_bytes()?;
     let mut idle = load::open(running.address()?, plan.idle).await?;
     // An answer to the last one says that the others have been taken in.
@@ -150,9 +173,7 @@ async fn memory(
     last.write(&load::encode(b"E:there")).await?;
     last.next().await?;
     let grown = running.resident_bytes()?.saturating_sub(empty);
-    let value = grown as f64 / plan.idle as f64;
-    tell(&table.add(Figure::IdleBytes, subject, value));
-    Ok(())
+    Ok(grown as f64 / plan.idle as f64)
 }
 
 async fn reloads(
@@ -161,30 +182,54 @@ async fn reloads(
     table: &mut Table,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let file = Plugin::Bench.copy_to(folder.path())?;
-    let component = std::fs::read(&file)?;
-    let running = subject.start(Some(&file), plan).await?;
-    let mut client = Client::web_socket(running.address()?, "/").await?;
-    for number in 0..RELOADS {
-        // New to the compile cache in each repetition of each run.
-        let label = format!("{:016x}-{number}-{}", rand::random::<u64>(), subject.name());
-        let seconds = reload(&mut client, &file, &another_build(&component, &label)?).await?;
+    let mut reloading = Reloading::start(plan, subject).await?;
+    for _ in 0..RELOADS {
+        let seconds = reloading.reload().await?;
         tell(&table.add(Figure::ReloadSeconds, subject, seconds));
     }
     Ok(())
 }
 
-async fn reload(client: &mut Client, file: &Path, build: &[u8]) -> Result<f64> {
-    let old = version(client).await?;
-    replace(file, build)?;
-    let start = Instant::now();
-    wait::within("the new version answers", async {
-        while version(client).await? == old {}
-        Ok(())
-    })
-    .await?;
-    Ok(start.elapsed().as_secs_f64())
+/// A server whose plugin is replaced again and again.
+struct Reloading {
+    client: Client,
+    file: PathBuf,
+    component: Vec<u8>,
+    // In this order: the server goes before its folder.
+    _running: Running,
+    _folder: tempfile::TempDir,
+}
+
+impl Reloading {
+    async fn start(plan: Plan, subject: Subject) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = Plugin::Bench.copy_to(folder.path())?;
+        let component = std::fs::read(&file)?;
+        let running = subject.start(Some(&file), plan).await?;
+        Ok(Self {
+            client: Client::web_socket(running.address()?, "/").await?,
+            file,
+            component,
+            _running: running,
+            _folder: folder,
+        })
+    }
+
+    /// Seconds from the end of the write to the first answer of the new version.
+    async fn reload(&mut self) -> Result<f64> {
+        // New to the compile cache.
+        let label = format!("{:032x}", rand::random::<u128>());
+        let build = another_build(&self.component, &label)?;
+        let old = version(&mut self.client).await?;
+        replace(&self.file, &build)?;
+        let start = Instant::now();
+        wait::within("the new version answers", async {
+            while version(&mut self.client).await? == old {}
+            Ok(())
+        })
+        .await?;
+        Ok(start.elapsed().as_secs_f64())
+    }
 }
 
 async fn version(client: &mut Client) -> Result<String> {

@@ -133,6 +133,8 @@ pub struct Link {
 #[derive(Clone, Debug)]
 pub struct LinkSender {
     queue: Arc<Queue>,
+    /// The peer itself reads the queue, on a thread of its own; else it is a task beside the sender's.
+    is_local: bool,
 }
 
 impl LinkSender {
@@ -142,6 +144,23 @@ impl LinkSender {
     /// When the link has ended.
     pub fn send(&self, frame: Frame) -> Result<(), LinkEnd> {
         self.queue.push(frame)
+    }
+
+    /// Queues a frame. Where another thread reads the queue it is not woken: true if that is to be done,
+    /// by [`Self::wake`], before long. Whoever has many frames so wakes it once.
+    ///
+    /// # Errors
+    /// When the link has ended.
+    pub fn send_quietly(&self, frame: Frame) -> Result<bool, LinkEnd> {
+        if self.is_local {
+            return self.queue.push_quietly(frame);
+        }
+        self.send(frame).map(|()| false)
+    }
+
+    /// Wakes who reads the queue.
+    pub fn wake(&self) {
+        self.queue.tell(true);
     }
 
     /// Queues a frame that answers what the peer sent within a window: it never ends the link. See
@@ -270,7 +289,10 @@ pub fn pair(left: Node, right: Node, settings: &LinkSettings) -> (Link, Link) {
     to_left.done();
     let end = |peer, out: &Arc<Queue>, source: &Arc<Queue>| Link {
         peer,
-        sender: LinkSender { queue: out.clone() },
+        sender: LinkSender {
+            queue: out.clone(),
+            is_local: true,
+        },
         receiver: LinkReceiver {
             source: Source::Local(LocalReceiver::new(source.clone())),
             outgoing: out.clone(),
@@ -342,6 +364,7 @@ fn start(stream: Box<dyn Duplex>, peer: Node, settings: &LinkSettings) -> Link {
         peer,
         sender: LinkSender {
             queue: queue.clone(),
+            is_local: false,
         },
         receiver: LinkReceiver {
             source: Source::Stream(receiver),

@@ -78,7 +78,7 @@ pub trait Handlers: Send + Sync + 'static {
 
     /// Runs an event. Never blocks. Calls [`Lane::commit`] exactly once for each delivery, in
     /// order for each client.
-    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>);
+    fn dispatch(&self, tenant: &Name, delivery: Box<Delivery>, lane: Arc<Lane>);
 
     /// Payload bytes of events that wait or run.
     fn queued_bytes(&self) -> u64;

@@ -6,6 +6,7 @@
 //! wait, besides those that are asked whether they are able.
 
 mod ring;
+mod values;
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -13,6 +14,7 @@ use std::hash::Hash;
 
 use ring::Ring;
 use rustc_hash::FxHashMap;
+use values::Values;
 
 /// So many keys without values keep their room, so that a key that comes and goes costs no
 /// allocation.
@@ -33,7 +35,7 @@ pub struct Turns<K, V> {
 #[derive(Debug)]
 struct Queue<K, V> {
     key: K,
-    values: VecDeque<V>,
+    values: Values<V>,
 }
 
 impl<K, V> Default for Turns<K, V> {
@@ -98,11 +100,11 @@ impl<K: Clone + Eq + Hash, V> Turns<K, V> {
         }
     }
 
-    fn queue(&mut self, key: K) -> Option<&mut VecDeque<V>> {
+    fn queue(&mut self, key: K) -> Option<&mut Values<V>> {
         let place = match self.places.entry(key) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
-                let (key, values) = (new.key().clone(), VecDeque::new());
+                let (key, values) = (new.key().clone(), Values::new());
                 *new.insert(self.ring.insert(Queue { key, values }))
             }
         };
@@ -141,11 +143,8 @@ impl<K: Clone + Eq + Hash, V> Turns<K, V> {
 
     fn pop(&mut self, place: usize) -> Option<V> {
         let values = &mut self.ring.get_mut(place)?.values;
-        let value = values.pop_front()?;
+        let value = values.pop_front(IDLE_VALUES_KEPT)?;
         let is_last = values.is_empty();
-        if is_last {
-            values.shrink_to(IDLE_VALUES_KEPT);
-        }
         self.len -= 1;
         self.ring.leave(place);
         if is_last {
@@ -160,7 +159,7 @@ impl<K: Clone + Eq + Hash, V> Turns<K, V> {
     pub fn take_all(&mut self, key: &K) -> VecDeque<V> {
         let place = self.places.remove(key);
         let queue = place.and_then(|place| self.ring.remove(place));
-        let values = queue.map(|queue| queue.values).unwrap_or_default();
+        let values = queue.map_or_else(VecDeque::new, |queue| queue.values.into_all());
         self.len -= values.len();
         values
     }

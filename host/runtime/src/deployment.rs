@@ -162,11 +162,11 @@ impl Deployment {
         let (version, _) = watch::channel(plugin.version().clone());
         Ok(Self {
             shared: Arc::new(Shared {
+                load: Arc::new(Load::new(Arc::clone(&common.meters))),
                 common,
                 seats,
                 quarantine,
                 routes: RwLock::default(),
-                load: Arc::new(Load::default()),
                 version,
                 condemned: broadcast::Sender::new(CONDEMNED_MAX),
                 versions: Mutex::new(versions),
@@ -201,8 +201,7 @@ impl Deployment {
     pub fn dispatch(&self, job: Job) {
         let shared = &self.shared;
         let client = job.delivery.client;
-        let (load, meters) = (&shared.load, &shared.common.meters);
-        let ticket = Ticket::new(job, Arc::clone(load), Arc::clone(meters));
+        let ticket = Ticket::new(job, Arc::clone(&shared.load));
         let number = seat_of(client, shared.seats.len());
         // Held while the event is sent: no mark comes between the choice of a seat and its mailbox.
         let routes = shared.routes();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::payload::Payload;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
@@ -106,8 +106,8 @@ impl Instance {
         }
     }
 
-    /// Runs the handler of one event.
-    pub(crate) async fn handle(&mut self, job: &Job) -> Ran {
+    /// Runs the handler of one event; its time begins now, as the caller's clock has it.
+    pub(crate) async fn handle(&mut self, job: &Job, now: Instant) -> Ran {
         let delivery = &job.delivery;
         let client = match &delivery.kind {
             EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
@@ -124,9 +124,10 @@ impl Instance {
             attempt: delivery.attempt,
             context: Arc::clone(&job.context),
         };
-        let call = CurrentCall::new(origin, client, &self.limits);
+        let ends = now + self.limits.wall();
+        let call = CurrentCall::new(origin, client, ends);
         self.store.data_mut().call = Some(call);
-        let result = self.deliver(delivery).await;
+        let result = self.deliver(delivery, ends).await;
         let call = self.store.data_mut().call.take();
         match result {
             Ok(Ok(reply)) => self.done(call, reply),
@@ -139,13 +140,14 @@ impl Instance {
     async fn deliver(
         &mut self,
         delivery: &Delivery,
+        ends: Instant,
     ) -> Result<Result<Option<Vec<u8>>, String>, Box<Failure>> {
         let id = convert::ClientIdText::new(delivery.client);
-        let (guest, store, wall) = (&self.client_events, &mut self.store, self.limits.wall());
+        let (guest, store) = (&self.client_events, &mut self.store);
         let result = match &delivery.kind {
             EventKind::Message(message) => {
                 let message = convert::message(message);
-                timeout(wall, guest.call_on_message(store, id.as_str(), message)).await
+                timeout_at(ends, guest.call_on_message(store, id.as_str(), message)).await
             }
             EventKind::Connect { peer, request } => {
                 let address = peer.address.to_string();
@@ -156,18 +158,18 @@ impl Instance {
                     .map(|(request, pairs)| pairs.request(request));
                 let peer = convert::peer(peer, &address);
                 let call = guest.call_on_connect(store, id.as_str(), peer, request);
-                timeout(wall, call).await
+                timeout_at(ends, call).await
             }
             EventKind::Close(closed) => {
                 let groups: Vec<&str> = closed.groups.iter().map(|group| &**group).collect();
                 let closed = convert::closed(closed, &groups);
-                timeout(wall, guest.call_on_close(store, id.as_str(), closed)).await
+                timeout_at(ends, guest.call_on_close(store, id.as_str(), closed)).await
             }
             EventKind::Request { name, payload } => {
                 let Some(guest) = &self.request_events else {
                     return Ok(Ok(None));
                 };
-                let result = timeout(wall, guest.call_on_request(store, name, payload)).await;
+                let result = timeout_at(ends, guest.call_on_request(store, name, payload)).await;
                 return Ok(ended(&mut self.store, result)?.map(Some));
             }
         };

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -27,7 +29,23 @@ pin_project! {
         #[pin]
         inner: F,
         beat: Interval,
+        alarm: Option<Arc<Alarm>>,
         pulse: Pulse,
+    }
+}
+
+/// Wakes the task when its timer has run out. Until then the timer need not be asked, which would cost
+/// at each poll.
+#[derive(Debug)]
+struct Alarm {
+    rings: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.rings.store(true, Ordering::Release);
+        self.task.wake_by_ref();
     }
 }
 
@@ -40,6 +58,7 @@ pub fn watched<F: Future>(name: impl Into<String>, inner: F) -> Watched<F> {
     Watched {
         inner,
         beat,
+        alarm: None,
         pulse: Pulse::new(name),
     }
 }
@@ -66,8 +85,22 @@ impl<F: Future> Future for Watched<F> {
         let this = self.project();
         let _owner = Owner::enter(this.pulse);
         this.pulse.beat();
-        // Asked first, so that the timer is set whatever the task does.
-        while this.beat.poll_tick(context).is_ready() {}
+        // Before the task, so that the timer is set whatever that does.
+        let set = this.alarm.as_ref().is_some_and(|alarm| {
+            alarm.task.will_wake(context.waker()) && !alarm.rings.load(Ordering::Acquire)
+        });
+        if !set {
+            let alarm = this.alarm.insert(Arc::new(Alarm {
+                rings: AtomicBool::new(false),
+                task: context.waker().clone(),
+            }));
+            let waker = Waker::from(alarm.clone());
+            while this
+                .beat
+                .poll_tick(&mut Context::from_waker(&waker))
+                .is_ready()
+            {}
+        }
         this.inner.poll(context)
     }
 }

@@ -26,7 +26,7 @@ struct Arguments {
     /// Only the baseline.
     #[arg(long)]
     plain_only: bool,
-    /// The `tidegate` of another build, measured in turns with this one and compared.
+    /// The `tidegate` of another build, loaded in turns with this one and compared.
     #[arg(long, value_name = "TIDEGATE", conflicts_with = "plain_only")]
     base: Option<PathBuf>,
 }
@@ -55,7 +55,10 @@ fn main() -> Result<()> {
     write!(out, "{table}")?;
     let compared = table.against_base();
     if !compared.is_empty() {
-        writeln!(out, "base, this build, this build of base:\n{compared}")?;
+        writeln!(
+            out,
+            "base, this build, this build of base (median of the turns, middle half of them):\n{compared}"
+        )?;
     }
     writeln!(
         out,

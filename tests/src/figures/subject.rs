@@ -33,15 +33,6 @@ impl Subject {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Serve, Self::Apart];
 
-    /// The same and another build, each beside what it is compared with.
-    pub const WITH_BASE: [Self; 5] = [
-        Self::Plain,
-        Self::BaseServe,
-        Self::Serve,
-        Self::BaseApart,
-        Self::Apart,
-    ];
-
     /// Its name in the table.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -9,6 +9,59 @@ use super::{Figure, Subject};
 #[derive(Debug, Default)]
 pub struct Table {
     values: HashMap<(Figure, Subject), Vec<f64>>,
+    pub(super) compared: Vec<Compared>,
+}
+
+/// This build beside another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compared {
+    figure: Figure,
+    subject: Subject,
+    before: f64,
+    after: f64,
+    ratio: f64,
+    /// The quarter of the turns below it, and that above, begin here.
+    quartiles: (f64, f64),
+}
+
+impl Compared {
+    /// What both reached in each turn, the other build first; none without turns.
+    pub(super) fn new(figure: Figure, subject: Subject, turns: Vec<(f64, f64)>) -> Option<Self> {
+        let ratios = turns.iter().map(|(before, after)| after / before).collect();
+        let (before, after) = turns.into_iter().unzip();
+        Some(Self {
+            figure,
+            subject,
+            before: part(before, 2, 4)?,
+            after: part(after, 2, 4)?,
+            ratio: part(Vec::clone(&ratios), 2, 4)?,
+            quartiles: (part(Vec::clone(&ratios), 1, 4)?, part(ratios, 3, 4)?),
+        })
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |ratio: f64| format!("{:.1}", ratio * 100.0);
+        write!(
+            f,
+            "| {:<32} | {:<15} | {:>9} | {:>9} | {:>6} % | {} to {} % |",
+            self.figure.name(),
+            self.subject.name(),
+            self.figure.show(self.before),
+            self.figure.show(self.after),
+            percent(self.ratio),
+            percent(self.quartiles.0),
+            percent(self.quartiles.1),
+        )
+    }
+}
+
+/// The value below which so many parts of `of` lie; none of none.
+fn part(mut values: Vec<f64>, parts: usize, of: usize) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    values.get((values.len() * parts / of).min(last)).copied()
 }
 
 impl Table {
@@ -24,9 +77,7 @@ impl Table {
     /// The median of one figure of one subject.
     #[must_use]
     pub fn median(&self, figure: Figure, subject: Subject) -> Option<f64> {
-        let mut values = self.values.get(&(figure, subject))?.clone();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        part(self.values.get(&(figure, subject))?.clone(), 2, 4)
     }
 
     fn ratio(&self, figure: Figure, subject: Subject) -> Option<f64> {
@@ -37,27 +88,7 @@ impl Table {
     /// What this build reaches of another one, in both forms; nothing if there was no other.
     #[must_use]
     pub fn against_base(&self) -> String {
-        let pairs = [
-            (Subject::Serve, Subject::BaseServe),
-            (Subject::Apart, Subject::BaseApart),
-        ];
-        let mut lines = String::new();
-        for (now, base) in pairs {
-            for figure in Figure::ALL {
-                let medians = self.median(figure, base).zip(self.median(figure, now));
-                if let Some((before, after)) = medians {
-                    lines += &format!(
-                        "| {:<32} | {:<15} | {:>9} | {:>9} | {:>6.1} % |\n",
-                        figure.name(),
-                        now.name(),
-                        figure.show(before),
-                        figure.show(after),
-                        after / before * 100.0
-                    );
-                }
-            }
-        }
-        lines
+        self.compared.iter().map(|it| format!("{it}\n")).collect()
     }
 
     /// Whether the figure clears its bar; none if it has none or was not measured.
@@ -88,6 +119,13 @@ enum Bar {
 }
 
 impl Figure {
+    pub(super) const fn is_speed(self) -> bool {
+        match self {
+            Self::RoundTrips(_) | Self::Deliveries(_) => true,
+            Self::IdleBytes | Self::ReloadSeconds => false,
+        }
+    }
+
     fn name(self) -> String {
         match self {
             Self::RoundTrips(connections) => format!("round trips/s, {connections} connections"),
@@ -204,7 +242,11 @@ mod tests {
         table.add(figure, Subject::Apart, 46.0);
         assert_eq!(table.clears(figure), Some(true));
         assert_eq!(table.against_base(), "");
-        table.add(figure, Subject::BaseApart, 92.0);
-        assert!(table.against_base().contains(" 50.0 %"));
+        let turns = vec![(92.0, 46.0), (10.0, 9.0), (100.0, 10.0)];
+        table
+            .compared
+            .extend(Compared::new(figure, Subject::Apart, turns));
+        let compared = table.against_base();
+        assert!(compared.contains(" 50.0 % | 10.0 to 90.0 %"), "{compared}");
     }
 }

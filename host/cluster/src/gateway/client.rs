@@ -390,10 +390,10 @@ impl Connection {
         self.unfinished.get() + self.outbound_bytes()
     }
 
-    /// The client sent a message of so many bytes.
-    pub(super) fn message_came(&self, bytes: usize) {
+    /// The client sent a message of so many bytes, at this time of the wall clock.
+    pub(super) fn message_came(&self, bytes: usize, at_ms: u64) {
         self.heard();
-        self.last_message_at_ms.set(now_ms());
+        self.last_message_at_ms.set(at_ms);
         self.bytes_in.set(self.bytes_in.get() + bytes as u64);
     }
 
@@ -489,6 +489,13 @@ impl Connection {
         read
     }
 
+    /// Whether the last read of this turn took all that the socket had; told once, and the poller is
+    /// waited for then.
+    fn was_emptied(&self) -> bool {
+        // That it says so is what was asked for.
+        self.emptied.take() && self.socket.nothing_to_read().is_err()
+    }
+
     /// The client's side is at its end, or broke a rule: what is queued is still written.
     fn ended(&self, reason: CloseReason, code: Option<u16>) -> CloseReason {
         match code {
@@ -506,7 +513,7 @@ impl Connection {
 }
 
 /// Milliseconds since 1970. Reads a page that the kernel shares, without a call.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
 }

@@ -123,6 +123,28 @@ impl Lane {
         let first = self.events.front().map(|event| &event.kind);
         matches!(first, Some(EventKind::Request { .. }))
     }
+
+    /// Whether this is the lane's oldest event, at its current attempt, at this worker.
+    fn is_current(&self, worker: WorkerKey, sequence: u64, attempt: u8) -> bool {
+        let is_it = |event: &Waiting| event.sequence == sequence && event.attempt == attempt;
+        self.under_way > 0 && self.worker == Some(worker) && self.events.front().is_some_and(is_it)
+    }
+}
+
+/// The next event of a lane, and where the lane is: all that it takes to choose a worker, in one
+/// look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Whose event it is.
+    pub tenant: u16,
+    /// Where the lane is.
+    pub worker: Option<WorkerKey>,
+    /// The worker whose mirror of the session is right.
+    pub mirror: Option<WorkerKey>,
+    /// How many events of the lane are under way.
+    pub under_way: usize,
+    /// It is the close.
+    pub is_close: bool,
 }
 
 /// An event to be sent.
@@ -398,37 +420,27 @@ impl Lanes {
         }
     }
 
-    /// Whether the lane's next event may be sent now, given a worker. With `binds` events follow
-    /// each other to one worker without waiting for commits.
+    /// The lane's next event, if it may be sent now, given a worker. With `binds` events follow each
+    /// other to one worker without waiting for commits.
     #[must_use]
-    pub fn is_ready(&self, connection: u32, binds: bool) -> bool {
-        let Some(lane) = self.lanes.get(&connection) else {
-            return false;
-        };
-        let Some(next) = lane.events.get(lane.under_way) else {
-            return false;
-        };
-        if lane.under_way == 0 {
-            return true;
-        }
-        let alone = match next.kind {
-            EventKind::Close(_) => true,
-            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Request { .. } => {
-                next.losses > 0
+    pub fn next(&self, connection: u32, binds: bool) -> Option<Next> {
+        let lane = self.lanes.get(&connection)?;
+        let next = lane.events.get(lane.under_way)?;
+        let is_close = matches!(next.kind, EventKind::Close(_));
+        if lane.under_way > 0 {
+            let alone = is_close || next.losses > 0;
+            let told = lane.mirror == lane.worker && lane.postponed != lane.worker;
+            if !binds || alone || !told || lane.under_way >= PIPELINE_MAX {
+                return None;
             }
-        };
-        let told = lane.mirror == lane.worker && lane.postponed != lane.worker;
-        binds && !alone && told && lane.under_way < PIPELINE_MAX
-    }
-
-    /// Whether the lane's next event is the close.
-    #[must_use]
-    pub fn closes_next(&self, connection: u32) -> bool {
-        let next = self
-            .lanes
-            .get(&connection)
-            .and_then(|lane| lane.events.get(lane.under_way));
-        next.is_some_and(|next| matches!(next.kind, EventKind::Close(_)))
+        }
+        Some(Next {
+            tenant: lane.tenant,
+            worker: lane.worker,
+            mirror: lane.mirror,
+            under_way: lane.under_way,
+            is_close,
+        })
     }
 
     /// What a client that is no longer in the hub was, with its last session.
@@ -469,7 +481,7 @@ impl Lanes {
         self.lanes.get(&connection)?.last_session.as_deref()
     }
 
-    /// Takes the lane's next event for `worker`. Call [`Lanes::is_ready`] first.
+    /// Takes the lane's next event for `worker`. Call [`Lanes::next`] first.
     pub fn send(&mut self, connection: u32, worker: WorkerKey) -> Option<Sending> {
         let lane = self.lanes.get_mut(&connection)?;
         let next = lane.events.get(lane.under_way)?;
@@ -523,10 +535,10 @@ impl Lanes {
         sequence: u64,
         attempt: u8,
     ) -> Result<Committed, Stale> {
-        if !self.is_current(connection, worker, sequence, attempt) {
+        let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
+        if !lane.is_current(worker, sequence, attempt) {
             return Err(Stale);
         }
-        let lane = self.lanes.get_mut(&connection).ok_or(Stale)?;
         let event = lane.events.pop_front().ok_or(Stale)?;
         lane.under_way -= 1;
         if lane.postponed != Some(worker) {
@@ -547,19 +559,6 @@ impl Lanes {
             counted: event.counted as usize,
             kind: event.kind.name(),
             took_us: self.now_us.saturating_sub(event.at_us),
-        })
-    }
-
-    /// Whether this is the lane's oldest event, at its current attempt, at this worker.
-    #[must_use]
-    fn is_current(&self, connection: u32, worker: WorkerKey, sequence: u64, attempt: u8) -> bool {
-        self.lanes.get(&connection).is_some_and(|lane| {
-            lane.under_way > 0
-                && lane.worker == Some(worker)
-                && lane
-                    .events
-                    .front()
-                    .is_some_and(|event| event.sequence == sequence && event.attempt == attempt)
         })
     }
 

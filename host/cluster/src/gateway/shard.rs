@@ -26,6 +26,7 @@ mod tell;
 mod tests;
 mod unrouted;
 mod waits;
+mod wakes;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -45,9 +46,9 @@ use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Connection;
 use super::client::codec::Codec;
 use super::client::socket::Socket;
+use super::client::{Connection, now_ms};
 use super::closes::Closes;
 use super::forward::{Received, Stream};
 use super::hub::Hub;
@@ -258,8 +259,12 @@ struct State {
     rng: StdRng,
     metrics: Metrics,
     began: Instant,
+    /// The wall clock at that time, in milliseconds since 1970.
+    began_at_ms: u64,
     /// When the first effects of this turn came, on the clock of the lanes.
     effects_us: Option<u64>,
+    /// Links whose readers are to be woken.
+    wakes: wakes::Wakes,
 }
 
 impl Shard {
@@ -433,7 +438,9 @@ impl State {
             rng,
             metrics: Metrics::new(&context.tenants),
             began: Instant::now(),
+            began_at_ms: now_ms(),
             effects_us: None,
+            wakes: wakes::Wakes::default(),
             context,
             index,
         }

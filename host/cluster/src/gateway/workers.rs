@@ -11,7 +11,7 @@ use tidegate_wire::frame::{Announcement, Frame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
-use super::pending::WorkerKey;
+use super::pending::{Next, WorkerKey};
 use super::router::{Candidate, Router, choose};
 use super::telling::{Part, Telling};
 use super::tenants::Tenants;
@@ -90,16 +90,6 @@ pub(super) struct Served {
     pub(super) worker: WorkerKey,
     /// The tenant's place in the worker's announcement.
     pub(super) place: u16,
-}
-
-/// A lane's next event, as far as its place is concerned.
-#[derive(Debug)]
-pub(super) struct Next {
-    pub(super) tenant: u16,
-    /// Events of the lane that are under way.
-    pub(super) under_way: usize,
-    /// The lane has waited, and it is its turn.
-    pub(super) is_its_turn: bool,
 }
 
 /// Where a lane's next event can go.
@@ -282,10 +272,12 @@ impl Workers {
         workers.any(|worker| worker.served(tenant).is_some())
     }
 
-    /// Where the next event of a lane goes that stays where it is, or else may choose.
+    /// Where the next event of a lane goes that stays where it is, or else may choose. `is_its_turn` if
+    /// the lane has waited.
     pub(super) fn place(
         &mut self,
         next: &Next,
+        is_its_turn: bool,
         stays: Option<Served>,
         router: Router,
         rng: &mut StdRng,
@@ -293,7 +285,7 @@ impl Workers {
         let Some(served) = stays.or_else(|| self.choose(next.tenant, router, rng)) else {
             return Place::Nowhere;
         };
-        let admits = |window: &Window| window.admits(next.tenant, next.under_way, next.is_its_turn);
+        let admits = |window: &Window| window.admits(next.tenant, next.under_way, is_its_turn);
         match self.workers.get(&served.worker) {
             Some(worker) if admits(&worker.window) => Place::Worker(served),
             Some(_) => Place::Later(served.worker),

@@ -56,17 +56,30 @@ impl Queue {
     }
 
     pub(super) fn push(&self, frame: Frame) -> Result<(), LinkEnd> {
+        self.add(frame, false, None).map(|news| self.tell(news))
+    }
+
+    /// The same, but the reader is not told. Says whether it must be, before long.
+    pub(super) fn push_quietly(&self, frame: Frame) -> Result<bool, LinkEnd> {
         self.add(frame, false, None)
+    }
+
+    /// Tells the reader, if there is something new for it.
+    pub(super) fn tell(&self, news: bool) {
+        if news {
+            self.filled.notify_one();
+        }
     }
 
     /// The same for a frame that is owed.
     pub(super) fn push_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.add(frame, true, None)
+        self.add(frame, true, None).map(|news| self.tell(news))
     }
 
     /// The same for a frame that counts as this tenant's; see [`Self::has_room_for`].
     pub(super) fn push_for(&self, tenant: &Name, frame: Frame) -> Result<(), LinkEnd> {
-        self.add(frame, false, Some(tenant))
+        let added = self.add(frame, false, Some(tenant));
+        added.map(|news| self.tell(news))
     }
 
     /// Whether this tenant may have more in the queue, of which so many tenants share so many
@@ -79,7 +92,8 @@ impl Queue {
         portions.has_room(tenant, written)
     }
 
-    fn add(&self, frame: Frame, owed: bool, tenant: Option<&Name>) -> Result<(), LinkEnd> {
+    /// Says whether there was nothing to be read before.
+    fn add(&self, frame: Frame, owed: bool, tenant: Option<&Name>) -> Result<bool, LinkEnd> {
         let bytes = weight(&frame);
         let mut state = self.state();
         if let Some(end) = &state.end {
@@ -111,10 +125,7 @@ impl Queue {
             state.owed = state.owed.saturating_add(bytes);
         }
         drop(state);
-        if was_empty {
-            self.filled.notify_one();
-        }
-        Ok(())
+        Ok(was_empty)
     }
 
     /// Appends all that waits to `frames`; waits for at least one. Cancel safe.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tidegate_wire::frame::{FRAME_BYTES_MAX, Frame, decode, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::queue::Queue;
 use super::{LinkEnd, LinkSettings};
@@ -16,8 +17,10 @@ use crate::net::stream::{ReadHalf, WriteHalf};
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
-/// What one read asks for.
+/// What one read asks for, and how little room is left for the next one before there is new memory: what
+/// was read stays where it is, so that memory for each read would be as much as that.
 const READ_BYTES: usize = 64 << 10;
+const ROOM_BYTES_MIN: usize = 16 << 10;
 /// A buffer that grew beyond this for a large frame is given back.
 const KEPT_BYTES: usize = 1 << 20;
 /// An interval of nothing would never rest.
@@ -30,6 +33,9 @@ pub(super) struct StreamReceiver {
     /// When the peer last gave a sign of life. Kept here and not in a timer of `recv`, which a
     /// caller may cancel and start again for ever.
     heard: Instant,
+    /// Runs out a lease after some sign of life, and is set anew then if there was another: setting it
+    /// for each read would cost as much as the read of a small frame.
+    alarm: Pin<Box<Sleep>>,
     /// Why nothing more can be read, told once the frames before it are handed out.
     fault: Option<LinkEnd>,
 }
@@ -50,6 +56,7 @@ impl StreamReceiver {
             buffer: BytesMut::new(),
             lease,
             heard: Instant::now(),
+            alarm: Box::pin(sleep(lease)),
             fault: None,
         }
     }
@@ -71,28 +78,41 @@ impl StreamReceiver {
                 return Err(fault.clone());
             }
             self.make_room();
-            // Reading comes before the clock in `timeout_at`: what has arrived is a sign of life,
-            // however late this task was to look.
-            let read = self.socket.read_buf(&mut self.buffer);
+            // Reading comes before the clock: what has arrived is a sign of life, however late this task
+            // was to look.
             let read = tokio::select! {
                 biased;
                 end = outgoing.finished_here() => return Err(end),
-                read = timeout_at(self.heard + self.lease, read) => read,
+                read = self.socket.read_buf(&mut self.buffer) => read,
+                () = self.alarm.as_mut() => {
+                    self.look_at_lease()?;
+                    continue;
+                }
             };
             match read {
-                Ok(Ok(0)) => return Err(LinkEnd::Closed),
-                Ok(Ok(_)) => self.heard = Instant::now(),
-                Ok(Err(error)) => return Err(LinkEnd::Io(error.to_string())),
-                Err(_) => return Err(LinkEnd::Silent(self.lease.as_millis() as u64)),
+                Ok(0) => return Err(LinkEnd::Closed),
+                Ok(_) => self.heard = Instant::now(),
+                Err(error) => return Err(LinkEnd::Io(error.to_string())),
             }
         }
+    }
+
+    fn look_at_lease(&mut self) -> Result<(), LinkEnd> {
+        let ends = self.heard + self.lease;
+        if ends <= Instant::now() {
+            return Err(LinkEnd::Silent(self.lease.as_millis() as u64));
+        }
+        self.alarm.as_mut().reset(ends);
+        Ok(())
     }
 
     fn make_room(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
             self.buffer = BytesMut::new();
         }
-        self.buffer.reserve(READ_BYTES);
+        if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
+            self.buffer.reserve(READ_BYTES);
+        }
     }
 
     /// Whether a frame other than a heartbeat was there. Nothing is decoded behind a fault.

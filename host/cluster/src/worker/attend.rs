@@ -54,7 +54,7 @@ pub(super) enum Over {
 }
 
 /// An event that was accepted and is not yet with the handlers.
-type Held = (Name, Delivery, Arc<Lane>);
+type Held = (Name, Box<Delivery>, Arc<Lane>);
 
 pub(super) struct Attendant {
     inner: Arc<Inner>,
@@ -62,6 +62,8 @@ pub(super) struct Attendant {
     lanes: FxHashMap<u32, Arc<Lane>>,
     /// Events that wait until the link has room for their commits; bounded by the window.
     held: VecDeque<Held>,
+    /// Whether the link had room for more commits when this batch of frames came.
+    has_room: bool,
     places: Places,
     pace: Pace,
     /// One warning about bad deliveries a look is enough.
@@ -77,6 +79,7 @@ impl Attendant {
             home,
             lanes: FxHashMap::default(),
             held: VecDeque::new(),
+            has_room: true,
             places: Places::default(),
             pace: Pace::default(),
             warned: false,
@@ -122,7 +125,7 @@ impl Attendant {
                         return over;
                     }
                 }
-                () = sleep(HELD_LOOK), if !self.held.is_empty() => {}
+                () = async { sleep(HELD_LOOK).await }, if !self.held.is_empty() => {}
             }
             self.dispatch_held();
             if frames_in_turn >= FRAMES_PER_TURN {
@@ -175,9 +178,10 @@ impl Attendant {
 
     fn take(&mut self, frames: &mut Vec<Frame>) -> Result<(), Over> {
         self.forget_lanes();
+        self.look_at_room();
         for frame in frames.drain(..) {
             match frame {
-                Frame::Deliver(delivery) => self.deliver(*delivery)?,
+                Frame::Deliver(delivery) => self.deliver(delivery)?,
                 Frame::Custody(list) => list.into_iter().for_each(|custody| self.learn(custody)),
                 Frame::CustodyChanged(list) => {
                     list.into_iter().for_each(|it| self.learn_change(it))
@@ -218,7 +222,7 @@ impl Attendant {
         Ok(())
     }
 
-    fn deliver(&mut self, mut delivery: Delivery) -> Result<(), Over> {
+    fn deliver(&mut self, mut delivery: Box<Delivery>) -> Result<(), Over> {
         let Some(serving) = self.places.get(delivery.tenant) else {
             self.give_back(&delivery, "its tenant is not served here");
             return Ok(());
@@ -247,23 +251,36 @@ impl Attendant {
                 return Ok(());
             }
         };
-        let bytes = self.enter_window(payload_bytes(&delivery))?;
+        let bytes = self.enter_window(payload_bytes(&*delivery))?;
         if !lane.accept(&mut delivery, bytes) {
             self.home.leave(bytes);
             debug!(event = %delivery.event, "sent before an event of its lane came back: dropped");
             return Ok(());
         }
-        let tenant = serving.tenant.clone();
-        self.held.push_back((tenant, delivery, lane));
-        self.dispatch_held();
+        if self.has_room && self.held.is_empty() {
+            self.inner
+                .handlers
+                .dispatch(&serving.tenant, delivery, lane);
+        } else {
+            let tenant = serving.tenant.clone();
+            self.held.push_back((tenant, delivery, lane));
+        }
         Ok(())
     }
 
-    /// Hands events to the handlers, in order, unless so many commits wait on the link that it is
-    /// slower than they are.
-    fn dispatch_held(&mut self) {
+    /// Looks whether so many commits wait on the link that it is slower than the handlers.
+    fn look_at_room(&mut self) {
         let max = self.inner.settings.link.queue_bytes_max / 2;
-        while !self.held.is_empty() && self.home.sender.queued_bytes() <= max {
+        self.has_room = self.home.sender.queued_bytes() <= max;
+    }
+
+    /// Hands held events to the handlers, in order, while the link has room for their commits.
+    fn dispatch_held(&mut self) {
+        while !self.held.is_empty() {
+            self.look_at_room();
+            if !self.has_room {
+                return;
+            }
             if let Some(held) = self.held.pop_front() {
                 self.dispatch(held);
             }

@@ -46,7 +46,7 @@ pub(super) enum Farewell {
     /// The close ran here but could not be sent home.
     Adopt(Vec<Effect>),
     /// The close must be told.
-    Tell(Delivery),
+    Tell(Box<Delivery>),
 }
 
 /// What becomes of a commit.
@@ -373,7 +373,7 @@ impl Lane {
             told_here: true,
             void: false,
         });
-        Farewell::Tell(Delivery {
+        Farewell::Tell(Box::new(Delivery {
             event,
             attempt: 0,
             losses: 0,
@@ -385,7 +385,7 @@ impl Lane {
                 uid: state.uid.clone(),
                 groups: state.groups.iter().cloned().collect(),
             })),
-        })
+        }))
     }
 
     /// Whether nothing of this client must be told if its home is lost.

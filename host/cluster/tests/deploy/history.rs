@@ -59,6 +59,27 @@ async fn a_rollback_prepares_everywhere_and_is_a_release_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_rollback_that_a_worker_refuses_changes_nothing_and_stands_in_the_history() {
+    let rig = Rig::new(1).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
+    for name in ["one", "two"] {
+        gateway.deploy(name).await;
+    }
+    b.fake.refuse(Some("it traps in on-start"));
+    let back = || gateway.operator.rollback("t".into(), None, "bob".into());
+    let error = failed(back()).await;
+    assert!(matches!(error, DeployError::Refused { .. }), "{error}");
+    serve(&[&a, &b], "two").await;
+    let refused = history(&gateway).await;
+    let failed = Fate::Failed(error.to_string());
+    assert_eq!(fates(&refused), [&failed, &Fate::Active, &Fate::Replaced]);
+    // It can still be gone back to.
+    b.fake.refuse(None);
+    done(back()).await;
+    serve(&[&a, &b], "one").await;
+}
+
+#[tokio::test]
 async fn a_prefix_must_mean_one_version() {
     let rig = Rig::new(1).await;
     let (_register, [_a], gateway) = rig.start(["a"]).await;

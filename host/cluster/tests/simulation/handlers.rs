@@ -97,12 +97,12 @@ impl Handlers for Script {
         self.serving.subscribe()
     }
 
-    fn dispatch(&self, _: &Name, delivery: Delivery, lane: Arc<Lane>) {
+    fn dispatch(&self, _: &Name, delivery: Box<Delivery>, lane: Arc<Lane>) {
         let client = delivery.client;
         let mut state = self.state.lock().unwrap();
         let running = state.lanes.contains_key(&client);
         let queue = state.lanes.entry(client).or_default();
-        queue.push_back((delivery, lane));
+        queue.push_back((*delivery, lane));
         drop(state);
         if !running {
             let (state, record) = (self.state.clone(), self.record.clone());

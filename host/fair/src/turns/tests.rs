@@ -58,6 +58,20 @@ fn keys_that_are_gone_leave_nothing_behind() {
 }
 
 #[test]
+fn what_is_kept_stays_in_order_and_keys_without_values_have_no_turn() {
+    let mut turns = Turns::default();
+    for value in 0..6 {
+        turns.push(1, value);
+        turns.push(2, value * 2);
+    }
+    turns.retain(|value| value % 2 == 1);
+    assert_eq!(turns.len(), 3);
+    assert_eq!(all(&mut turns), [(1, 1), (1, 3), (1, 5)]);
+    turns.push(2, 7);
+    assert_eq!(all(&mut turns), [(2, 7)]);
+}
+
+#[test]
 fn only_so_many_keys_are_asked() {
     let mut turns = Turns::default();
     for key in 0..100_u32 {

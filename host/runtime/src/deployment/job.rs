@@ -10,10 +10,10 @@ use tidegate_wire::id::EventId;
 use tidegate_wire::query::{Answered, AskError, Query};
 use tidegate_wire::session::Session;
 
-/// One event to run.
+/// One event to run. It goes through queues, each of which moves it: so it is two pointers.
 pub struct Job {
     /// The event.
-    pub delivery: Delivery,
+    pub delivery: Box<Delivery>,
     /// Where its session comes from and its commit goes to.
     pub context: Arc<dyn EventContext>,
 }

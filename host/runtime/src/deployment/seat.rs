@@ -102,6 +102,9 @@ pub(super) struct Seat {
     aside: Option<Vec<Ticket>>,
     /// It has given that away, and ends.
     left: bool,
+    /// The clock, as it was read when the last event ended, or whatever else took time. Reading it costs
+    /// as much as much of what is done for an event.
+    now: Instant,
 }
 
 impl Seat {
@@ -128,6 +131,7 @@ impl Seat {
             held: None,
             aside: None,
             left: false,
+            now: Instant::now(),
         }
     }
 
@@ -145,9 +149,12 @@ impl Seat {
         if !self.begin().await {
             return;
         }
-        let mut turn = Instant::now();
+        self.now = Instant::now();
+        let mut turn = self.now;
         while !self.left {
-            self.obey_waiting().await;
+            if !self.orders.is_empty() {
+                self.obey_waiting().await;
+            }
             if self.orders.is_closed() && !self.stopping {
                 // The deployment is gone: what waits is given back as it is dropped.
                 return;
@@ -160,24 +167,34 @@ impl Seat {
                 && self.has_room()
                 && let Ok(mail) = mailbox.try_recv()
             {
-                self.sort(mail).await;
+                if self.held.is_none()
+                    && let Mail::Event(ticket) = mail
+                {
+                    self.take(ticket);
+                } else {
+                    self.sort(mail).await;
+                }
             }
             self.end_trial();
             if self.can_run() {
                 self.run_next().await;
             } else if !self.left {
-                if !self.wait(&mut mailbox).await {
+                let goes_on = self.wait(&mut mailbox).await;
+                self.now = Instant::now();
+                if !goes_on {
                     break;
                 }
-                turn = Instant::now();
+                turn = self.now;
             }
-            if turn.elapsed() > TURN_MAX {
+            if self.now.saturating_duration_since(turn) > TURN_MAX {
                 tokio::task::yield_now().await;
-                turn = Instant::now();
+                self.now = Instant::now();
+                turn = self.now;
             }
         }
         if self.held.is_some() {
             let back = come_back(&mut self.held).await;
+            self.now = Instant::now();
             self.welcome(back);
             while self.can_run() {
                 self.run_next().await;
@@ -271,6 +288,7 @@ impl Seat {
                 // One way back at a time; should there be two, in their order.
                 if self.held.is_some() {
                     let back = come_back(&mut self.held).await;
+                    self.now = Instant::now();
                     self.welcome(back);
                 }
                 self.held = Some(held);
@@ -405,6 +423,7 @@ impl Seat {
                 done,
             } => {
                 self.take_over(version, started, probation).await;
+                self.now = Instant::now();
                 // Nobody waits if the swap was given up.
                 let _ = done.send(());
             }

@@ -16,9 +16,9 @@ use super::meters::Meters;
 /// What an event weighs beside its payload.
 const EVENT_BYTES: u64 = 128;
 
-/// What waits or runs in one deployment.
-#[derive(Debug, Default)]
+/// What waits or runs in one deployment, and what comes of it.
 pub(super) struct Load {
+    meters: Arc<Meters>,
     events: AtomicU64,
     bytes: AtomicU64,
     /// Events in quarantine; almost always none, and then the map is not looked at.
@@ -27,6 +27,16 @@ pub(super) struct Load {
 }
 
 impl Load {
+    pub(super) fn new(meters: Arc<Meters>) -> Self {
+        Self {
+            meters,
+            events: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            quarantined: AtomicUsize::new(0),
+            quarantined_clients: Mutex::default(),
+        }
+    }
+
     pub(super) fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
@@ -74,7 +84,6 @@ impl Load {
 pub(super) struct Ticket {
     job: Job,
     load: Arc<Load>,
-    meters: Arc<Meters>,
     came: Instant,
     /// It runs in quarantine.
     alone: bool,
@@ -82,13 +91,12 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(job: Job, load: Arc<Load>, meters: Arc<Meters>) -> Self {
+    pub(super) fn new(job: Job, load: Arc<Load>) -> Self {
         load.events.fetch_add(1, Ordering::Relaxed);
         load.bytes.fetch_add(weight(&job), Ordering::Relaxed);
         Self {
             job,
             load,
-            meters,
             came: Instant::now(),
             alone: false,
             committed: false,
@@ -136,7 +144,7 @@ impl Ticket {
             return;
         }
         self.committed = true;
-        self.meters.outcome(outcome);
+        self.load.meters.outcome(outcome);
         let delivery = &self.job.delivery;
         self.job.context.commit(Commit {
             event: delivery.event,

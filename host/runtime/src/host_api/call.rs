@@ -14,7 +14,6 @@ use super::own_session::{OwnSession, Replaced};
 use super::{HostState, quota};
 use crate::command::HubAccess;
 use crate::deployment::EventContext;
-use crate::limits::Limits;
 
 /// The call under way, with what it asked for so far.
 pub(crate) struct CurrentCall {
@@ -64,7 +63,8 @@ impl OwnClient {
 }
 
 impl CurrentCall {
-    pub(crate) fn new(origin: Origin, client: Option<OwnClient>, limits: &Limits) -> Self {
+    /// A call that ends no later than this.
+    pub(crate) const fn new(origin: Origin, client: Option<OwnClient>, ends: Instant) -> Self {
         Self {
             origin,
             client,
@@ -73,14 +73,8 @@ impl CurrentCall {
             questions: 0,
             carried: 0,
             swaps: 0,
-            ends: Instant::now() + limits.wall(),
+            ends,
         }
-    }
-
-    /// The call ends no later than this.
-    pub(crate) fn ending_by(mut self, deadline: Instant) -> Self {
-        self.ends = self.ends.min(deadline);
-        self
     }
 
     /// What it asked for, in order.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_wire::effect::Effect;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 
 use super::failure::Failure;
@@ -63,10 +63,11 @@ impl CommandInstance {
         deadline: Instant,
     ) -> Executed {
         begin_call(&mut self.store);
-        let call = CurrentCall::new(Origin::Command { hub }, None, &self.limits);
-        self.store.data_mut().call = Some(call.ending_by(deadline));
+        let ends = Instant::now() + self.limits.wall();
+        let call = CurrentCall::new(Origin::Command { hub }, None, ends.min(deadline));
+        self.store.data_mut().call = Some(call);
         let call = self.guest.call_execute(&mut self.store, name, payload);
-        let result = timeout(self.limits.wall(), call).await;
+        let result = timeout_at(ends, call).await;
         let result = ended(&mut self.store, result);
         let call = self.store.data_mut().call.take();
         match result {

@@ -221,7 +221,7 @@ impl Home {
     ) -> u64 {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         deployment.dispatch(Job {
-            delivery: Delivery {
+            delivery: Box::new(Delivery {
                 event: EventId {
                     gateway: Incarnation(7),
                     shard: 0,
@@ -233,7 +233,7 @@ impl Home {
                 client,
                 session: None,
                 kind,
-            },
+            }),
             context: Arc::new(Context {
                 home: Arc::clone(self),
                 client,

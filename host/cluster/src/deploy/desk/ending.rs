@@ -64,9 +64,8 @@ impl Room {
             Cause::NotWritten(text) => DeployError::Disk(reason(text)),
         };
         let candidate = work.candidate.as_ref().map(|(it, _)| it.clone());
-        let tried = matches!(work.change, Change::Serve(_));
         let written = !matches!(error, DeployError::Disk(_));
-        if let Some(candidate) = candidate.filter(|_| tried && written)
+        if let Some(candidate) = candidate.filter(|_| written)
             && let Some(tenant) = self.job.as_ref().map(|job| job.tenant.clone())
         {
             let failed = Change::Failed(candidate, error.to_string());

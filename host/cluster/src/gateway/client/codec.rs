@@ -227,6 +227,10 @@ fn read_web_socket(
             Err(error) => return web_socket_end(&error),
         };
         shard.message(connection, message);
+        // Then the parser has nothing left, and need not be asked for more.
+        if web_socket.get_mut().frames.take_alone() && connection.was_emptied() {
+            return Read::Blocked;
+        }
     }
     Read::Yield
 }

@@ -26,6 +26,8 @@ pub(super) struct Frames {
     /// The largest frame so far: the parser keeps a buffer of its size.
     largest: usize,
     closed: bool,
+    /// The bytes that came last were one whole message, and nothing else is there.
+    alone: bool,
     /// The first bytes of the close frame's payload, unmasked, as far as they have come.
     code: [u8; 2],
     code_bytes: u8,
@@ -34,6 +36,11 @@ pub(super) struct Frames {
 impl Frames {
     /// More bytes of the connection.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+        self.alone = self.is_one_message(bytes);
+        if self.alone {
+            self.largest = self.largest.max(bytes.len());
+            return;
+        }
         while !bytes.is_empty() {
             let taken = if self.payload > 0 {
                 let taken = bytes.len().min(clamp(self.payload));
@@ -49,6 +56,21 @@ impl Frames {
             }
             bytes = bytes.get(taken..).unwrap_or_default();
         }
+    }
+
+    /// Whether these are one whole message, a small one: so it is with most reads, and then nothing need
+    /// be followed.
+    fn is_one_message(&self, bytes: &[u8]) -> bool {
+        let [0x81 | 0x82, second @ 0x80..0xfe, ..] = bytes else {
+            return false;
+        };
+        let length = usize::from(second & 0x7f);
+        self.unfinished() == 0 && !self.closed && bytes.len() == 2 + MASK_BYTES + length
+    }
+
+    /// Whether the bytes that came last were one whole message, and nothing else is there; told once.
+    pub(super) const fn take_alone(&mut self) -> bool {
+        std::mem::replace(&mut self.alone, false)
     }
 
     /// How many bytes belong to a message that is not complete.
@@ -212,6 +234,23 @@ mod tests {
         assert_eq!((frames.unfinished(), frames.kept()), (0, 0));
         frames.pass(&first);
         assert_eq!(frames.kept(), first.len() + last.len());
+    }
+
+    #[test]
+    fn one_small_message_that_comes_alone_is_known_as_that_once() {
+        let mut frames = Frames::default();
+        frames.pass(&frame(0x81, 125));
+        assert!(frames.take_alone() && !frames.take_alone());
+        assert_eq!((frames.unfinished(), frames.buffer()), (0, 131));
+        let two = [frame(0x82, 3), frame(0x82, 3)].concat();
+        let ping = frame(0x89, 1);
+        for others in [two, frame(0x82, 126), ping, frame(0x01, 1)] {
+            frames.pass(&others);
+            assert!(!frames.take_alone(), "{others:?}");
+        }
+        // Behind a fragment it is none of its own.
+        frames.pass(&frame(0x81, 1));
+        assert!(!frames.take_alone());
     }
 
     #[test]

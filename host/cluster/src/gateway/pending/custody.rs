@@ -251,13 +251,6 @@ impl Lanes {
         })
     }
 
-    /// Whether a worker's mirror of the session is right.
-    #[must_use]
-    pub fn has_mirror(&self, connection: u32, worker: WorkerKey) -> bool {
-        let lane = self.lanes.get(&connection);
-        lane.is_some_and(|lane| lane.mirror == Some(worker))
-    }
-
     /// Whether a worker has the session as it is here, but for what it has under way.
     #[must_use]
     pub fn mirrors(&self, connection: u32, worker: WorkerKey) -> bool {

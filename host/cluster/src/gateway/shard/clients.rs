@@ -72,7 +72,8 @@ impl State {
     }
 
     pub(super) fn message(&mut self, connection: &Rc<Connection>, message: Message) {
-        connection.message_came(message.payload().len());
+        self.clock();
+        connection.message_came(message.payload().len(), self.wall_ms());
         let number = connection.number;
         self.metrics.message_in(message.payload().len());
         let served = || self.workers.serves(connection.tenant);
@@ -86,7 +87,6 @@ impl State {
             }
             NoWorker::Drop | NoWorker::Close => {}
         }
-        self.clock();
         self.lanes.push(number, EventKind::Message(message));
         self.memory.set_events(self.lanes.bytes());
         self.pump(number);

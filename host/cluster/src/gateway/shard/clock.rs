@@ -2,7 +2,7 @@
 //! them, and how it is with each tenant.
 
 use super::{Shard, State};
-use crate::gateway::client::Connection;
+use crate::gateway::client::{Connection, now_ms};
 use crate::gateway::slowness::Reading;
 
 impl Shard {
@@ -21,6 +21,16 @@ impl State {
         let now_us = self.began.elapsed().as_micros();
         self.lanes.tick(u64::try_from(now_us).unwrap_or(u64::MAX));
         self.lanes.now_us()
+    }
+
+    /// The wall clock when the clock was read last, in milliseconds since 1970, without another reading.
+    pub(super) const fn wall_ms(&self) -> u64 {
+        self.began_at_ms.saturating_add(self.lanes.now_us() / 1_000)
+    }
+
+    /// The wall clock may have been set.
+    pub(super) fn look_at_wall_clock(&mut self) {
+        self.began_at_ms = now_ms().saturating_sub(self.lanes.now_us() / 1_000);
     }
 
     /// So many clients of a tenant have all that commits sent them then.

@@ -26,6 +26,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     for listener in 0..shard.context.settings.listeners.len() {
         tokio::task::spawn_local(timers::turn(shard.clone(), listener));
     }
+    tokio::task::spawn_local(wake_links(shard.clone()));
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut parcels = Vec::new();
@@ -47,6 +48,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
             _ = retry.tick() => {
                 let mut state = shard.state.borrow_mut();
                 state.clock();
+                state.look_at_wall_clock();
                 state.expire_requests();
                 state.route_unrouted();
                 state.pump_all_waiting();
@@ -74,6 +76,15 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
             shard.take(parcel);
         }
         shard.state.borrow_mut().finish_turn();
+    }
+}
+
+/// Wakes whoever reads what was sent, behind all clients that can be read now.
+async fn wake_links(shard: Rc<Shard>) {
+    let bell = shard.state.borrow().wakes.bell();
+    loop {
+        bell.notified().await;
+        shard.state.borrow_mut().wakes.wake_all();
     }
 }
 

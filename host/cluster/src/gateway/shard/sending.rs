@@ -5,8 +5,8 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::EventId;
 
 use super::State;
-use crate::gateway::pending::WorkerKey;
-use crate::gateway::workers::{Next, Place, Served};
+use crate::gateway::pending::{Next, WorkerKey};
+use crate::gateway::workers::{Place, Served};
 use crate::link::weight;
 
 impl State {
@@ -18,17 +18,14 @@ impl State {
     /// The same; a lane that has waited for its turn has it for one event.
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         let router = self.context.settings.router;
-        while self.lanes.is_ready(number, router.binds()) {
-            let Some(tenant) = self.lanes.tenant(number) else {
-                return;
-            };
-            let bound = self.lanes.worker(number);
+        while let Some(next) = self.lanes.next(number, router.binds()) {
+            let tenant = next.tenant;
             let served = |worker| self.workers.served(worker, tenant);
-            let mut stays = bound.filter(|_| router.binds()).and_then(served);
-            if let Some(worker) = bound
+            let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
+            if let Some(worker) = next.worker
                 && stays.is_none()
             {
-                if !self.lanes.is_idle(number) {
+                if next.under_way > 0 {
                     return;
                 }
                 self.lanes.unbind(number, worker);
@@ -37,14 +34,11 @@ impl State {
                 // Who serves a client is its custodian: what others do to it is told once.
                 stays = self.lanes.custodian(number).and_then(served);
             }
-            let next = Next {
-                tenant,
-                under_way: self.lanes.under_way(number),
-                is_its_turn: std::mem::take(&mut is_its_turn),
-            };
-            let mut place = self.workers.place(&next, stays, router, &mut self.rng);
+            let is_its_turn = std::mem::take(&mut is_its_turn);
+            let rng = &mut self.rng;
+            let mut place = self.workers.place(&next, is_its_turn, stays, router, rng);
             if let Place::Worker(served) = place
-                && !self.lanes.has_mirror(number, served.worker)
+                && next.mirror != Some(served.worker)
                 && self.workers.is_busy(
                     served.worker,
                     self.context.settings.link.queue_bytes_max / 2,
@@ -54,7 +48,7 @@ impl State {
                 place = Place::Later(served.worker);
             }
             match place {
-                Place::Worker(served) => self.send_event(number, tenant, served),
+                Place::Worker(served) => self.send_event(number, &next, served),
                 Place::Later(worker) => {
                     if self.lanes.set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
@@ -72,12 +66,13 @@ impl State {
         }
     }
 
-    fn send_event(&mut self, number: u32, tenant: u16, served: Served) {
+    fn send_event(&mut self, number: u32, next: &Next, served: Served) {
         let Served { worker: key, place } = served;
+        let tenant = next.tenant;
         let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
-        if self.lanes.closes_next(number) {
+        if next.is_close {
             self.lanes
                 .complete_close(number, |closed| match hub.remove(number) {
                     Some(client) => {
@@ -88,10 +83,6 @@ impl State {
                     None => SessionSnapshot::default(),
                 });
         }
-        let Some(worker) = self.workers.get(key) else {
-            return;
-        };
-        let sender = worker.link.sender.clone();
         let Some(sending) = self.lanes.send(number, key) else {
             return;
         };
@@ -113,6 +104,7 @@ impl State {
         self.release_first(number, key);
         match &sending.kind {
             EventKind::Request { .. } => {}
+            _ if !sending.with_custody && next.under_way > 0 => {}
             _ if !sending.with_custody => extra += self.tell_with_event(number, key),
             // A first connect makes its worker the custodian by itself.
             EventKind::Connect { .. } if sending.attempt == 0 => self.workers.knows(key, number),
@@ -136,8 +128,14 @@ impl State {
         };
         let counted = self.workers.sent(key, tenant, sending.bytes + extra);
         self.lanes.counted(number, counted);
-        // If the link has ended, its loss is on the way and takes the event back.
-        let _ = sender.send(Frame::Deliver(Box::new(delivery)));
+        if let Some(worker) = self.workers.get(key) {
+            // If the link has ended, its loss is on the way and takes the event back.
+            let sent = worker
+                .link
+                .sender
+                .send_quietly(Frame::Deliver(Box::new(delivery)));
+            self.wakes.sent(&worker.link.sender, sent == Ok(true));
+        }
     }
 
     /// A worker that is to forget a client does so before it gets another event of it.

@@ -297,9 +297,6 @@ impl State {
     /// under way of: while it is, nothing can be told. Counts as above. The session goes with the event
     /// or is known.
     pub(super) fn tell_with_event(&mut self, number: u32, key: WorkerKey) -> usize {
-        if self.lanes.under_way(number) > 1 {
-            return 0;
-        }
         let Some(worker) = self.workers.get_mut(key) else {
             return 0;
         };

@@ -92,10 +92,10 @@ impl Handlers for Script {
         self.serving.subscribe()
     }
 
-    fn dispatch(&self, tenant: &Name, delivery: Delivery, lane: Arc<Lane>) {
+    fn dispatch(&self, tenant: &Name, delivery: Box<Delivery>, lane: Arc<Lane>) {
         self.running.lock().unwrap().push_back(Running {
             tenant: tenant.clone(),
-            delivery,
+            delivery: *delivery,
             lane,
         });
         self.arrived.notify_one();

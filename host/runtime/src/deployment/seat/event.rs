@@ -8,7 +8,7 @@ use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::EventKind;
 use tidegate_wire::id::ClientId;
 
-use super::lanes::Waiting;
+use super::lanes::{Past, Waiting};
 use super::runner::{Runner, Side};
 use super::{Kind, Probation, Seat, Standing};
 use crate::dead_letter::DeadLetter;
@@ -52,7 +52,7 @@ impl Seat {
         let (Some(_), Some(probation)) = (&self.before, &self.probation) else {
             return Side::Own;
         };
-        if waiting.broke_own || waiting.refused.is_some() {
+        if waiting.past().is_some_and(is_failed_by_own) {
             return Side::Before;
         }
         let is_back = || probation.moved.is_back(waiting.ticket.client());
@@ -61,7 +61,8 @@ impl Seat {
                 .paused()
                 .is_some_and(|until| until > Instant::now())
         };
-        if !waiting.broke_before && (is_paused() || is_back()) {
+        let broke_before = waiting.past().is_some_and(|past| past.broke_before);
+        if !broke_before && (is_paused() || is_back()) {
             return Side::Before;
         }
         Side::Own
@@ -88,8 +89,8 @@ impl Seat {
     /// Runs an event; gives it back if it broke the instance, or is to be run by the version before.
     async fn try_once(&mut self, mut waiting: Waiting, side: Side) -> Option<Waiting> {
         let counted = self.counted(side);
-        let begun = Instant::now();
-        if waiting.tries == 0 && waiting.refused.is_none() {
+        let begun = self.now;
+        if !waiting.was_tried() {
             let wait = begun.saturating_duration_since(waiting.ticket.came());
             self.common.meters.waited(wait);
         }
@@ -98,11 +99,13 @@ impl Seat {
         let Some(instance) = &mut runner.instance else {
             return Some(waiting);
         };
-        let ran = instance.handle(waiting.ticket.job()).await;
-        let took = begun.elapsed();
+        let ran = instance.handle(waiting.ticket.job(), begun.into()).await;
+        let ended = Instant::now();
         if is_quarantine {
             runner.instance = None;
         }
+        self.now = ended;
+        let took = ended.saturating_duration_since(begun);
         let ticket = &waiting.ticket;
         let client = ticket.client();
         self.common.meters.ran(took);
@@ -125,7 +128,8 @@ impl Seat {
                     && probation.tally.counts_errors()
                 {
                     probation.tally.ended(client, took, true);
-                    waiting.refused = Some(text);
+                    let epoch = self.lanes.epoch();
+                    waiting.past_mut(epoch).refused = Some(text);
                     return Some(waiting);
                 }
                 let reply = self.failed(ticket, text);
@@ -134,7 +138,7 @@ impl Seat {
             }
             Ran::Unhandled => {
                 // Nothing of the plugin ran.
-                let reply = match waiting.refused.take() {
+                let reply = match waiting.take_refused() {
                     Some(text) => self.failed(&waiting.ticket, text),
                     None => Some(Reply::Unhandled),
                 };
@@ -161,7 +165,7 @@ impl Seat {
     fn rescued(&self, waiting: &Waiting, side: Side) {
         if let Some(probation) = &self.probation
             && side == Side::Before
-            && (waiting.broke_own || waiting.refused.is_some())
+            && waiting.past().is_some_and(is_failed_by_own)
         {
             self.common.meters.rescued();
             let client = waiting.ticket.client();
@@ -172,7 +176,7 @@ impl Seat {
     /// An event that broke has another try, unless the version on trial has refused it already: then
     /// it has failed.
     fn after_break(&self, mut waiting: Waiting, side: Side, reason: String) -> Option<Waiting> {
-        if let Some(text) = waiting.refused.take() {
+        if let Some(text) = waiting.take_refused() {
             let client = waiting.ticket.client();
             let is_last = is_last(&waiting.ticket);
             let reply = self.failed(&waiting.ticket, text);
@@ -182,12 +186,13 @@ impl Seat {
             }
             return None;
         }
+        let past = waiting.past_mut(self.lanes.epoch());
         match side {
-            Side::Own => waiting.broke_own = true,
-            Side::Before => waiting.broke_before = true,
+            Side::Own => past.broke_own = true,
+            Side::Before => past.broke_before = true,
         }
-        waiting.tries += 1;
-        waiting.reason = reason;
+        past.tries += 1;
+        past.reason = reason;
         Some(waiting)
     }
 
@@ -221,9 +226,12 @@ impl Seat {
 
     /// Whether an event has had all of its tries: while a version is on trial, under both.
     fn is_dead(&self, waiting: &Waiting) -> bool {
+        let Some(past) = waiting.past() else {
+            return false;
+        };
         match self.before {
-            Some(_) => waiting.broke_own && waiting.broke_before,
-            None => waiting.tries >= self.tries_max(waiting.ticket.client()),
+            Some(_) => past.broke_own && past.broke_before,
+            None => past.tries >= self.tries_max(waiting.ticket.client()),
         }
     }
 
@@ -242,12 +250,8 @@ impl Seat {
     }
 
     fn set_aside(&self, waiting: Waiting) {
-        let Waiting {
-            ticket,
-            tries,
-            reason,
-            ..
-        } = waiting;
+        let (tries, reason) = waiting.past().map_or((0, ""), |it| (it.tries, &it.reason));
+        let ticket = &waiting.ticket;
         let delivery = &ticket.job().delivery;
         let identity = &self.own.version.identity;
         let letter = DeadLetter {
@@ -256,17 +260,17 @@ impl Seat {
             kind: delivery.kind.name(),
             bytes: payload_bytes(&delivery.kind),
             version: identity.version.clone(),
-            reason,
+            reason: reason.to_owned(),
         };
         if tries == 0 {
             self.common.letters.add_unheard(letter);
         } else {
             self.common.letters.add(&identity.tenant, letter);
         }
-        if is_last(&ticket) {
+        if is_last(ticket) {
             self.forget(ticket.client());
         }
-        ticket.commit(Outcome::DeadLettered, Vec::new());
+        waiting.ticket.commit(Outcome::DeadLettered, Vec::new());
     }
 
     /// The client is gone.
@@ -309,11 +313,16 @@ impl Seat {
 
     /// Builds the instance if there is none; false if it could not be built.
     async fn have_instance(&mut self, side: Side) -> bool {
+        if self.runner(side).instance.is_some() {
+            return true;
+        }
         let (common, number) = (Arc::clone(&self.common), self.number);
-        let runner = self.runner(side);
-        let Err(error) = runner.build(&common.runtime, number).await else {
+        let built = self.runner(side).build(&common.runtime, number).await;
+        self.now = Instant::now();
+        let Err(error) = built else {
             return true;
         };
+        let runner = self.runner(side);
         let identity = &runner.version.identity;
         tracing::error!(
             tenant = &*identity.tenant,
@@ -326,7 +335,7 @@ impl Seat {
         if let Some(probation) = self.counted(side) {
             probation.tally.not_built();
         }
-        self.pause_before_rebuild(side, Instant::now());
+        self.pause_before_rebuild(side, self.now);
         false
     }
 
@@ -363,6 +372,11 @@ impl Seat {
             "the handler broke; its instance is built anew"
         );
     }
+}
+
+/// Whether the version on trial has failed an event.
+const fn is_failed_by_own(past: &Past) -> bool {
+    past.broke_own || past.refused.is_some()
 }
 
 /// Whether nothing of its client comes behind it.

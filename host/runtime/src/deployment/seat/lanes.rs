@@ -14,6 +14,15 @@ use crate::deployment::ticket::Ticket;
 /// An event that waits for its turn.
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
+    /// Its number among all that came.
+    pub(super) number: u64,
+    /// What it went through; almost always nothing, and then it is small.
+    past: Option<Box<Past>>,
+}
+
+/// What an event went through.
+#[derive(Default)]
+pub(super) struct Past {
     /// How often it broke, and why the last time.
     pub(super) tries: usize,
     pub(super) reason: String,
@@ -25,8 +34,34 @@ pub(super) struct Waiting {
     pub(super) refused: Option<String>,
     /// Its tries count as long as this is that of the lanes.
     epoch: u32,
-    /// Its number among all that came.
-    pub(super) number: u64,
+}
+
+impl Waiting {
+    /// What it went through, if anything.
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.past.as_deref()
+    }
+
+    /// The same, to add to it; tries count in this epoch.
+    pub(super) fn past_mut(&mut self, epoch: u32) -> &mut Past {
+        self.past.get_or_insert_with(|| {
+            Box::new(Past {
+                epoch,
+                ..Past::default()
+            })
+        })
+    }
+
+    /// Its handler was called before.
+    pub(super) fn was_tried(&self) -> bool {
+        let tried = |past: &Past| past.tries > 0 || past.refused.is_some();
+        self.past().is_some_and(tried)
+    }
+
+    /// The words with which the version on trial refused it.
+    pub(super) fn take_refused(&mut self) -> Option<String> {
+        self.past.as_mut()?.refused.take()
+    }
 }
 
 struct Mark {
@@ -63,13 +98,8 @@ impl Lanes {
             ticket.client(),
             Waiting {
                 ticket,
-                tries: 0,
-                reason: String::new(),
-                broke_own: false,
-                broke_before: false,
-                refused: None,
-                epoch: self.epoch,
                 number,
+                past: None,
             },
         );
     }
@@ -104,18 +134,17 @@ impl Lanes {
         Some(self.as_now(waiting))
     }
 
-    fn as_now(&self, waiting: Waiting) -> Waiting {
-        if waiting.epoch == self.epoch {
-            return waiting;
+    fn as_now(&self, mut waiting: Waiting) -> Waiting {
+        if let Some(past) = &mut waiting.past
+            && past.epoch != self.epoch
+        {
+            **past = Past {
+                reason: std::mem::take(&mut past.reason),
+                epoch: self.epoch,
+                ..Past::default()
+            };
         }
-        Waiting {
-            tries: 0,
-            broke_own: false,
-            broke_before: false,
-            refused: None,
-            epoch: self.epoch,
-            ..waiting
-        }
+        waiting
     }
 
     /// The event that was taken, of this number, is over.

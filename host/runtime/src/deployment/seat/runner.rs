@@ -50,18 +50,16 @@ impl Runner {
         self.pause.filter(|_| self.instance.is_none())
     }
 
-    /// Builds the instance if there is none.
+    /// Builds an instance.
     pub(super) async fn build(
         &mut self,
         runtime: &Runtime,
         number: u32,
     ) -> Result<(), PluginError> {
-        if self.instance.is_none() {
-            let (plugin, identity) = (&self.version.plugin, &self.version.identity);
-            let started = Instance::start(runtime, plugin, identity, number, &self.output);
-            self.instance = Some(started.await?);
-            self.pause = None;
-        }
+        let (plugin, identity) = (&self.version.plugin, &self.version.identity);
+        let started = Instance::start(runtime, plugin, identity, number, &self.output);
+        self.instance = Some(started.await?);
+        self.pause = None;
         Ok(())
     }
 
