@@ -279,10 +279,12 @@ impl World {
         drop(machine.process.take());
     }
 
-    /// Whether every gateway has a worker that stays, now that one has left.
+    /// Whether every gateway has a worker that stays and serves the tenant, now that one has left.
     fn has_heirs(&self) -> bool {
         let up = self.machines.iter().filter(|it| it.is_up());
-        let leaving = up.filter(|it| it.kind == Kind::Worker && it.is_stopping());
+        let leaving = up.filter(|it| {
+            it.kind == Kind::Worker && (it.is_stopping() || it.serving.borrow().is_empty())
+        });
         let leaving = leaving.count();
         self.machines.iter().filter(|it| it.is_up()).all(|it| {
             let gateway = it.shown.as_ref().map(|shown| shown.gateway.borrow());
