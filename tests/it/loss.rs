@@ -1,12 +1,36 @@
 //! Workers that die, freeze, leave or are not there yet.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use tidegate_tests::{Cluster, Outcome, Received, Signal, eventually};
+use tokio::time::sleep;
 
 use crate::numbered::Numbered;
 
 /// Links that are given up soon.
 const QUICK_LINKS: &str = "[link]\nheartbeat-ms = 200\nlease-ms = 1000";
+/// Just below their lease.
+const STOPPED: Duration = Duration::from_millis(950);
+
+#[tokio::test]
+async fn who_was_stopped_itself_takes_nobody_for_silent() -> Outcome {
+    let mut cluster = Cluster::apart(1, 1).settings(QUICK_LINKS).start().await?;
+    for _ in 0..8 {
+        let worker = cluster.worker_named("worker-0")?;
+        worker.signal(Signal::Stop)?;
+        // Its timers run out meanwhile; what the others said waits in its sockets.
+        sleep(STOPPED).await;
+        worker.signal(Signal::Continue)?;
+        cluster.meshed().await?;
+    }
+    let log = cluster.worker(0)?.process()?.log();
+    let silent = log
+        .lines()
+        .find(|line| line.contains("the peer was silent"));
+    ensure!(silent.is_none(), "{silent:?}");
+    cluster.ws(0).await?.nothing_else().await
+}
 
 #[tokio::test]
 async fn a_frozen_worker_loses_nothing_and_changes_nothing_when_it_thaws() -> Outcome {

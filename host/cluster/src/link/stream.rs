@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tidegate_wire::frame::{FRAME_BYTES_MAX, Frame, decode, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::queue::Queue;
@@ -36,6 +37,8 @@ pub(super) struct StreamReceiver {
     /// Runs out a lease after some sign of life, and is set anew then if there was another: setting it
     /// for each read would cost as much as the read of a small frame.
     alarm: Pin<Box<Sleep>>,
+    /// The lease was over, and the socket is asked once more.
+    doubted: bool,
     /// Why nothing more can be read, told once the frames before it are handed out.
     fault: Option<LinkEnd>,
 }
@@ -57,6 +60,7 @@ impl StreamReceiver {
             lease,
             heard: Instant::now(),
             alarm: Box::pin(sleep(lease)),
+            doubted: false,
             fault: None,
         }
     }
@@ -85,24 +89,30 @@ impl StreamReceiver {
                 end = outgoing.finished_here() => return Err(end),
                 read = self.socket.read_buf(&mut self.buffer) => read,
                 () = self.alarm.as_mut() => {
-                    self.look_at_lease()?;
+                    self.look_at_lease().await?;
                     continue;
                 }
             };
             match read {
                 Ok(0) => return Err(LinkEnd::Closed),
-                Ok(_) => self.heard = Instant::now(),
+                Ok(_) => (self.heard, self.doubted) = (Instant::now(), false),
                 Err(error) => return Err(LinkEnd::Io(error.to_string())),
             }
         }
     }
 
-    fn look_at_lease(&mut self) -> Result<(), LinkEnd> {
-        let ends = self.heard + self.lease;
-        if ends <= Instant::now() {
+    /// A process that was stopped finds its timers run out before it knows what its sockets have: they
+    /// are asked in between, which a yield does.
+    async fn look_at_lease(&mut self) -> Result<(), LinkEnd> {
+        let (ends, now) = (self.heard + self.lease, Instant::now());
+        if ends <= now && self.doubted {
             return Err(LinkEnd::Silent(self.lease.as_millis() as u64));
         }
+        self.doubted = ends <= now;
         self.alarm.as_mut().reset(ends);
+        if self.doubted {
+            yield_now().await;
+        }
         Ok(())
     }
 
