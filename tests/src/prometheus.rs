@@ -242,6 +242,17 @@ fn promtool(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The sum of a metric over its series, if there are any.
+pub(crate) fn sum_of(name: &str, metrics: &str) -> Option<f64> {
+    let series = metrics
+        .lines()
+        .filter(|line| line.split([' ', '{']).next() == Some(name));
+    let values: Vec<f64> = series
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

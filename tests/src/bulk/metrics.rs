@@ -3,8 +3,10 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::prometheus;
 
 /// What is recorded in this process, from the first call on.
 ///
@@ -28,12 +30,5 @@ pub(super) fn recorded() -> Result<PrometheusHandle> {
 /// # Errors
 /// When there is none.
 pub(super) fn sum(metrics: &str, name: &str) -> Result<f64> {
-    let series = metrics
-        .lines()
-        .filter(|line| line.split([' ', '{']).next() == Some(name));
-    let values: Vec<f64> = series
-        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-        .collect();
-    ensure!(!values.is_empty(), "the gateway has no metric {name}");
-    Ok(values.iter().sum())
+    prometheus::sum_of(name, metrics).with_context(|| format!("the gateway has no metric {name}"))
 }

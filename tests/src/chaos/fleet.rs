@@ -22,6 +22,7 @@ use crate::node::Node;
 use crate::plugins::{Plugin, another_build, replace};
 use crate::ports;
 use crate::process::Signal;
+use crate::prometheus::sum_of;
 use crate::proxy::{LineId, Proxy, Stream};
 
 /// The tenant of the run.
@@ -443,24 +444,13 @@ async fn ask_whether_guarded(number: usize, admin: SocketAddrV4, guards: Guards)
         let asked = Instant::now();
         let metrics = timeout(ASKING, http::get(admin, "/metrics")).await;
         if let Ok(Ok(metrics)) = metrics
-            && let Some(unguarded) = count_of(UNGUARDED, &metrics.body)
-            && let Some(single) = count_of(SINGLE, &metrics.body)
+            && let Some(unguarded) = sum_of(UNGUARDED, &metrics.body)
+            && let Some(single) = sum_of(SINGLE, &metrics.body)
         {
             guards.note(number, asked, unguarded, single);
         }
         sleep(ASK_EVERY).await;
     }
-}
-
-/// The sum of a metric over its series, if there are any.
-fn count_of(name: &str, metrics: &str) -> Option<f64> {
-    let series = metrics
-        .lines()
-        .filter(|line| line.split([' ', '{']).next() == Some(name));
-    let values: Vec<f64> = series
-        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-        .collect();
-    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 fn node(name: &str, command: &str) -> Result<Node> {

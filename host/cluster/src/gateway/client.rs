@@ -489,10 +489,10 @@ impl Connection {
         read
     }
 
-    /// Whether the last read of this turn took all that the socket had; told once, and the poller is
-    /// waited for then.
+    /// Whether the last read of this turn took all that the socket had. It is told once: the socket
+    /// counts as unreadable from then on, until the poller says otherwise.
     fn was_emptied(&self) -> bool {
-        // That it says so is what was asked for.
+        // The error says that there is nothing to read, which is the answer.
         self.emptied.take() && self.socket.nothing_to_read().is_err()
     }
 

@@ -18,9 +18,10 @@ use crate::net::stream::{ReadHalf, WriteHalf};
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
-/// What one read asks for, and how little room is left for the next one before there is new memory: what
-/// was read stays where it is, so that memory for each read would be as much as that.
+/// How much room a new read buffer has.
 const READ_BYTES: usize = 64 << 10;
+/// With less room than this a new buffer is made. Payloads are slices of the buffer that they were read
+/// into, so one buffer serves many reads.
 const ROOM_BYTES_MIN: usize = 16 << 10;
 /// A buffer that grew beyond this for a large frame is given back.
 const KEPT_BYTES: usize = 1 << 20;
@@ -37,7 +38,7 @@ pub(super) struct StreamReceiver {
     /// Runs out a lease after some sign of life, and is set anew then if there was another: setting it
     /// for each read would cost as much as the read of a small frame.
     alarm: Pin<Box<Sleep>>,
-    /// The lease was over, and the socket is asked once more.
+    /// The lease seemed to be over, and the socket is read once more before the peer is given up.
     doubted: bool,
     /// Why nothing more can be read, told once the frames before it are handed out.
     fault: Option<LinkEnd>,
@@ -101,8 +102,8 @@ impl StreamReceiver {
         }
     }
 
-    /// A process that was stopped finds its timers run out before it knows what its sockets have: they
-    /// are asked in between, which a yield does.
+    /// A process that was stopped sees its timers run out before the poller has told which sockets can
+    /// be read. A yield lets the poller tell, and the socket is read once more.
     async fn look_at_lease(&mut self) -> Result<(), LinkEnd> {
         let (ends, now) = (self.heard + self.lease, Instant::now());
         if ends <= now && self.doubted {

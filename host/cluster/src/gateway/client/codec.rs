@@ -227,7 +227,8 @@ fn read_web_socket(
             Err(error) => return web_socket_end(&error),
         };
         shard.message(connection, message);
-        // Then the parser has nothing left, and need not be asked for more.
+        // A read that brought this message alone has left nothing in the parser, and if it emptied the
+        // socket too, another one would bring nothing.
         if web_socket.get_mut().frames.take_alone() && connection.was_emptied() {
             return Read::Blocked;
         }

@@ -58,8 +58,7 @@ impl Frames {
         }
     }
 
-    /// Whether these are one whole message, a small one: so it is with most reads, and then nothing need
-    /// be followed.
+    /// Whether these bytes are one whole small message. Most reads bring exactly that.
     fn is_one_message(&self, bytes: &[u8]) -> bool {
         let [0x81 | 0x82, second @ 0x80..0xfe, ..] = bytes else {
             return false;
