@@ -1,5 +1,5 @@
-//! The Client API of this process's gateway: its listener, its tokens, its tasks. The tokens' files
-//! are read again at SIGHUP.
+//! The Client API of this process's gateway: its listener, its tokens, its tasks. The tokens are
+//! those of the configuration and of their files, as SIGHUP finds them.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
 use crate::config::{Config, ConfigErrors, read_tokens};
-use crate::{control, descriptors};
+use crate::control::{self, Latest};
+use crate::descriptors;
 
 /// A listener that is bound, and who may call.
 pub struct Api {
     listener: TcpListener,
     config: Config,
     tokens: Tokens,
-    hang_ups: watch::Receiver<()>,
+    hang_ups: watch::Receiver<Latest>,
     query: Duration,
     connections_max: usize,
 }
@@ -95,7 +96,7 @@ impl Api {
     }
 }
 
-/// Who may call, as the files of the tokens say at present.
+/// Who may call, as the configuration and the files of its tokens say.
 fn tokens(config: &Config) -> Result<Tokens, ConfigErrors> {
     let mut tokens = Tokens::new();
     for (token, it) in read_tokens(config)? {
@@ -111,21 +112,22 @@ fn tokens(config: &Config) -> Result<Tokens, ConfigErrors> {
     Ok(tokens)
 }
 
-/// Reads the tokens again at each SIGHUP, until `stop`. If one of them is wrong all the old ones stay.
+/// Takes the tokens anew at each SIGHUP, until `stop`. If one of them is wrong all the old ones stay.
 async fn renew(
     config: Config,
-    mut hang_ups: watch::Receiver<()>,
+    mut hang_ups: watch::Receiver<Latest>,
     in_force: watch::Sender<Tokens>,
     stop: CancellationToken,
 ) {
-    let config = Arc::new(config);
+    let at_start = Arc::new(config);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             // Its sender is never dropped.
             _ = hang_ups.changed() => {}
         }
-        let config = Arc::clone(&config);
+        let latest = hang_ups.borrow_and_update().clone();
+        let config = latest.unwrap_or_else(|| Arc::clone(&at_start));
         match tokio::task::spawn_blocking(move || tokens(&config)).await {
             Ok(Ok(tokens)) => {
                 tracing::info!(

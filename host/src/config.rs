@@ -4,6 +4,7 @@
 
 mod address;
 mod check;
+mod difference;
 mod error;
 mod files;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod value;
 use std::path::Path;
 
 pub use address::{Authority, ListenUrl};
+pub use difference::{API_TOKEN, Difference, differences};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
 pub use listener::Listener;

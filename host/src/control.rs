@@ -1,7 +1,7 @@
 //! The control thread: signals and the admin listener, apart from the runtime that serves clients,
 //! so that a process whose work is stuck still says so and still takes a signal.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigErrors, effective_file};
+use crate::config::{API_TOKEN, Config, ConfigErrors, differences};
 use crate::ending::{self, FAILED};
 use crate::telemetry::Logging;
 
@@ -21,7 +21,10 @@ const REPEATED: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_millis(500);
 
 static CONTROL: OnceLock<Handle> = OnceLock::new();
-static HANG_UPS: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::channel(()).0);
+static HANG_UPS: LazyLock<watch::Sender<Latest>> = LazyLock::new(|| watch::channel(None).0);
+
+/// The configuration that SIGHUP read last and that can be used, if there is one.
+pub type Latest = Option<Arc<Config>>;
 
 /// Reads the configuration anew.
 pub type Reread = Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>;
@@ -44,6 +47,7 @@ pub fn start(config: &Config, logging: Logging, reread: Reread) -> anyhow::Resul
         in_force: config.clone(),
         logging,
         reread,
+        latest: None,
     };
     let thread = std::thread::Builder::new().name("control".to_owned());
     let run = async move {
@@ -62,9 +66,9 @@ pub fn handle() -> Handle {
     CONTROL.get().cloned().unwrap_or_else(Handle::current)
 }
 
-/// Changes at each SIGHUP from now on, for those who read files of their own again.
+/// Changes at each SIGHUP from now on, for those who take up more than the log's level.
 #[must_use]
-pub fn hang_ups() -> watch::Receiver<()> {
+pub fn hang_ups() -> watch::Receiver<Latest> {
     HANG_UPS.subscribe()
 }
 
@@ -147,6 +151,7 @@ struct Reload {
     in_force: Config,
     logging: Logging,
     reread: Reread,
+    latest: Latest,
 }
 
 impl Reload {
@@ -161,11 +166,12 @@ impl Reload {
                 }
             }
         }
-        HANG_UPS.send_replace(());
+        HANG_UPS.send_replace(self.latest.clone());
         tidegate_runtime::look_at_plugins();
     }
 
-    /// The log's level is taken; what else is new waits for the next start, and is named.
+    /// The log's level and the tokens are taken; what else is new waits for the next start, and is
+    /// named.
     fn compare(&mut self, config: Config) {
         if config.log.level != self.in_force.log.level {
             match self.logging.set_level(&config.log.level) {
@@ -178,44 +184,22 @@ impl Reload {
                 }
             }
         }
-        for line in changed(&effective_file(&self.in_force), &effective_file(&config)) {
-            tracing::warn!(
-                setting = line,
-                "a setting of the configuration is new: it is in force after a restart"
+        let all = differences(&self.in_force, &config);
+        let (tokens, waiting): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|it| it.table == API_TOKEN);
+        for it in tokens {
+            tracing::info!(
+                setting = it.text,
+                "a token of the configuration has changed"
             );
         }
-    }
-}
-
-/// The lines of `new` that are not in `old`, each with its table.
-fn changed(old: &str, new: &str) -> Vec<String> {
-    let old: Vec<String> = with_tables(old);
-    let new = with_tables(new);
-    new.into_iter().filter(|line| !old.contains(line)).collect()
-}
-
-fn with_tables(text: &str) -> Vec<String> {
-    let mut table = "";
-    let mut lines = Vec::new();
-    for line in text.lines().filter(|it| !it.trim().is_empty()) {
-        if line.starts_with('[') {
-            table = line;
-        } else {
-            lines.push(format!("{table} {line}").trim().to_owned());
+        for it in waiting {
+            tracing::warn!(
+                setting = it.text,
+                "a setting of the configuration has changed: it is in force after a restart"
+            );
         }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_has_changed_is_named_with_its_table() {
-        let old = "[log]\nlevel = \"info\"\n\n[gateway]\nshards = 0\n[worker]\ninstances = 1\n";
-        let new = "[log]\nlevel = \"info\"\n\n[gateway]\nshards = 2\n[worker]\ninstances = 1\n";
-        assert_eq!(changed(old, new), ["[gateway] shards = 2"]);
-        assert!(changed(old, old).is_empty());
+        self.in_force.api_tokens = config.api_tokens.clone();
+        self.latest = Some(Arc::new(config));
     }
 }

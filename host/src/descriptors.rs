@@ -27,6 +27,11 @@ const ADMIN_SHARE: usize = 16;
 /// A register has two links to each node, that for deploys too.
 const LINKS_PER_NODE: usize = 2;
 
+/// What is left of a default that was lowered is worth a warning below this.
+const FEW: usize = 512;
+const LOWERED: &str =
+    "the limit of open files (ulimit -n) is too low for this setting: it is lowered";
+
 /// How many descriptors each part of the process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
@@ -71,21 +76,11 @@ pub fn fit(config: &mut Config) {
         if wanted <= fits {
             return wanted;
         }
-        if given(key) {
-            tracing::warn!(
-                key,
-                wanted,
-                fits,
-                limit,
-                "the limit of open files (ulimit -n) is too low for this setting: it is lowered"
-            );
+        // Nobody asked for a default, unless next to nothing is left of it.
+        if given(key) || fits < FEW {
+            tracing::warn!(key, wanted, fits, limit, "{LOWERED}");
         } else {
-            tracing::info!(
-                key,
-                fits,
-                limit,
-                "as many as the limit of open files allows"
-            );
+            tracing::info!(key, wanted, fits, limit, "{LOWERED}");
         }
         fits
     };

@@ -70,6 +70,7 @@ fn run<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    let in_file = config.log.file.is_some();
     if let Err(errors) = config.check_files() {
         return refused(&errors);
     }
@@ -80,7 +81,12 @@ where
     match start(config, logging, reread, service) {
         Ok(()) => ending::code(0),
         Err(error) => {
-            ending::say(&format!("error: {error:#}"));
+            let text = format!("{error:#}");
+            if in_file {
+                // Standard error has it anyhow.
+                tracing::error!(error = text, "the process ends");
+            }
+            ending::say(&format!("error: {text}"));
             ending::code(FAILED)
         }
     }

@@ -180,6 +180,71 @@ async fn sighup_reads_token_files_again_and_a_bad_one_changes_nothing() -> Outco
 }
 
 #[tokio::test]
+async fn sighup_takes_up_tokens_that_came_changed_or_went() -> Outcome {
+    const STAYS: &str = "token-that-stays-in-the-file";
+    const GOES: &str = "token-that-goes-from-the-file";
+    const COMES: &str = "token-that-comes-to-the-file";
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tidegate.toml");
+    let api = ports::free()?;
+    let write = |deploy: bool, other: &str, more: &str| {
+        let text = format!(
+            "[api]\nlisten = \"{api}\"\n[[api-token]]\ntoken = \"{STAYS}\"\nname = \"stays\"\n\
+             deploy = {deploy}\n[[api-token]]\ntoken = \"{other}\"\nname = \"{other}\"\n{more}"
+        );
+        std::fs::write(&file, text)
+    };
+    write(true, GOES, "[gateway]\nconnections-max = 77\n")?;
+    let flags = ["--config", &file.to_string_lossy()];
+    let mut alone = Alone::named("tokens-of-the-file")
+        .args(&flags)
+        .start()
+        .await?;
+    ensure!(call(api, GOES).await? == 200, "the token of the start");
+    let withdraw = format!(
+        "DELETE /v1/deployment HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {STAYS}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let may_deploy = async || -> anyhow::Result<bool> {
+        let answer = http::exchange(api, withdraw.as_bytes()).await?;
+        Ok(answer.status != 403)
+    };
+    ensure!(may_deploy().await?, "deploy = true was not in force");
+    // A file that cannot be used changes nothing.
+    write(true, "short", "")?;
+    alone.process.signal(Signal::HangUp)?;
+    eventually("the short token is refused", async || {
+        let log = alone.process.log();
+        Ok(log.contains("can be guessed").then_some(()))
+    })
+    .await?;
+    ensure!(call(api, GOES).await? == 200, "the old one stays in force");
+
+    write(false, COMES, "")?;
+    alone.process.signal(Signal::HangUp)?;
+    eventually("the new token is good", async || {
+        Ok((call(api, COMES).await? == 200).then_some(()))
+    })
+    .await?;
+    ensure!(
+        call(api, GOES).await? == 401,
+        "a token that is gone is good"
+    );
+    ensure!(call(api, STAYS).await? == 200, "a token that stayed is not");
+    ensure!(!may_deploy().await?, "deploy = true is still in force");
+    let log = alone.process.log();
+    for says in [
+        "[gateway] connections-max = 100_000 (was 77)",
+        "deploy = false (was true)",
+        "is gone",
+        "is new",
+    ] {
+        ensure!(log.contains(says), "{says} is not told: {log}");
+    }
+    ends_in_order(alone, &[Signal::Terminate]).await
+}
+
+#[tokio::test]
 async fn sigusr1_takes_up_a_plugin_that_is_not_watched() -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = Plugin::Bench.copy_to(folder.path())?;

@@ -9,6 +9,7 @@ mod agent;
 mod change;
 mod converge;
 mod desk;
+mod keeping;
 mod operator;
 mod plan;
 mod store;

@@ -19,6 +19,8 @@ mod away;
 mod canary;
 #[path = "deploy/chaos.rs"]
 mod chaos;
+#[path = "deploy/full_disk.rs"]
+mod full_disk;
 #[path = "deploy/here.rs"]
 mod here;
 #[path = "deploy/history.rs"]

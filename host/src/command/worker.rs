@@ -47,6 +47,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     );
     agent.heard(HEARD).await;
     plugins.start(&kept.store.desired()).await?;
+    agent.changed().await;
     agent.settled().await;
     readiness.set("plugins", true, "loaded");
     let registers = it.registers.iter().map(Authority::to_string).collect();

@@ -139,6 +139,7 @@ pub fn effective_file(config: &Config) -> String {
             secrets([config.secret.show(), config.also_secret.show()]),
         ),
         table("[log]", &[], config.log.keys()),
+        table("[watchdog]", &[], config.watchdog.keys()),
         table("[admin]", &[], config.admin.keys()),
         table("[api]", &[], config.api.keys()),
     ];

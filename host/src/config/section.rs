@@ -44,6 +44,14 @@ pub(crate) struct Key {
     pub(crate) range: Option<RangeInclusive<u64>>,
 }
 
+/// A key whose value is another one: in TOML, none if it is not set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) key: String,
+    pub(crate) was: Option<String>,
+    pub(crate) is: Option<String>,
+}
+
 /// A table that is being read.
 pub(crate) struct Section<'a> {
     pub(crate) path: String,
@@ -232,6 +240,19 @@ macro_rules! section {
                         None $(.or(Some(&$range)))?,
                     ),
                 )* }
+            }
+
+            /// The keys whose values are others in `new`.
+            pub(crate) fn changes(&self, new: &Self) -> Vec<$crate::config::section::Change> {
+                let mut changes = Vec::new();
+                $( if self.$field != new.$field {
+                    changes.push($crate::config::section::Change {
+                        key: $crate::config::section::key_of(stringify!($field), None $(.or(Some($own)))?),
+                        was: $crate::config::setting::Setting::show(&self.$field),
+                        is: $crate::config::setting::Setting::show(&new.$field),
+                    });
+                } )*
+                changes
             }
 
             /// Its keys with their values.

@@ -74,7 +74,8 @@ section! {
 }
 
 section! {
-    /// Who may call the Client API: a token reaches its tenant only. A tenant may have several.
+    /// Who may call the Client API: a token reaches its tenant only. A tenant may have several. SIGHUP
+    /// takes up tokens that came, changed or went.
     pub struct ApiToken {
         /// Whom it reaches.
         tenant: Name = "default".into();

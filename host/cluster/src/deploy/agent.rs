@@ -31,6 +31,7 @@ const MAIL_MAX: usize = 256;
 pub struct Agent {
     state: watch::Receiver<State>,
     lags: watch::Receiver<Vec<String>>,
+    mail: mpsc::Sender<Mail>,
 }
 
 /// How far it is.
@@ -47,6 +48,8 @@ struct State {
 enum Mail {
     News(usize, News),
     TakenBack(TakenBack),
+    /// What runs has changed by something else than this agent.
+    Changed,
     /// What was to be prepared for an order is held, or cannot be.
     Prepared {
         tenant: super::Name,
@@ -92,12 +95,12 @@ impl Agent {
             exchange,
             deployables,
             settings,
-            mail,
+            mail.clone(),
             seed,
         );
         let lags = body.lags.subscribe();
         tokio::spawn(watched("the deploy agent", body.run(letters, told, stop)));
-        Self { state, lags }
+        Self { state, lags, mail }
     }
 
     /// The tenants that this worker cannot run as it should, each with the reason.
@@ -112,6 +115,13 @@ impl Agent {
         let mut state = self.state.clone();
         // Fails only when the agent has ended; without a register there is nothing to hear.
         let _ = timeout(within, state.wait_for(|state| state.heard)).await;
+    }
+
+    /// Tells the registers what runs, as something else than this agent has brought it to run.
+    /// Without that they would hear of it with the next sign of life.
+    pub async fn changed(&self) {
+        // Fails only when the agent has ended.
+        let _ = self.mail.send(Mail::Changed).await;
     }
 
     /// Waits until every tenant that the store names a version for runs it, as far as its bytes can

@@ -89,6 +89,16 @@ fn serve(deployed: &Deployed, release: &Release, canary: Option<&CanaryPlan>) ->
     }
 }
 
+/// Why nothing serves: the only version that there was to serve was taken back.
+pub(super) fn nothing_left(deployed: &Deployed, now: Now<'_>) -> Option<String> {
+    if now.serving.is_some() || deployed.current().is_some() || deployed.canary().is_some() {
+        return None;
+    }
+    let last = deployed.releases.iter().find(|it| it.has_served())?;
+    taken_back(deployed, &last.version)
+        .map(|why| format!("nothing serves: the only version was taken back: {why}"))
+}
+
 /// Why the release before this one was taken back, if this one's version had served before that and
 /// was itself not taken back.
 fn again(deployed: &Deployed, release: &Release) -> Option<String> {

@@ -70,7 +70,10 @@ enum Mail {
         outcome: Result<Pin, FetchError>,
     },
     /// What was lacking has been looked for.
-    Collected,
+    Collected {
+        /// Something was found that the disk did not take.
+        unkept: bool,
+    },
 }
 
 impl Desk {

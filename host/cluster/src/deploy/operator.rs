@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::keeping::Keeping;
 use super::transfer::{Exchange, Offer};
 use super::uplink::{News, Uplinks};
 use super::{
@@ -96,6 +97,7 @@ impl Operator {
     ) -> Self {
         let (mail, letters) = mpsc::channel(MAIL_MAX);
         let exchange = Exchange::new(store.clone(), settings.link.lease);
+        let seed = identity.node.incarnation.0;
         let uplinks = Uplinks {
             identity,
             store: store.clone(),
@@ -107,7 +109,13 @@ impl Operator {
         let register = desks.first().cloned();
         let register = register.unwrap_or_else(|| "(none is configured)".to_owned());
         let (tell_up, up) = watch::channel(false);
-        let office = Office::new(desks.len(), store.clone(), register.clone(), tell_up);
+        let office = Office::new(
+            desks.len(),
+            store.clone(),
+            Keeping::new(store.clone(), &settings, seed),
+            register.clone(),
+            tell_up,
+        );
         tokio::spawn(watched("the deploy operator", office.run(letters, stop)));
         Self {
             desk: Arc::new(Front {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 pub(super) use lend::Offer;
 
-use super::store::{Pin, Store};
+use super::store::{Pin, Store, StoreError};
 use crate::link::LinkSender;
 
 /// How many chunks are asked for before the first of them has come.
@@ -42,7 +42,9 @@ pub(super) enum FetchError {
     #[error("the other end sent something else")]
     Confused,
     #[error("{0}")]
-    Store(String),
+    OtherBytes(String),
+    #[error("{0}")]
+    Disk(String),
 }
 
 /// Whom a component may come from.
@@ -248,7 +250,13 @@ impl Exchange {
         self.lines().expecting = None;
         let fetched = fetched?;
         let kept = self.inner.store.put(version, fetched.clone()).await;
-        kept.map_err(|error| FetchError::Store(error.to_string()))?;
+        kept.map_err(|error| match error {
+            StoreError::WrongHash(_) => FetchError::OtherBytes(error.to_string()),
+            StoreError::Io { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::InUse(_)
+            | StoreError::Task => FetchError::Disk(error.to_string()),
+        })?;
         Ok(fetched)
     }
 

@@ -241,19 +241,3 @@ async fn a_damaged_component_is_not_used_but_fetched_again() {
     serve(&[&a], "one").await;
     assert_eq!(fs::read(&file).unwrap(), component("one"));
 }
-
-#[tokio::test]
-async fn a_decision_that_cannot_be_written_switches_nobody() {
-    let rig = Rig::new(1).await;
-    let (_register, [a], gateway) = rig.start(["a"]).await;
-    // In the way of the unfinished file.
-    let in_the_way = rig.folder("register-0/desired.tmp");
-    fs::create_dir(&in_the_way).unwrap();
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
-    assert!(matches!(error, DeployError::Disk(_)), "{error}");
-    until("a discards", || !a.fake.has_prepared("t")).await;
-    assert_eq!(a.fake.serving("t"), None);
-    fs::remove_dir(&in_the_way).unwrap();
-    gateway.deploy("one").await;
-    serve(&[&a], "one").await;
-}

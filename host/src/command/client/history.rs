@@ -31,6 +31,9 @@ pub(super) async fn run(
         let header = ["VERSION", "STATE", "WHEN", "BY", "FILE", "WHY"];
         out.table(&header, deployment.releases.iter().map(row).collect())?;
     }
+    if deployment.under_way {
+        out.warn("an order is being carried out; its outcome will stand here");
+    }
     for line in behind(&deployment) {
         out.warn(&line);
     }

@@ -42,6 +42,9 @@ pub(super) async fn run(client: &Client, _: &cli::Status, out: &mut Output) -> a
         ];
         rows.push(row("deployed", deployed(&deployment)));
         out.table(&["tenant", &status.tenant], rows)?;
+        if deployment.as_ref().is_ok_and(|it| it.under_way) {
+            out.warn("an order is being carried out: `tidegate history` will say what came of it");
+        }
         for line in deployment.iter().flat_map(behind) {
             out.warn(&line);
         }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Deployed, Desired, Release, Running, reason};
@@ -17,15 +16,13 @@ use super::work::{self, Hands};
 use super::{MAIL_MAX, Mail, State};
 use crate::deadline;
 use crate::deploy::converge::{Next, Now, next};
+use crate::deploy::keeping::{Keeping, retries};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
 use crate::deploy::uplink::News;
 use crate::deploy::{DeploySettings, Deployables, Serving, Store, TakenBack};
 use crate::link::LinkSender;
 use crate::net::Backoff;
-
-/// What does not work is tried again at most this many times less often than a lost link.
-const RETRY_FACTOR: u32 = 10;
 
 /// A desk, as this worker sees it.
 #[derive(Debug, Default)]
@@ -65,8 +62,10 @@ pub(super) struct Body {
     reached: BTreeMap<Name, Vec<u64>>,
     /// What was taken back here, until the state no longer wants it.
     pub(super) taken_back: BTreeMap<Name, (TakenBack, u64)>,
-    /// Why the newest state could not be kept, and so is not followed.
-    pub(super) disk: Option<String>,
+    /// When that is reported again: the register could not write it down, or had not heard.
+    report_at: Option<Instant>,
+    report_retries: Backoff,
+    pub(super) keeping: Keeping,
     pub(super) lags: watch::Sender<Vec<String>>,
 }
 
@@ -89,6 +88,7 @@ impl Body {
         seed: u64,
     ) -> Self {
         Self {
+            keeping: Keeping::new(store.clone(), &settings, seed),
             store,
             exchange,
             deployables,
@@ -103,7 +103,8 @@ impl Body {
             troubles: BTreeMap::new(),
             reached: BTreeMap::new(),
             taken_back: BTreeMap::new(),
-            disk: None,
+            report_at: None,
+            report_retries: retries(&settings, seed),
             lags: watch::Sender::new(Vec::new()),
         }
     }
@@ -129,6 +130,9 @@ impl Body {
             // What runs may have changed without any mail.
             let look = Some(Instant::now() + self.settings.link.heartbeat);
             let deadline = troubles.map(|(_, it)| it.again).chain(held).chain(look);
+            let deadline = deadline
+                .chain(self.keeping.deadline())
+                .chain(self.report_at);
             let deadline = deadline.min();
             tokio::select! {
                 biased;
@@ -138,6 +142,9 @@ impl Body {
             }
             for letter in batch.drain(..) {
                 self.read(letter).await;
+            }
+            if self.keeping.in_time().await {
+                self.follow();
             }
             self.in_time();
         }
@@ -153,9 +160,7 @@ impl Body {
                     };
                 }
                 if desk == 0 {
-                    for (it, _) in self.taken_back.values() {
-                        self.report(it);
-                    }
+                    self.report_all();
                 }
             }
             Mail::News(desk, News::Down) => {
@@ -165,6 +170,8 @@ impl Body {
             }
             Mail::News(desk, News::Said(frame)) => self.hear(desk, frame).await,
             Mail::TakenBack(it) => self.take_back(it),
+            // What runs is told after every mail.
+            Mail::Changed => {}
             Mail::Prepared {
                 tenant,
                 version,
@@ -207,20 +214,21 @@ impl Body {
         if let Some(desk) = self.desks.get_mut(desk) {
             desk.known = Some(desired.rank());
         }
-        match self.store.adopt(desired).await {
-            Ok(_) => self.disk = None,
-            Err(error) => {
-                tracing::error!(%error, "a desired state could not be kept, it is not followed");
-                self.disk = Some(error.to_string());
-            }
-        }
+        self.keeping.adopt(desired).await;
+        self.follow();
+    }
+
+    /// A state was told or is kept at last.
+    fn follow(&mut self) {
         let desired = self.store.desired();
         let known = |tenant: &Name| desired.tenants.contains_key(tenant);
         self.reached.retain(|tenant, _| known(tenant));
-        self.taken_back.retain(|tenant, (it, _)| {
+        self.taken_back.retain(|tenant, (it, generation)| {
             let deployed = desired.tenants.get(tenant);
             deployed.is_some_and(|deployed| {
-                may_run(deployed).any(|release| release.version == it.version)
+                may_run(deployed).any(|release| {
+                    (&release.version, release.generation) == (&it.version, *generation)
+                })
             })
         });
         // Who can now give what was missing?
@@ -389,8 +397,7 @@ impl Body {
     }
 
     fn retries(&self) -> Backoff {
-        let max: Duration = self.settings.reconnect_max * RETRY_FACTOR;
-        Backoff::new(self.settings.reconnect_min, max, self.seed)
+        retries(&self.settings, self.seed)
     }
 
     fn in_time(&mut self) {
@@ -399,6 +406,9 @@ impl Body {
             let (tenant, version) = (held.tenant.clone(), held.version.clone());
             tracing::warn!(%tenant, %version, "what was prepared is let go: its register is silent");
             self.let_go();
+        }
+        if self.report_at.take_if(|at| *at <= now).is_some() {
+            self.report_all();
         }
         let due = self.troubles.iter().filter(|(_, it)| it.again <= now);
         let due: Vec<Name> = due.map(|(tenant, _)| tenant.clone()).collect();
@@ -416,9 +426,19 @@ impl Body {
         let Some(release) = wanted else {
             return;
         };
-        self.report(&it);
-        let tenant = it.tenant.clone();
-        self.taken_back.insert(tenant, (it, release.generation));
+        let generation = release.generation;
+        self.taken_back.insert(it.tenant.clone(), (it, generation));
+        self.report_retries.reset();
+        self.report_all();
+    }
+
+    /// Tells the first register what was taken back here, for as long as the state still wants it.
+    fn report_all(&mut self) {
+        for (it, _) in self.taken_back.values() {
+            self.report(it);
+        }
+        let again = !self.taken_back.is_empty();
+        self.report_at = again.then(|| Instant::now() + self.report_retries.next());
     }
 }
 

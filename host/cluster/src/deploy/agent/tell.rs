@@ -4,6 +4,7 @@ use tidegate_wire::deploy::{Deploy, Running, reason};
 use tidegate_wire::frame::Frame;
 
 use super::body::Body;
+use crate::deploy::converge::{Now, nothing_left};
 use crate::deploy::{Serving, TakenBack};
 use crate::link::LinkSender;
 
@@ -68,16 +69,26 @@ impl Body {
         }
     }
 
+    /// What a tenant runs, and why it does not run what it should.
     fn running(&self, it: Serving) -> Running {
+        let now = Now {
+            serving: it.serving.as_ref(),
+            canary: it.canary.as_ref(),
+        };
+        let desired = self.store.desired();
+        let deployed = desired.tenants.get(&it.tenant);
+        let nothing_left = || Some(reason(nothing_left(deployed?, now)?));
         let taken_back = self.taken_back.get(&it.tenant);
         let trouble = self.troubles.get(&it.tenant).map(|it| it.text.clone());
+        let unkept = self.keeping.trouble().map(str::to_owned);
         let trouble = trouble.or_else(|| taken_back.map(|(it, _)| reason(it.reason.clone())));
+        let trouble = unkept.or(trouble).or_else(nothing_left);
         Running {
             tenant: it.tenant,
             serving: it.serving,
             canary: it.canary,
             trial: it.trial,
-            trouble: trouble.or_else(|| self.disk.clone()),
+            trouble,
         }
     }
 }

@@ -214,6 +214,9 @@ impl Room {
         let (peer, number, version) = (job.peer, job.number, candidate.version.clone());
         let pin = match outcome {
             Ok(pin) => pin,
+            Err(FetchError::Disk(text)) => {
+                return self.fail(DeployError::Disk(reason(text))).await;
+            }
             Err(error) if upload => {
                 return self
                     .fail(DeployError::Upload(reason(error.to_string())))

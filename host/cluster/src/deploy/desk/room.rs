@@ -16,10 +16,12 @@ use super::job::Job;
 use super::{MAIL_MAX, Mail};
 use crate::deadline;
 use crate::deploy::change::{Change, Decision};
+use crate::deploy::keeping::{Keeping, retries};
 use crate::deploy::store::Intent;
-use crate::deploy::transfer::{Exchange, From, PeerId};
+use crate::deploy::transfer::{Exchange, FetchError, From, PeerId};
 use crate::deploy::{DeploySettings, Store, now_ms};
 use crate::link::LinkSender;
+use crate::net::Backoff;
 
 /// How many tenants of one worker are remembered.
 const RUNNING_MAX: usize = 4096;
@@ -59,6 +61,7 @@ impl Peer {
 pub(super) struct Room {
     node: Node,
     pub(super) store: Store,
+    keeping: Keeping,
     pub(super) exchange: Exchange,
     pub(super) settings: DeploySettings,
     pub(super) mail: mpsc::Sender<Mail>,
@@ -71,6 +74,9 @@ pub(super) struct Room {
     collecting: bool,
     /// Somebody who may have what was lacking has come meanwhile.
     collect_again: bool,
+    /// When to look again for what the disk did not take.
+    collect_at: Option<Instant>,
+    retries: Backoff,
     /// The order of an earlier life whose outcome is not known.
     pub(super) lost: Option<Intent>,
     /// When a canary is to serve everybody.
@@ -85,8 +91,11 @@ impl Room {
         settings: DeploySettings,
         mail: mpsc::Sender<Mail>,
     ) -> Self {
+        let seed = node.incarnation.0;
         Self {
             node,
+            keeping: Keeping::new(store.clone(), &settings, seed),
+            retries: retries(&settings, seed),
             lost: store.intent(),
             store,
             exchange,
@@ -98,6 +107,7 @@ impl Room {
             opens: Instant::now() + settings.grace,
             collecting: false,
             collect_again: false,
+            collect_at: None,
             promotion: None,
         }
     }
@@ -108,7 +118,8 @@ impl Room {
             let promotion = self.promotion.as_ref().map(|(at, _)| *at);
             let job = self.job.as_ref().and_then(|job| job.deadline(self.opens));
             let deadline = promotion.into_iter().chain(job).chain(self.lost_deadline());
-            let deadline = deadline.min();
+            let retries = self.keeping.deadline().into_iter().chain(self.collect_at);
+            let deadline = deadline.chain(retries).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -118,6 +129,10 @@ impl Room {
             for letter in batch.drain(..) {
                 self.read(letter).await;
             }
+            if self.keeping.in_time().await {
+                self.spread();
+            }
+            self.collect_in_time();
             self.promote_in_time().await;
             self.lost_in_time().await;
             self.job_in_time().await;
@@ -160,8 +175,13 @@ impl Room {
                 }
             }
             Mail::Obtained { order, outcome } => self.job_obtained(order, outcome).await,
-            Mail::Collected => {
+            Mail::Collected { unkept } => {
                 self.collecting = false;
+                if unkept {
+                    self.collect_at = Some(Instant::now() + self.retries.next());
+                } else {
+                    self.retries.reset();
+                }
                 if std::mem::take(&mut self.collect_again) {
                     self.collect();
                 }
@@ -246,10 +266,8 @@ impl Room {
                 "two registers have written: one of the states is dropped"
             );
         }
-        match self.store.adopt(desired).await {
-            Ok(true) => self.spread(),
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "a desired state could not be kept"),
+        if self.keeping.adopt(desired).await {
+            self.spread();
         }
     }
 
@@ -397,17 +415,26 @@ impl Room {
         self.collecting = true;
         let (exchange, mail) = (self.exchange.clone(), self.mail.clone());
         tokio::spawn(async move {
+            let mut unkept = false;
             for (version, bytes) in lacking {
                 match exchange.obtain(&version, bytes, From::Anyone).await {
                     Ok(_) => tracing::info!(%version, "a component was fetched to be kept"),
                     Err(error) => {
+                        unkept |= matches!(error, FetchError::Disk(_));
                         tracing::debug!(%version, %error, "a component is not to be had yet");
                     }
                 }
             }
             // The desk may be gone.
-            let _ = mail.send(Mail::Collected).await;
+            let _ = mail.send(Mail::Collected { unkept }).await;
         });
+    }
+
+    fn collect_in_time(&mut self) {
+        let now = Instant::now();
+        if self.collect_at.take_if(|at| *at <= now).is_some() {
+            self.collect();
+        }
     }
 
     /// The next canary whose time will be over; the first register alone promotes it.

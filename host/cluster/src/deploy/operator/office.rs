@@ -11,7 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{MAIL_MAX, Mail};
+use crate::deadline;
 use crate::deploy::Store;
+use crate::deploy::keeping::Keeping;
 use crate::deploy::transfer::Offer;
 use crate::deploy::uplink::News;
 use crate::link::LinkSender;
@@ -33,6 +35,7 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Office {
     store: Store,
+    keeping: Keeping,
     register: String,
     desks: Vec<DeskLink>,
     up: watch::Sender<bool>,
@@ -47,11 +50,13 @@ impl Office {
     pub(super) fn new(
         desks: usize,
         store: Store,
+        keeping: Keeping,
         register: String,
         up: watch::Sender<bool>,
     ) -> Self {
         Self {
             store,
+            keeping,
             register,
             desks: (0..desks).map(|_| DeskLink::default()).collect(),
             up,
@@ -68,10 +73,12 @@ impl Office {
                 biased;
                 () = stop.cancelled() => break,
                 read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
+                () = deadline::reached(self.keeping.deadline()) => {}
             }
             for letter in batch.drain(..) {
                 self.read(letter).await;
             }
+            self.keeping.in_time().await;
             self.spread();
         }
         self.fail_all(&DeployError::Stopping);
@@ -183,9 +190,7 @@ impl Office {
         if let Some(desk) = self.desks.get_mut(desk) {
             desk.known = Some(desired.rank());
         }
-        if let Err(error) = self.store.adopt(desired).await {
-            tracing::error!(%error, "a desired state could not be kept");
-        }
+        self.keeping.adopt(desired).await;
     }
 
     /// Tells registers that know less.

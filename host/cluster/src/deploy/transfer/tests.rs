@@ -160,7 +160,11 @@ async fn of_what_does_not_fit_nothing_is_kept() {
         let both = async { tokio::join!(obtaining, answering) };
         let (obtained, ()) = timeout(PATIENCE, both).await.unwrap();
         let error = obtained.unwrap_err();
-        assert_eq!(matches!(error, FetchError::Store(_)), store_says, "{error}");
+        assert_eq!(
+            matches!(error, FetchError::OtherBytes(_)),
+            store_says,
+            "{error}"
+        );
         assert!(!store.has(&version));
     }
     drop(there);
