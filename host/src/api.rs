@@ -9,7 +9,7 @@ use anyhow::Context;
 use tidegate_api::{Grant, Settings, Tokens};
 use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::access::Access;
-use tidegate_cluster::net;
+use tidegate_link::net;
 use tidegate_watchdog::vital;
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_cluster::deploy::Store;
 use tidegate_cluster::gateway::Standing;
-use tidegate_cluster::membership::Joining;
+use tidegate_link::membership::Joining;
 use tidegate_watchdog::watched;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -8,11 +8,11 @@ use tidegate_cluster::gateway::hub::HubLimits;
 use tidegate_cluster::gateway::outbound;
 use tidegate_cluster::gateway::router;
 use tidegate_cluster::gateway::settings::{self as gateway, GatewaySettings, ListenerSettings};
-use tidegate_cluster::link::{Identity, LinkSettings, Secret};
-use tidegate_cluster::membership::MembershipSettings;
-use tidegate_cluster::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_cluster::register::RegisterSettings;
 use tidegate_cluster::worker::WorkerSettings;
+use tidegate_link::membership::MembershipSettings;
+use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
+use tidegate_link::{Identity, LinkSettings, Secret};
 use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
@@ -44,7 +44,7 @@ pub fn identity(
     Identity {
         node,
         secret: Secret::new(config.secret.expose()).or_also(config.also_secret.expose()),
-        net: tidegate_cluster::net::stream::tcp(),
+        net: tidegate_link::net::stream::tcp(),
     }
 }
 

@@ -124,7 +124,7 @@ pub(crate) fn is_retryable(status: StatusCode) -> bool {
 }
 
 /// A request that is refused before any route sees it.
-pub(crate) fn of_http(refusal: &tidegate_cluster::net::http::Refusal) -> (&'static str, String) {
+pub(crate) fn of_http(refusal: &tidegate_link::net::http::Refusal) -> (&'static str, String) {
     let name = match refusal.status {
         StatusCode::REQUEST_TIMEOUT => ErrorName::Timeout,
         _ => ErrorName::InvalidArgument,

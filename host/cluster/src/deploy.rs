@@ -28,11 +28,11 @@ pub use tidegate_wire::deploy::{
 };
 use tokio::sync::mpsc;
 
-use crate::link::LinkSettings;
 pub use agent::Agent;
 pub use desk::Desk;
 pub use operator::{Operator, Teller};
 pub use store::{Store, StoreError};
+use tidegate_link::LinkSettings;
 
 /// What is going to be.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

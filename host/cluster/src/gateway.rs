@@ -59,15 +59,15 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::link::{Identity, Link};
-use crate::membership::Members;
-use crate::net::admission::{AdmissionLimits, Admissions};
 pub use client::socket::LocalClient;
 use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
 pub use standing::Standing;
 use tenants::Tenants;
+use tidegate_link::membership::Members;
+use tidegate_link::net::admission::{AdmissionLimits, Admissions};
+use tidegate_link::{Identity, Link};
 
 /// How often the end looks whether everything is done.
 const LOOK: Duration = Duration::from_millis(5);

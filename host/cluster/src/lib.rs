@@ -2,13 +2,9 @@
 //!
 //! Never names wasmtime: what runs handlers is behind the trait that [`worker`] defines.
 
-mod deadline;
 pub mod deploy;
 pub mod directory;
 pub mod gateway;
 mod give_back;
-pub mod link;
-pub mod membership;
-pub mod net;
 pub mod register;
 pub mod worker;

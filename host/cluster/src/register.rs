@@ -12,6 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidegate_link::deadline;
+use tidegate_link::net::stream::Listen;
+use tidegate_link::net::{
+    AcceptSettings, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, accept_links,
+};
+use tidegate_link::{Identity, Link, LinkSender, LinkSettings};
 use tidegate_watchdog::vital;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
@@ -21,11 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::deadline;
 use crate::deploy::{self, DeploySettings, Store};
-use crate::link::{Identity, Link, LinkSender, LinkSettings};
-use crate::net::stream::Listen;
-use crate::net::{AcceptSettings, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, accept_links};
 use table::{Joined, LinkId, Table};
 
 /// How many messages of links may wait for the table.

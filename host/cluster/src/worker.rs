@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidegate_link::membership::Members;
+use tidegate_link::{Identity, Link, LinkSettings};
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
@@ -36,8 +38,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::gateway::closes::Closes;
-use crate::link::{Identity, Link, LinkSettings};
-use crate::membership::Members;
 use adoption::Adoptions;
 use custody::Table;
 use gateways::Dialers;

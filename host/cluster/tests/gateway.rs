@@ -37,8 +37,8 @@ use tidegate_cluster::gateway::hub::HubLimits;
 use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
 use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
-use tidegate_cluster::link::{Identity, Link, LinkSettings, Secret, pair};
-use tidegate_cluster::membership::fixed;
+use tidegate_link::membership::fixed;
+use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind, Message, Transport};
 use tidegate_wire::frame::{Announcement, Frame, Serving};
@@ -141,7 +141,7 @@ impl Home {
         let identity = Identity {
             node: node(Role::Gateway, 1),
             secret: Secret::new(b"a secret of tests"),
-            net: tidegate_cluster::net::stream::tcp(),
+            net: tidegate_link::net::stream::tcp(),
         };
         let gateway = Gateway::start(identity, settings(router, transport)).unwrap();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

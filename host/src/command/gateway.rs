@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::Gateway;
-use tidegate_cluster::{membership, net};
+use tidegate_link::{membership, net};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
 use tokio::net::TcpListener;

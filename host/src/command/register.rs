@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use tidegate_cluster::deploy::Desk;
-use tidegate_cluster::net;
 use tidegate_cluster::register::Register;
+use tidegate_link::net;
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 

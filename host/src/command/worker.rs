@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_cluster::deploy::Agent;
-use tidegate_cluster::membership;
 use tidegate_cluster::worker::Worker;
+use tidegate_link::membership;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;

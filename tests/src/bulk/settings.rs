@@ -8,9 +8,9 @@ use tidegate_cluster::gateway::hub::HubLimits;
 use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
 use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
-use tidegate_cluster::link::LinkSettings;
-use tidegate_cluster::membership::MembershipSettings;
-use tidegate_cluster::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
+use tidegate_link::LinkSettings;
+use tidegate_link::membership::MembershipSettings;
+use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_wire::event::Transport;
 
 const LINK: LinkSettings = LinkSettings {

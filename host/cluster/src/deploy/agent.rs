@@ -11,6 +11,7 @@ mod work;
 
 use std::time::Duration;
 
+use tidegate_link::Identity;
 use tidegate_watchdog::watched;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -20,7 +21,6 @@ use super::store::Pin;
 use super::transfer::Exchange;
 use super::uplink::{News, Uplinks};
 use super::{DeploySettings, Deployables, Desks, Shared, Store, TakenBack};
-use crate::link::Identity;
 use body::Body;
 
 /// How many messages may wait.

@@ -16,6 +16,7 @@ mod room;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tidegate_link::{Link, LinkSender, LinkSettings, pair};
 use tidegate_watchdog::watched;
 use tidegate_wire::deploy::{Deploy, Desired};
 use tidegate_wire::frame::Frame;
@@ -26,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use super::store::Pin;
 use super::transfer::{Exchange, FetchError, PeerId};
 use super::{DeploySettings, Store};
-use crate::link::{Link, LinkSender, LinkSettings, pair};
 
 /// How many messages of links may wait.
 const MAIL_MAX: usize = 256;

@@ -3,11 +3,11 @@
 //! Guarantees: what could not be written is tried again until it is kept or a higher state is; the
 //! reason is there for as long as that lasts.
 
+use tidegate_link::net::Backoff;
 use tidegate_wire::deploy::Desired;
 use tokio::time::Instant;
 
 use super::{DeploySettings, Store, StoreError};
-use crate::net::Backoff;
 
 /// What does not work is tried again at most this many times less often than a lost link.
 const RETRY_FACTOR: u32 = 10;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_link::Identity;
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{COMPONENT_BYTES_MAX, Order};
@@ -23,7 +24,6 @@ use super::uplink::{News, Uplinks};
 use super::{
     DeployError, DeployOrder, DeploySettings, Desired, Desks, Overview, Progress, Store, version_of,
 };
-use crate::link::Identity;
 use office::Office;
 
 /// How many messages may wait.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CHUNK_BYTES_MAX, COMPONENT_BYTES_MAX, Deploy, is_version};
 use tidegate_wire::frame::Frame;
@@ -20,7 +21,6 @@ use tokio::time::timeout;
 pub(super) use lend::Offer;
 
 use super::store::{Pin, Store, StoreError};
-use crate::link::LinkSender;
 
 /// How many chunks are asked for before the first of them has come.
 const AHEAD: usize = 4;

@@ -3,6 +3,8 @@
 //! Guarantees: reconnects with jittered backoff until `stop`; says in the log why there is no link,
 //! once per reason; what comes is answered or handed over in order.
 
+use tidegate_link::net::{Backoff, resolve};
+use tidegate_link::{Identity, Link, LinkEnd, LinkError, LinkSender};
 use tidegate_watchdog::watched;
 use tidegate_wire::deploy::Deploy;
 use tidegate_wire::frame::Frame;
@@ -13,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::transfer::Exchange;
 use super::{DeploySettings, Desk, Desks, Store};
-use crate::link::{self, Identity, Link, LinkEnd, LinkError, LinkSender};
-use crate::net::{Backoff, resolve};
 
 /// Tells this use of the incarnation as a seed from the membership's.
 const SEED: u64 = 0x6465_706c_6f79;
@@ -144,7 +144,8 @@ impl<M: Send + 'static> Uplink<M> {
             .await
             .map_err(|_| LinkError::Timeout(limit).to_string())?
             .map_err(|error| error.to_string())?;
-        let dialled = link::dial(address, &self.shared.identity, &self.shared.settings.link).await;
+        let dialled =
+            tidegate_link::dial(address, &self.shared.identity, &self.shared.settings.link).await;
         let link = dialled.map_err(|error| error.to_string())?;
         if link.peer.role != Role::Register {
             let role = link.peer.role.name();

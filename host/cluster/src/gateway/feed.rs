@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use metrics::gauge;
 use tidegate_fair::{Place, Places};
+use tidegate_link::LinkSender;
+use tidegate_link::membership::Members;
 use tidegate_wire::Name;
 use tidegate_wire::feed::{Filter, Happening};
 use tidegate_wire::frame::Frame;
@@ -27,8 +29,6 @@ use tokio::time::timeout;
 use super::access::Told;
 use super::inbox::Parcel;
 use super::shard::Context;
-use crate::link::LinkSender;
-use crate::membership::Members;
 pub(super) use queue::Queue;
 use queue::Stretch;
 pub(super) use remote::Remote;

@@ -12,6 +12,7 @@ use std::sync::Once;
 use std::sync::atomic::Ordering;
 
 use tidegate_fuzzing::Case;
+use tidegate_link::{Identity, LinkSettings, Secret, pair};
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::event::{CloseReason, EventKind, Message, Transport};
 use tidegate_wire::frame::{Announcement, Frame, Serving};
@@ -25,7 +26,6 @@ use super::inbox::Arrival;
 use super::rig::{Scripted, node, settings, soon, tenant};
 use super::settings::ListenerSettings;
 use super::{Gateway, client::socket::LocalClient};
-use crate::link::{Identity, LinkSettings, Secret, pair};
 
 const MESSAGE_BYTES_MAX: usize = 2000;
 /// The listeners, by place.
@@ -207,7 +207,7 @@ async fn begin(seen: Seen) -> (Gateway, TcpListener) {
     let identity = Identity {
         node: own.clone(),
         secret: Secret::new(b"a secret of tests"),
-        net: crate::net::stream::tcp(),
+        net: tidegate_link::net::stream::tcp(),
     };
     let gateway = Gateway::start_here(identity, settings).unwrap();
     let worker = node(Role::Worker, 2, None);

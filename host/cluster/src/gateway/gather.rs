@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Frame;
@@ -17,7 +18,6 @@ use super::inbox::Parcel;
 use super::requests::{self, Call};
 use super::shard::Context;
 use crate::directory::{Reach, check, merge, reach};
-use crate::link::LinkSender;
 
 /// What is asked, about whose clients.
 #[derive(Debug)]

@@ -19,6 +19,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
+use tidegate_link::net::admission::Admitted;
+use tidegate_link::net::http::{self, HttpSettings};
 use tidegate_watchdog::{self as watchdog, tolerate};
 use tidegate_wire::event::{HttpRequest, Peer, Transport};
 use tokio::net::TcpStream;
@@ -28,8 +30,6 @@ use super::client;
 use super::client::socket::{LocalSocket, Socket};
 use super::settings::ListenerSettings;
 use super::shard::{Context, Shard};
-use crate::net::admission::Admitted;
-use crate::net::http::{self, HttpSettings};
 
 /// How long the first byte may take.
 const FIRST_BYTE: Duration = Duration::from_secs(5);

@@ -7,6 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tidegate_link::membership::Members;
+use tidegate_link::net::admission::Admitted;
+use tidegate_link::{Link, LinkSender};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Load;
@@ -22,9 +25,6 @@ use super::peers::Life;
 use super::pending::WorkerKey;
 use super::requests::Request;
 use super::workers::WorkerLink;
-use crate::link::{Link, LinkSender};
-use crate::membership::Members;
-use crate::net::admission::Admitted;
 
 /// Parcels that may wait before links stop reading.
 const ROOM: usize = 8192;

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tidegate_link::net::admission::Admitted;
+use tidegate_link::net::{admit, not_admitted};
+use tidegate_link::{Link, LinkEnd, LinkReceiver, LinkSender};
 use tidegate_watchdog::tolerate;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Scope};
@@ -24,9 +27,6 @@ use super::inbox::{AdoptClose, Parcel};
 use super::pending::WorkerKey;
 use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
-use crate::link::{Link, LinkEnd, LinkReceiver, LinkSender};
-use crate::net::admission::Admitted;
-use crate::net::{admit, not_admitted};
 
 /// Authenticates a node that has connected, and serves its link.
 pub(super) fn authenticate(shard: Rc<Shard>, socket: std::net::TcpStream, stranger: Admitted) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tidegate_link::net::admission::Admissions;
 use tidegate_wire::event::Transport;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::{Arrival, Parcel};
 use super::refusals::Refusals;
 use super::shard::Context;
-use crate::net::admission::Admissions;
 
 /// How long an accept loop rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(50);

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidegate_link::membership::Members;
+use tidegate_link::net::Backoff;
+use tidegate_link::{Link, LinkEnd};
 use tidegate_watchdog::watched;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
@@ -17,9 +20,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::inbox::Parcel;
 use super::shard::Context;
-use crate::link::{self, Link, LinkEnd};
-use crate::membership::Members;
-use crate::net::Backoff;
 
 /// How often it is looked when another gateway was last heard.
 const LOOK: Duration = Duration::from_millis(200);
@@ -69,7 +69,7 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
     let seed = context.incarnation().0 ^ node.incarnation.0;
     let mut backoff = Backoff::new(least, most, seed);
     loop {
-        let dialled = link::dial(
+        let dialled = tidegate_link::dial(
             SocketAddr::V4(address),
             &context.identity,
             &context.settings.link,

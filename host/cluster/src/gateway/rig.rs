@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tidegate_link::membership::Members;
+use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::{Delivery, EventKind, Transport};
@@ -26,8 +28,6 @@ use super::hub::HubLimits;
 use super::outbound::{Newlines, QueuePolicy};
 use super::router::Router;
 use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
-use crate::link::{Identity, Link, LinkSettings, Secret, pair};
-use crate::membership::Members;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const SHARDS: u16 = 2;
@@ -158,7 +158,7 @@ impl Running {
         let identity = Identity {
             node: node.clone(),
             secret: Secret::new(b"a secret of tests"),
-            net: crate::net::stream::tcp(),
+            net: tidegate_link::net::stream::tcp(),
         };
         let mut settings = settings(announced);
         set(&mut settings);

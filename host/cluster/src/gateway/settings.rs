@@ -4,13 +4,13 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_link::LinkSettings;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
 use super::hub::HubLimits;
 use super::outbound::{Newlines, QueuePolicy};
 use super::router::Router;
-use crate::link::LinkSettings;
 
 /// What happens to messages while no worker serves their tenant. Connects and closes always wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::frame::{Announcement, Frame, Load};
 use tidegate_wire::hello::Refusal;
@@ -16,7 +17,6 @@ use super::router::{Candidate, Router, choose};
 use super::telling::{Part, Telling};
 use super::tenants::Tenants;
 use super::window::Window;
-use crate::link::LinkSender;
 
 /// A worker's link, shared by the shards.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_link::Link;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
 use tokio::sync::mpsc;
@@ -10,7 +11,6 @@ use tokio::time::{Instant, sleep_until};
 use super::table::LinkId;
 use super::{Mail, RegisterSettings};
 use crate::deploy::Desk;
-use crate::link::Link;
 
 /// Passes on what the node says until the link ends or the node is silent for its lease.
 pub(super) async fn attend(

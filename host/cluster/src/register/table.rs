@@ -12,7 +12,7 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role, View};
 use tokio::time::Instant;
 
-use crate::membership::Lost;
+use tidegate_link::membership::Lost;
 
 /// Names one link for the life of the register.
 pub(super) type LinkId = u64;

@@ -17,8 +17,8 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tracing::warn;
 
-use crate::link::{LinkSender, weight};
-use crate::membership::Members;
+use tidegate_link::membership::Members;
+use tidegate_link::{LinkSender, weight};
 
 /// Adoptions that are kept at most.
 const ADOPTIONS_MAX: usize = 16_384;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use tidegate_link::membership::Members;
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::hello::Refusal;
@@ -24,7 +25,6 @@ use super::Inner;
 use super::home::Home;
 use super::lane::{Farewell, Lane};
 use super::telling::{Permit, ROUNDS_MAX, TELLING_MAX, Telling};
-use crate::membership::Members;
 
 /// After so many looks at a gateway that a register lists it is alive. A dead one is listed for a
 /// lease. If the register dies in silence just then, its last word counts for a lease more, until its

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidegate_link::membership::Members;
+use tidegate_link::net::Backoff;
+use tidegate_link::{Link, LinkEnd, LinkReceiver};
 use tidegate_watchdog::watched;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
@@ -17,9 +20,6 @@ use tracing::{debug, info, warn};
 use super::attend::{Attendant, Over};
 use super::home::Home;
 use super::{Inner, Phase};
-use crate::link::{self, Link, LinkEnd, LinkReceiver};
-use crate::membership::Members;
-use crate::net::Backoff;
 
 /// The dialling tasks, by the gateway they dial.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ async fn dial(
         }
         let dialled = tokio::select! {
             biased;
-            dialled = link::dial(address, &inner.identity, &settings.link) => dialled,
+            dialled = tidegate_link::dial(address, &inner.identity, &settings.link) => dialled,
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
         };
         match dialled {

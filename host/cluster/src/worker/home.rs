@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Frame;
@@ -14,7 +15,6 @@ use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 use super::adoption::Adoptions;
 use super::meters::Meters;
 use super::questions::Questions;
-use crate::link::LinkSender;
 
 #[derive(Debug)]
 pub(super) struct Home {

@@ -12,10 +12,10 @@ use tidegate_cluster::deploy::{
     Agent, DeployError, DeployOrder, DeploySettings, Desk, Desks, Operator, Progress, Store,
     StoreError, version_of,
 };
-use tidegate_cluster::link::{Identity, LinkSettings, Secret};
-use tidegate_cluster::net;
-use tidegate_cluster::net::stream::tcp;
 use tidegate_cluster::register::{Register, RegisterSettings};
+use tidegate_link::net;
+use tidegate_link::net::stream::tcp;
+use tidegate_link::{Identity, LinkSettings, Secret};
 use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use tidegate_cluster::deploy::{DeployOrder, Desired, version_of};
-use tidegate_cluster::link::{self, Identity, Link};
+use tidegate_link::{Identity, Link};
 use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress, Running};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::membership::Role;
@@ -23,7 +23,7 @@ impl Raw {
     }
 
     async fn dial_as(rig: &Rig, identity: &Identity) -> Self {
-        let link = link::dial(rig.registers[0], identity, &rig.settings.link);
+        let link = tidegate_link::dial(rig.registers[0], identity, &rig.settings.link);
         let raw = Self {
             link: link.await.unwrap(),
             frames: Vec::new(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_cluster::gateway::access::Access;
-use tidegate_cluster::link::accept;
-use tidegate_cluster::membership::Members;
+use tidegate_link::accept;
+use tidegate_link::membership::Members;
 use tidegate_wire::query::{
     Answer, Answered, AskError, ClientFields, ClientInfo, Query, Question, Selector,
 };
@@ -92,7 +92,7 @@ impl Cluster {
         let identity = Identity {
             node: node.clone(),
             secret: secret(),
-            net: tidegate_cluster::net::stream::tcp(),
+            net: tidegate_link::net::stream::tcp(),
         };
         let settings = GatewaySettings {
             announced: address,
@@ -360,7 +360,7 @@ impl FakePeer {
         Identity {
             node: self.node.clone(),
             secret: secret(),
-            net: tidegate_cluster::net::stream::tcp(),
+            net: tidegate_link::net::stream::tcp(),
         }
     }
 }

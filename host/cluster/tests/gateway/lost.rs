@@ -2,7 +2,7 @@
 //! takes workers and clients nor says anything that looks as if it were alive.
 
 use tidegate_cluster::gateway::LocalClient;
-use tidegate_cluster::link::LinkEnd;
+use tidegate_link::LinkEnd;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::query::{Query, Selector};
 
@@ -13,7 +13,7 @@ fn shards() -> Gateway {
     let identity = Identity {
         node: node(Role::Gateway, 1),
         secret: Secret::new(b"a secret of tests"),
-        net: tidegate_cluster::net::stream::tcp(),
+        net: tidegate_link::net::stream::tcp(),
     };
     Gateway::start(identity, settings(Router::Bind, Transport::TextLines)).unwrap()
 }

@@ -12,11 +12,11 @@ use tidegate_cluster::gateway::hub::HubLimits;
 use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
 use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
-use tidegate_cluster::link::{self, Identity, LinkSettings, Secret};
-use tidegate_cluster::membership::{self, Members, MembershipSettings};
-use tidegate_cluster::net::stream::Listen;
 use tidegate_cluster::register::{Register, RegisterSettings};
 use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
+use tidegate_link::membership::{self, Members, MembershipSettings};
+use tidegate_link::net::stream::Listen;
+use tidegate_link::{Identity, LinkSettings, Secret};
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 use tidegate_wire::hello::Refusal;
@@ -288,7 +288,7 @@ async fn accept(socket: Socket, identity: Identity, settings: LinkSettings, gate
         };
         let (identity, gateway) = (identity.clone(), gateway.clone());
         spawn_local(async move {
-            if let Ok(link) = link::accept(stream, &identity, &settings).await {
+            if let Ok(link) = tidegate_link::accept(stream, &identity, &settings).await {
                 gateway.attach(link);
             }
         });

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use tidegate_link::LinkSender;
+use tidegate_link::deadline;
+use tidegate_link::net::Backoff;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Deployed, Desired, Release, Running, reason};
 use tidegate_wire::id::Incarnation;
@@ -14,15 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::held::{Held, Stage};
 use super::work::{self, Hands};
 use super::{MAIL_MAX, Mail, State};
-use crate::deadline;
 use crate::deploy::converge::{Next, Now, next};
 use crate::deploy::keeping::{Keeping, retries};
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::Exchange;
 use crate::deploy::uplink::News;
 use crate::deploy::{DeploySettings, Deployables, Serving, Store, TakenBack};
-use crate::link::LinkSender;
-use crate::net::Backoff;
 
 /// A desk, as this worker sees it.
 #[derive(Debug, Default)]

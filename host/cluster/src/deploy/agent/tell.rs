@@ -1,12 +1,12 @@
 //! What the agent tells desks: what runs, what it takes for desired, what it has taken back.
 
+use tidegate_link::LinkSender;
 use tidegate_wire::deploy::{Deploy, Running, reason};
 use tidegate_wire::frame::Frame;
 
 use super::body::Body;
 use crate::deploy::converge::{Now, nothing_left};
 use crate::deploy::{Serving, TakenBack};
-use crate::link::LinkSender;
 
 /// A link that has ended says so by mail.
 pub(super) fn send(sender: &LinkSender, frame: Deploy) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CanaryPlan, Deploy, Step};
 use tokio::sync::mpsc;
@@ -13,7 +14,6 @@ use crate::deploy::converge::Next;
 use crate::deploy::store::Pin;
 use crate::deploy::transfer::{Exchange, From};
 use crate::deploy::{Coming, Component, Deployables, now_ms};
-use crate::link::LinkSender;
 
 /// How many steps may wait to be told.
 const STEPS_MAX: usize = 16;

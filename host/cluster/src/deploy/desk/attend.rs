@@ -1,5 +1,6 @@
 //! One link at the desk: its enrolment, what it says, its end.
 
+use tidegate_link::Link;
 use tidegate_wire::deploy::{Deploy, Desired};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
@@ -8,7 +9,6 @@ use tokio::time::timeout;
 
 use super::{Front, Mail};
 use crate::deploy::transfer::PeerId;
-use crate::link::Link;
 
 /// Passes on what the node says until the link or the desk ends.
 pub(super) async fn attend(front: &Front, mut link: Link, peer: PeerId, mut frames: Vec<Frame>) {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidegate_link::LinkSender;
+use tidegate_link::deadline;
+use tidegate_link::net::Backoff;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Desired, Overview, Progress, Running, WorkerState, reason};
 use tidegate_wire::frame::Frame;
@@ -14,14 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::{MAIL_MAX, Mail};
-use crate::deadline;
 use crate::deploy::change::{Change, Decision};
 use crate::deploy::keeping::{Keeping, retries};
 use crate::deploy::store::Intent;
 use crate::deploy::transfer::{Exchange, FetchError, From, PeerId};
 use crate::deploy::{DeploySettings, Store, now_ms};
-use crate::link::LinkSender;
-use crate::net::Backoff;
 
 /// How many tenants of one worker are remembered.
 const RUNNING_MAX: usize = 4096;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_link::LinkSender;
+use tidegate_link::deadline;
 use tidegate_wire::deploy::{Deploy, DeployError, Desired, Overview, Progress};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
@@ -11,12 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{MAIL_MAX, Mail};
-use crate::deadline;
 use crate::deploy::Store;
 use crate::deploy::keeping::Keeping;
 use crate::deploy::transfer::Offer;
 use crate::deploy::uplink::News;
-use crate::link::LinkSender;
 
 #[derive(Debug, Default)]
 struct DeskLink {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CHUNK_BYTES_MAX, Deploy};
 use tidegate_wire::frame::Frame;
 
 use super::{Exchange, PeerId};
-use crate::link::LinkSender;
 
 /// An upload that others may fetch, for as long as it lives.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_link::{Link, LinkSettings, pair};
 use tidegate_wire::deploy::{CHUNK_BYTES_MAX, Deploy};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
@@ -11,7 +12,6 @@ use tokio::time::timeout;
 
 use super::{AHEAD, Exchange, FetchError, From};
 use crate::deploy::{Store, version_of};
-use crate::link::{Link, LinkSettings, pair};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

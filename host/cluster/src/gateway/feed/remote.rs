@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_fair::{Place, Places};
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::feed::Filter;
 use tidegate_wire::frame::Frame;
@@ -16,7 +17,6 @@ use tokio::time::sleep;
 use super::queue::Stretch;
 use super::{WATCHERS_MAX, Watcher, Watching};
 use crate::gateway::shard::Context;
-use crate::link::LinkSender;
 
 /// What may wait on the link before batches wait themselves.
 const LINK_BYTES_MAX: usize = 1 << 20;

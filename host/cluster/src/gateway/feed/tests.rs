@@ -345,14 +345,14 @@ async fn one_tenants_watchers_leave_room_for_anothers() {
     let mut other = settings.listeners[0].clone();
     other.tenant = "other".into();
     settings.listeners.push(other);
-    let identity = crate::link::Identity {
+    let identity = tidegate_link::Identity {
         node: crate::gateway::rig::node(
             tidegate_wire::membership::Role::Gateway,
             1,
             Some(announced),
         ),
-        secret: crate::link::Secret::new(b"a secret of tests"),
-        net: crate::net::stream::tcp(),
+        secret: tidegate_link::Secret::new(b"a secret of tests"),
+        net: tidegate_link::net::stream::tcp(),
     };
     let commands = Arc::new(crate::gateway::commands::NoCommands);
     let context = crate::gateway::Gateway::context(identity, settings, commands).unwrap();

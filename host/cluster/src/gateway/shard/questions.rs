@@ -13,6 +13,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use tidegate_histogram::Histogram;
+use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::query::{Answered, AskError, Question};
@@ -25,7 +26,6 @@ use crate::directory::check;
 use crate::gateway::gather::{Asked, fits};
 use crate::gateway::pending::WorkerKey;
 use crate::gateway::shard::Context;
-use crate::link::LinkSender;
 
 /// Questions of one shard that may be under way; each tenant has its share.
 pub(super) const QUESTIONS_MAX: usize = 10_000;

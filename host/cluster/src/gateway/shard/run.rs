@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_link::net::admission::Admitted;
 use tidegate_watchdog::{self as watchdog, Pulse};
 use tidegate_wire::Name;
 use tidegate_wire::event::CloseReason;
@@ -14,7 +15,6 @@ use super::{Shard, State, clients};
 use crate::gateway::client::socket::LocalSocket;
 use crate::gateway::inbox::{Arrival, Parcel};
 use crate::gateway::{handshake, links, timers};
-use crate::net::admission::Admitted;
 
 /// How often lanes that had nowhere to go look again.
 const RETRY: Duration = Duration::from_millis(100);

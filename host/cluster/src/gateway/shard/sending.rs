@@ -1,5 +1,6 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
+use tidegate_link::weight;
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::EventId;
@@ -7,7 +8,6 @@ use tidegate_wire::id::EventId;
 use super::State;
 use crate::gateway::pending::{Next, WorkerKey};
 use crate::gateway::workers::{Place, Served};
-use crate::link::weight;
 
 impl State {
     /// Sends what may be sent of a lane.

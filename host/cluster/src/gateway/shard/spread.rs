@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
+use tidegate_link::membership::Members;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Scope};
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
@@ -14,7 +15,6 @@ use super::{PeerStream, State};
 use crate::gateway::commands;
 use crate::gateway::inbox::{AdoptClose, Parcel};
 use crate::gateway::peers::Life;
-use crate::membership::Members;
 
 /// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
 /// earlier has no more than a window of them under way; what is beyond is refused.
@@ -258,7 +258,7 @@ impl State {
     pub(super) fn peer_up(
         &mut self,
         incarnation: Incarnation,
-        sender: crate::link::LinkSender,
+        sender: tidegate_link::LinkSender,
         life: Arc<Life>,
     ) {
         let window = self.forward_window();

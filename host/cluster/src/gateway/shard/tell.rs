@@ -2,6 +2,7 @@
 //! one. Taken from the hub when it is sent, in batches within each worker's window; see
 //! [`telling`](crate::gateway::telling).
 
+use tidegate_link::weight;
 use tidegate_wire::Name;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
 use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
@@ -11,7 +12,6 @@ use tidegate_wire::session::Session;
 use super::State;
 use crate::gateway::pending::WorkerKey;
 use crate::gateway::telling::{Names, Next, Parts, Task};
-use crate::link::weight;
 
 /// What a client's standing counts.
 const STANDING_BYTES: usize = 32;

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use tidegate_link::Secret;
 use tidegate_wire::membership::Role;
 
 use super::*;
@@ -9,7 +10,6 @@ use crate::gateway::Gateway;
 use crate::gateway::client::socket::LocalClient;
 use crate::gateway::commands::NoCommands;
 use crate::gateway::rig;
-use crate::link::Secret;
 
 const PENDING_BYTES_MAX: usize = 64 << 10;
 
@@ -19,7 +19,7 @@ fn state() -> State {
     let identity = Identity {
         node: rig::node(Role::Gateway, 1, Some(announced)),
         secret: Secret::new(b"a secret of tests"),
-        net: crate::net::stream::tcp(),
+        net: tidegate_link::net::stream::tcp(),
     };
     let settings = GatewaySettings {
         shards: 1,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::link::LinkSender;
+use tidegate_link::LinkSender;
 
 /// So many events wait for no others.
 const EVENTS_MAX: usize = 16;
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::gateway::rig::node;
-    use crate::link::{LinkSettings, pair};
+    use tidegate_link::{LinkSettings, pair};
 
     /// How often a reader was woken.
     #[derive(Default)]

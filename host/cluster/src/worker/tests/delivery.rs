@@ -1,5 +1,6 @@
 //! Announcements, events, commits and mirrors.
 
+use tidegate_link;
 use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::frame::Frame;
@@ -9,7 +10,6 @@ use super::rig::{Rig, serving};
 use super::script::{
     Gateway, GatewayLink, identity, nobody, set, settings, soon, text, with_session,
 };
-use crate::link;
 use crate::worker::WorkerSettings;
 
 async fn linked() -> (Gateway, Rig, GatewayLink) {
@@ -271,7 +271,8 @@ async fn a_link_in_one_process_serves_like_one_over_tcp() {
     let gateway = Gateway::bind(1).await;
     let rig = Rig::start(&[]);
     let worker = identity(Role::Worker, 99, None).node;
-    let (workers, gateways) = link::pair(worker, gateway.identity.node.clone(), &settings().link);
+    let (workers, gateways) =
+        tidegate_link::pair(worker, gateway.identity.node.clone(), &settings().link);
     rig.worker.attach(workers);
     let mut link = GatewayLink::new(gateways).await;
     link.deliver(with_session(gateway.message(7, 1), &[]));

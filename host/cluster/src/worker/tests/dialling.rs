@@ -1,10 +1,10 @@
 //! Who answers a worker that dialled a gateway which was declared lost in that moment.
 
+use tidegate_link::{Link, LinkEnd};
 use tidegate_wire::hello::Refusal;
 
 use super::rig::Rig;
 use super::script::{Gateway, soon};
-use crate::link::{Link, LinkEnd};
 
 /// How a link ends on which nothing is said.
 async fn end(mut link: Link) -> LinkEnd {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use tidegate_link::membership::Members;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome};
 use tidegate_wire::event::{Closed, Delivery, EventKind};
@@ -12,7 +13,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::script::{Gateway, identity, settings, soon};
-use crate::membership::Members;
 use crate::worker::{Handlers, Lane, Worker, WorkerSettings};
 
 /// An event that the worker has dispatched and the test has to commit.

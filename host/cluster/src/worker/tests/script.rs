@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use tidegate_link::{Identity, Link, LinkEnd, LinkSettings, Secret};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, SessionChange};
 use tidegate_wire::event::{
@@ -15,7 +16,6 @@ use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::link::{self, Identity, Link, LinkEnd, LinkSettings, Secret};
 use crate::worker::WorkerSettings;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ pub(super) fn identity(role: Role, incarnation: u64, address: Option<SocketAddr>
             tags: Vec::new(),
         },
         secret: Secret::new(b"a secret of the tests"),
-        net: crate::net::stream::tcp(),
+        net: tidegate_link::net::stream::tcp(),
     }
 }
 
@@ -107,7 +107,11 @@ impl Gateway {
 
     pub(super) async fn answer(&self, stream: TcpStream) -> Link {
         let (identity, settings) = (&self.identity, settings().link);
-        let link = soon("a handshake", link::accept(stream, identity, &settings)).await;
+        let link = soon(
+            "a handshake",
+            tidegate_link::accept(stream, identity, &settings),
+        )
+        .await;
         link.unwrap()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tidegate_cluster::net::stream::{Connect, Connecting, Duplex, Listen};
+use tidegate_link::net::stream::{Connect, Connecting, Duplex, Listen};
 use tokio::time::{sleep, sleep_until};
 
 use super::clock::Clock;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use tidegate_cluster::net::stream::{Duplex, ReadHalf, WriteHalf};
+use tidegate_link::net::stream::{Duplex, ReadHalf, WriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 

@@ -12,7 +12,7 @@ mod queue;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-pub(crate) mod weight;
+pub mod weight;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

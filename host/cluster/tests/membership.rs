@@ -1,18 +1,37 @@
 //! Registers and nodes over real sockets.
 
-use std::net::SocketAddr;
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
-use bytes::BytesMut;
-use tidegate_wire::frame::{Frame, encode};
-use tokio::io::AsyncWriteExt;
+#[path = "membership/captured.rs"]
+mod captured;
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_cluster::register::{Register, RegisterSettings};
+use tidegate_link::membership::{Members, Membership, MembershipSettings, fixed, join};
+use tidegate_link::net::stream::tcp;
+use tidegate_link::net::{AcceptSettings, accept_links, bind};
+use tidegate_link::{Identity, Link, LinkSettings, Secret, dial};
+use tidegate_wire::frame::Frame;
+use tidegate_wire::hello::Refusal;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::membership::{Node, Role};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::*;
-use crate::link::tests::captured::Captured;
-use crate::link::tests::{LONG, identity, silent};
-use crate::net::bind;
-use crate::register::{Register, RegisterSettings};
+use captured::Captured;
 
+/// Longer than anything here takes on a busy machine.
+const LONG: Duration = Duration::from_secs(20);
 const LEASE: Duration = Duration::from_millis(600);
 const GRACE: Duration = Duration::from_millis(1200);
 
@@ -73,6 +92,20 @@ impl TestRegister {
         .await
         .unwrap();
         Self::start_at(address, grace).await
+    }
+}
+
+fn identity(role: Role, incarnation: u64, secret: &str) -> Identity {
+    Identity {
+        node: Node {
+            role,
+            incarnation: Incarnation(incarnation),
+            address: None,
+            name: format!("{}-{incarnation}", role.name()).into(),
+            tags: Vec::new(),
+        },
+        secret: Secret::new(secret.as_bytes()),
+        net: tcp(),
     }
 }
 
@@ -142,17 +175,19 @@ fn ids(members: &Members) -> Vec<u64> {
     members.nodes.keys().map(|n| n.0).collect()
 }
 
-/// A gateway that joins and then freezes.
-async fn frozen(register: &TestRegister, identity: &Identity) -> tokio::net::TcpStream {
-    let mut socket = silent(register.address, identity).await;
+/// A gateway that joins and then freezes: it neither reads nor gives signs of life.
+async fn frozen(register: &TestRegister, identity: &Identity) -> Link {
+    let never = LinkSettings {
+        heartbeat: LONG,
+        ..links()
+    };
+    let link = dial(register.address, identity, &never).await.unwrap();
     let join = Frame::Join {
         node: identity.node.clone(),
         lease_ms: u32::try_from(LEASE.as_millis()).unwrap(),
     };
-    let mut bytes = BytesMut::new();
-    encode(&join, &mut bytes).unwrap();
-    socket.write_all(&bytes).await.unwrap();
-    socket
+    link.sender.send(join).unwrap();
+    link
 }
 
 #[tokio::test]
@@ -196,7 +231,7 @@ async fn a_wrong_secret_is_refused_and_logged_once_without_the_secret() {
     let (captured, _guard) = Captured::start();
     let register = TestRegister::start().await;
     let mut stranger = worker(1);
-    stranger.secret = crate::link::Secret::new(b"open-sesame");
+    stranger.secret = Secret::new(b"open-sesame");
     let mut stranger = start(&[&register], stranger);
     stranger.is_refused(&Refusal::WrongSecret).await;
     timeout(LONG, async {
@@ -219,10 +254,10 @@ async fn a_register_that_restarts_shrinks_nobodys_view() {
     let mut one = start(&[&register], gateway(1, 1));
     let mut two = start(&[&register], worker(2));
     let frozen_gateway = gateway(3, 3);
-    let socket = frozen(&register, &frozen_gateway).await;
+    let link = frozen(&register, &frozen_gateway).await;
     one.sees_nodes(&[1, 2, 3]).await;
     two.sees_nodes(&[1, 2, 3]).await;
-    drop(socket);
+    drop(link);
     let grace = Duration::from_secs(3);
     let register = register.restart(grace).await;
     tokio::join!(
@@ -261,7 +296,7 @@ async fn a_frozen_gateway_is_dropped_after_its_lease_and_refused_when_it_thaws()
     one.sees_nodes(&[1]).await;
     one.keeps_seeing(&[1], GRACE).await;
     let frozen_gateway = gateway(2, 2);
-    let _socket = frozen(&register, &frozen_gateway).await;
+    let _link = frozen(&register, &frozen_gateway).await;
     one.sees_nodes(&[1, 2]).await;
     one.sees_nodes(&[1]).await;
     assert!(one.membership.members.borrow().is_lost(Incarnation(2)));
@@ -274,10 +309,10 @@ async fn a_register_that_was_started_again_learns_who_was_declared_lost() {
     let register = TestRegister::start().await;
     let mut one = start(&[&register], worker(1));
     let frozen_gateway = gateway(2, 2);
-    let socket = frozen(&register, &frozen_gateway).await;
+    let link = frozen(&register, &frozen_gateway).await;
     one.sees_nodes(&[1, 2]).await;
     one.sees_nodes(&[1]).await;
-    drop(socket);
+    drop(link);
     let register = register.restart(GRACE).await;
     let mut thawed = start(&[&register], frozen_gateway);
     thawed.is_refused(&Refusal::Lost).await;
@@ -324,15 +359,15 @@ async fn a_link_to_something_else_than_a_register_is_named_in_the_log() {
     let (captured, _guard) = Captured::start();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let bounds = crate::net::AcceptSettings {
+    let bounds = AcceptSettings {
         handshakes_max: 4,
         handshakes_per_address_max: 4,
         links_max: 4,
     };
-    let serve = |link: crate::link::Link| async move { link.sender.closed().await };
+    let serve = |link: Link| async move { link.sender.closed().await };
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let other = crate::net::accept_links(listener, worker(9), links(), bounds, stop.clone(), serve);
+    let other = accept_links(listener, worker(9), links(), bounds, stop.clone(), serve);
     tokio::spawn(other);
     let _node = join(vec![address.to_string()], worker(1), settings(), stop);
     timeout(LONG, async {

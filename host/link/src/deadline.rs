@@ -3,7 +3,7 @@
 use tokio::time::{Instant, sleep_until};
 
 /// Waits until then, for ever if there is no deadline.
-pub(crate) async fn reached(deadline: Option<Instant>) {
+pub async fn reached(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,

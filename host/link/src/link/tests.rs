@@ -1,7 +1,6 @@
 //! Links over real sockets and inside one process.
 
 mod admission;
-pub(crate) mod captured;
 mod flow;
 
 use std::net::SocketAddr;

@@ -21,7 +21,8 @@ impl Lost {
         self.known.contains(&incarnation)
     }
 
-    pub(crate) fn insert(&mut self, incarnation: Incarnation) {
+    /// It is lost; at the limit the one that was lost first is forgotten.
+    pub fn insert(&mut self, incarnation: Incarnation) {
         if !self.known.insert(incarnation) {
             return;
         }
@@ -33,14 +34,15 @@ impl Lost {
         }
     }
 
-    pub(crate) fn remove(&mut self, incarnation: Incarnation) {
+    /// It is not lost.
+    pub fn remove(&mut self, incarnation: Incarnation) {
         if self.known.remove(&incarnation) {
             self.oldest_first.retain(|known| *known != incarnation);
         }
     }
 
     /// Takes all out, the oldest first.
-    pub(crate) fn take(&mut self) -> VecDeque<Incarnation> {
+    pub fn take(&mut self) -> VecDeque<Incarnation> {
         self.known.clear();
         std::mem::take(&mut self.oldest_first)
     }

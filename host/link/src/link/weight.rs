@@ -190,12 +190,12 @@ fn http(request: &HttpRequest) -> usize {
 }
 
 /// What a client's custody counts.
-pub(crate) fn custody(custody: &Custody) -> usize {
+pub fn custody(custody: &Custody) -> usize {
     FRAME_BYTES + names(&custody.groups) + entries(&custody.session.entries)
 }
 
 /// What a change of it counts.
-pub(crate) fn custody_change(change: &CustodyChange) -> usize {
+pub fn custody_change(change: &CustodyChange) -> usize {
     let groups = match &change.groups {
         GroupsChange::All(groups) => names(groups),
         GroupsChange::Some(groups) => groups.iter().map(|(it, _)| PART_BYTES + it.len()).sum(),
@@ -207,12 +207,12 @@ pub(crate) fn custody_change(change: &CustodyChange) -> usize {
 }
 
 /// What a snapshot of a session counts.
-pub(crate) fn session(snapshot: &SessionSnapshot) -> usize {
+pub fn session(snapshot: &SessionSnapshot) -> usize {
     entries(&snapshot.entries)
 }
 
 /// What effects count, with their payloads.
-pub(crate) fn effects(effects: &[Effect]) -> usize {
+pub fn effects(effects: &[Effect]) -> usize {
     let mut bytes: usize = effects.iter().map(effect).sum();
     for effect in effects {
         effect.carry(&mut |payload| bytes = bytes.saturating_add(payload.len()));
@@ -221,7 +221,7 @@ pub(crate) fn effects(effects: &[Effect]) -> usize {
 }
 
 /// What an event counts besides its payloads.
-pub(crate) fn event(kind: &EventKind) -> usize {
+pub fn event(kind: &EventKind) -> usize {
     match kind {
         EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
         EventKind::Close(closed) => names(&closed.groups),

@@ -106,7 +106,7 @@ pub async fn accept_links<L, F, Fut>(
 }
 
 /// Tells why whoever connected from there has no link.
-pub(crate) fn not_admitted(address: SocketAddr, error: &LinkError) {
+pub fn not_admitted(address: SocketAddr, error: &LinkError) {
     match error {
         LinkError::Refused(_)
         | LinkError::Unproven

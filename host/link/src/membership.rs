@@ -314,6 +314,3 @@ impl Told {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;
