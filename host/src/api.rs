@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tidegate_api::{Grant, Settings, Tokens};
-use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::access::Access;
+use tidegate_deploy::DeployClient;
 use tidegate_link::net;
 use tidegate_watchdog::vital;
 use tokio::net::TcpListener;
@@ -36,7 +36,7 @@ pub struct Behind {
     /// Questions and actions.
     pub access: Access,
     /// Deploys.
-    pub operator: Operator,
+    pub deploys: DeployClient,
     /// Its announced address.
     pub announced: SocketAddrV4,
 }
@@ -85,8 +85,8 @@ impl Api {
         let serve = {
             let stop = stop.clone();
             async move {
-                let (access, operator) = (Arc::new(behind.access), Arc::new(behind.operator));
-                let served = tidegate_api::serve(self.listener, settings, access, operator, stop);
+                let (access, deploys) = (Arc::new(behind.access), Arc::new(behind.deploys));
+                let served = tidegate_api::serve(self.listener, settings, access, deploys, stop);
                 if let Err(error) = served.await {
                     tracing::error!(%error, "the Client API ended");
                 }

@@ -11,7 +11,7 @@ mod tenant;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidegate_cluster::deploy::{
+use tidegate_deploy::{
     Boxed, CanaryPlan, Coming, Component, Deployables, Desired, Serving, Step, TakenBack,
 };
 use tidegate_runtime::Runtime;

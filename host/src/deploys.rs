@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tidegate_cluster::deploy::{Desks, Store};
+use tidegate_deploy::{Coordinators, Store};
 
 use crate::config::{Authority, Config, Purpose};
 
@@ -76,8 +76,8 @@ fn lock(path: PathBuf) -> anyhow::Result<File> {
 
 /// The registers that a node was told of; the first takes deploys.
 #[must_use]
-pub fn desks(registers: &[Authority]) -> Desks {
-    Desks::Registers(registers.iter().map(Authority::to_string).collect())
+pub fn coordinators(registers: &[Authority]) -> Coordinators {
+    Coordinators::Registers(registers.iter().map(Authority::to_string).collect())
 }
 
 #[cfg(test)]

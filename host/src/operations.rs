@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use tidegate_cluster::deploy::Store;
 use tidegate_cluster::gateway::Standing;
+use tidegate_deploy::Store;
 use tidegate_link::membership::Joining;
 use tidegate_watchdog::watched;
 use tokio::sync::watch;

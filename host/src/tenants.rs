@@ -5,7 +5,7 @@ pub mod commands;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tidegate_cluster::deploy::Desired;
+use tidegate_deploy::Desired;
 use tidegate_runtime::{
     Bounds, Deployment, DeploymentSettings, Limits, PluginKind, Rollout, Runtime, RuntimeSettings,
     watch,

@@ -26,7 +26,7 @@ const VITAL: [&str; 17] = [
     "the membership",
     "the worker",
     "the clock of plugins",
-    "the deploy desk",
+    "the deploy coordinator",
     "the deploy agent",
 ];
 

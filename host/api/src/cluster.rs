@@ -1,12 +1,12 @@
-//! What the API needs of a gateway. [`Access`] and [`Operator`] are the real ones; tests script
+//! What the API needs of a gateway. [`Access`] and [`DeployClient`] are the real ones; tests script
 //! their own.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tidegate_cluster::deploy::{DeployError, DeployOrder, Operator, Overview, Progress, Teller};
 use tidegate_cluster::gateway::access::{Access, RequestError, Told};
+use tidegate_deploy::{DeployClient, DeployError, DeployOrder, Overview, Progress, Teller};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::Filter;
@@ -69,10 +69,10 @@ pub trait Cluster: Send + Sync + 'static {
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
 }
 
-/// Deploys over the cluster; see [`Operator`] for what each call promises.
+/// Deploys over the cluster; see [`DeployClient`] for what each call promises.
 #[expect(
     missing_docs,
-    reason = "the same calls as those of Operator, which has their documentation"
+    reason = "the same calls as those of DeployClient, which has their documentation"
 )]
 pub trait Deploys: Send + Sync + 'static {
     fn deploy(&self, order: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress>;
@@ -87,7 +87,7 @@ pub trait Deploys: Send + Sync + 'static {
     }
 }
 
-impl Deploys for Operator {
+impl Deploys for DeployClient {
     fn deploy(&self, order: DeployOrder, component: Bytes) -> mpsc::Receiver<Progress> {
         Self::deploy(self, order, component)
     }

@@ -5,7 +5,7 @@ use tidegate_client::{
     AnsweredBy, Canary, DeployProgress, DeployStep, DeployedAt, Deployment, ErrorName, Fate,
     Release,
 };
-use tidegate_cluster::deploy::{
+use tidegate_deploy::{
     self as cluster, CanaryPlan, DeployError, Deployed, Overview, Progress, Running, Step, Teller,
     WorkerState,
 };

@@ -21,8 +21,8 @@ use tidegate_client::{
     Client, ClientsQuery, Deploy, DeployProgress, DeployStep, Error, ErrorName, FeedFilter, Kind,
     Message, Selector, Send, Told as Heard,
 };
-use tidegate_cluster::deploy::{DeployError, DeployOrder, Overview, Progress, Step};
 use tidegate_cluster::gateway::access::{RequestError, Told};
+use tidegate_deploy::{DeployError, DeployOrder, Overview, Progress, Step};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::{Change, Filter, Happening};

@@ -4,7 +4,7 @@
 //! is dropped when it leaves or when its lease has run out, not when its link breaks. Does not
 //! talk to other registers: nodes merge what several say.
 
-mod attend;
+mod link;
 mod table;
 
 use std::collections::BTreeMap;
@@ -27,11 +27,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::deploy::{self, DeploySettings, Store};
 use table::{Joined, LinkId, Table};
+use tidegate_deploy::{Coordinator, DeploySettings, Store};
 
 /// How many messages of links may wait for the table.
-const MAIL_MAX: usize = 256;
+const MESSAGES_MAX: usize = 256;
 /// Whole views go to everybody: when many nodes join at once, this often.
 const PUSH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -58,7 +58,7 @@ pub struct Register;
 
 /// What a link tells the table.
 #[derive(Debug)]
-enum Mail {
+enum Message {
     Join {
         link: LinkId,
         sender: LinkSender,
@@ -79,7 +79,7 @@ enum Mail {
 }
 
 impl Register {
-    /// As [`Self::run_with`], with a desk that holds what is deployed in memory only.
+    /// As [`Self::run_with`], with a coordinator that holds what is deployed in memory only.
     pub async fn run(
         listener: impl Listen,
         identity: Identity,
@@ -92,23 +92,23 @@ impl Register {
             ..DeploySettings::default()
         };
         let node = identity.node.clone();
-        let desk = deploy::Desk::start(node, Store::in_memory(), deploys, stop.clone());
-        Self::run_with(listener, identity, settings, desk, stop).await;
+        let coordinator = Coordinator::start(node, Store::in_memory(), deploys, stop.clone());
+        Self::run_with(listener, identity, settings, coordinator, stop).await;
     }
 
-    /// Serves nodes until `stop`, then closes their links. Links for deploys go to `desk`.
+    /// Serves nodes until `stop`, then closes their links. Links for deploys go to `coordinator`.
     pub async fn run_with(
         listener: impl Listen,
         identity: Identity,
         settings: RegisterSettings,
-        desk: deploy::Desk,
+        coordinator: Coordinator,
         stop: CancellationToken,
     ) {
-        let (mail, letters) = mpsc::channel(MAIL_MAX);
+        let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let links = Arc::new(AtomicU64::new(0));
         let serve = move |link: Link| {
             let id = links.fetch_add(1, Ordering::Relaxed);
-            attend::attend(link, id, settings, mail.clone(), desk.clone())
+            link::serve_link(link, id, settings, messages.clone(), coordinator.clone())
         };
         let bounds = AcceptSettings {
             handshakes_max: HANDSHAKES_MAX,
@@ -126,36 +126,36 @@ impl Register {
             serve,
         );
         tokio::spawn(vital("the register's listener", stop.clone(), accept));
-        let desk = Desk {
+        let task = RegisterTask {
             table: Table::new(settings.grace, settings.nodes_max),
             links: BTreeMap::new(),
             changed: false,
             next_push: Instant::now(),
         };
-        desk.run(letters, stop).await;
+        task.run(received, stop).await;
     }
 }
 
 /// The table with the ways to its nodes.
-struct Desk {
+struct RegisterTask {
     table: Table,
     links: BTreeMap<LinkId, LinkSender>,
     changed: bool,
     next_push: Instant,
 }
 
-impl Desk {
-    async fn run(mut self, mut letters: mpsc::Receiver<Mail>, stop: CancellationToken) {
+impl RegisterTask {
+    async fn run(mut self, mut received: mpsc::Receiver<Message>, stop: CancellationToken) {
         let mut batch = Vec::new();
         loop {
             let push = self.changed.then_some(self.next_push);
             let deadline = self.table.deadline().into_iter().chain(push).min();
-            // Letters before leases: a node that is back in time is not dropped because this task
+            // Messages before leases: a node that is back in time is not dropped because this task
             // was late.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                read = letters.recv_many(&mut batch, MAIL_MAX) => if read == 0 { break },
+                read = received.recv_many(&mut batch, MESSAGES_MAX) => if read == 0 { break },
                 () = deadline::reached(deadline) => {}
             }
             let now = Instant::now();
@@ -163,10 +163,10 @@ impl Desk {
                 tracing::warn!("the register was frozen: it waits for nodes before it drops any");
                 self.table.doubt(now);
             }
-            for letter in batch.drain(..) {
-                self.read(letter, now);
+            for message in batch.drain(..) {
+                self.read(message, now);
             }
-            if letters.is_empty() {
+            if received.is_empty() {
                 self.expire(now);
             }
             self.push(now);
@@ -176,15 +176,15 @@ impl Desk {
         }
     }
 
-    fn read(&mut self, letter: Mail, now: Instant) {
-        match letter {
-            Mail::Join {
+    fn read(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Join {
                 link,
                 sender,
                 node,
                 lease,
             } => self.join(link, sender, node, lease, now),
-            Mail::Leave { link, incarnation } => {
+            Message::Leave { link, incarnation } => {
                 if self.table.leave(incarnation, link) {
                     tracing::info!(%incarnation, "a node has left");
                     self.changed = true;
@@ -193,12 +193,12 @@ impl Desk {
                     sender.close();
                 }
             }
-            Mail::Lost(incarnations) => {
+            Message::Lost(incarnations) => {
                 for incarnation in incarnations {
                     self.lose(incarnation);
                 }
             }
-            Mail::End {
+            Message::End {
                 link,
                 incarnation,
                 heard,
@@ -267,7 +267,7 @@ impl Desk {
         }
         let view = self.table.view(now);
         for sender in self.links.values() {
-            // A link that has ended says so by letter.
+            // A link that has ended says so by message.
             let _ = sender.send(Frame::View(view.clone()));
         }
         for role in [Role::Gateway, Role::Worker] {

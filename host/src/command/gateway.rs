@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidegate_cluster::deploy::Operator;
 use tidegate_cluster::gateway::Gateway;
+use tidegate_deploy::DeployClient;
 use tidegate_link::{membership, net};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
@@ -41,8 +41,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
     tracing::info!(%announced, incarnation = %identity.node.incarnation, "gateway");
     let registers = it.registers.iter().map(Authority::to_string).collect();
-    let operator = Operator::start(
-        deploys::desks(&it.registers),
+    let deploys = DeployClient::start(
+        deploys::coordinators(&it.registers),
         identity.clone(),
         kept.store.clone(),
         settings::deploy(&config),
@@ -71,7 +71,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let ending = stop.child_token();
     let behind = api::Behind {
         access: gateway.access(),
-        operator,
+        deploys,
         announced,
     };
     let api = api.map(|api| api.serve(behind, &readiness, ending.clone()));

@@ -1,8 +1,8 @@
 //! `tidegate register`: tells gateways and workers about each other.
 
 use anyhow::Context;
-use tidegate_cluster::deploy::Desk;
 use tidegate_cluster::register::Register;
+use tidegate_deploy::Coordinator;
 use tidegate_link::net;
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let address = listener.local_addr()?;
     let name = format!("register-{address}");
     let identity = settings::identity(&config, Role::Register, name.into(), &[], None);
-    let desk = Desk::start(
+    let coordinator = Coordinator::start(
         identity.node.clone(),
         kept.store.clone(),
         settings::deploy(&config),
@@ -34,6 +34,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("listening", true, address.to_string());
     readiness.set("start", true, "done");
     let settings = settings::register(&config);
-    Register::run_with(listener, identity, settings, desk, stop).await;
+    Register::run_with(listener, identity, settings, coordinator, stop).await;
     Ok(())
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidegate_cluster::deploy::{Agent, Desk, Desks, Operator};
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::register::Register;
 use tidegate_cluster::worker::Worker;
+use tidegate_deploy::{Agent, Coordinator, Coordinators, DeployClient};
 use tidegate_link::membership::{self, Membership};
 use tidegate_link::net;
 use tidegate_link::{Identity, pair};
@@ -65,17 +65,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::identity(&config, Role::Register, "register".into(), &[], None);
     let deploying = settings::deploy(&config);
     let (node, store) = (register_identity.node.clone(), kept.store.clone());
-    let desk = Desk::start(node, store, deploying, ended.clone());
+    let coordinator = Coordinator::start(node, store, deploying, ended.clone());
     let agent = Agent::start(
-        Desks::Here(desk.clone()),
+        Coordinators::Here(coordinator.clone()),
         worker_identity.clone(),
         kept.store.clone(),
         Arc::new(plugins.clone()),
         deploying,
         stop.clone(),
     );
-    let operator = Operator::start(
-        Desks::Here(desk.clone()),
+    let deploys = DeployClient::start(
+        Coordinators::Here(coordinator.clone()),
         gateway_identity.clone(),
         kept.store.clone(),
         deploying,
@@ -86,7 +86,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("plugins", true, "loaded");
     let register = bound
         .register
-        .map(|listener| (listener, register_identity, desk));
+        .map(|listener| (listener, register_identity, coordinator));
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
@@ -117,7 +117,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     });
     let behind = api::Behind {
         access: gateway.access(),
-        operator,
+        deploys,
         announced,
     };
     let api = bound
@@ -179,11 +179,11 @@ impl Bound {
 /// With a register this process is a member like any other; without one it is alone.
 fn join(
     config: &Config,
-    register: Option<(TcpListener, Identity, Desk)>,
+    register: Option<(TcpListener, Identity, Coordinator)>,
     gateway: &Identity,
     ended: &CancellationToken,
 ) -> anyhow::Result<Membership> {
-    let Some((register, identity, desk)) = register else {
+    let Some((register, identity, coordinator)) = register else {
         // Nobody is to be dialled: worker and gateway have their link.
         return Ok(membership::fixed(Vec::new()));
     };
@@ -193,7 +193,7 @@ fn join(
         register,
         identity,
         settings::register(config),
-        desk,
+        coordinator,
         ended.clone(),
     );
     tokio::spawn(vital("the register", ended.clone(), serve));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_cluster::deploy::Agent;
 use tidegate_cluster::worker::Worker;
+use tidegate_deploy::Agent;
 use tidegate_link::membership;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
@@ -38,7 +38,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let it = &config.worker;
     let identity = settings::identity(&config, Role::Worker, it.name.clone(), &it.tags, None);
     let agent = Agent::start(
-        deploys::desks(&it.registers),
+        deploys::coordinators(&it.registers),
         identity.clone(),
         kept.store.clone(),
         Arc::new(plugins.clone()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_cluster::deploy::{CanaryPlan, Coming, Component, Serving, Step, TakenBack};
+use tidegate_deploy::{CanaryPlan, Coming, Component, Serving, Step, TakenBack};
 use tidegate_runtime::{
     Condemned, Deployment, DeploymentSettings, PluginError, PluginKind, Runtime, Tried,
 };

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use tidegate_client::{Deployment, ErrorName, Rollback};
-use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Overview, Teller};
+use tidegate_deploy::{CanaryPlan, DeployOrder, Overview, Teller};
 use tidegate_wire::Name;
 use tidegate_wire::deploy::CANARY_CLIENTS_MAX;
 use tidegate_wire::id::ClientId;

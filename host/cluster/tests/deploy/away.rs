@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_cluster::deploy::{DeployError, Fate, Teller, version_of};
+use tidegate_deploy::{DeployError, Fate, Teller, version_of};
 
 use super::rig::{Rig, component, failed, order, serve, until, until_async};
 
@@ -15,12 +15,12 @@ async fn without_its_only_register_a_gateway_tells_what_it_keeps_at_once() {
     let (register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     serve(&[&a], "one").await;
-    let (overview, teller) = gateway.operator.look().await;
+    let (overview, teller) = gateway.deploys.look().await;
     assert_eq!((teller, overview.workers.len()), (Teller::First, 1));
     register.stop().await;
     until_async("the gateway answers by itself", async || {
         let since = Instant::now();
-        let (overview, teller) = gateway.operator.look().await;
+        let (overview, teller) = gateway.deploys.look().await;
         assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
         let current = overview.desired.current("t").map(|it| it.version.clone());
         current == Some(version_of(&component("one"))) && teller == Teller::Own
@@ -28,7 +28,7 @@ async fn without_its_only_register_a_gateway_tells_what_it_keeps_at_once() {
     .await;
     let _register = rig.register(0).await;
     until_async("the register answers again", async || {
-        gateway.operator.look().await.1 == Teller::First
+        gateway.deploys.look().await.1 == Teller::First
     })
     .await;
 }
@@ -43,7 +43,7 @@ async fn without_the_first_register_another_one_tells_what_workers_run() {
     register.stop().await;
     let one = version_of(&component("one"));
     until_async("the other register answers", async || {
-        let (overview, teller) = gateway.operator.look().await;
+        let (overview, teller) = gateway.deploys.look().await;
         let workers = overview.workers.iter().flat_map(|it| &it.running);
         let runs = workers
             .filter(|it| it.serving.as_ref() == Some(&one))
@@ -59,7 +59,7 @@ async fn an_order_that_is_lost_with_the_register_has_a_line_in_the_history() {
     let (register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
     a.fake.gate(false);
-    let progress = gateway.operator.deploy(order("two"), component("two"));
+    let progress = gateway.deploys.deploy(order("two"), component("two"));
     until("the worker starts it", || {
         a.fake.log().last() == Some(&"prepare t".to_owned())
     })
@@ -74,7 +74,7 @@ async fn an_order_that_is_lost_with_the_register_has_a_line_in_the_history() {
     a.fake.gate(true);
     let register = rig.register(0).await;
     let fates = async || {
-        let desired = gateway.operator.desired().await.ok()?;
+        let desired = gateway.deploys.desired().await.ok()?;
         let releases = &desired.tenants.get("t")?.releases;
         let fates = releases.iter();
         let fates: Vec<_> = fates

@@ -1,6 +1,6 @@
 //! Some clients first; and versions that workers take back.
 
-use tidegate_cluster::deploy::{CanaryPlan, DeployError, DeployOrder, Fate, version_of};
+use tidegate_deploy::{CanaryPlan, DeployError, DeployOrder, Fate, version_of};
 
 use super::fake::Fake;
 use super::rig::{Gateway, Rig, component, done, failed, order, serve, until};
@@ -17,7 +17,7 @@ fn canary(name: &str, seconds: u64) -> DeployOrder {
 }
 
 async fn newest(gateway: &Gateway) -> Fate {
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     desired.tenants["t"].releases[0].fate.clone()
 }
 
@@ -28,13 +28,13 @@ async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
     gateway.deploy("one").await;
     let two = version_of(&component("two"));
     let (_, version, workers) =
-        done(gateway.operator.deploy(canary("two", 0), component("two"))).await;
+        done(gateway.deploys.deploy(canary("two", 0), component("two"))).await;
     assert_eq!((version, workers), (two.clone(), 2));
     for worker in [&a, &b] {
         assert_eq!(worker.fake.canary("t"), Some(two.clone()));
     }
     serve(&[&a, &b], "one").await;
-    let error = failed(gateway.operator.deploy(order("three"), component("three"))).await;
+    let error = failed(gateway.deploys.deploy(order("three"), component("three"))).await;
     assert!(
         matches!(error, DeployError::CanaryUnderWay { .. }),
         "{error}"
@@ -48,7 +48,7 @@ async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
     serve(&[&late], "one").await;
     gateway.sees(3).await;
 
-    let promote = || gateway.operator.promote("t".into(), "bob".into());
+    let promote = || gateway.deploys.promote("t".into(), "bob".into());
     assert_eq!(done(promote()).await.2, 3);
     serve(&[&a, &b, &late], "two").await;
     assert_eq!(a.fake.canary("t"), None);
@@ -61,8 +61,8 @@ async fn a_rollback_gives_a_canary_up() {
     let rig = Rig::new(1).await;
     let (_register, [a], gateway) = rig.start(["a"]).await;
     gateway.deploy("one").await;
-    done(gateway.operator.deploy(canary("two", 0), component("two"))).await;
-    let back = gateway.operator.rollback("t".into(), None, "bob".into());
+    done(gateway.deploys.deploy(canary("two", 0), component("two"))).await;
+    let back = gateway.deploys.rollback("t".into(), None, "bob".into());
     assert_eq!(done(back).await.1, version_of(&component("one")));
     assert_eq!(a.fake.canary("t"), None);
     serve(&[&a], "one").await;
@@ -77,7 +77,7 @@ async fn a_canary_whose_time_is_over_serves_everybody() {
     let rig = Rig::new(1).await;
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
-    done(gateway.operator.deploy(canary("two", 1), component("two"))).await;
+    done(gateway.deploys.deploy(canary("two", 1), component("two"))).await;
     serve(&[&a, &b], "two").await;
     assert_eq!(newest(&gateway).await, Fate::Active);
 }
@@ -87,7 +87,7 @@ async fn promise_5_a_canary_that_one_worker_takes_back_is_given_up_everywhere() 
     let rig = Rig::new(1).await;
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
-    done(gateway.operator.deploy(canary("two", 0), component("two"))).await;
+    done(gateway.deploys.deploy(canary("two", 0), component("two"))).await;
     a.fake.take_back("t", &component("two"), "3 traps").await;
     until("b gives it up", || b.fake.canary("t").is_none()).await;
     serve(&[&a, &b], "one").await;
@@ -113,7 +113,7 @@ async fn promise_5_a_version_that_one_worker_takes_back_is_taken_back_everywhere
     let _register = rig.register(0).await;
     serve(&[&a, &b], "one").await;
     gateway.sees(2).await;
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     let releases = &desired.tenants["t"].releases;
     assert_eq!(releases[0].fate, Fate::Active);
     assert_eq!(&*releases[0].by, "tidegate");

@@ -7,7 +7,7 @@ use std::fs;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tidegate_cluster::deploy::{CanaryPlan, DeployOrder, Fate, Progress};
+use tidegate_deploy::{CanaryPlan, DeployOrder, Fate, Progress};
 use tidegate_wire::Name;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -113,11 +113,11 @@ impl Chaos {
     }
 
     fn order(&mut self) -> mpsc::Receiver<Progress> {
-        let operator = self.gateway.operator.clone();
+        let deploys = self.gateway.deploys.clone();
         let (tenant, by) = (Name::from("t"), Name::from("alice"));
         match self.random.random_range(0..10) {
-            0 | 1 => operator.rollback(tenant, None, by),
-            2 => operator.promote(tenant, by),
+            0 | 1 => deploys.rollback(tenant, None, by),
+            2 => deploys.promote(tenant, by),
             it => {
                 let name = format!("c{}", self.random.random_range(0..6));
                 let canary = (it == 3).then(|| CanaryPlan {
@@ -129,7 +129,7 @@ impl Chaos {
                     canary,
                     ..order(&name)
                 };
-                operator.deploy(order, component(&name))
+                deploys.deploy(order, component(&name))
             }
         }
     }
@@ -156,7 +156,7 @@ impl Chaos {
     async fn settles(&mut self) {
         self.mend().await;
         until_async("all workers run what is desired", async || {
-            let Ok(overview) = self.gateway.operator.overview().await else {
+            let Ok(overview) = self.gateway.deploys.overview().await else {
                 return false;
             };
             let Some(deployed) = overview.desired.tenants.get("t") else {
@@ -177,7 +177,7 @@ impl Chaos {
     }
 
     async fn nobody_ran_what_was_not_decided(&self) {
-        let desired = self.gateway.operator.desired().await.unwrap();
+        let desired = self.gateway.deploys.desired().await.unwrap();
         let Some(deployed) = desired.tenants.get("t") else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tidegate_cluster::deploy::{
+use tidegate_deploy::{
     Boxed, CanaryPlan, Coming, Component, Deployables, Serving, Step, TakenBack, version_of,
 };
 use tidegate_wire::Name;

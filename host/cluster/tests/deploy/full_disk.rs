@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tidegate_cluster::deploy::{DeployError, Fate, Progress, version_of};
+use tidegate_deploy::{DeployError, Fate, Progress, version_of};
 
 use super::fake::Fake;
 use super::rig::{Rig, all, component, done, failed, order, serve, until, until_async};
@@ -21,7 +21,7 @@ async fn a_decision_that_cannot_be_written_switches_nobody() {
     let rig = Rig::new(1).await;
     let (_register, [a], gateway) = rig.start(["a"]).await;
     let in_the_way = block(&rig, "register-0");
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
+    let error = failed(gateway.deploys.deploy(order("one"), component("one"))).await;
     assert!(matches!(error, DeployError::Disk(_)), "{error}");
     until("a discards", || !a.fake.has_prepared("t")).await;
     assert_eq!(a.fake.serving("t"), None);
@@ -37,7 +37,7 @@ async fn a_component_that_the_register_cannot_keep_is_told_as_its_disk() {
     let version = version_of(&component("one"));
     let in_the_way = rig.folder(&format!("register-0/components/{version}.tmp"));
     fs::create_dir(&in_the_way).unwrap();
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
+    let error = failed(gateway.deploys.deploy(order("one"), component("one"))).await;
     assert!(
         matches!(&error, DeployError::Disk(text) if text.contains("register-0")),
         "{error}"
@@ -52,10 +52,10 @@ async fn a_worker_whose_disk_was_full_follows_by_itself_once_there_is_room() {
     let rig = Rig::new(1).await;
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     let in_the_way = block(&rig, "a");
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     serve(&[&b], "one").await;
     until_async("a tells why it does not follow", async || {
-        let overview = gateway.operator.overview().await.unwrap();
+        let overview = gateway.deploys.overview().await.unwrap();
         let mut workers = overview.workers.iter();
         let a = workers.find(|it| &*it.worker == "a").unwrap();
         let trouble = a.running[0].trouble.as_ref();
@@ -107,7 +107,7 @@ async fn a_version_taken_back_while_the_register_cannot_write_is_taken_back_once
     let in_the_way = block(&rig, "register-0");
     a.fake.take_back("t", &component("two"), "3 traps").await;
     until_async("the register has heard of it", async || {
-        let overview = gateway.operator.overview().await.unwrap();
+        let overview = gateway.deploys.overview().await.unwrap();
         overview
             .workers
             .iter()
@@ -117,7 +117,7 @@ async fn a_version_taken_back_while_the_register_cannot_write_is_taken_back_once
     serve(&[&b], "two").await;
     fs::remove_dir(&in_the_way).unwrap();
     serve(&[&a, &b], "one").await;
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     assert_eq!(
         desired.tenants["t"].releases[1].fate,
         Fate::RolledBack("worker a: 3 traps".to_owned())
@@ -134,7 +134,7 @@ async fn a_first_version_that_is_taken_back_is_missed_at_every_worker() {
     let c = rig.worker("c", with_file).await;
     let gateway = rig.gateway("g").await;
     gateway.sees(3).await;
-    done(gateway.operator.deploy(order("one"), component("one"))).await;
+    done(gateway.deploys.deploy(order("one"), component("one"))).await;
     a.fake.take_back("t", &component("one"), "3 traps").await;
     for worker in [&a, &b] {
         until("who has nothing else to serve says so", || {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_cluster::deploy::{
-    Agent, DeploySettings, Desk, Desks, Fate, Operator, Store, version_of,
+use tidegate_deploy::{
+    Agent, Coordinator, Coordinators, DeployClient, DeploySettings, Fate, Store, version_of,
 };
 use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use super::fake::Fake;
 use super::rig::{Rig, component, done, failed, identity, order, settings, until};
 
 struct Here {
-    operator: Operator,
+    deploys: DeployClient,
     agent: Agent,
     fake: Fake,
     stop: CancellationToken,
@@ -26,13 +26,13 @@ fn serve(store: Store) -> Here {
     };
     let stop = CancellationToken::new();
     let node = identity(Role::Register, "here").node;
-    let desk = Desk::start(node, store.clone(), settings, stop.clone());
+    let coordinator = Coordinator::start(node, store.clone(), settings, stop.clone());
     let fake = Fake::new(&["t"]);
-    let desks = Desks::Here(desk);
+    let coordinators = Coordinators::Here(coordinator);
     let worker = identity(Role::Worker, "w");
     let deployables = Arc::new(fake.clone());
     let agent = Agent::start(
-        desks.clone(),
+        coordinators.clone(),
         worker,
         store.clone(),
         deployables,
@@ -40,9 +40,9 @@ fn serve(store: Store) -> Here {
         stop.clone(),
     );
     let gateway = identity(Role::Gateway, "g");
-    let operator = Operator::start(desks, gateway, store, settings, stop.clone());
+    let deploys = DeployClient::start(coordinators, gateway, store, settings, stop.clone());
     Here {
-        operator,
+        deploys,
         agent,
         fake,
         stop,
@@ -52,13 +52,13 @@ fn serve(store: Store) -> Here {
 impl Here {
     async fn deploy(&self, name: &str) {
         self.sees_the_worker().await;
-        let progress = self.operator.deploy(order(name), component(name));
+        let progress = self.deploys.deploy(order(name), component(name));
         assert_eq!(done(progress).await.1, version_of(&component(name)));
     }
 
     async fn sees_the_worker(&self) {
         loop {
-            let overview = self.operator.overview().await.unwrap();
+            let overview = self.deploys.overview().await.unwrap();
             if !overview.workers.is_empty() {
                 return;
             }
@@ -74,7 +74,7 @@ async fn one_process_deploys_to_itself_and_restarts_with_it() {
     here.deploy("two").await;
     assert!(here.fake.serves("t", &component("two")));
     here.fake.refuse(Some("no"));
-    failed(here.operator.deploy(order("bad"), component("bad"))).await;
+    failed(here.deploys.deploy(order("bad"), component("bad"))).await;
     here.fake.refuse(None);
     here.stop.cancel();
     drop(here);
@@ -83,11 +83,11 @@ async fn one_process_deploys_to_itself_and_restarts_with_it() {
     here.agent.settled().await;
     assert!(here.fake.serves("t", &component("two")));
     here.sees_the_worker().await;
-    done(here.operator.rollback("t".into(), None, "bob".into())).await;
+    done(here.deploys.rollback("t".into(), None, "bob".into())).await;
     assert!(here.fake.serves("t", &component("one")));
     here.fake.take_back("t", &component("one"), "3 traps").await;
     let fate = || async {
-        let desired = here.operator.desired().await.unwrap();
+        let desired = here.deploys.desired().await.unwrap();
         desired.tenants["t"].releases[0].fate.clone()
     };
     while fate().await == Fate::Active {}
@@ -99,7 +99,7 @@ async fn memory_alone_is_enough_until_the_process_ends() {
     let here = serve(Store::in_memory());
     here.deploy("one").await;
     here.deploy("two").await;
-    done(here.operator.rollback("t".into(), None, "bob".into())).await;
+    done(here.deploys.rollback("t".into(), None, "bob".into())).await;
     until("one serves again", || {
         here.fake.serves("t", &component("one"))
     })

@@ -1,6 +1,6 @@
 //! Going back, and what is remembered.
 
-use tidegate_cluster::deploy::{DeployError, Fate, version_of};
+use tidegate_deploy::{DeployError, Fate, version_of};
 use tidegate_wire::Name;
 
 use super::rig::{Gateway, Rig, component, done, failed, serve};
@@ -10,7 +10,7 @@ fn fates(gateway: &[(Name, Fate)]) -> Vec<&Fate> {
 }
 
 async fn history(gateway: &Gateway) -> Vec<(Name, Fate)> {
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     let releases = &desired.tenants["t"].releases;
     releases
         .iter()
@@ -27,7 +27,7 @@ async fn a_rollback_prepares_everywhere_and_is_a_release_of_its_own() {
     }
     let back = |to: Option<&str>| {
         let to = to.map(str::to_owned);
-        gateway.operator.rollback("t".into(), to, "bob".into())
+        gateway.deploys.rollback("t".into(), to, "bob".into())
     };
     let (generation, version, workers) = done(back(None)).await;
     assert_eq!((generation, workers), (4, 2));
@@ -66,7 +66,7 @@ async fn a_rollback_that_a_worker_refuses_changes_nothing_and_stands_in_the_hist
         gateway.deploy(name).await;
     }
     b.fake.refuse(Some("it traps in on-start"));
-    let back = || gateway.operator.rollback("t".into(), None, "bob".into());
+    let back = || gateway.deploys.rollback("t".into(), None, "bob".into());
     let error = failed(back()).await;
     assert!(matches!(error, DeployError::Refused { .. }), "{error}");
     serve(&[&a, &b], "two").await;
@@ -96,7 +96,7 @@ async fn a_prefix_must_mean_one_version() {
     }
     let to = |prefix: &str| {
         let prefix = Some(prefix.to_owned());
-        failed(gateway.operator.rollback("t".into(), prefix, "bob".into()))
+        failed(gateway.deploys.rollback("t".into(), prefix, "bob".into()))
     };
     let error = to(&digit).await;
     assert!(
@@ -125,7 +125,7 @@ async fn the_bytes_of_the_last_versions_only_are_kept() {
     }
     let version = version_of(&component("c0"));
     let back = gateway
-        .operator
+        .deploys
         .rollback("t".into(), Some(version.to_string()), "bob".into());
     assert_eq!(failed(back).await, DeployError::NotKept { version });
 }
@@ -134,7 +134,7 @@ async fn the_bytes_of_the_last_versions_only_are_kept() {
 async fn a_withdrawn_tenant_is_left_alone() {
     let rig = Rig::new(1).await;
     let (_register, [a], gateway) = rig.start(["a"]).await;
-    let withdraw = || gateway.operator.withdraw("t".into(), "bob".into());
+    let withdraw = || gateway.deploys.withdraw("t".into(), "bob".into());
     let error = failed(withdraw()).await;
     assert_eq!(error, DeployError::NotDeployed { tenant: "t".into() });
     gateway.deploy("one").await;

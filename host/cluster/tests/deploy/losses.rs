@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use tidegate_cluster::deploy::{DeployError, Progress, Step, version_of};
+use tidegate_deploy::{DeployError, Progress, Step, version_of};
 
 use super::fake::Fake;
 use super::rig::{Rig, all, component, failed, order, serve, until, until_async};
@@ -27,7 +27,7 @@ async fn a_worker_lost_after_the_decision_switches_when_it_is_back() {
     let rig = Rig::new(1).await;
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.stick(Some("not now"));
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     serve(&[&a], "one").await;
     b.running.stop().await;
     let seen = all(progress).await;
@@ -46,9 +46,9 @@ async fn a_switch_that_fails_is_told_and_tried_again() {
     let rig = Rig::new(1).await;
     let (_register, [a], gateway) = rig.start(["a"]).await;
     a.fake.stick(Some("not now"));
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     until_async("the trouble is told", async || {
-        let overview = gateway.operator.overview().await.unwrap();
+        let overview = gateway.deploys.overview().await.unwrap();
         overview.workers[0].running[0].trouble.as_deref() == Some("not now")
     })
     .await;
@@ -67,7 +67,7 @@ async fn promise_5_a_register_lost_before_the_decision_leaves_nothing_prepared()
     rig.settings.hold_max = Duration::from_millis(300);
     let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
     register.stop().await;
     let error = failed(progress).await;
@@ -96,7 +96,7 @@ async fn what_is_prepared_is_held_for_as_long_as_the_register_lives() {
     rig.settings.hold_max = Duration::from_millis(200);
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
     let since = std::time::Instant::now();
     until("thrice that time has passed", || {
@@ -122,7 +122,7 @@ async fn a_register_that_restarts_goes_on_from_its_disk() {
     let (generation, ..) = gateway.deploy("two").await;
     assert_eq!(generation, 2);
     serve(&[&a], "two").await;
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     assert_eq!(desired.tenants["t"].releases.len(), 2);
 }
 
@@ -184,7 +184,7 @@ async fn without_the_first_register_nothing_is_deployed_and_the_error_names_it()
     rig.settings.reconnect_max = Duration::from_millis(20);
     let _second = rig.register(1).await;
     let gateway = rig.gateway("g").await;
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
+    let error = failed(gateway.deploys.deploy(order("one"), component("one"))).await;
     let register = rig.registers[0].to_string();
     assert_eq!(
         error,
@@ -193,7 +193,7 @@ async fn without_the_first_register_nothing_is_deployed_and_the_error_names_it()
         }
     );
     assert!(error.to_string().contains(&register));
-    assert!(gateway.operator.desired().await.is_err());
+    assert!(gateway.deploys.desired().await.is_err());
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn after_all_nodes_were_restarted_the_highest_generation_serves() {
     gateway.deploy("one").await;
     b.running.stop().await;
     until_async("b is gone", async || {
-        gateway.operator.overview().await.unwrap().workers.len() == 1
+        gateway.deploys.overview().await.unwrap().workers.len() == 1
     })
     .await;
     gateway.deploy("two").await;
@@ -224,7 +224,7 @@ async fn after_all_nodes_were_restarted_the_highest_generation_serves() {
     serve(&[&a, &b], "two").await;
     let gateway = rig.gateway("g").await;
     gateway.sees(2).await;
-    assert_eq!(gateway.operator.desired().await.unwrap().generation, 2);
+    assert_eq!(gateway.deploys.desired().await.unwrap().generation, 2);
 }
 
 #[tokio::test]

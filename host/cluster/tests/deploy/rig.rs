@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tidegate_cluster::deploy::{
-    Agent, DeployError, DeployOrder, DeploySettings, Desk, Desks, Operator, Progress, Store,
-    StoreError, version_of,
-};
 use tidegate_cluster::register::{Register, RegisterSettings};
+use tidegate_deploy::{
+    Agent, Coordinator, Coordinators, DeployClient, DeployError, DeployOrder, DeploySettings,
+    Progress, Store, StoreError, version_of,
+};
 use tidegate_link::net;
 use tidegate_link::net::stream::tcp;
 use tidegate_link::{Identity, LinkSettings, Secret};
@@ -91,7 +91,7 @@ pub(crate) struct Worker {
 
 pub(crate) struct Gateway {
     pub(crate) running: Running,
-    pub(crate) operator: Operator,
+    pub(crate) deploys: DeployClient,
 }
 
 impl Rig {
@@ -127,8 +127,8 @@ impl Rig {
         }
     }
 
-    fn desks(&self) -> Desks {
-        Desks::Registers(self.registers.iter().map(ToString::to_string).collect())
+    fn coordinators(&self) -> Coordinators {
+        Coordinators::Registers(self.registers.iter().map(ToString::to_string).collect())
     }
 
     pub(crate) async fn register(&self, place: usize) -> Running {
@@ -137,14 +137,15 @@ impl Rig {
         let identity = identity(Role::Register, &name);
         let listener = net::bind(self.registers[place]).await.unwrap();
         let stop = CancellationToken::new();
-        let desk = Desk::start(identity.node.clone(), store, self.settings, stop.clone());
+        let coordinator =
+            Coordinator::start(identity.node.clone(), store, self.settings, stop.clone());
         let settings = RegisterSettings {
             lease_max: Duration::from_secs(10),
             grace: self.settings.grace,
             nodes_max: 100,
             link: self.settings.link,
         };
-        let run = Register::run_with(listener, identity, settings, desk, stop.clone());
+        let run = Register::run_with(listener, identity, settings, coordinator, stop.clone());
         let task = Some(tokio::spawn(run));
         Running { stop, task }
     }
@@ -153,7 +154,7 @@ impl Rig {
         let store = self.store(name).await;
         let stop = CancellationToken::new();
         let agent = Agent::start(
-            self.desks(),
+            self.coordinators(),
             identity(Role::Worker, name),
             store,
             Arc::new(fake.clone()),
@@ -176,15 +177,15 @@ impl Rig {
     pub(crate) async fn gateway(&self, name: &str) -> Gateway {
         let store = self.store(name).await;
         let stop = CancellationToken::new();
-        let operator = Operator::start(
-            self.desks(),
+        let deploys = DeployClient::start(
+            self.coordinators(),
             identity(Role::Gateway, name),
             store,
             self.settings,
             stop.clone(),
         );
         let running = Running { stop, task: None };
-        Gateway { running, operator }
+        Gateway { running, deploys }
     }
 
     /// The first register, plain workers of these names, and a gateway once it sees them.
@@ -265,20 +266,20 @@ pub(crate) async fn failed(progress: mpsc::Receiver<Progress>) -> DeployError {
 impl Gateway {
     /// As a process ends.
     pub(crate) async fn stop(self) {
-        drop(self.operator);
+        drop(self.deploys);
         self.running.stop().await;
     }
 
     /// Deploys for tenant `t` until it is done.
     pub(crate) async fn deploy(&self, name: &str) -> (u64, Name, u32) {
-        done(self.operator.deploy(order(name), component(name))).await
+        done(self.deploys.deploy(order(name), component(name))).await
     }
 
     /// Waits until so many workers have told what they run.
     pub(crate) async fn sees(&self, workers: usize) {
         let what = format!("{workers} workers");
         until_async(&what, async || {
-            let overview = self.operator.overview().await;
+            let overview = self.deploys.overview().await;
             overview.is_ok_and(|it| it.workers.len() == workers)
         })
         .await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidegate_cluster::deploy::{DeployOrder, Desired, version_of};
+use tidegate_deploy::{DeployOrder, Desired, version_of};
 use tidegate_link::{Identity, Link};
 use tidegate_wire::deploy::{Deploy, DeployError, Order, Progress, Running};
 use tidegate_wire::frame::Frame;
@@ -148,7 +148,7 @@ async fn an_upload_cut_short_leaves_no_file_and_the_next_order_is_taken() {
     gateway.sees(1).await;
     // The end of the link may be told a moment later than the order.
     loop {
-        let overview = gateway.operator.overview().await.unwrap();
+        let overview = gateway.deploys.overview().await.unwrap();
         if overview.under_way.is_none() {
             break;
         }
@@ -234,7 +234,7 @@ async fn an_impossible_state_is_refused() {
         ..Desired::default()
     }));
     raw.ended().await;
-    assert_eq!(gateway.operator.desired().await.unwrap().generation, 0);
+    assert_eq!(gateway.deploys.desired().await.unwrap().generation, 0);
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn a_worker_that_reconnects_over_a_half_open_link_is_asked_over_the_newer_
     newer.tell_status();
     half_open.ended().await;
     gateway.sees(1).await;
-    let mut progress = gateway.operator.deploy(order("one"), component("one"));
+    let mut progress = gateway.deploys.deploy(order("one"), component("one"));
     let asked = newer.asked_to_prepare().await;
     newer.tell_prepared(asked);
     decided(&mut progress).await;
@@ -266,7 +266,7 @@ async fn a_worker_that_reconnects_while_it_prepares_is_asked_again_and_not_lost(
     let mut half_open = Raw::dial_as(&rig, &worker).await;
     half_open.tell_status();
     gateway.sees(1).await;
-    let mut progress = gateway.operator.deploy(order("one"), component("one"));
+    let mut progress = gateway.deploys.deploy(order("one"), component("one"));
     let first = half_open.asked_to_prepare().await;
     let mut newer = Raw::dial_as(&rig, &worker).await;
     let again = newer.asked_to_prepare().await;

@@ -1,7 +1,7 @@
 //! All workers prepare, then all switch; or none does. Named for promise 5 of the design: a bad
 //! deploy hurts nobody.
 
-use tidegate_cluster::deploy::{DeployError, Fate, Progress, Step, version_of};
+use tidegate_deploy::{DeployError, Fate, Progress, Step, version_of};
 
 use super::fake::Fake;
 use super::rig::{LENGTH, Rig, all, component, done, failed, order, serve, until};
@@ -10,7 +10,7 @@ use super::rig::{LENGTH, Rig, all, component, done, failed, order, serve, until}
 async fn all_prepare_then_all_switch_and_every_step_is_told() {
     let rig = Rig::new(1).await;
     let (_register, workers, gateway) = rig.start(["a", "b"]).await;
-    let progress = all(gateway.operator.deploy(order("one.wasm"), component("one"))).await;
+    let progress = all(gateway.deploys.deploy(order("one.wasm"), component("one"))).await;
     let place = |wanted: &Progress| progress.iter().position(|it| it == wanted).unwrap();
     let decided = place(&Progress::Decided { generation: 1 });
     assert_eq!(
@@ -43,7 +43,7 @@ async fn all_prepare_then_all_switch_and_every_step_is_told() {
     for worker in &workers {
         assert_eq!(worker.fake.log(), ["prepare t", "activate t"]);
     }
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     let release = desired.current("t").unwrap();
     assert_eq!((&*release.source, &*release.by), ("one.wasm", "alice"));
 }
@@ -54,7 +54,7 @@ async fn promise_5_one_worker_refuses_and_nobody_switches() {
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     gateway.deploy("one").await;
     b.fake.refuse(Some("it traps in on-start"));
-    let error = failed(gateway.operator.deploy(order("two.wasm"), component("two"))).await;
+    let error = failed(gateway.deploys.deploy(order("two.wasm"), component("two"))).await;
     let expected = DeployError::Refused {
         worker: "b".into(),
         reason: "it traps in on-start".to_owned(),
@@ -62,7 +62,7 @@ async fn promise_5_one_worker_refuses_and_nobody_switches() {
     assert_eq!(error, expected);
     until("a discards", || !a.fake.has_prepared("t")).await;
     serve(&[&a, &b], "one").await;
-    let desired = gateway.operator.desired().await.unwrap();
+    let desired = gateway.deploys.desired().await.unwrap();
     let releases = &desired.tenants["t"].releases;
     assert!(matches!(&releases[0].fate, Fate::Failed(why) if why.contains("traps in on-start")));
     assert_eq!(releases[1].fate, Fate::Active);
@@ -85,7 +85,7 @@ async fn promise_5_a_worker_without_settings_for_the_tenant_is_named() {
     let _b = rig.worker("b", Fake::new(&["other"])).await;
     let gateway = rig.gateway("g").await;
     gateway.sees(2).await;
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
+    let error = failed(gateway.deploys.deploy(order("one"), component("one"))).await;
     let expected = DeployError::TenantUnknown {
         tenant: "t".into(),
         worker: "b".into(),
@@ -99,7 +99,7 @@ async fn promise_5_a_worker_lost_while_preparing_stops_the_deploy() {
     let rig = Rig::new(1).await;
     let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
     b.fake.gate(false);
-    let progress = gateway.operator.deploy(order("one"), component("one"));
+    let progress = gateway.deploys.deploy(order("one"), component("one"));
     until("a has prepared", || a.fake.has_prepared("t")).await;
     until("b prepares", || !b.fake.log().is_empty()).await;
     b.running.stop().await;
@@ -114,7 +114,7 @@ async fn a_deploy_without_workers_says_so() {
     let rig = Rig::new(1).await;
     let _register = rig.register(0).await;
     let gateway = rig.gateway("g").await;
-    let error = failed(gateway.operator.deploy(order("one"), component("one"))).await;
+    let error = failed(gateway.deploys.deploy(order("one"), component("one"))).await;
     assert_eq!(error, DeployError::NoWorker);
 }
 
@@ -131,7 +131,7 @@ async fn the_version_that_serves_is_deployed_already() {
 async fn an_operator_that_stops_listening_undoes_nothing() {
     let rig = Rig::new(1).await;
     let (_register, [a], gateway) = rig.start(["a"]).await;
-    drop(gateway.operator.deploy(order("one"), component("one")));
+    drop(gateway.deploys.deploy(order("one"), component("one")));
     serve(&[&a], "one").await;
 }
 
@@ -143,9 +143,9 @@ async fn a_second_order_is_told_that_the_desk_is_busy() {
     let (one, two) = (rig.gateway("g").await, rig.gateway("h").await);
     one.sees(1).await;
     a.fake.gate(false);
-    let progress = one.operator.deploy(order("one"), component("one"));
+    let progress = one.deploys.deploy(order("one"), component("one"));
     until("a prepares", || !a.fake.log().is_empty()).await;
-    let error = failed(two.operator.deploy(order("two"), component("two"))).await;
+    let error = failed(two.deploys.deploy(order("two"), component("two"))).await;
     assert_eq!(error, DeployError::Busy { tenant: "t".into() });
     a.fake.gate(true);
     done(progress).await;

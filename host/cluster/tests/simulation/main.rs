@@ -131,7 +131,7 @@ fn take(failed: &Failed, seed: u64, trace: Vec<String>, wrong: String) {
 /// `Instant`, which these processes' clocks stand for. What tells a time to somebody may read the
 /// wall clock: what is told of a client, the events of the feed, when a release was deployed, and in
 /// answers of HTTP their date and that of files. From
-/// that a desk that has just started tells how much of a canary's time is left, and never more than
+/// that a coordinator that has just started tells how much of a canary's time is left, and never more than
 /// all of it.
 #[test]
 fn only_what_is_told_reads_the_wall_clock() {

@@ -134,7 +134,7 @@ async fn a_component_over_the_limit_is_refused_and_one_over_the_usual_limit_is_n
     let large = vec![0; BODY_BYTES_MAX + 1];
     let got = as_deployer("POST /v1/deployment", "application/octet-stream", large).await;
     assert_eq!(got.status, 200, "{got:?}");
-    let limit = usize::try_from(tidegate_cluster::deploy::COMPONENT_BYTES_MAX).unwrap();
+    let limit = usize::try_from(tidegate_deploy::COMPONENT_BYTES_MAX).unwrap();
     let got = as_deployer(
         "POST /v1/deployment",
         "application/wasm",

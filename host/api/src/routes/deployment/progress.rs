@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use tidegate_cluster::deploy::Progress;
+use tidegate_deploy::Progress;
 use tidegate_fair::Place;
 use tidegate_wire::Name;
 use tokio::sync::mpsc;
