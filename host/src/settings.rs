@@ -3,13 +3,13 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound;
-use tidegate_cluster::gateway::router;
 use tidegate_cluster::gateway::settings::{self as gateway, GatewaySettings, ListenerSettings};
 use tidegate_cluster::register::RegisterSettings;
 use tidegate_cluster::worker::WorkerSettings;
 use tidegate_deploy::DeploySettings;
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound;
+use tidegate_hub::routing;
 use tidegate_link::membership::MembershipSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_link::{Identity, LinkSettings, Secret};

@@ -10,10 +10,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use tidegate_cluster::gateway::apply::{Changed, Outlet, apply};
-use tidegate_cluster::gateway::hub::{Hub, HubLimits, Refused, Trial};
-use tidegate_cluster::gateway::outbound::Outgoing;
-use tidegate_cluster::gateway::pending::Lanes;
+use tidegate_hub::effects::{Changed, Outlet, apply};
+use tidegate_hub::hub::{Hub, HubLimits, Refused, Trial};
+use tidegate_hub::lanes::Lanes;
+use tidegate_hub::outbound::Outgoing;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{EventKind, Message};

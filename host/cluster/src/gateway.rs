@@ -5,43 +5,29 @@
 //! finish, tells the clients, and waits until their closes are committed.
 
 pub mod access;
-pub mod answer;
-pub mod apply;
 mod client;
-pub(crate) mod closes;
 pub mod commands;
 mod feed;
-pub mod forward;
 #[cfg(test)]
 mod fuzz;
 mod gather;
 mod handshake;
 mod host;
-pub mod hub;
 mod inbox;
 mod links;
 mod listener;
 mod memory;
 mod metrics;
-pub mod once;
-pub mod outbound;
 mod peers;
-pub mod pending;
 mod refusals;
 mod requests;
 #[cfg(test)]
 mod rig;
-pub mod router;
-pub mod select;
 pub mod settings;
 mod shard;
 mod slowness;
 mod standing;
-mod strikes;
-pub mod telling;
-mod tenants;
 mod timers;
-mod window;
 mod workers;
 
 use std::io;
@@ -64,7 +50,7 @@ use inbox::{Arrival, Inbox, Parcel};
 use settings::GatewaySettings;
 use shard::{Context, Shard, Status};
 pub use standing::Standing;
-use tenants::Tenants;
+use tidegate_hub::tenants::Tenants;
 use tidegate_link::membership::Members;
 use tidegate_link::net::admission::{AdmissionLimits, Admissions};
 use tidegate_link::{Identity, Link};
@@ -140,7 +126,7 @@ impl Gateway {
         let tenants = settings.listeners.iter().map(|l| l.tenant.clone());
         let tenants = Tenants::new(tenants.collect());
         let shards = usize::from(settings.shards.max(1));
-        let number = tenants.len();
+        let number = tenants.count();
         let slowness = slowness::Slowness::new(&tenants, shards);
         Ok(Arc::new(Context {
             identity,
@@ -148,7 +134,7 @@ impl Gateway {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: std::sync::Mutex::default(),
-            closes: closes::Closes::new(number),
+            closes: tidegate_hub::closes::Closes::new(number),
             lost: CancellationToken::new(),
             requests: requests::Requests::new(settings.pending_bytes_max, number),
             commands: commands::Runner::new(commands, number),

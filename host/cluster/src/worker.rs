@@ -37,11 +37,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::gateway::closes::Closes;
 use adoption::Adoptions;
 use custody::Table;
 use gateways::Dialers;
 use meters::Meters;
+use tidegate_hub::closes::Closes;
 
 pub use lane::Lane;
 

@@ -33,10 +33,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
-use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
-use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_hub::routing::Router;
 use tidegate_link::membership::fixed;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};

@@ -12,7 +12,6 @@ mod queue;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod weight;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -132,16 +132,48 @@ pub enum EventKind {
     },
 }
 
+/// Which kind an event is of, without what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// A client connected.
+    Connect,
+    /// A client sent a message.
+    Message,
+    /// A client's connection is closed.
+    Close,
+    /// Somebody outside asks.
+    Request,
+}
+
+impl EventType {
+    /// A short name for logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Message => "message",
+            Self::Close => "close",
+            Self::Request => "request",
+        }
+    }
+}
+
 impl EventKind {
+    /// Which kind it is.
+    #[must_use]
+    pub const fn event_type(&self) -> EventType {
+        match self {
+            Self::Connect { .. } => EventType::Connect,
+            Self::Message(_) => EventType::Message,
+            Self::Close(_) => EventType::Close,
+            Self::Request { .. } => EventType::Request,
+        }
+    }
+
     /// A short name for logs and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Connect { .. } => "connect",
-            Self::Message(_) => "message",
-            Self::Close(_) => "close",
-            Self::Request { .. } => "request",
-        }
+        self.event_type().name()
     }
 }
 

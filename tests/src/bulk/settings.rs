@@ -4,10 +4,10 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
-use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_hub::routing::Router;
 use tidegate_link::LinkSettings;
 use tidegate_link::membership::MembershipSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};

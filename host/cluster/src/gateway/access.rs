@@ -99,7 +99,7 @@ impl Access {
     /// The same, but not again for a key that was seen before, whichever gateway is asked. `key`
     /// and `request` are hashes of the caller's idempotency key and of the whole request. A query
     /// right behind it may not see it yet when another gateway remembers the key. A key is
-    /// remembered as [`once`](super::once) says.
+    /// remembered as [`once`](tidegate_hub::idempotency) says.
     ///
     /// # Errors
     /// As above, and [`AskError::Timeout`] when the gateway that remembers the key did not answer:

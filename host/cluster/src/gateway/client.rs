@@ -19,15 +19,15 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tidegate_hub::answer::Live;
+use tidegate_hub::outbound::{Account, Outbound, Outgoing, QueuePolicy, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
 use tidegate_wire::event::{CloseReason, Peer, Transport};
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::Live;
 use super::memory::{Memory, SIP_BYTES};
-use super::outbound::{Outbound, Outgoing, QueuePolicy, Queued, close_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
 use codec::{Codec, Read};

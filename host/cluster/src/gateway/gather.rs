@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidegate_hub::directory::{Reach, check, merge, reach};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -17,7 +18,6 @@ use super::commands::{self, Boxed};
 use super::inbox::Parcel;
 use super::requests::{self, Call};
 use super::shard::Context;
-use crate::directory::{Reach, check, merge, reach};
 
 /// What is asked, about whose clients.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(super) fn fits<T>(
     what: T,
 ) -> Result<T, AskError> {
     if link.queued_bytes() < QUEUED_BYTES_MAX
-        && link.has_room_for(tenant, QUEUED_BYTES_MAX, context.tenants.len())
+        && link.has_room_for(tenant, QUEUED_BYTES_MAX, context.tenants.count())
     {
         return Ok(what);
     }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::membership::Members;
 use tidegate_link::net::admission::Admitted;
 use tidegate_link::{Link, LinkSender};
@@ -22,7 +23,6 @@ use super::client::socket::LocalSocket;
 use super::feed::Watcher;
 use super::gather::{Asked, Gather};
 use super::peers::Life;
-use super::pending::WorkerKey;
 use super::requests::Request;
 use super::workers::WorkerLink;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::net::admission::Admitted;
 use tidegate_link::net::{admit, not_admitted};
 use tidegate_link::{Link, LinkEnd, LinkReceiver, LinkSender};
@@ -24,7 +25,6 @@ use super::feed::Remote;
 use super::gather::{Asked, Done, ask_here};
 use super::host;
 use super::inbox::{AdoptClose, Parcel};
-use super::pending::WorkerKey;
 use super::shard::{Context, Shard};
 use super::workers::WorkerLink;
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_hub::outbound::Account;
 use tokio::sync::{Notify, Semaphore};
 
 /// How much a client may read at a time at the limit, if nothing of it is unfinished.
@@ -37,18 +38,19 @@ struct Book {
 }
 
 impl Ledger {
-    /// Counts `bytes` until the last copy of what is returned is dropped.
-    pub(crate) fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes {
+    fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::SeqCst)
+    }
+}
+
+impl Account for Ledger {
+    fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes {
         let length = bytes.as_ref().len();
         self.0.bytes.fetch_add(length, Ordering::Relaxed);
         Bytes::from_owner(Held {
             bytes,
             ledger: self.clone(),
         })
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.bytes.load(Ordering::SeqCst)
     }
 }
 

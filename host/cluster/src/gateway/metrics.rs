@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tidegate_histogram::Histogram;
+use tidegate_hub::tenants::Tenants;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::event::CloseReason;
 
 use super::shard::Cut;
-use super::tenants::Tenants;
 
 pub(super) struct Metrics {
     clients: Gauge,

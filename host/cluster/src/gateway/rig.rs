@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_hub::routing::Router;
 use tidegate_link::membership::Members;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::Name;
@@ -24,9 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::commands::{Commands, NoCommands};
-use super::hub::HubLimits;
-use super::outbound::{Newlines, QueuePolicy};
-use super::router::Router;
 use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);

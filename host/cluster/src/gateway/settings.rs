@@ -8,9 +8,9 @@ use tidegate_link::LinkSettings;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
-use super::hub::HubLimits;
-use super::outbound::{Newlines, QueuePolicy};
-use super::router::Router;
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_hub::routing::Router;
 
 /// What happens to messages while no worker serves their tenant. Connects and closes always wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

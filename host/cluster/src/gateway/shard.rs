@@ -24,7 +24,6 @@ mod swaps;
 mod tell;
 #[cfg(test)]
 mod tests;
-mod unrouted;
 mod waits;
 mod wakes;
 
@@ -38,6 +37,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_fair::Shares;
+use tidegate_hub::closes::Closes;
+use tidegate_hub::hub::Hub;
+use tidegate_hub::idempotency::{KEYS_MAX, Keys};
+use tidegate_hub::lanes::Lanes;
+use tidegate_hub::streams::{Received, Stream};
+use tidegate_hub::strikes::Strikes;
+use tidegate_hub::tenants::Tenants;
 use tidegate_link::membership::Members;
 use tidegate_link::net::admission::Admissions;
 use tidegate_link::{Identity, LinkSender};
@@ -52,25 +58,18 @@ use tokio_util::sync::CancellationToken;
 use super::client::codec::Codec;
 use super::client::socket::Socket;
 use super::client::{Connection, now_ms};
-use super::closes::Closes;
-use super::forward::{Received, Stream};
-use super::hub::Hub;
 use super::inbox::{Inbox, Parcel};
 use super::memory::{Memory, Reserve};
 use super::metrics::Metrics;
-use super::once::{KEYS_MAX, Keys};
 use super::peers::Life;
-use super::pending::Lanes;
 use super::settings::{GatewaySettings, ListenerSettings};
 use super::slowness::Slowness;
-use super::strikes::Strikes;
-use super::tenants::Tenants;
 use super::timers::Wheel;
 use super::workers::Workers;
 
 use rounds::Rounds;
 use swaps::Swaps;
-use unrouted::Unrouted;
+use tidegate_hub::unrouted::Unrouted;
 
 pub(super) use memory::Cut;
 pub(super) use run::run;
@@ -174,7 +173,7 @@ impl PeerStream {
     fn new(context: &Context, shard: u16) -> Self {
         let bytes_max = context.settings.forward_bytes_max;
         Self {
-            stream: Stream::new(shard, bytes_max, context.tenants.len()),
+            stream: Stream::new(shard, bytes_max, context.tenants.count()),
             link: None,
             full: FxHashSet::default(),
             suspect: None,
@@ -270,7 +269,7 @@ struct State {
 impl Shard {
     pub(super) fn new(context: Arc<Context>, index: u16) -> Rc<Self> {
         let state = State::new(context.clone(), index);
-        let questions = Shares::new(questions::QUESTIONS_MAX, context.tenants.len());
+        let questions = Shares::new(questions::QUESTIONS_MAX, context.tenants.count());
         let listeners = context
             .settings
             .listeners
@@ -390,7 +389,7 @@ impl State {
         let mut rng = StdRng::seed_from_u64(seed);
         Self {
             hubs: std::iter::repeat_with(|| Hub::new(context.settings.hub))
-                .take(context.tenants.len())
+                .take(context.tenants.count())
                 .collect(),
             connections: FxHashMap::default(),
             wheels: context
@@ -401,7 +400,7 @@ impl State {
                 .collect(),
             lanes: Lanes::new(
                 context.settings.pending_bytes_max / usize::from(context.settings.shards),
-                context.tenants.len(),
+                context.tenants.count(),
             ),
             workers: Workers::default(),
             unrouted: Unrouted::default(),
@@ -420,13 +419,13 @@ impl State {
             next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
             view: Arc::default(),
             rounds: Rounds::default(),
-            releases: releases::Releases::new(context.tenants.len()),
-            early: spread::Early::new(context.tenants.len()),
+            releases: releases::Releases::new(context.tenants.count()),
+            early: spread::Early::new(context.tenants.count()),
             swaps: Swaps::default(),
             strikes: Strikes::default(),
             keys: Keys::new(
                 KEYS_MAX / context.inboxes.len().max(1),
-                context.tenants.len(),
+                context.tenants.count(),
             ),
             quiet: false,
             gone: None,

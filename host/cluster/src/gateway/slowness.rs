@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Gauge, gauge};
 
-use super::tenants::Tenants;
+use tidegate_hub::tenants::Tenants;
 
 /// What one shard says of one tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::net::admission::Admissions;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 use tokio::sync::watch;
 
-use super::pending::WorkerKey;
 use super::shard::Context;
 
 /// The workers that have said what they serve.

@@ -6,11 +6,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_hub::outbound::{Outgoing, ping_frame};
 use tidegate_wire::event::{Message, Transport};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::Connection;
-use super::outbound::{Outgoing, ping_frame};
 use super::settings::ListenerSettings;
 use super::shard::Shard;
 

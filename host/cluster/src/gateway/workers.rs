@@ -12,11 +12,11 @@ use tidegate_wire::frame::{Announcement, Frame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
-use super::pending::{Next, WorkerKey};
-use super::router::{Candidate, Router, choose};
-use super::telling::{Part, Telling};
-use super::tenants::Tenants;
-use super::window::Window;
+use tidegate_hub::custody_updates::{Part, Telling};
+use tidegate_hub::lanes::{Next, WorkerKey};
+use tidegate_hub::routing::{Candidate, Router, choose};
+use tidegate_hub::tenants::Tenants;
+use tidegate_hub::window::Window;
 
 /// A worker's link, shared by the shards.
 #[derive(Debug)]

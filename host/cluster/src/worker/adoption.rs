@@ -17,8 +17,9 @@ use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tracing::warn;
 
+use tidegate_link::LinkSender;
 use tidegate_link::membership::Members;
-use tidegate_link::{LinkSender, weight};
+use tidegate_wire::weight;
 
 /// Adoptions that are kept at most.
 const ADOPTIONS_MAX: usize = 16_384;

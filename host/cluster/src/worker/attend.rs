@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tidegate_hub::give_back::give_back;
 use tidegate_link::{LinkEnd, LinkReceiver};
 use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
@@ -22,7 +23,6 @@ use super::chores::{Chore, Chores, next_chore};
 use super::home::Home;
 use super::lane::{Lane, payload_bytes, returned};
 use super::{Inner, Phase};
-use crate::give_back::give_back;
 
 /// How many times the window a gateway may send before its link is closed.
 const WINDOW_TOLERANCE: u32 = 2;

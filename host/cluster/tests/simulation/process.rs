@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
-use tidegate_cluster::gateway::hub::HubLimits;
-use tidegate_cluster::gateway::outbound::{Newlines, QueuePolicy};
-use tidegate_cluster::gateway::router::Router;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
 use tidegate_cluster::register::{Register, RegisterSettings};
 use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
+use tidegate_hub::hub::HubLimits;
+use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_hub::routing::Router;
 use tidegate_link::membership::{self, Members, MembershipSettings};
 use tidegate_link::net::stream::Listen;
 use tidegate_link::{Identity, LinkSettings, Secret};

@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
+use tidegate_wire::weight::weight;
 use tokio::sync::Notify;
 
 use super::LinkEnd;
 use super::portions::Portions;
-use super::weight::weight;
 
 #[derive(Debug)]
 pub(super) struct Queue {

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::panic::RefUnwindSafe;
 
-use tidegate_cluster::directory::merge;
 use tidegate_fuzzing::Case;
+use tidegate_hub::directory::merge;
 use tidegate_wire::query::Answer;
 use tokio::runtime::{Builder, Runtime};
 

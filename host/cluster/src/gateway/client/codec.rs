@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_hub::outbound::{Queued, close_frame};
 use tidegate_wire::event::{CloseReason, Message, Transport};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
@@ -12,7 +13,6 @@ use tokio_tungstenite::tungstenite::{self};
 
 use super::Connection;
 use super::frames::Frames;
-use crate::gateway::outbound::{Queued, close_frame};
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shard::Shard;
 

@@ -37,7 +37,7 @@ impl Remote {
             context: context.clone(),
             sender: sender.clone(),
             watches: BTreeMap::new(),
-            places: Places::new(WATCHERS_MAX, context.tenants.len()),
+            places: Places::new(WATCHERS_MAX, context.tenants.count()),
         }
     }
 

@@ -8,12 +8,12 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use tidegate_fair::Shares;
+use tidegate_hub::idempotency::{KEPT, KEYS_MAX};
 use tidegate_wire::Name;
 use tokio::sync::watch;
 
 use super::Replied;
 use crate::gateway::access::RequestError;
-use crate::gateway::once::{KEPT, KEYS_MAX};
 
 /// Replies of so many bytes are kept.
 const BYTES_MAX: usize = 16 << 20;

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use tidegate_hub::give_back::give_back;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
 
 use super::State;
@@ -10,7 +11,6 @@ use crate::gateway::client::Connection;
 use crate::gateway::client::socket::Socket;
 use crate::gateway::settings::{ListenerSettings, NoWorker};
 use crate::gateway::timers;
-use crate::give_back::give_back;
 
 /// Told in close frames when the gateway ends or is lost.
 pub(super) const GOING_AWAY: &str = "the gateway goes away";

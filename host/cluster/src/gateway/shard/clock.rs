@@ -69,7 +69,7 @@ impl State {
 
     /// Says how it is with each tenant.
     pub(super) fn tell_slowness(&mut self) {
-        let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+        let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
             let reading = Reading {
                 events: self.lanes.events_of(tenant) as u64,

@@ -1,15 +1,15 @@
 //! What commits bring: events end, and effects are applied to the clients of this shard.
 
+use tidegate_hub::custody_updates::Part;
+use tidegate_hub::effects::apply;
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_wire::effect::{Commit, DEAD_LETTERS_MAX, Effect, Outcome};
-use tidegate_wire::event::CloseReason;
+use tidegate_wire::event::{CloseReason, EventType};
 use tidegate_wire::id::{ClientId, CloseId};
 use tokio::time::Instant;
 
 use super::State;
 use super::outlet::Deliveries;
-use crate::gateway::apply::apply;
-use crate::gateway::pending::WorkerKey;
-use crate::gateway::telling::Part;
 
 /// So many lanes that have waited may have nothing to send before the next ones must wait on.
 const LOOKS_MAX: usize = 16;
@@ -32,16 +32,18 @@ impl State {
         };
         self.metrics.committed(commit.outcome);
         self.metrics.took(tenant, committed.took_us);
-        let author = (!committed.is_request()).then_some((number, worker));
+        let author = (committed.kind != EventType::Request).then_some((number, worker));
         self.swaps.forget(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
-            Outcome::Done if committed.is_close() => {
+            Outcome::Done if committed.kind == EventType::Close => {
                 self.own_close(tenant, commit.effects, commit.client);
             }
             Outcome::Done => self.effects(tenant, commit.effects, author),
             // Without its connect a handler does not know the client.
-            Outcome::DeadLettered if committed.kind == "connect" => self.close_broken(number),
+            Outcome::DeadLettered if committed.kind == EventType::Connect => {
+                self.close_broken(number)
+            }
             Outcome::DeadLettered
                 if self.strikes.dead_letter(number, Instant::now().into_std()) =>
             {
@@ -51,14 +53,14 @@ impl State {
             }
             Outcome::DeadLettered | Outcome::Failed | Outcome::Returned => {}
         }
-        if committed.is_close() {
+        if committed.kind == EventType::Close {
             self.forget(number, tenant, worker, acts);
         }
-        if committed.is_request() {
+        if committed.kind == EventType::Request {
             self.request_ended(number, commit.outcome, commit.reply);
         }
         self.resume(number);
-        if committed.kind == "connect" {
+        if committed.kind == EventType::Connect {
             self.review(number);
         }
         self.workers.returned(worker, tenant, 1, committed.counted);
@@ -100,7 +102,7 @@ impl State {
     /// Links may have room, of which nothing tells.
     pub(super) fn pump_all_waiting(&mut self) {
         for worker in self.workers.waited_for() {
-            let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+            let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
             for tenant in 0..tenants {
                 self.pump_waiting(worker, tenant);
             }

@@ -8,11 +8,11 @@
 
 use std::sync::Arc;
 
+use tidegate_hub::custody_updates::Part;
+use tidegate_hub::lanes::{Which, WorkerKey};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
-use crate::gateway::pending::{Which, WorkerKey};
-use crate::gateway::telling::Part;
 use crate::gateway::workers::WorkerLink;
 
 /// Clients whose custodians are looked at in one turn.

@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
+use tidegate_hub::effects::Changed;
+use tidegate_hub::hub::{Client, Hub};
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, Peer};
 use tidegate_wire::feed::{Change, Happening};
 use tidegate_wire::id::ClientId;
 
 use super::State;
-use crate::gateway::apply::Changed;
 use crate::gateway::feed::Watcher;
-use crate::gateway::hub::{Client, Hub};
 
 /// The watchers of one shard, by the number of their tenant: who watches others costs a tenant
 /// nothing.

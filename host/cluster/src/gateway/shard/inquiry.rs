@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_hub::answer::PART_MAX;
 use tidegate_wire::Name;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, Answered, AskError, GroupInfo, Query, Selector};
@@ -15,7 +16,6 @@ use tokio::time::{Instant, timeout_at};
 use super::Shard;
 use super::questions::During;
 use super::swaps::{Known, Outcome};
-use crate::gateway::answer::PART_MAX;
 use crate::gateway::gather::{Asked, is_work};
 
 /// One question on its way to its answer.

@@ -1,21 +1,21 @@
-//! Where the deliveries of [`apply`](crate::gateway::apply) go: the queues of this shard's clients.
+//! Where the deliveries of [`apply`](tidegate_hub::effects) go: the queues of this shard's clients.
 
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
+use tidegate_hub::custody_updates::Part;
+use tidegate_hub::effects::{Changed, Outlet};
+use tidegate_hub::hub::{Hub, Refused};
+use tidegate_hub::lanes::{Lanes, WorkerKey};
+use tidegate_hub::outbound::{Outgoing, Queued};
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseReason;
 
 use super::feed::Watchers;
 use super::memory::Cut;
-use crate::gateway::apply::{Changed, Outlet};
 use crate::gateway::client::Connection;
-use crate::gateway::hub::{Hub, Refused};
 use crate::gateway::metrics::Metrics;
-use crate::gateway::outbound::{Outgoing, Queued};
-use crate::gateway::pending::{Lanes, WorkerKey};
-use crate::gateway::telling::Part;
 use crate::gateway::workers::Workers;
 
 /// The parts of a shard that effects reach, beside the hub.

@@ -2,6 +2,10 @@
 
 use std::net::SocketAddrV4;
 
+use tidegate_hub::answer::{Ground, answer};
+use tidegate_hub::custody_updates::Part;
+use tidegate_hub::directory::{Reach, reach};
+use tidegate_hub::hub::{Hub, Refused, Trial};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::id::ClientId;
@@ -9,11 +13,7 @@ use tidegate_wire::json::same_json;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
 use super::State;
-use crate::directory::{Reach, reach};
-use crate::gateway::answer::{Ground, answer};
 use crate::gateway::gather::{Asked, shards_of};
-use crate::gateway::hub::{Hub, Refused, Trial};
-use crate::gateway::telling::Part;
 
 impl State {
     /// This shard's part.

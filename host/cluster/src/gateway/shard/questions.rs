@@ -13,6 +13,8 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use tidegate_histogram::Histogram;
+use tidegate_hub::directory::check;
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
@@ -22,9 +24,7 @@ use tokio::time::Instant;
 
 use super::inquiry::Inquiry;
 use super::{Shard, State};
-use crate::directory::check;
 use crate::gateway::gather::{Asked, fits};
-use crate::gateway::pending::WorkerKey;
 use crate::gateway::shard::Context;
 
 /// Questions of one shard that may be under way; each tenant has its share.

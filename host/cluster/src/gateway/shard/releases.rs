@@ -5,13 +5,13 @@
 
 use rustc_hash::FxHashSet;
 use tidegate_fair::{Shares, Turns};
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, Incarnation};
 
 use super::State;
-use crate::gateway::pending::WorkerKey;
 
 /// Answers that wait at most, fewer than adoptions that make a worker pause. Each tenant has its
 /// share, beyond which its oldest is given early.

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::gateway::access::RequestError;
-use crate::gateway::pending::Committed;
 use crate::gateway::requests::{Place, Replied, Request};
 
 /// The requests whose home is this shard.
@@ -175,7 +174,7 @@ impl State {
     /// Lanes that are gone leave the queues of lanes that wait, which would grow otherwise. Not before
     /// they are half of them: so a request that is taken off costs no look at all that wait.
     fn sweep_queues(&mut self) {
-        let queued = self.unrouted.len() + self.workers.waiting();
+        let queued = self.unrouted.count() + self.workers.waiting();
         if self.gone_while_queued == 0 || self.gone_while_queued * 2 < queued {
             return;
         }
@@ -183,18 +182,6 @@ impl State {
         let lanes = &self.lanes;
         self.unrouted.retain(|number| lanes.contains(number));
         self.workers.retain_waiting(|number| lanes.contains(number));
-    }
-}
-
-impl Committed {
-    /// Whether the event was a client's close.
-    pub(super) fn is_close(&self) -> bool {
-        self.kind == "close"
-    }
-
-    /// Whether the event was a request.
-    pub(super) fn is_request(&self) -> bool {
-        self.kind == "request"
     }
 }
 

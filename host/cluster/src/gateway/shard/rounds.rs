@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use tidegate_hub::directory::{Reach, merge, owner, reach};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, Ask, AskError, Query, SwapRefusal};
@@ -16,7 +17,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::State;
-use crate::directory::{Reach, merge, owner, reach};
 use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, fits, is_work, shards_of};
 
 /// Rounds that wait for parts.

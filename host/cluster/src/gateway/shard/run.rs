@@ -167,7 +167,7 @@ impl Shard {
     /// Commits of this shard's own events, straight from a link on the same thread.
     pub(in crate::gateway) fn commits(
         &self,
-        worker: crate::gateway::pending::WorkerKey,
+        worker: tidegate_hub::lanes::WorkerKey,
         commits: Vec<tidegate_wire::effect::Commit>,
     ) {
         let mut state = self.state.borrow_mut();

@@ -1,12 +1,12 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
-use tidegate_link::weight;
+use tidegate_hub::lanes::{Next, WorkerKey};
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::EventId;
+use tidegate_wire::weight;
 
 use super::State;
-use crate::gateway::pending::{Next, WorkerKey};
 use crate::gateway::workers::{Place, Served};
 
 impl State {

@@ -242,7 +242,7 @@ impl State {
                 }
                 peer.send(window);
             }
-            Err(crate::gateway::forward::Full) => {
+            Err(tidegate_hub::streams::Full) => {
                 self.metrics.forward_dropped();
                 if peer.full.insert(tenant.clone()) {
                     let bytes_max = self.context.settings.forward_bytes_max;
@@ -273,7 +273,7 @@ impl State {
 
     fn forward_window(&self) -> usize {
         let queue = self.context.settings.link.queue_bytes_max;
-        crate::gateway::forward::window(self.context.inboxes.len(), queue)
+        tidegate_hub::streams::window(self.context.inboxes.len(), queue)
     }
 
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {

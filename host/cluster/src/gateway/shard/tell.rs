@@ -1,17 +1,17 @@
 //! What custodians are told of their clients: everything, or what has changed, or that they may forget
 //! one. Taken from the hub when it is sent, in batches within each worker's window; see
-//! [`telling`](crate::gateway::telling).
+//! [`telling`](tidegate_hub::custody_updates).
 
-use tidegate_link::weight;
+use tidegate_hub::custody_updates::{Names, Next, Parts, Task};
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_wire::Name;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
 use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::session::Session;
+use tidegate_wire::weight;
 
 use super::State;
-use crate::gateway::pending::WorkerKey;
-use crate::gateway::telling::{Names, Next, Parts, Task};
 
 /// What a client's standing counts.
 const STANDING_BYTES: usize = 32;

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use tidegate_hub::lanes::Oldest;
 
 use super::State;
-use crate::gateway::pending::Oldest;
 
 /// Who waits less is not worth a line.
 const LONG: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ impl State {
             return;
         }
         let now = tokio::time::Instant::now().into_std();
-        let tenants = u16::try_from(self.context.tenants.len()).unwrap_or(u16::MAX);
+        let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
             let age_us = self.lanes.oldest_age_us(tenant).unwrap_or_default();
             if u128::from(age_us) >= bound.as_micros()
@@ -99,7 +99,7 @@ impl State {
         tracing::warn!(tenant = %name, reason, why,
             age_ms = oldest.age_us / 1_000, under_way_ms = under_way_us / 1_000,
             events = self.lanes.events_of(tenant), bytes = self.lanes.shares().used(&tenant),
-            kind = oldest.kind, client = %self.client_id(oldest.connection),
+            kind = oldest.kind.name(), client = %self.client_id(oldest.connection),
             worker = worker.map(|worker| tracing::field::display(worker.link.worker)),
             "a tenant's oldest event is late");
     }

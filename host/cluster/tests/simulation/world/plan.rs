@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use tidegate_cluster::gateway::router::Router;
+use tidegate_hub::routing::Router;
 
 use super::Kind;
 use crate::process::Bounds;

@@ -1,9 +1,9 @@
 //! What a client gets at its end, whoever ends it: all that was queued, the farewell, the close frame.
 
+use tidegate_hub::outbound::{QueuePolicy, close_frame};
 use tokio::time::timeout;
 
 use super::*;
-use crate::gateway::outbound::{QueuePolicy, close_frame};
 use crate::gateway::rig::eventually;
 
 /// More than a kernel takes for a client that does not read.

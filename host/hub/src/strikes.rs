@@ -10,13 +10,13 @@ use crate::give_back::give_back;
 
 /// The dead letters of each client that has any, and when the last one came.
 #[derive(Debug, Default)]
-pub(super) struct Strikes {
+pub struct Strikes {
     clients: FxHashMap<u32, (u8, Instant)>,
 }
 
 impl Strikes {
     /// An event of a client was set aside; whether the client is to be closed.
-    pub(super) fn dead_letter(&mut self, connection: u32, now: Instant) -> bool {
+    pub fn dead_letter(&mut self, connection: u32, now: Instant) -> bool {
         let (count, last) = self.clients.entry(connection).or_insert((0, now));
         if now.saturating_duration_since(*last) >= DEAD_LETTERS_WITHIN {
             *count = 0;
@@ -27,7 +27,7 @@ impl Strikes {
     }
 
     /// The client is gone.
-    pub(super) fn forget(&mut self, connection: u32) {
+    pub fn forget(&mut self, connection: u32) {
         if self.clients.remove(&connection).is_some() {
             give_back(&mut self.clients);
         }

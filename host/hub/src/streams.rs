@@ -16,7 +16,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::Forward;
 use tidegate_wire::id::{CloseId, Incarnation};
 
-use tidegate_link::weight;
+use tidegate_wire::weight;
 
 /// What may be under way to one gateway, over all shards, that it has not acknowledged.
 const WINDOW_BYTES: usize = 4 << 20;

@@ -7,8 +7,8 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::id::ClientId;
 
 use super::*;
-use crate::gateway::apply::{Changed, Outlet, apply};
-use crate::gateway::outbound::Outgoing;
+use crate::effects::{Changed, Outlet, apply};
+use crate::outbound::Outgoing;
 
 #[derive(Clone, Debug)]
 enum Command {

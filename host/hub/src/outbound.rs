@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use tidegate_wire::event::{Message, Transport};
 
-use super::memory::Ledger;
-
 /// What happens to a message for a client whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueuePolicy {
@@ -33,6 +31,19 @@ pub enum Newlines {
     Split,
     /// In every message a newline becomes `\\n`, a carriage return `\\r` and a backslash `\\\\`.
     Escape,
+}
+
+/// Counts bytes that wait to be written.
+pub trait Account {
+    /// The bytes, counted until the last copy of what is returned is dropped.
+    fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes;
+}
+
+/// Counts nothing.
+impl Account for () {
+    fn hold<B: AsRef<[u8]> + Send + 'static>(&self, bytes: B) -> Bytes {
+        Bytes::from_owner(bytes)
+    }
 }
 
 /// One message, encoded at most once for each transport.
@@ -80,30 +91,30 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The bytes for a client on this transport, counted in `ledger`; none if the message cannot be
+    /// The bytes for a client on this transport, counted in `account`; none if the message cannot be
     /// one line.
     #[must_use]
-    pub(crate) fn encoded(
+    pub fn encoded(
         &self,
         transport: Transport,
         newlines: Newlines,
-        ledger: &Ledger,
+        account: &impl Account,
     ) -> Option<Bytes> {
         let (message, payload) = match self.content {
-            Content::Raw(bytes) => return Some(held(&self.plain, ledger, || bytes.to_vec())),
+            Content::Raw(bytes) => return Some(held(&self.plain, account, || bytes.to_vec())),
             Content::Message(message) => (message, message.payload().bytes()),
         };
         Some(match (transport, newlines) {
-            (Transport::Tcp, _) => held(&self.plain, ledger, || payload.to_vec()),
+            (Transport::Tcp, _) => held(&self.plain, account, || payload.to_vec()),
             (Transport::WebSocket, _) => {
-                held(&self.web_socket, ledger, || web_socket_frame(message))
+                held(&self.web_socket, account, || web_socket_frame(message))
             }
             (Transport::TextLines, Newlines::Escape) => {
-                held(&self.escaped, ledger, || escaped(payload))
+                held(&self.escaped, account, || escaped(payload))
             }
             (Transport::TextLines, Newlines::Refuse) if self.has_newline(payload) => return None,
-            (Transport::TextLines, _) => held(&self.lines, ledger, || line(payload)),
-            (Transport::LengthPrefixed, _) => held(&self.prefixed, ledger, || prefixed(payload)),
+            (Transport::TextLines, _) => held(&self.lines, account, || line(payload)),
+            (Transport::LengthPrefixed, _) => held(&self.prefixed, account, || prefixed(payload)),
         })
     }
 
@@ -117,10 +128,10 @@ impl<'a> Outgoing<'a> {
 /// What was encoded once is shared, and counted once.
 fn held<B: AsRef<[u8]> + Send + 'static>(
     place: &OnceCell<Bytes>,
-    ledger: &Ledger,
+    account: &impl Account,
     encode: impl FnOnce() -> B,
 ) -> Bytes {
-    place.get_or_init(|| ledger.hold(encode())).clone()
+    place.get_or_init(|| account.hold(encode())).clone()
 }
 
 /// One unmasked, final WebSocket frame (RFC 6455, section 5.2).
@@ -338,7 +349,7 @@ mod tests {
     }
 
     fn encoded(outgoing: &Outgoing<'_>, transport: Transport) -> Bytes {
-        let encoded = outgoing.encoded(transport, Newlines::default(), &Ledger::default());
+        let encoded = outgoing.encoded(transport, Newlines::default(), &());
         encoded.expect("a message without a newline")
     }
 
@@ -361,7 +372,7 @@ mod tests {
         let lines = |content: &str, newlines| {
             let message = text(content);
             let outgoing = Outgoing::message(&message);
-            outgoing.encoded(Transport::TextLines, newlines, &Ledger::default())
+            outgoing.encoded(Transport::TextLines, newlines, &())
         };
         assert_eq!(lines("a\nb", Newlines::Refuse), None);
         assert_eq!(lines("a\nb", Newlines::Split), Some("a\nb\n".into()));

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
-use tidegate_wire::event::{Closed, EventKind, SessionSnapshot};
+use tidegate_wire::event::{Closed, EventKind, EventType, SessionSnapshot};
 use tidegate_wire::payload::Carry;
 
 use crate::give_back::give_back;
@@ -173,8 +173,8 @@ pub struct Sending {
 pub struct Committed {
     /// What it counted in its worker's window.
     pub counted: usize,
-    /// The name of its kind.
-    pub kind: &'static str,
+    /// Its kind.
+    pub kind: EventType,
     /// How long ago it came.
     pub took_us: u64,
 }
@@ -185,7 +185,7 @@ pub struct Oldest {
     /// Whose it is.
     pub connection: u32,
     /// What it is.
-    pub kind: &'static str,
+    pub kind: EventType,
     /// The worker that has it, if one has, and since how long.
     pub under_way: Option<(WorkerKey, u64)>,
     /// How long ago it came.
@@ -335,7 +335,7 @@ impl Lanes {
         let under_way = lane.worker.filter(|_| lane.under_way > 0);
         Some(Oldest {
             connection: *number,
-            kind: event.kind.name(),
+            kind: event.kind.event_type(),
             under_way: under_way.map(|it| (it, self.now_us.saturating_sub(event.sent_us))),
             age_us: self.now_us.saturating_sub(event.at_us),
         })
@@ -557,7 +557,7 @@ impl Lanes {
         Self::weigh(&mut self.known, lane);
         Ok(Committed {
             counted: event.counted as usize,
-            kind: event.kind.name(),
+            kind: event.kind.event_type(),
             took_us: self.now_us.saturating_sub(event.at_us),
         })
     }

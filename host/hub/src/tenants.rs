@@ -8,14 +8,14 @@ use tidegate_wire::frame::Serving;
 
 /// The tenants of the listeners, in order. The number of one is its place.
 #[derive(Debug, Default)]
-pub(super) struct Tenants {
+pub struct Tenants {
     names: Vec<Name>,
     numbers: HashMap<Name, u16>,
 }
 
 impl Tenants {
     /// Each of these once. Those that no number is left for are left out.
-    pub(super) fn new(mut names: Vec<Name>) -> Self {
+    pub fn new(mut names: Vec<Name>) -> Self {
         names.sort();
         names.dedup();
         names.truncate(usize::from(u16::MAX));
@@ -24,28 +24,28 @@ impl Tenants {
     }
 
     /// The name of this number.
-    pub(super) fn name(&self, number: u16) -> Option<&Name> {
+    pub fn name(&self, number: u16) -> Option<&Name> {
         self.names.get(usize::from(number))
     }
 
     /// The number of a tenant that has listeners here.
-    pub(super) fn number(&self, name: &str) -> Option<u16> {
+    pub fn number(&self, name: &str) -> Option<u16> {
         self.numbers.get(name).copied()
     }
 
     /// All, in the order of their numbers.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Name> {
+    pub fn all(&self) -> impl Iterator<Item = &Name> {
         self.names.iter()
     }
 
     /// How many there are.
-    pub(super) const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.names.len()
     }
 
     /// For each tenant its place in a worker's announcement, if the worker serves it. Costs one
     /// look at each entry of the announcement.
-    pub(super) fn places_in(&self, serving: &[Serving]) -> Vec<Option<u16>> {
+    pub fn places_in(&self, serving: &[Serving]) -> Vec<Option<u16>> {
         let mut places = vec![None; self.names.len()];
         for (serving, place) in serving.iter().zip(0..) {
             // A tenant that was withdrawn keeps its place, without a version.
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn tenants_have_one_number_each_and_strangers_none() {
         let tenants = Tenants::new(["b", "a", "b"].map(Name::from).into());
-        assert_eq!(tenants.len(), 2);
+        assert_eq!(tenants.count(), 2);
         assert_eq!(tenants.name(1).map(|name| &**name), Some("b"));
         assert_eq!((tenants.number("a"), tenants.number("c")), (Some(0), None));
     }

@@ -19,7 +19,7 @@ type Tenant = u16;
 
 /// One shard's share of a worker.
 #[derive(Debug)]
-pub(super) struct Window {
+pub struct Window {
     events: Shares<Tenant>,
     bytes: Shares<Tenant>,
     /// Lanes that wait for room.
@@ -30,7 +30,7 @@ pub(super) struct Window {
 
 impl Window {
     /// A window of so many events and bytes for so many tenants.
-    pub(super) fn new(events: usize, bytes: usize, tenants: usize) -> Self {
+    pub fn new(events: usize, bytes: usize, tenants: usize) -> Self {
         Self {
             events: Shares::new(events, tenants),
             bytes: Shares::new(bytes, tenants),
@@ -40,14 +40,14 @@ impl Window {
     }
 
     /// The worker announced another window, or other tenants.
-    pub(super) fn resize(&mut self, events: usize, bytes: usize, tenants: usize) {
+    pub fn resize(&mut self, events: usize, bytes: usize, tenants: usize) {
         self.events.resize(events, tenants);
         self.bytes.resize(bytes, tenants);
     }
 
     /// Whether a lane that has so many events under way may have one more. A lane that waits for
     /// its turn may only when it `is_its_turn`.
-    pub(super) fn admits(&self, tenant: Tenant, under_way: usize, is_its_turn: bool) -> bool {
+    pub fn admits(&self, tenant: Tenant, under_way: usize, is_its_turn: bool) -> bool {
         (is_its_turn || !self.waiting.has(&tenant)) && self.fits(tenant, under_way)
     }
 
@@ -58,7 +58,7 @@ impl Window {
 
     /// Counts an event that was sent. Gives what it counts: one that is larger than the tenant's
     /// room is sent all the same, and takes that.
-    pub(super) fn sent(&mut self, tenant: Tenant, bytes: usize) -> usize {
+    pub fn sent(&mut self, tenant: Tenant, bytes: usize) -> usize {
         let counted = bytes.min(self.bytes.room(&tenant));
         self.events.take(&tenant, 1);
         self.bytes.take(&tenant, counted);
@@ -66,24 +66,24 @@ impl Window {
     }
 
     /// Counts events that came back, with what they counted.
-    pub(super) fn returned(&mut self, tenant: Tenant, events: usize, counted: usize) {
+    pub fn returned(&mut self, tenant: Tenant, events: usize, counted: usize) {
         self.events.give(&tenant, events);
         self.bytes.give(&tenant, counted);
     }
 
     /// Whether nothing is under way.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub const fn is_idle(&self) -> bool {
         self.events.total() == 0
     }
 
     /// A lane waits for room.
-    pub(super) fn wait(&mut self, tenant: Tenant, lane: u32, now: Instant) {
+    pub fn wait(&mut self, tenant: Tenant, lane: u32, now: Instant) {
         self.waiting.push(tenant, lane);
         self.since.entry(tenant).or_insert(now);
     }
 
     /// How much of what this tenant may have it has, in millionths.
-    pub(super) fn fill(&self, tenant: Tenant) -> u64 {
+    pub fn fill(&self, tenant: Tenant) -> u64 {
         let of = |shares: &Shares<Tenant>| {
             let (used, room) = (shares.used(&tenant) as u64, shares.room(&tenant) as u64);
             used.saturating_mul(1_000_000) / (used + room).max(1)
@@ -92,7 +92,7 @@ impl Window {
     }
 
     /// The next lane that may send one event, after one of this tenant came back.
-    pub(super) fn next(&mut self, tenant: Tenant) -> Option<u32> {
+    pub fn next(&mut self, tenant: Tenant) -> Option<u32> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -109,22 +109,22 @@ impl Window {
     }
 
     /// How many lanes wait.
-    pub(super) const fn waiting(&self) -> usize {
+    pub const fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// Lets only these lanes wait on.
-    pub(super) fn retain_waiting(&mut self, keep: impl Fn(u32) -> bool) {
+    pub fn retain_waiting(&mut self, keep: impl Fn(u32) -> bool) {
         self.waiting.retain(|lane| keep(*lane));
     }
 
     /// All lanes that wait.
-    pub(super) fn into_waiting(mut self) -> Vec<u32> {
+    pub fn into_waiting(mut self) -> Vec<u32> {
         self.waiting.drain()
     }
 
     /// The tenants that have waited for so long, and how many of their lanes wait.
-    pub(super) fn long_waiting(
+    pub fn long_waiting(
         &mut self,
         now: Instant,
         long: Duration,

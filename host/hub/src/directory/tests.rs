@@ -17,8 +17,8 @@ use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, ClientFields, Query, Selector};
 
 use super::*;
-use crate::gateway::answer::{Ground, answer};
-use crate::gateway::hub::Hub;
+use crate::answer::{Ground, answer};
+use crate::hub::Hub;
 
 const GATEWAYS: usize = 3;
 const SHARDS: usize = 2;

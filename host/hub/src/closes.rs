@@ -18,7 +18,7 @@ const CLOSES_MAX: usize = 1 << 17;
 
 /// A bounded set of closes, by what shares it.
 #[derive(Debug)]
-pub(crate) struct Closes<K> {
+pub struct Closes<K> {
     state: Mutex<State<K>>,
 }
 
@@ -31,7 +31,7 @@ struct State<K> {
 
 impl<K: Clone + Eq + Hash> Closes<K> {
     /// Nothing is known; so many tenants share what may be remembered.
-    pub(crate) fn new(tenants: usize) -> Self {
+    pub fn new(tenants: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 known: FxHashSet::default(),
@@ -42,13 +42,13 @@ impl<K: Clone + Eq + Hash> Closes<K> {
     }
 
     /// Whether this close is known.
-    pub(crate) fn contains(&self, close: CloseId) -> bool {
+    pub fn contains(&self, close: CloseId) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.known.contains(&close)
     }
 
     /// Whether this close of a client of this tenant is new. It is known from then on.
-    pub(crate) fn is_new(&self, tenant: &K, close: CloseId) -> bool {
+    pub fn is_new(&self, tenant: &K, close: CloseId) -> bool {
         // Plain data: whoever panicked while holding the lock left it usable.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.known.insert(close) {

@@ -14,8 +14,8 @@ use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, ClientFields, ClientInfo, GroupInfo, Query, Selector};
 use tidegate_wire::sketch::Sketch;
 
-use super::hub::{Client, Hub, Members};
-use super::select::{Start, selected, size};
+use crate::hub::{Client, Hub, Members};
+use crate::select::{Start, selected, size};
 
 /// The most entries of one part of a page. Coordinators ask for more than callers may.
 pub const PART_MAX: u32 = 10_000;

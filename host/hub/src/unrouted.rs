@@ -5,18 +5,19 @@ use std::collections::VecDeque;
 
 /// The numbers of lanes, in the order in which they came, by tenant.
 #[derive(Debug, Default)]
-pub(super) struct Unrouted {
+pub struct Unrouted {
     by_tenant: Vec<VecDeque<u32>>,
     len: usize,
 }
 
 impl Unrouted {
     /// How many wait.
-    pub(super) const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.len
     }
 
-    pub(super) fn push(&mut self, tenant: u16, number: u32) {
+    /// A lane has nowhere to go.
+    pub fn push(&mut self, tenant: u16, number: u32) {
         let place = usize::from(tenant);
         if self.by_tenant.len() <= place {
             self.by_tenant.resize_with(place + 1, VecDeque::new);
@@ -28,7 +29,7 @@ impl Unrouted {
     }
 
     /// Takes all lanes of the tenants that somebody serves.
-    pub(super) fn take_served(&mut self, serves: impl Fn(u16) -> bool) -> Vec<u32> {
+    pub fn take_served(&mut self, serves: impl Fn(u16) -> bool) -> Vec<u32> {
         let mut taken = Vec::new();
         for (lanes, tenant) in self.by_tenant.iter_mut().zip(0..) {
             if !lanes.is_empty() && serves(tenant) {
@@ -40,7 +41,7 @@ impl Unrouted {
     }
 
     /// Lets only these lanes wait on.
-    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         for lanes in &mut self.by_tenant {
             lanes.retain(|number| keep(*number));
         }
@@ -67,9 +68,9 @@ mod tests {
             tenant == 2
         };
         assert_eq!(unrouted.take_served(serves), [100_000]);
-        assert_eq!((looks.get(), unrouted.len()), (2, 100_000));
+        assert_eq!((looks.get(), unrouted.count()), (2, 100_000));
         assert_eq!(unrouted.take_served(|tenant| tenant == 1).len(), 100_000);
-        assert_eq!(unrouted.len(), 0);
+        assert_eq!(unrouted.count(), 0);
     }
 
     #[test]
@@ -77,7 +78,7 @@ mod tests {
         let mut unrouted = Unrouted::default();
         (0..10).for_each(|number| unrouted.push(0, number));
         unrouted.retain(|number| number % 2 == 0);
-        assert_eq!(unrouted.len(), 5);
+        assert_eq!(unrouted.count(), 5);
         assert_eq!(unrouted.take_served(|_| true), [0, 2, 4, 6, 8]);
     }
 }

@@ -1,20 +1,20 @@
 //! What a frame counts against the bound of a queue: about the memory that it holds.
 
-use tidegate_wire::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
-use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::{EventKind, HttpRequest, SessionEntries, SessionSnapshot};
-use tidegate_wire::feed::{Change, Happening};
-use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
-use tidegate_wire::membership::Node;
-use tidegate_wire::payload::Carry;
-use tidegate_wire::query::{Answer, Query, RequestError, Selector};
+use crate::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
+use crate::effect::{Effect, Recipients, SessionChange};
+use crate::event::{EventKind, HttpRequest, SessionEntries, SessionSnapshot};
+use crate::feed::{Change, Happening};
+use crate::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use crate::membership::Node;
+use crate::payload::Carry;
+use crate::query::{Answer, Query, RequestError, Selector};
 
 /// What any frame counts, and each part of one that comes in a list.
 const FRAME_BYTES: usize = 128;
 const PART_BYTES: usize = 32;
 
 /// Payloads, names and texts are counted by length, lists by their parts.
-pub(super) fn weight(frame: &Frame) -> usize {
+pub fn weight(frame: &Frame) -> usize {
     let mut bytes = FRAME_BYTES;
     frame.carry(&mut |payload| bytes = bytes.saturating_add(payload.len()));
     bytes.saturating_add(texts(frame))
@@ -177,7 +177,7 @@ fn names<T: AsRef<str>>(names: &[T]) -> usize {
 }
 
 fn entries(entries: &SessionEntries) -> usize {
-    let entry = |(key, value): &(tidegate_wire::Name, String)| PART_BYTES + key.len() + value.len();
+    let entry = |(key, value): &(crate::Name, String)| PART_BYTES + key.len() + value.len();
     entries.iter().map(entry).sum()
 }
 
@@ -200,7 +200,7 @@ pub fn custody_change(change: &CustodyChange) -> usize {
         GroupsChange::All(groups) => names(groups),
         GroupsChange::Some(groups) => groups.iter().map(|(it, _)| PART_BYTES + it.len()).sum(),
     };
-    let entry = |(key, value): &(tidegate_wire::Name, Option<String>)| {
+    let entry = |(key, value): &(crate::Name, Option<String>)| {
         PART_BYTES + key.len() + value.as_ref().map_or(0, String::len)
     };
     FRAME_BYTES + groups + change.entries.iter().map(entry).sum::<usize>()
@@ -273,8 +273,8 @@ fn recipients(to: &Recipients) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_wire::effect::{Commit, Outcome};
-    use tidegate_wire::id::{ClientId, EventId, Incarnation};
+    use crate::effect::{Commit, Outcome};
+    use crate::id::{ClientId, EventId, Incarnation};
 
     use super::*;
 

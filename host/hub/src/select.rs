@@ -9,7 +9,7 @@ use tidegate_wire::Name;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::Selector;
 
-use super::hub::{Hub, Members};
+use crate::hub::{Hub, Members};
 
 /// Where a list of one gateway's clients begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

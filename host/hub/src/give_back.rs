@@ -18,7 +18,7 @@ const fn room(len: usize) -> Option<usize> {
 }
 
 /// Makes a table smaller that has become sparse. To be called after each removal.
-pub(crate) fn give_back<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
+pub fn give_back<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
     if let Some(room) = room(map.len()) {
         map.shrink_to(room);
     }

@@ -10,8 +10,8 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::Message;
 use tidegate_wire::id::ClientId;
 
-use super::hub::{Hub, Members, Refused};
-use super::outbound::Outgoing;
+use crate::hub::{Hub, Members, Refused};
+use crate::outbound::Outgoing;
 
 /// Which part of a client changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,8 +243,7 @@ mod tests {
     use tidegate_wire::event::Transport;
 
     use super::*;
-    use crate::gateway::memory::Ledger;
-    use crate::gateway::outbound::Newlines;
+    use crate::outbound::Newlines;
 
     const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
 
@@ -259,8 +258,9 @@ mod tests {
 
     impl Outlet for Recorder {
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
-            let (newlines, ledger) = (Newlines::default(), Ledger::default());
-            let bytes = message.encoded(Transport::Tcp, newlines, &ledger).unwrap();
+            let bytes = message
+                .encoded(Transport::Tcp, Newlines::default(), &())
+                .unwrap();
             self.sent
                 .push((connection, String::from_utf8_lossy(&bytes).into_owned()));
         }
