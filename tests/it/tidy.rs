@@ -45,85 +45,102 @@ fn never_names(folder: &str, word: &str, except: &[&str]) -> Outcome {
     Ok(())
 }
 
+/// The crates of this project, and outside ones, that a crate names in its manifest; those of its tests
+/// not.
+fn dependencies(krate: &str) -> Result<Vec<String>> {
+    let path = tools::root().join(krate).join("Cargo.toml");
+    let manifest = std::fs::read_to_string(&path)?;
+    let begin = manifest.find("[dependencies]");
+    let all = begin.and_then(|at| manifest.get(at..)).unwrap_or_default();
+    let own = all.split("\n[").next().unwrap_or_default();
+    let names = own.lines().filter_map(|line| line.split_once(['.', ' ']));
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
+}
+
+/// What each crate may not stand on, by its manifest.
 #[test]
 fn the_layers_import_only_what_is_below_them() -> Outcome {
-    for word in [
-        "tokio::",
-        "tracing::",
-        "tidegate_cluster",
-        "tidegate_runtime",
-    ] {
-        never_names("host/wire/src", word, &[])?;
-    }
-    for word in [
-        "wasmtime::",
-        "tidegate_runtime",
-        "tidegate_api",
-        "tidegate_client",
-    ] {
-        never_names("host/cluster/src", word, &[])?;
-    }
-    for word in [
-        "tidegate_cluster",
-        "tidegate_api",
-        "tidegate_client",
-        "TcpStream",
-        "TcpListener",
-    ] {
-        never_names("host/runtime/src", word, &[])?;
-    }
-    for word in ["wasmtime::", "tidegate_runtime"] {
-        never_names("host/api/src", word, &[])?;
-    }
-    for word in ["tracing::", "tidegate_wire", "tidegate_cluster"] {
-        never_names("host/watchdog/src", word, &[])?;
-    }
-    for word in [
-        "tidegate_wire",
-        "tidegate_cluster",
-        "tidegate_runtime",
-        "tidegate_api",
-    ] {
-        for folder in ["sdk/client/src", "sdk/rust/src"] {
-            never_names(folder, word, &[])?;
+    const IO: &[&str] = &[
+        "tokio",
+        "tokio-util",
+        "tracing",
+        "metrics",
+        "hyper",
+        "socket2",
+    ];
+    const NODES: &[&str] = &["tidegate-cluster", "tidegate-runtime", "tidegate-api"];
+    const ABOVE_LINK: &[&str] = &["tidegate-hub", "tidegate-deploy", "tidegate-client"];
+    const WASM: &[&str] = &["wasmtime", "wasmtime-wasi", "tidegate-runtime"];
+    let rules: [(&str, &[&[&str]]); 13] = [
+        ("host/wire", &[IO, NODES, ABOVE_LINK, &["tidegate-link"]]),
+        (
+            "host/hub",
+            &[IO, NODES, &["tidegate-link", "tidegate-deploy"]],
+        ),
+        ("host/fair", &[IO, NODES, ABOVE_LINK, &["tidegate-wire"]]),
+        (
+            "host/histogram",
+            &[IO, NODES, ABOVE_LINK, &["tidegate-wire"]],
+        ),
+        (
+            "host/watchdog",
+            &[NODES, ABOVE_LINK, &["tracing", "tidegate-wire"]],
+        ),
+        ("host/link", &[NODES, ABOVE_LINK, WASM]),
+        (
+            "host/deploy",
+            &[NODES, &["tidegate-hub", "tidegate-client"], WASM],
+        ),
+        (
+            "host/cluster",
+            &[WASM, &["tidegate-api", "tidegate-client"]],
+        ),
+        (
+            "host/runtime",
+            &[&[
+                "tidegate-cluster",
+                "tidegate-link",
+                "tidegate-deploy",
+                "tidegate-api",
+            ]],
+        ),
+        ("host/api", &[WASM]),
+        ("sdk/client", &[NODES, &["tidegate-wire", "tidegate-hub"]]),
+        ("sdk/rust", &[NODES, &["tidegate-link", "tidegate-deploy"]]),
+        (
+            "sdk/rust/macros",
+            &[NODES, &["tidegate-wire", "tidegate-hub"]],
+        ),
+    ];
+    for (krate, forbidden) in rules {
+        let has = dependencies(krate)?;
+        for name in forbidden.iter().flat_map(|names| names.iter()) {
+            ensure!(!has.iter().any(|it| it == name), "{krate} stands on {name}");
         }
     }
-    let libraries = [
-        "host/wire/src",
-        "host/cluster/src",
-        "host/runtime/src",
-        "host/api/src",
-        "sdk/client/src",
-    ];
-    for folder in libraries {
-        never_names(folder, "anyhow::", &[])?;
+    for krate in ["wire", "hub", "link", "deploy", "cluster", "runtime", "api"] {
+        let has = dependencies(&format!("host/{krate}"))?;
+        ensure!(
+            !has.iter().any(|it| it == "anyhow"),
+            "{krate} stands on anyhow"
+        );
+    }
+    for word in ["TcpStream", "TcpListener"] {
+        never_names("host/runtime/src", word, &[])?;
     }
     Ok(())
 }
 
 #[test]
-fn the_pure_parts_of_the_gateway_know_no_runtime() -> Outcome {
-    let pure = [
-        "hub",
-        "apply",
-        "router",
-        "window",
-        "pending",
-        "forward",
-        "answer",
-        "select",
-        "once",
-        "directory",
-        "plan",
-        "change",
-        "converge",
-        "orders",
-    ];
-    for (path, text) in sources("host/cluster/src")? {
+fn the_pure_parts_of_deploys_know_no_runtime() -> Outcome {
+    let pure = ["plan", "change", "converge", "resolve"];
+    let mut found = 0;
+    for (path, text) in sources("host/deploy/src")? {
         let is_pure = path.iter().any(|part| {
             let stem = Path::new(part).file_stem().unwrap_or_default();
             pure.iter().any(|name| stem == *name)
         });
+        found += usize::from(is_pure);
         for word in ["tokio::", "tracing::", "std::net::Tcp"] {
             ensure!(
                 !(is_pure && text.contains(word)),
@@ -132,6 +149,7 @@ fn the_pure_parts_of_the_gateway_know_no_runtime() -> Outcome {
             );
         }
     }
+    ensure!(found >= pure.len(), "only {found} of {pure:?} were found");
     Ok(())
 }
 
