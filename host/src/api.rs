@@ -132,7 +132,7 @@ async fn renew(
             Ok(Ok(tokens)) => {
                 tracing::info!(
                     tokens = tokens.count(),
-                    "the tokens of the Client API were read again"
+                    "the tokens of the Client API in force were read again"
                 );
                 in_force.send_replace(tokens);
             }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{API_TOKEN, Config, ConfigErrors, differences};
+use crate::config::{API_TOKEN, Config, ConfigErrors, Difference, differences};
 use crate::ending::{self, FAILED};
 use crate::telemetry::Logging;
 
@@ -157,7 +157,7 @@ struct Reload {
 impl Reload {
     fn all(&mut self) {
         self.logging.writer.reopen();
-        tracing::info!("SIGHUP: the log was opened anew; looking at configuration and plugins");
+        tracing::info!("SIGHUP: looking at log, configuration and plugins");
         match (self.reread)() {
             Ok(config) => self.compare(config),
             Err(errors) => {
@@ -187,19 +187,27 @@ impl Reload {
         let all = differences(&self.in_force, &config);
         let (tokens, waiting): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|it| it.table == API_TOKEN);
-        for it in tokens {
+        // One line for all: lines have a budget, and none of these may be left out.
+        if !tokens.is_empty() {
+            let changed = text_of(&tokens);
             tracing::info!(
-                setting = it.text,
-                "a token of the configuration has changed"
+                changed,
+                "tokens of the configuration have changed: they are looked at now"
             );
         }
-        for it in waiting {
+        if !waiting.is_empty() {
+            let changed = text_of(&waiting);
             tracing::warn!(
-                setting = it.text,
-                "a setting of the configuration has changed: it is in force after a restart"
+                changed,
+                "settings of the configuration have changed: they are in force after a restart"
             );
         }
         self.in_force.api_tokens = config.api_tokens.clone();
         self.latest = Some(Arc::new(config));
     }
+}
+
+fn text_of(differences: &[Difference]) -> String {
+    let texts: Vec<&str> = differences.iter().map(|it| it.text.as_str()).collect();
+    texts.join("; ")
 }

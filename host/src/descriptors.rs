@@ -4,6 +4,8 @@
 //! the process does not need, so that they never take the last descriptor from the Client API, from
 //! health and metrics, from links between nodes, or from a plugin that is to be loaded.
 
+use anyhow::bail;
+
 use crate::config::{Config, Purpose};
 use crate::tenants::cores;
 
@@ -27,6 +29,8 @@ const ADMIN_SHARE: usize = 16;
 /// A register has two links to each node, that for deploys too.
 const LINKS_PER_NODE: usize = 2;
 
+/// With less room than for so many clients or nodes a process does not start.
+const ROOM_MIN: usize = 8;
 /// What is left of a default that was lowered is worth a warning below this.
 const FEW: usize = 512;
 const LOWERED: &str =
@@ -43,13 +47,15 @@ pub struct Shares {
     pub admin: usize,
     /// Nodes at a register.
     pub nodes: usize,
+    /// Whatever else has files, beside what every process has.
+    pub rest: usize,
 }
 
 impl Shares {
     /// Of so many descriptors, in a process with so many shards.
     #[must_use]
     pub fn of(limit: usize, shards: usize) -> Self {
-        let own = OWN + REFUSED + PER_LOOP * (shards + LOOPS);
+        let own = own(shards);
         let api = API_MAX.min(limit / API_SHARE);
         let admin = ADMIN_MAX.min(limit / ADMIN_SHARE);
         let links = NODES_MAX.min(limit / NODES_SHARE);
@@ -59,16 +65,45 @@ impl Shares {
             api,
             admin,
             nodes: (rest(own + admin) / LINKS_PER_NODE).max(1),
+            rest: rest(own + admin),
         }
     }
 }
 
+/// What every process with so many shards has open by itself.
+const fn own(shards: usize) -> usize {
+    OWN + REFUSED + PER_LOOP * (shards + LOOPS)
+}
+
+/// The least limit with which a process starts, whatever it does: what is left of it when it is
+/// shared out has room for a few clients.
+const fn least(shards: usize) -> usize {
+    // The shares of the API, of admin and of links are an eighth, a sixteenth and an eighth.
+    (own(shards) + ROOM_MIN) * 16 / 11 + 1
+}
+
 /// Raises the limit, and lowers what the configuration allows to what fits; says so.
-pub fn fit(config: &mut Config) {
+///
+/// # Errors
+/// When hardly anything fits: such a process would only seem to work.
+pub fn fit(config: &mut Config) -> anyhow::Result<()> {
     let Some(limit) = raise() else {
-        return tracing::warn!("the limit of open files could not be read or raised");
+        tracing::warn!("the limit of open files could not be read or raised");
+        return Ok(());
     };
     let shares = shares(config, limit);
+    let room = match config.purpose {
+        Purpose::Serve | Purpose::Gateway => shares.clients,
+        Purpose::Register => shares.nodes,
+        Purpose::Worker | Purpose::Check => shares.rest,
+    };
+    if room < ROOM_MIN {
+        bail!(
+            "the limit of open files (ulimit -n) is {limit}, too low for this process: raise it to \
+             {} or more",
+            least(shards_of(config))
+        );
+    }
     let given_keys = ["gateway.connections-max", "register.nodes-max"];
     let given_keys = given_keys.map(|key| (key, config.is_given(key)));
     let given = |key: &'static str| given_keys.contains(&(key, true));
@@ -92,6 +127,7 @@ pub fn fit(config: &mut Config) {
         let wanted = config.register.nodes_max;
         config.register.nodes_max = lowered("register.nodes-max", wanted, shares.nodes);
     }
+    Ok(())
 }
 
 /// Those of this process.
@@ -104,11 +140,14 @@ pub fn of_process(config: &Config) -> Shares {
 }
 
 fn shares(config: &Config, limit: usize) -> Shares {
-    let shards = match config.gateway.shards {
+    Shares::of(limit, shards_of(config))
+}
+
+fn shards_of(config: &Config) -> usize {
+    match config.gateway.shards {
         0 => cores(),
         shards => shards,
-    };
-    Shares::of(limit, shards)
+    }
 }
 
 fn number(limit: libc::rlim_t) -> usize {
@@ -154,5 +193,13 @@ mod tests {
         assert!(large.clients > 1_000_000 && large.api == 1_024 && large.admin == 64);
         let none = Shares::of(10, 2);
         assert!(none.clients == 1 && none.nodes == 1);
+        for shards in [1, 2, 64] {
+            let least = Shares::of(least(shards), shards);
+            assert!(
+                (ROOM_MIN..ROOM_MIN + 3).contains(&least.clients),
+                "{least:?}"
+            );
+            assert!(least.nodes >= ROOM_MIN && least.rest >= ROOM_MIN);
+        }
     }
 }

@@ -101,6 +101,7 @@ fn start<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    descriptors::fit(&mut config)?;
     let stop = CancellationToken::new();
     if config.admin.listen.is_some() {
         // Before anything counts.
@@ -115,7 +116,6 @@ where
     let end = Some(end).filter(|end| !end.is_zero());
     let stuck = Duration::from_millis(config.watchdog.stuck_ms);
     watchdog::start(stuck, end).context("the watchdog's thread cannot be started")?;
-    descriptors::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegate")

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::config::Config;
-use crate::descriptors;
+use crate::{control, descriptors};
 
 /// How often a register looks whether it can write.
 const PROBE: Duration = Duration::from_secs(2);
@@ -34,7 +34,13 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
         purpose: config.purpose,
         readiness: readiness.clone(),
     };
-    let bound = admin::start(&config.admin, settings, stop.clone()).await?;
+    // It answers until the process has ended: operators look at it while clients are still served.
+    let bound = admin::start(&config.admin, settings, CancellationToken::new()).await?;
+    let (stopping, ending) = (readiness.clone(), stop.clone());
+    control::handle().spawn(async move {
+        ending.cancelled().await;
+        stopping.set("stop", false, "the process is stopping");
+    });
     if let Some(address) = bound {
         tracing::info!(%address, "admin listens");
     }

@@ -119,9 +119,9 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         announced,
         shards: u16::try_from(shards).unwrap_or(u16::MAX),
         router: match (it.router, it.choice) {
-            (Router::Bind, Choice::Load) => router::Router::Bind,
-            (Router::Bind, Choice::Random) => router::Router::BindRandom,
-            (Router::Rand, _) => router::Router::Rand,
+            (Router::Bind, Choice::Load) => routing::Router::Bind,
+            (Router::Bind, Choice::Random) => routing::Router::BindRandom,
+            (Router::Rand, _) => routing::Router::Rand,
         },
         no_worker: match it.no_worker {
             NoWorker::Hold => gateway::NoWorker::Hold,

@@ -56,8 +56,9 @@ fn deployed_at(
         trouble,
         ..
     } = worker.running.iter().find(|it| it.tenant == *tenant)?;
-    let is_right =
-        version.is_none_or(|version| serving.as_ref() == Some(version)) && tried.as_ref() == canary;
+    let is_right = version.is_none_or(|version| serving.as_ref() == Some(version))
+            // Where the cluster names nothing a canary is of the worker's own file.
+            && (tried.as_ref() == canary || version.is_none() && canary.is_none());
     Some(DeployedAt {
         worker: worker.worker.to_string(),
         generation: worker.generation,

@@ -6,9 +6,11 @@ use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 use tidegate_wire::hello::HELLO_BYTES_MAX;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, nearest};
 use super::listener::WS_ONLY;
 use super::{Config, Newlines, Purpose, origin};
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -27,6 +29,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
         config,
         errors: Vec::new(),
     };
+    check.log_level();
     check.times();
     check.node();
     check.memory();
@@ -89,6 +92,23 @@ impl Check<'_> {
         let given = |path: &&str| self.config.places.of(path).is_given();
         let path = paths.into_iter().find(given).unwrap_or_default();
         self.refuse(path, message);
+    }
+
+    /// A filter takes any word for the name of a part: it would be silent about a mistyped level.
+    fn log_level(&mut self) {
+        for directive in self.config.log.level.split(',') {
+            let level = directive.rsplit('=').next().unwrap_or_default().trim();
+            if !LEVELS.iter().any(|it| it.eq_ignore_ascii_case(level)) {
+                let hint = nearest(level, LEVELS.iter().copied());
+                let hint = hint.map_or(String::new(), |it| format!(", did you mean `{it}`?"));
+                let message = format!(
+                    "`log.level` names `{level}`, which is no level{hint}: `{}` are, alone or behind \
+                     the name of a part, like `info,tidegate_cluster=debug`",
+                    LEVELS.join("`, `")
+                );
+                self.refuse("log.level", message);
+            }
+        }
     }
 
     fn times(&mut self) {

@@ -35,8 +35,9 @@ section! {
         /// Of a hundred clients so many try a new version of the file before the others follow;
         /// with 0 it serves all at once. A deploy over the cluster says for itself who tries it.
         canary_percent: u8 = 0 => 0..=100;
-        /// How long they try it; with 0 until it is promoted by hand.
-        canary_seconds: u64 = 60 => SECONDS;
+        /// How long they try it. Who wants to say when, deploys over the cluster: `tidegate deploy
+        /// --canary-percent`, then `tidegate promote`.
+        canary_seconds: u64 = 60 => 1..=86_400;
         /// For how long after it serves all clients a new version is on trial: the version before
         /// runs what breaks under it, and it is rolled back by itself if it crosses one of the
         /// next three bounds, which hold for a canary too. With 0 only a canary is on trial.

@@ -458,6 +458,35 @@ fn what_is_printed_as_effective_can_be_read_again() {
 }
 
 #[test]
+fn a_mistyped_level_is_refused_since_it_would_silence_the_log() {
+    for (level, wrong) in [
+        ("lod", "lod"),
+        ("inf", "inf"),
+        ("", ""),
+        ("info,lod", "lod"),
+        ("a=2", "2"),
+        ("off", "off"),
+    ] {
+        let error = refused(&format!("[log]\nlevel = \"{level}\"\n"));
+        assert!(error.starts_with("etc/t.toml:2:9: "), "{error}");
+        assert!(
+            error.contains(&format!("names `{wrong}`, which is no level")),
+            "{error}"
+        );
+    }
+    assert!(refused("[log]\nlevel = \"inf\"\n").contains("did you mean `info`?"));
+    for level in ["trace", "WARN", "info,tidegate_cluster=debug, hyper=error"] {
+        load(
+            &format!("[log]\nlevel = \"{level}\"\n"),
+            &[],
+            Purpose::Check,
+            &[],
+        )
+        .unwrap();
+    }
+}
+
+#[test]
 fn what_differs_between_two_files_is_named_whether_it_came_changed_or_went() {
     let secret = format!("secret = \"{SECRET}\"\n");
     let file = |text: &str| load(&format!("{secret}{text}"), &[], Purpose::Check, &[]).unwrap();

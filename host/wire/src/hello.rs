@@ -64,6 +64,8 @@ pub enum Refusal {
     #[error("this incarnation was declared lost: restart with a new one")]
     Lost,
     /// There is no room.
-    #[error("the limit of {0} links is reached")]
+    #[error(
+        "there is no room: so many links, {0}, are all that it takes; for registers `nodes-max` says how many nodes"
+    )]
     Full(u32),
 }

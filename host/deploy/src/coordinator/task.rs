@@ -370,10 +370,12 @@ impl CoordinatorTask {
             // Told again, or by another worker before.
             return;
         };
-        tracing::warn!(%tenant, %version, reason = %why, "a version is taken back everywhere");
+        tracing::warn!(%tenant, %version, reason = %why, "a worker has taken a version back");
         self.order_taken_back(tenant, version, &why);
-        // Logged; the worker tells it again when its link or this register is back.
-        let _ = self.decide(tenant, change).await;
+        // What cannot be written is logged; the worker tells it again.
+        if self.decide(tenant, change).await.is_ok() {
+            tracing::warn!(%tenant, %version, "a version is taken back everywhere");
+        }
     }
 
     fn answer(&self, peer: PeerId, number: u64) {
@@ -386,13 +388,13 @@ impl CoordinatorTask {
                 running,
             })
         });
+        let under_way = self.under_way.as_ref().map(|it| it.tenant.clone());
+        // What became of it is not decided yet.
+        let lost = || Some(self.lost.as_ref()?.tenant.clone());
         let overview = Box::new(Overview {
             desired: (*self.store.desired()).clone(),
             workers: workers.collect(),
-            under_way: self
-                .under_way
-                .as_ref()
-                .map(|under_way| under_way.tenant.clone()),
+            under_way: under_way.or_else(lost),
         });
         if let Some(peer) = self.peers.get(&peer) {
             peer.send(Deploy::Answer { number, overview });

@@ -178,7 +178,7 @@ fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
             out.line(&format!("{worker}  {step}{}", reason.unwrap_or_default()))
         }
         DeployProgress::Decided { generation } => {
-            out.line(&format!("all are ready: generation {generation}"))
+            out.line(&format!("decided: generation {generation}"))
         }
         DeployProgress::Done {
             version: Some(version),

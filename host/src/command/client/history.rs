@@ -7,7 +7,7 @@ use super::output::{Output, ago};
 use crate::cli::client::deploy as cli;
 
 /// So much of a hash tells versions apart, and is enough for `--to`.
-const SHORT: usize = 12;
+pub(super) const SHORT: usize = 12;
 
 pub(super) async fn run(
     client: &Client,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate};
 
-use super::history::{behind, short};
+use super::history::{SHORT, behind, short};
 use super::output::Output;
 use crate::cli::client as cli;
 
@@ -103,7 +103,18 @@ fn unnamed(it: &Deployment) -> String {
             short(version)
         ),
     });
-    let parts: Vec<String> = parts.collect();
+    let mut parts: Vec<String> = parts.collect();
+    let trying = it.workers.iter().filter_map(|it| it.canary.as_deref());
+    let mut trying: Vec<&str> = trying
+        .map(|version| version.get(..SHORT).unwrap_or(version))
+        .collect();
+    trying.sort_unstable();
+    trying.dedup();
+    parts.extend(
+        trying
+            .iter()
+            .map(|version| format!("some clients try {version}, of a file")),
+    );
     match parts.is_empty() {
         true => "nothing is named, and no worker has told what it runs".to_owned(),
         false => format!("nothing is named; what runs: {}", parts.join("; ")),
