@@ -5,54 +5,45 @@
 //! finish, tells the clients, and waits until their closes are committed.
 
 pub mod access;
-mod client;
+mod clients;
 pub mod commands;
 mod feed;
 #[cfg(test)]
 mod fuzz;
-mod gather;
-mod handshake;
-mod host;
-mod inbox;
-mod links;
-mod listener;
-mod memory;
-mod metrics;
 mod peers;
-mod refusals;
+mod questions;
 mod requests;
 #[cfg(test)]
 mod rig;
+mod services;
 pub mod settings;
 mod shard;
-mod slowness;
+mod shared;
 mod standing;
-mod timers;
 mod workers;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidegate_watchdog::{vital, watched};
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use client::socket::LocalClient;
-use inbox::{Arrival, Inbox, Parcel};
+use crate::gateway::shared::inbox::{Arrival, Parcel};
+pub use crate::gateway::shared::socket::LocalClient;
+use services::Services;
 use settings::GatewaySettings;
-use shard::{Context, Shard, Status};
+use shard::Shard;
+use shared::{Context, Status};
 pub use standing::Standing;
-use tidegate_hub::tenants::Tenants;
 use tidegate_link::membership::Members;
-use tidegate_link::net::admission::{AdmissionLimits, Admissions};
 use tidegate_link::{Identity, Link};
 
 /// How often the end looks whether everything is done.
@@ -64,7 +55,7 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A gateway that runs.
 pub struct Gateway {
-    context: Arc<Context>,
+    services: Arc<Services>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     turn: AtomicUsize,
 }
@@ -88,12 +79,12 @@ impl Gateway {
         settings: GatewaySettings,
         commands: Arc<dyn commands::Commands>,
     ) -> io::Result<Self> {
-        memory::map_large_buffers();
-        let context = Self::context(identity, settings, commands)?;
-        let threads = (0..context.settings.shards)
-            .map(|index| start_shard(context.clone(), index))
+        clients::memory::map_large_buffers();
+        let services = Services::new(Context::new(identity, settings)?, commands);
+        let threads = (0..services.context.settings.shards)
+            .map(|index| start_shard(services.clone(), index))
             .collect::<io::Result<_>>()?;
-        Ok(Self::of(context, threads))
+        Ok(Self::of(services, threads))
     }
 
     /// Starts the shards as tasks of the current [`LocalSet`] instead of threads of their own: the
@@ -102,89 +93,34 @@ impl Gateway {
     /// # Errors
     /// When there is no runtime.
     pub fn start_here(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
-        let context = Self::context(identity, settings, Arc::new(commands::NoCommands))?;
-        for index in 0..context.settings.shards {
-            tokio::task::spawn_local(shard::run(Shard::new(context.clone(), index)));
+        let services = Services::new(
+            Context::new(identity, settings)?,
+            Arc::new(commands::NoCommands),
+        );
+        for index in 0..services.context.settings.shards {
+            tokio::task::spawn_local(shard::run(Shard::new(services.clone(), index)));
         }
-        Ok(Self::of(context, Vec::new()))
+        Ok(Self::of(services, Vec::new()))
     }
 
-    fn of(context: Arc<Context>, threads: Vec<JoinHandle<()>>) -> Self {
+    fn of(services: Arc<Services>, threads: Vec<JoinHandle<()>>) -> Self {
         Self {
-            context,
+            services,
             threads: Mutex::new(threads),
             turn: AtomicUsize::new(0),
         }
     }
 
-    fn context(
-        identity: Identity,
-        settings: GatewaySettings,
-        commands: Arc<dyn commands::Commands>,
-    ) -> io::Result<Arc<Context>> {
-        let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let tenants = settings.listeners.iter().map(|l| l.tenant.clone());
-        let tenants = Tenants::new(tenants.collect());
-        let shards = usize::from(settings.shards.max(1));
-        let number = tenants.count();
-        let slowness = slowness::Slowness::new(&tenants, shards);
-        Ok(Arc::new(Context {
-            identity,
-            tenants,
-            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
-            statuses: (0..shards).map(|_| Status::default()).collect(),
-            received: std::sync::Mutex::default(),
-            closes: tidegate_hub::closes::Closes::new(number),
-            lost: CancellationToken::new(),
-            requests: requests::Requests::new(settings.pending_bytes_max, number),
-            commands: commands::Runner::new(commands, number),
-            feed: feed::Feed::new(number),
-            runtime,
-            ended: CancellationToken::new(),
-            waiting_named: shard::Named::default(),
-            late_named: shard::Named::default(),
-            slowness,
-            next_worker: AtomicU32::new(0),
-            nodes: Admissions::new(AdmissionLimits {
-                connections_max: settings.handshakes_max,
-                strangers_per_address_max: settings.handshakes_per_address_max,
-                idle_per_address_max: 0,
-            }),
-            connections: settings
-                .listeners
-                .iter()
-                .map(|_| AtomicUsize::new(0))
-                .collect(),
-            strangers: settings
-                .listeners
-                .iter()
-                .map(|listener| {
-                    Admissions::new(AdmissionLimits {
-                        connections_max: listener.connections_max,
-                        strangers_per_address_max: listener.handshakes_per_address_max,
-                        idle_per_address_max: listener.handshakes_per_address_max,
-                    })
-                })
-                .collect(),
-            announced: standing::Announced::default(),
-            answers: Arc::new(Semaphore::new(refusals::ANSWERS_MAX)),
-            settings: GatewaySettings {
-                shards: settings.shards.max(1),
-                ..settings
-            },
-        }))
-    }
-
     /// The way in for whoever serves the Client API.
     #[must_use]
     pub fn access(&self) -> access::Access {
-        access::Access::new(self.context.clone())
+        access::Access::new(self.services.clone())
     }
 
     /// Clients that a handler knows and of whom it is not certain that their custodians know them.
     #[must_use]
     pub fn unguarded(&self) -> usize {
-        let statuses = self.context.statuses.iter();
+        let statuses = self.services.context.statuses.iter();
         statuses
             .map(|it| it.unguarded.load(Ordering::Acquire))
             .sum()
@@ -193,13 +129,13 @@ impl Gateway {
     /// How many workers have a link and have said what they serve.
     #[must_use]
     pub fn workers(&self) -> watch::Receiver<usize> {
-        self.context.announced.count()
+        self.services.context.announced.count()
     }
 
     /// Whether it can do what it is there for.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing(self.context.clone())
+        Standing(self.services.context.clone())
     }
 
     /// Serves a link that is authenticated: a worker in the same process.
@@ -211,20 +147,20 @@ impl Gateway {
     /// clients' connections and tells no handler, whose effects nobody would take. Call it before the
     /// stop of [`Self::run`].
     pub fn lose(&self) {
-        self.context.lose();
+        self.services.context.lose();
     }
 
     /// Whether this life was declared lost: by [`Self::lose`], or a worker said so.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.context.lost.is_cancelled()
+        self.services.context.lost.is_cancelled()
     }
 
     /// Connects a client of this process to a listener, as if it came from `address`.
     #[must_use]
     pub fn connect(&self, listener: usize, address: SocketAddr) -> LocalClient {
         let (client, socket) = LocalClient::pair();
-        if let Some(count) = self.context.connections.get(listener) {
+        if let Some(count) = self.services.context.connections.get(listener) {
             count.fetch_add(1, Ordering::AcqRel);
         }
         self.arrive(Arrival::Local {
@@ -237,8 +173,8 @@ impl Gateway {
 
     fn arrive(&self, arrival: Arrival) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = turn % self.context.inboxes.len();
-        if let Some(inbox) = self.context.inboxes.get(place) {
+        let place = turn % self.services.context.inboxes.len();
+        if let Some(inbox) = self.services.context.inboxes.get(place) {
             inbox.push(Parcel::Arrival(arrival));
         }
     }
@@ -254,29 +190,34 @@ impl Gateway {
     ) {
         let accepting = stop.child_token();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let accept =
-                listener::clients(self.context.clone(), listener, index, accepting.clone());
+            let accept = clients::listener::clients(
+                self.services.context.clone(),
+                listener,
+                index,
+                accepting.clone(),
+            );
             let name = format!("the listener {index} for clients");
             tokio::spawn(vital(name, accepting.clone(), accept));
         }
         // Workers may come until the very end: somebody must take the last closes.
         let nodes = CancellationToken::new();
         if let Some(lan) = lan {
-            let accept = listener::nodes(self.context.clone(), lan, nodes.clone());
+            let accept =
+                clients::listener::nodes(self.services.context.clone(), lan, nodes.clone());
             tokio::spawn(vital("the listener for nodes", nodes.clone(), accept));
         }
-        let follow = peers::follow(self.context.clone(), members);
+        let follow = peers::follow(self.services.clone(), members);
         let peers = tokio::spawn(watched("the links to other gateways", follow));
         tokio::select! {
             biased;
-            () = self.context.lost.cancelled() => accepting.cancel(),
+            () = self.services.context.lost.cancelled() => accepting.cancel(),
             () = stop.cancelled() => {}
         }
         self.end().await;
         peers.abort();
         nodes.cancel();
-        self.context.all(|| Parcel::Stop);
-        self.context.ended.cancel();
+        self.services.context.all(|| Parcel::Stop);
+        self.services.context.ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         if threads.is_empty() {
@@ -294,13 +235,14 @@ impl Gateway {
     }
 
     async fn end(&self) {
-        let deadline = Instant::now() + self.context.settings.shutdown;
-        let half = Instant::now() + self.context.settings.shutdown / 2;
-        self.context.all(|| Parcel::Quiesce);
+        let deadline = Instant::now() + self.services.context.settings.shutdown;
+        let half = Instant::now() + self.services.context.settings.shutdown / 2;
+        self.services.context.all(|| Parcel::Quiesce);
         self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
-        self.context
-            .all(|| Parcel::GoAway(deadline - LAST_WORDS.min(self.context.settings.shutdown / 2)));
+        self.services.context.all(|| {
+            Parcel::GoAway(deadline - LAST_WORDS.min(self.services.context.settings.shutdown / 2))
+        });
         // What the last events did must have reached the other gateways, which take nothing more
         // from this one once it has left.
         self.until(deadline, |status| {
@@ -310,6 +252,7 @@ impl Gateway {
         })
         .await;
         let left: usize = self
+            .services
             .context
             .statuses
             .iter()
@@ -326,13 +269,13 @@ impl Gateway {
     async fn until(&self, deadline: Instant, done: impl Fn(&Status) -> bool) {
         // The parcels before must have been taken: a shard says so by its status after the turn.
         sleep(LOOK).await;
-        while Instant::now() < deadline && !self.context.statuses.iter().all(&done) {
+        while Instant::now() < deadline && !self.services.context.statuses.iter().all(&done) {
             sleep(LOOK).await;
         }
     }
 }
 
-fn start_shard(context: Arc<Context>, index: u16) -> io::Result<JoinHandle<()>> {
+fn start_shard(services: Arc<Services>, index: u16) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -341,7 +284,7 @@ fn start_shard(context: Arc<Context>, index: u16) -> io::Result<JoinHandle<()>> 
         .spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                shard::run(Shard::new(context, index)).await;
+                shard::run(Shard::new(services, index)).await;
             });
         })
 }

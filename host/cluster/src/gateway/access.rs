@@ -7,41 +7,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::feed::{Filter, Happening};
+use tidegate_wire::feed::Filter;
 use tidegate_wire::payload::Payload;
 pub use tidegate_wire::query::RequestError;
 use tidegate_wire::query::{Answer, Answered, AskError, Once, Query};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::gather::{Asked, shard_of_tenant};
-use super::inbox::{Inbox, Parcel};
 use super::requests::Call;
-use super::shard::Context;
+use super::services::Services;
 use super::{feed, requests};
+use crate::gateway::shared::gather::{Asked, shard_of_tenant};
+use crate::gateway::shared::inbox::{Inbox, Parcel};
+
+pub use super::feed::Told;
 
 /// A way into a running gateway. Clones are the same way. Calls of one tenant through one gateway
 /// take effect in the order in which they are made, and a query sees the calls before it.
 #[derive(Clone)]
 pub struct Access {
-    context: Arc<Context>,
-}
-
-/// What happened, or what the watcher has to know about the feed itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// A change of a client.
-    Happened(Happening),
-    /// So many changes were dropped because the watcher fell behind.
-    Missed(u64),
-    /// The gateways whose changes are not told at the moment, ordered; told first and at every
-    /// change of it.
-    Missing(Vec<std::net::SocketAddrV4>),
+    services: Arc<Services>,
 }
 
 impl Access {
-    pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services }
     }
 
     /// Asks about the clients of a tenant, cluster-wide. Returns within `within`, with what was
@@ -74,8 +64,13 @@ impl Access {
 
     /// The queue into the shard that serves the tenant's calls, once it has room.
     async fn inbox(&self, tenant: &Name) -> Result<&Inbox, AskError> {
-        let shard = shard_of_tenant(&self.context, tenant);
-        let inbox = self.context.inboxes.get(shard).ok_or(AskError::Gone)?;
+        let shard = shard_of_tenant(&self.services.context, tenant);
+        let inbox = self
+            .services
+            .context
+            .inboxes
+            .get(shard)
+            .ok_or(AskError::Gone)?;
         inbox.room().await;
         Ok(inbox)
     }
@@ -137,7 +132,7 @@ impl Access {
         within: Duration,
     ) -> Result<Bytes, RequestError> {
         let call = Call::new(tenant, name, payload, within);
-        requests::call(&self.context, call).await
+        requests::call(&self.services.requests, call).await
     }
 
     /// The same, but not again for a key that was seen before, whichever gateway is asked: whoever
@@ -184,7 +179,7 @@ impl Access {
     /// [`AskError::Overloaded`] when there are too many watchers, [`AskError::Invalid`] when the
     /// filter has too many names, [`AskError::Gone`] when the gateway has ended.
     pub fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
-        feed::watch(&self.context, tenant, filter)
+        feed::watch(&self.services.feed, tenant, filter)
     }
 }
 

@@ -13,7 +13,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::query::{Answer, AskError, CommandError, Query};
 
-pub(super) use run::{Runner, run, start};
+pub(super) use run::Runner;
 
 /// A future that can be sent to another thread.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -5,7 +5,6 @@
 //! shard. Bounded: a watcher that does not keep up misses changes and is told how many; it never
 //! delays a commit and never ends a link. Each tenant has its share of the watchers.
 
-mod queue;
 mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,11 +25,10 @@ use tidegate_wire::query::AskError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
-use super::access::Told;
-use super::inbox::Parcel;
-use super::shard::Context;
-pub(super) use queue::Queue;
-use queue::Stretch;
+use super::shared::Context;
+use super::shared::queue::{Queue, Stretch};
+use super::shared::watcher::Watcher;
+use crate::gateway::shared::inbox::Parcel;
 pub(super) use remote::Remote;
 
 /// Watchers of one gateway, and those that one other gateway may have here.
@@ -44,26 +42,16 @@ const UNTAKEN_MAX: usize = 1024;
 /// How long a new watcher waits for the other gateways before it is told who is missing.
 const BEGIN: Duration = Duration::from_millis(200);
 
-/// One watcher, as the shards see it.
-#[derive(Debug)]
-pub(super) struct Watcher {
-    /// This gateway's number of it.
-    pub(super) number: u64,
-    pub(super) tenant: Name,
-    pub(super) filter: Filter,
-    pub(super) queue: Queue,
-    /// Shards that do not tell it yet.
-    unready: AtomicUsize,
-    ready: Notify,
-}
-
-impl Watcher {
-    /// A shard tells it from now on.
-    pub(super) fn shard_ready(&self) {
-        if self.unready.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.ready.notify_one();
-        }
-    }
+/// What happened, or what the watcher has to know about the feed itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A change of a client.
+    Happened(Happening),
+    /// So many changes were dropped because the watcher fell behind.
+    Missed(u64),
+    /// The gateways whose changes are not told at the moment, ordered; told first and at every
+    /// change of it.
+    Missing(Vec<std::net::SocketAddrV4>),
 }
 
 /// A watcher that the shards tell until this is dropped.
@@ -102,8 +90,8 @@ impl Drop for Watching {
 }
 
 /// The watchers of this gateway and the links to the others.
-#[derive(Debug)]
 pub(super) struct Feed {
+    context: Arc<Context>,
     next: AtomicU64,
     table: Mutex<Table>,
     places: Places<Name>,
@@ -150,9 +138,11 @@ impl Watch {
 }
 
 impl Feed {
-    /// Nobody watches; so many tenants share the places.
-    pub(super) fn new(tenants: usize) -> Self {
+    /// Nobody watches.
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        let tenants = context.tenants.count();
         Self {
+            context,
             next: AtomicU64::new(0),
             table: Mutex::default(),
             places: Places::new(WATCHERS_MAX, tenants),
@@ -255,10 +245,11 @@ impl Drop for Linked<'_> {
 
 /// Watches a tenant's clients, cluster-wide, until the receiver is dropped.
 pub(super) fn watch(
-    context: &Arc<Context>,
+    feed: &Arc<Feed>,
     tenant: &Name,
     filter: Filter,
 ) -> Result<mpsc::Receiver<Told>, AskError> {
+    let context = &feed.context;
     if context.ended.is_cancelled() {
         return Err(AskError::Gone);
     }
@@ -268,7 +259,6 @@ pub(super) fn watch(
             "a filter of {names} names: at most {FILTER_NAMES_MAX} groups and uids are allowed"
         )));
     }
-    let feed = &context.feed;
     let Some(place) = feed.places.take(tenant) else {
         return Err(AskError::Overloaded(format!(
             "the tenant has its share of the {WATCHERS_MAX} watchers that may be on this gateway: end one \
@@ -292,23 +282,25 @@ pub(super) fn watch(
     table.watches.insert(watching.watcher.number, watch);
     drop(table);
     let (tell, told) = mpsc::channel(UNTAKEN_MAX);
-    context.runtime.spawn(serve(watching, missing, tell));
+    context
+        .runtime
+        .spawn(serve(feed.clone(), watching, missing, tell));
     Ok(told)
 }
 
 /// Brings one watcher of this gateway what it is told, until it is gone.
 async fn serve(
+    feed: Arc<Feed>,
     watching: Watching,
     missing: watch::Receiver<Vec<SocketAddrV4>>,
     tell: mpsc::Sender<Told>,
 ) {
-    let context = watching.context.clone();
     tokio::select! {
         _ = bring(&watching.watcher, missing, &tell) => {}
         () = tell.closed() => {}
-        () = context.ended.cancelled() => {}
+        () = feed.context.ended.cancelled() => {}
     }
-    context.feed.unwatch(watching.watcher.number);
+    feed.unwatch(watching.watcher.number);
 }
 
 /// Ends with an error when the watcher is gone.

@@ -22,10 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, yield_now};
 
-use super::inbox::Arrival;
+use super::Gateway;
 use super::rig::{Scripted, node, settings, soon, tenant};
 use super::settings::ListenerSettings;
-use super::{Gateway, client::socket::LocalClient};
+use crate::gateway::shared::inbox::Arrival;
+use crate::gateway::shared::socket::LocalClient;
 
 const MESSAGE_BYTES_MAX: usize = 2000;
 /// The listeners, by place.
@@ -150,8 +151,8 @@ impl Rig {
         let address = self.entrance.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.entrance.accept());
         let socket = accepted.unwrap().0.into_std().unwrap();
-        self.gateway.context.connections[WEB_SOCKET].fetch_add(1, Ordering::AcqRel);
-        let strangers = &self.gateway.context.strangers[WEB_SOCKET];
+        self.gateway.services.context.connections[WEB_SOCKET].fetch_add(1, Ordering::AcqRel);
+        let strangers = &self.gateway.services.context.strangers[WEB_SOCKET];
         self.gateway.arrive(Arrival::Client {
             socket,
             listener: WEB_SOCKET,
@@ -170,7 +171,7 @@ impl Rig {
 
     /// Waits until nobody counts as connected.
     async fn emptied(&self, listener: usize) {
-        let connections = &self.gateway.context.connections[listener];
+        let connections = &self.gateway.services.context.connections[listener];
         let none = || connections.load(Ordering::Acquire) == 0;
         turns("nobody to be counted any more", none).await;
     }

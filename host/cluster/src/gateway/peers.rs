@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_link::membership::Members;
@@ -16,22 +15,25 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::Node;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::inbox::Parcel;
-use super::shard::Context;
+use super::services::Services;
+use super::shared::Context;
+use super::shared::life::Life;
+use crate::gateway::shared::inbox::Parcel;
 
 /// How often it is looked when another gateway was last heard.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Follows the view until it ends: dials gateways that come, gives up those that go.
-pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<Arc<Members>>) {
+pub(super) async fn follow(services: Arc<Services>, mut members: watch::Receiver<Arc<Members>>) {
     let mut tasks: BTreeMap<Incarnation, JoinHandle<()>> = BTreeMap::new();
     loop {
         let view = members.borrow_and_update().clone();
+        let context = &services.context;
         context.all(|| Parcel::Members(view.clone()));
         let own = context.incarnation();
-        context.feed.members(&view, own);
+        services.feed.members(&view, own);
         tasks.retain(|incarnation, task| {
             let live = view.nodes.contains_key(incarnation);
             if !live {
@@ -42,10 +44,10 @@ pub(super) async fn follow(context: Arc<Context>, mut members: watch::Receiver<A
         for node in view.gateways().filter(|node| node.incarnation != own) {
             tasks.entry(node.incarnation).or_insert_with(|| {
                 let name = format!("the link to gateway {}", node.name);
-                tokio::spawn(watched(name, keep_linked(context.clone(), node.clone())))
+                tokio::spawn(watched(name, keep_linked(services.clone(), node.clone())))
             });
         }
-        refuse_lost(&context, &view);
+        refuse_lost(&services.context, &view);
         if members.changed().await.is_err() {
             tasks.values().for_each(JoinHandle::abort);
             return;
@@ -63,7 +65,8 @@ fn refuse_lost(context: &Context, view: &Members) {
 }
 
 /// Dials one gateway again and again.
-async fn keep_linked(context: Arc<Context>, node: Node) {
+async fn keep_linked(services: Arc<Services>, node: Node) {
+    let context = &services.context;
     let Some(address) = node.address else { return };
     let (least, most) = context.settings.reconnect;
     let seed = context.incarnation().0 ^ node.incarnation.0;
@@ -80,7 +83,7 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
             Ok(link) => {
                 backoff.reset();
                 tracing::info!(gateway = %node.name, %address, "linked to gateway");
-                let end = serve(&context, link).await;
+                let end = serve(&services, link).await;
                 tracing::info!(gateway = %node.name, %address, %end, "link to gateway ended");
             }
             Err(error) => tracing::debug!(gateway = %node.name, %address, %error, "not linked"),
@@ -89,33 +92,9 @@ async fn keep_linked(context: Arc<Context>, node: Node) {
     }
 }
 
-/// When another gateway last gave a sign of life.
-#[derive(Debug)]
-pub(super) struct Life {
-    since: Instant,
-    heard_ns: AtomicU64,
-}
-
-impl Life {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            heard_ns: AtomicU64::new(0),
-        }
-    }
-
-    fn tell(&self, heard: Instant) {
-        let heard = heard.saturating_duration_since(self.since).as_nanos();
-        self.heard_ns.store(heard as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn heard(&self) -> Instant {
-        self.since + Duration::from_nanos(self.heard_ns.load(Ordering::Relaxed))
-    }
-}
-
 /// Hands the link to all shards and brings them acknowledgements and answers.
-async fn serve(context: &Context, link: Link) -> LinkEnd {
+async fn serve(services: &Services, link: Link) -> LinkEnd {
+    let context = &services.context;
     let Link {
         peer,
         sender,
@@ -128,7 +107,7 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
         sender: sender.clone(),
         life: life.clone(),
     });
-    let _linked = context.feed.linked(incarnation, sender.clone());
+    let _linked = services.feed.linked(incarnation, sender.clone());
     // A heartbeat alone does not end a `recv`.
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -144,13 +123,13 @@ async fn serve(context: &Context, link: Link) -> LinkEnd {
         }
         life.tell(receiver.heard());
         for frame in frames.drain(..) {
-            take(context, incarnation, frame);
+            take(services, incarnation, frame);
         }
     }
 }
 
 /// Brings one frame to the shard that waits for it. Others are not sent on this link.
-fn take(context: &Context, incarnation: Incarnation, frame: Frame) {
+fn take(services: &Services, incarnation: Incarnation, frame: Frame) {
     let (shard, parcel) = if let Frame::ForwardAck { shard, sequence } = frame {
         let ack = Parcel::PeerAck {
             incarnation,
@@ -175,11 +154,11 @@ fn take(context: &Context, incarnation: Incarnation, frame: Frame) {
         missed,
     } = frame
     {
-        return context.feed.told(incarnation, watch, happenings, missed);
+        return services.feed.told(incarnation, watch, happenings, missed);
     } else {
         return;
     };
-    if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
+    if let Some(inbox) = services.context.inboxes.get(usize::from(shard)) {
         inbox.push(parcel);
     }
 }

@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_fair::{self as fair, Places};
+use tidegate_fair::Places;
 use tidegate_wire::Name;
+use tidegate_wire::query::RequestError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::access::RequestError;
-use super::inbox::Parcel;
-use super::shard::Context;
+use super::shared::Context;
+use super::shared::request::{Place, Replied, Request};
+use crate::gateway::shared::inbox::Parcel;
 use replies::{First, Replies, Seen};
 
 /// Requests of one gateway whose events are not over.
@@ -25,42 +26,21 @@ const REQUESTS_MAX: usize = 10_000;
 /// No caller waits longer.
 const WITHIN_MAX: Duration = Duration::from_secs(3600);
 
-/// What a caller gets.
-pub(super) type Replied = Result<Bytes, RequestError>;
-
-/// A call on its way to the shard that will be its home.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) tenant: Name,
-    pub(super) name: Name,
-    pub(super) payload: Bytes,
-    pub(super) deadline: Instant,
-    pub(super) reply: oneshot::Sender<Replied>,
-    /// Whether the reply is told also after the deadline.
-    pub(super) kept: bool,
-    pub(super) place: Place,
-}
-
 /// What the requests of a gateway share.
-#[derive(Debug)]
 pub(super) struct Requests {
+    context: Arc<Context>,
     number: Places<Name>,
     bytes: Places<Name>,
     turn: AtomicUsize,
     replies: Mutex<Replies>,
 }
 
-/// One request's place among those that a gateway may hold; dropping it frees the place.
-#[derive(Debug)]
-pub(super) struct Place {
-    _one: fair::Place<Name>,
-    _bytes: Option<fair::Place<Name>>,
-}
-
 impl Requests {
-    /// For a gateway with so many tenants, which may hold requests of so many bytes.
-    pub(super) fn new(bytes_max: usize, tenants: usize) -> Self {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        let tenants = context.tenants.count();
+        let bytes_max = context.settings.pending_bytes_max;
         Self {
+            context,
             number: Places::new(REQUESTS_MAX, tenants),
             bytes: Places::new(bytes_max, tenants),
             turn: AtomicUsize::new(0),
@@ -123,10 +103,10 @@ impl Call {
 }
 
 /// Calls the tenant's handler and waits for its reply.
-pub(super) async fn call(context: &Context, call: Call) -> Replied {
+pub(super) async fn call(requests: &Requests, call: Call) -> Replied {
     let deadline = call.deadline;
-    let replied = begin(context, call, false)?;
-    timeout_at(deadline, wait(context, replied))
+    let replied = begin(requests, call, false)?;
+    timeout_at(deadline, wait(&requests.context, replied))
         .await
         .unwrap_or(Err(RequestError::Timeout))
 }
@@ -134,19 +114,16 @@ pub(super) async fn call(context: &Context, call: Call) -> Replied {
 /// The same unless it was called before under this key: then the reply of the first call is given,
 /// or waited for. Call it on a shard's thread.
 pub(super) fn call_once(
-    context: &Arc<Context>,
+    requests: &Arc<Requests>,
     key: [u8; 32],
     request: [u8; 32],
     call: Call,
 ) -> impl Future<Output = Replied> + use<> {
     let deadline = call.deadline;
     let now = std::time::Instant::now();
-    let seen = context
-        .requests
-        .replies()
-        .see(&call.tenant, key, request, now);
+    let seen = requests.replies().see(&call.tenant, key, request, now);
     if let Seen::First(first, _) = &seen {
-        tokio::task::spawn_local(run_first(context.clone(), first.clone(), call));
+        tokio::task::spawn_local(run_first(requests.clone(), first.clone(), call));
     }
     async move {
         let waiting = async {
@@ -162,12 +139,12 @@ pub(super) fn call_once(
 }
 
 /// Goes on until the handler is done, however long its callers wait.
-async fn run_first(context: Arc<Context>, first: First, call: Call) {
-    let replied = match begin(&context, call, true) {
-        Ok(replied) => wait(&context, replied).await,
+async fn run_first(requests: Arc<Requests>, first: First, call: Call) {
+    let replied = match begin(&requests, call, true) {
+        Ok(replied) => wait(&requests.context, replied).await,
         Err(error) => Err(error),
     };
-    context.requests.replies().end(&first, replied);
+    requests.replies().end(&first, replied);
 }
 
 async fn wait(context: &Context, replied: oneshot::Receiver<Replied>) -> Replied {
@@ -181,11 +158,11 @@ async fn wait(context: &Context, replied: oneshot::Receiver<Replied>) -> Replied
 /// Hands a request to the shard that will be its home. `kept`: its reply is told also after the
 /// deadline.
 fn begin(
-    context: &Context,
+    requests: &Requests,
     call: Call,
     kept: bool,
 ) -> Result<oneshot::Receiver<Replied>, RequestError> {
-    let requests = &context.requests;
+    let context = &requests.context;
     if context.tenants.number(&call.tenant).is_none() {
         // Lanes belong to tenants that have listeners here; no worker is known for another one.
         return Err(RequestError::Unhandled);

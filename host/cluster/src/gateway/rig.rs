@@ -246,7 +246,7 @@ impl Running {
     /// Connections of clients that are not over, counted where they are admitted and where they are
     /// served.
     pub(super) fn sockets(&self) -> (usize, usize) {
-        let context = &self.gateway.context;
+        let context = &self.gateway.services.context;
         let sum = |counts: &mut dyn Iterator<Item = &AtomicUsize>| {
             counts.map(|count| count.load(Ordering::Acquire)).sum()
         };

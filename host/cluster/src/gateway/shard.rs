@@ -10,6 +10,7 @@ mod commits;
 mod custody;
 mod feed;
 mod inquiry;
+mod links;
 mod memory;
 mod outlet;
 mod part;
@@ -25,137 +26,52 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod waits;
-mod wakes;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_fair::Shares;
-use tidegate_hub::closes::Closes;
 use tidegate_hub::hub::Hub;
 use tidegate_hub::idempotency::{KEYS_MAX, Keys};
 use tidegate_hub::lanes::Lanes;
-use tidegate_hub::streams::{Received, Stream};
+use tidegate_hub::streams::Stream;
 use tidegate_hub::strikes::Strikes;
-use tidegate_hub::tenants::Tenants;
+use tidegate_link::LinkSender;
 use tidegate_link::membership::Members;
-use tidegate_link::net::admission::Admissions;
-use tidegate_link::{Identity, LinkSender};
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::client::codec::Codec;
-use super::client::socket::Socket;
-use super::client::{Connection, now_ms};
-use super::inbox::{Inbox, Parcel};
-use super::memory::{Memory, Reserve};
-use super::metrics::Metrics;
-use super::peers::Life;
-use super::settings::{GatewaySettings, ListenerSettings};
-use super::slowness::Slowness;
-use super::timers::Wheel;
+use super::services::Services;
+use super::settings::ListenerSettings;
+use super::shared::life::Life;
+use super::shared::metrics::Cut;
+use super::shared::{Context, Status};
 use super::workers::Workers;
+use super::workers::wakes::Wakes;
+use crate::gateway::clients::connection::codec::Codec;
+use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::connection::{Connection, now_ms};
+use crate::gateway::clients::memory::Memory;
+use crate::gateway::clients::pings::Wheel;
+use crate::gateway::shared::metrics::Metrics;
+use crate::gateway::shared::socket::Socket;
+use bytes::Bytes;
 
 use rounds::Rounds;
 use swaps::Swaps;
 use tidegate_hub::unrouted::Unrouted;
 
-pub(super) use memory::Cut;
 pub(super) use run::run;
-pub(super) use waits::Named;
-
-/// What all shards of a gateway share. Nothing here is on the way of a message.
-pub(super) struct Context {
-    pub(super) settings: GatewaySettings,
-    pub(super) identity: Identity,
-    /// The tenants of the listeners; a shard has one hub for each.
-    pub(super) tenants: Tenants,
-    pub(super) inboxes: Vec<Inbox>,
-    pub(super) statuses: Vec<Status>,
-    pub(super) received: std::sync::Mutex<Received>,
-    pub(super) closes: Closes<Name>,
-    /// This life was declared lost.
-    pub(super) lost: CancellationToken,
-    pub(super) requests: super::requests::Requests,
-    pub(super) commands: super::commands::Runner,
-    pub(super) feed: super::feed::Feed,
-    /// Of whoever started the gateway: what is not a shard's own work runs there.
-    pub(super) runtime: tokio::runtime::Handle,
-    /// The shards have ended: nobody is waited for.
-    pub(super) ended: CancellationToken,
-    pub(super) waiting_named: waits::Named,
-    pub(super) late_named: waits::Named,
-    pub(super) slowness: Slowness,
-    pub(super) next_worker: AtomicU32,
-    /// Nodes that have connected and are not yet authenticated.
-    pub(super) nodes: Admissions,
-    /// Connections of each listener, over all shards.
-    pub(super) connections: Vec<AtomicUsize>,
-    /// Those of them whose handshake is not over, of each listener.
-    pub(super) strangers: Vec<Admissions>,
-    /// The workers that have said what they serve.
-    pub(super) announced: super::standing::Announced,
-    /// Places for clients that are told that there is no room for them.
-    pub(super) answers: Arc<tokio::sync::Semaphore>,
-}
-
-impl Context {
-    pub(super) fn incarnation(&self) -> Incarnation {
-        self.identity.node.incarnation
-    }
-
-    /// The shard of a connection number.
-    pub(super) fn shard_of(&self, connection: u32) -> usize {
-        (connection & self.shard_mask()) as usize
-    }
-
-    /// The low bits of a connection number that hold the shard.
-    fn shard_mask(&self) -> u32 {
-        u32::from(self.settings.shards).next_power_of_two() - 1
-    }
-
-    /// This life was declared lost.
-    pub(super) fn lose(&self) {
-        self.lost.cancel();
-        self.all(|| Parcel::Lost);
-    }
-
-    pub(super) fn all(&self, parcel: impl Fn() -> Parcel) {
-        for inbox in &self.inboxes {
-            inbox.push(parcel());
-        }
-    }
-}
-
-/// What a shard tells about itself after each turn.
-#[derive(Debug, Default)]
-pub(super) struct Status {
-    /// Clients whose close is not yet committed.
-    pub(super) lanes: AtomicUsize,
-    /// Clients whose custodians are not all known to know them.
-    pub(super) unguarded: AtomicUsize,
-    /// Events that wait or are under way.
-    pub(super) events: AtomicUsize,
-    /// Other gateways that have not acknowledged everything.
-    pub(super) forwards: AtomicUsize,
-    /// Watchers that are told.
-    pub(super) watchers: AtomicUsize,
-    /// What clients make it keep, in bytes.
-    pub(super) kept: AtomicUsize,
-    /// Clients whose connection is not over, those too that are ending.
-    pub(super) sockets: AtomicUsize,
-}
 
 /// Another gateway, as this shard sees it.
 #[derive(Debug)]
@@ -200,6 +116,7 @@ impl PeerStream {
 
 /// One shard. Shared by the tasks of its thread.
 pub(super) struct Shard {
+    pub(super) services: Arc<Services>,
     pub(super) context: Arc<Context>,
     pub(super) index: u16,
     listeners: Vec<Rc<ListenerSettings>>,
@@ -210,6 +127,7 @@ pub(super) struct Shard {
 
 /// What a shard owns.
 struct State {
+    services: Arc<Services>,
     context: Arc<Context>,
     index: u16,
     hubs: Vec<Hub>,
@@ -263,12 +181,13 @@ struct State {
     /// When the first effects of this turn came, on the clock of the lanes.
     effects_us: Option<u64>,
     /// Links whose readers are to be woken.
-    wakes: wakes::Wakes,
+    wakes: Wakes,
 }
 
 impl Shard {
-    pub(super) fn new(context: Arc<Context>, index: u16) -> Rc<Self> {
-        let state = State::new(context.clone(), index);
+    pub(super) fn new(services: Arc<Services>, index: u16) -> Rc<Self> {
+        let context = services.context.clone();
+        let state = State::new(services.clone(), index);
         let questions = Shares::new(questions::QUESTIONS_MAX, context.tenants.count());
         let listeners = context
             .settings
@@ -278,6 +197,7 @@ impl Shard {
             .map(Rc::new)
             .collect();
         Rc::new(Self {
+            services,
             context,
             index,
             listeners,
@@ -286,19 +206,36 @@ impl Shard {
         })
     }
 
-    pub(super) fn listener(&self, index: usize) -> Option<&Rc<ListenerSettings>> {
-        self.listeners.get(index)
+    /// Whether this life of a node was declared lost.
+    pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
+        self.state.borrow().view.is_lost(incarnation)
     }
 
-    /// A client has connected and, for a WebSocket, its upgrade is done; `early` is what it sent
-    /// behind the request.
-    pub(super) fn client_connected(
+    fn status(&self) -> Option<&Status> {
+        self.context.statuses.get(usize::from(self.index))
+    }
+}
+
+impl Home for Shard {
+    fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    fn memory(&self) -> Rc<Memory> {
+        self.state.borrow().memory.clone()
+    }
+
+    fn listener(&self, index: usize) -> Option<Rc<ListenerSettings>> {
+        self.listeners.get(index).cloned()
+    }
+
+    fn client_connected(
         &self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
         peer: Peer,
         request: Option<Box<HttpRequest>>,
-        early: &bytes::Bytes,
+        early: &Bytes,
     ) -> (Rc<Connection>, Codec) {
         let same = |own: &Rc<ListenerSettings>| Rc::ptr_eq(own, listener);
         let place = self.listeners.iter().position(same).unwrap_or_default();
@@ -318,51 +255,33 @@ impl Shard {
         (connection, codec)
     }
 
-    /// A client sent a message.
-    pub(super) fn message(&self, connection: &Rc<Connection>, message: Message) {
+    fn message(&self, connection: &Rc<Connection>, message: Message) {
         self.state.borrow_mut().message(connection, message);
     }
 
-    /// Whether this life of a node was declared lost.
-    pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
-        self.state.borrow().view.is_lost(incarnation)
-    }
-
-    /// A client's task has ended.
-    pub(super) fn client_ended(&self, connection: &Rc<Connection>, reason: CloseReason) {
+    fn client_ended(&self, connection: &Rc<Connection>, reason: CloseReason) {
         let mut state = self.state.borrow_mut();
         state.closed(connection, reason);
         state.finish_turn();
     }
 
-    /// A client has left, or sends no more.
-    pub(super) fn client_left(&self, connection: &Connection) {
+    fn client_left(&self, connection: &Connection) {
         self.state.borrow_mut().left(connection);
     }
 
-    /// Whether all that a client sent is handled.
-    pub(super) fn is_answered(&self, connection: &Connection) -> bool {
+    fn is_answered(&self, connection: &Connection) -> bool {
         self.state.borrow().lanes.is_settled(connection.number)
     }
 
-    /// Room for the HTTP request of somebody who has connected; none if there is none in time.
-    pub(super) async fn room_for_head(&self, listener: &ListenerSettings) -> Option<Reserve> {
-        let memory = self.state.borrow().memory.clone();
-        let room = Reserve::take(memory, listener.handshake_bytes_max);
-        tokio::time::timeout(listener.handshake, room).await.ok()
-    }
-
-    /// Until when a client that is to be closed now may take to close.
-    pub(super) fn end_of_client(&self) -> Instant {
+    fn end_of_client(&self) -> Instant {
         let own = Instant::now() + self.context.settings.close;
         self.state.borrow().gone.unwrap_or(own)
     }
 
-    /// A client's connection is over.
-    pub(super) fn client_gone(&self, connection: &Connection) {
+    fn client_gone(&self, connection: &Connection) {
         let mut state = self.state.borrow_mut();
         if connection.outbound_bytes() > 0 || connection.is_unread() {
-            state.cut(connection.outbound_bytes(), memory::Cut::Time);
+            state.cut(connection.outbound_bytes(), Cut::Time);
         }
         drop(state);
         if let Some(status) = self.status() {
@@ -370,12 +289,14 @@ impl Shard {
         }
     }
 
-    fn status(&self) -> Option<&Status> {
-        self.context.statuses.get(usize::from(self.index))
+    fn written(&self, connection: &Connection) {
+        if let Some(came_us) = connection.take_late() {
+            let mut state = self.state.borrow_mut();
+            state.delivered(connection.tenant, came_us, 1);
+        }
     }
 
-    /// The clients of one slot of a listener's ping wheel have their turn.
-    pub(super) fn ping(&self, listener: usize) {
+    fn ping(&self, listener: usize) {
         let mut state = self.state.borrow_mut();
         state.ping(listener);
         state.finish_turn();
@@ -383,7 +304,8 @@ impl Shard {
 }
 
 impl State {
-    fn new(context: Arc<Context>, index: u16) -> Self {
+    fn new(services: Arc<Services>, index: u16) -> Self {
+        let context = services.context.clone();
         let mask = context.shard_mask();
         let seed = context.incarnation().0.wrapping_add(index.into());
         let mut rng = StdRng::seed_from_u64(seed);
@@ -409,7 +331,7 @@ impl State {
             watchers: feed::Watchers::default(),
             held: BTreeSet::new(),
             reviews: VecDeque::new(),
-            host: super::host::own(&context),
+            host: crate::gateway::workers::host::own(&context),
             told: Vec::new(),
             closing: Vec::new(),
             dirty: Vec::new(),
@@ -439,7 +361,8 @@ impl State {
             began: Instant::now(),
             began_at_ms: now_ms(),
             effects_us: None,
-            wakes: wakes::Wakes::default(),
+            wakes: Wakes::default(),
+            services,
             context,
             index,
         }

@@ -1,66 +1,15 @@
 //! Whether a gateway can do what it is there for, as whoever sends it clients wants to know: whether
 //! a worker serves one of its tenants, and whether it takes one more client.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::net::admission::Admissions;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
-use tokio::sync::watch;
 
-use super::shard::Context;
-
-/// The workers that have said what they serve.
-#[derive(Debug)]
-pub(super) struct Announced {
-    /// Whether each serves a tenant of this gateway.
-    workers: Mutex<BTreeMap<WorkerKey, bool>>,
-    count: watch::Sender<usize>,
-}
-
-impl Default for Announced {
-    fn default() -> Self {
-        Self {
-            workers: Mutex::default(),
-            count: watch::channel(0).0,
-        }
-    }
-}
-
-impl Announced {
-    /// A worker says what it serves, again or for the first time.
-    pub(super) fn says(&self, worker: WorkerKey, serves: bool) {
-        self.change(|workers| {
-            workers.insert(worker, serves);
-        });
-    }
-
-    pub(super) fn is_gone(&self, worker: WorkerKey) {
-        self.change(|workers| {
-            workers.remove(&worker);
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<WorkerKey, bool>)) {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut workers);
-        self.count.send_replace(workers.len());
-    }
-
-    /// How many there are.
-    pub(super) fn count(&self) -> watch::Receiver<usize> {
-        self.count.subscribe()
-    }
-
-    fn serves_any(&self) -> bool {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.values().any(|serves| *serves)
-    }
-}
+use super::shared::Context;
 
 /// How a gateway stands. Clones look at the same.
 #[derive(Clone)]
@@ -70,7 +19,7 @@ impl Standing {
     /// How many workers have a link and have said what they serve.
     #[must_use]
     pub fn workers(&self) -> usize {
-        *self.0.announced.count.borrow()
+        *self.0.announced.count().borrow()
     }
 
     /// Whether one of them serves a tenant of this gateway.

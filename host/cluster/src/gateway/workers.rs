@@ -1,14 +1,16 @@
 //! The workers that a shard knows: their links, tenants, windows and loads.
 
+pub(in crate::gateway) mod host;
+pub(in crate::gateway) mod wakes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use tidegate_link::LinkSender;
 use tidegate_wire::Name;
-use tidegate_wire::frame::{Announcement, Frame, Load};
+use tidegate_wire::frame::{Frame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
@@ -18,20 +20,7 @@ use tidegate_hub::routing::{Candidate, Router, choose};
 use tidegate_hub::tenants::Tenants;
 use tidegate_hub::window::Window;
 
-/// A worker's link, shared by the shards.
-#[derive(Debug)]
-pub(super) struct WorkerLink {
-    pub(super) key: WorkerKey,
-    pub(super) worker: Incarnation,
-    /// The machine that it is on.
-    pub(super) host: Name,
-    pub(super) sender: LinkSender,
-    pub(super) announcement: Announcement,
-    /// Shards that have not yet counted themselves off in a drain.
-    pub(super) undrained: Arc<AtomicUsize>,
-    /// Shards that may have clients whom only an earlier link of this worker was entrusted with.
-    pub(super) unrecognised: Arc<AtomicUsize>,
-}
+use super::shared::worker_link::WorkerLink;
 
 /// One shard's share of a worker.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use tidegate_wire::Name;
 use tidegate_wire::query::{Answer, AskError, Query};
 
 use super::{Boxed, LocalHub};
-use crate::gateway::gather::ask_local;
-use crate::gateway::shard::Context;
+use crate::gateway::shared::Context;
+use crate::gateway::shared::gather::ask_local;
 
 /// For one call of a command.
 pub(super) struct Local {
@@ -22,6 +22,6 @@ impl LocalHub for Local {
     }
 
     fn ask(&self, query: Query) -> Boxed<Result<Answer, AskError>> {
-        ask_local(self.context.clone(), self.tenant.clone(), query)
+        Box::pin(ask_local(self.context.clone(), self.tenant.clone(), query))
     }
 }

@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
 use super::{Boxed, CommandCall, Commands};
-use crate::gateway::gather::shard_of_tenant;
-use crate::gateway::inbox::Parcel;
-use crate::gateway::shard::Context;
+use crate::gateway::shared::Context;
+use crate::gateway::shared::gather::shard_of_tenant;
+use crate::gateway::shared::inbox::Parcel;
 
 /// Commands of one gateway that may be under way.
 const COMMANDS_MAX: usize = 256;
@@ -31,17 +31,67 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 
 /// What runs the commands of a gateway.
 pub(in crate::gateway) struct Runner {
+    context: Arc<Context>,
     commands: Arc<dyn Commands>,
     places: Places<Name>,
 }
 
 impl Runner {
-    /// For a gateway with so many tenants.
-    pub(in crate::gateway) fn new(commands: Arc<dyn Commands>, tenants: usize) -> Self {
+    pub(in crate::gateway) fn new(context: Arc<Context>, commands: Arc<dyn Commands>) -> Self {
+        let tenants = context.tenants.count();
         Self {
+            context,
             commands,
             // Tenants without listeners may have commands too: they count as one.
             places: Places::new(COMMANDS_MAX, tenants + 1),
+        }
+    }
+
+    /// Runs a command at this gateway, on a task of the gateway's runtime. To be awaited where there
+    /// are timers; the command goes on if the future is dropped.
+    pub(in crate::gateway) fn run(
+        &self,
+        tenant: &Name,
+        name: Name,
+        payload: Bytes,
+        within: Duration,
+    ) -> Boxed<CommandOutcome> {
+        let Some(place) = self.places.take(tenant) else {
+            told(&Err(CommandError::Overloaded));
+            return Box::pin(std::future::ready(Err(CommandError::Overloaded)));
+        };
+        let call = CommandCall {
+            tenant: tenant.clone(),
+            name,
+            payload,
+            within: within.min(WITHIN_MAX),
+        };
+        let deadline = Instant::now() + call.within;
+        let (tell, outcome) = oneshot::channel();
+        let running = execute(self.context.clone(), self.commands.clone(), call, deadline);
+        self.context.runtime.spawn(async move {
+            let outcome = running.await;
+            drop(place);
+            told(&outcome);
+            // Nobody may be waiting.
+            let _ = tell.send(outcome);
+        });
+        Box::pin(async move {
+            match timeout_at(deadline, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(CommandError::Broken("the command's task ended".to_owned())),
+                Err(_) => Err(CommandError::Timeout),
+            }
+        })
+    }
+
+    /// Starts the commands among these effects; nobody waits for them.
+    pub(in crate::gateway) fn start(&self, tenant: &Name, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Command { name, payload, .. } = effect {
+                // It runs whether its future is awaited or not.
+                drop(self.run(tenant, name, payload.into_bytes(), EFFECT_WITHIN));
+            }
         }
     }
 
@@ -52,67 +102,18 @@ impl Runner {
     }
 }
 
-/// Runs a command at this gateway, on a task of the gateway's runtime. To be awaited where there
-/// are timers; the command goes on if the future is dropped.
-pub(in crate::gateway) fn run(
-    context: &Arc<Context>,
-    tenant: &Name,
-    name: Name,
-    payload: Bytes,
-    within: Duration,
-) -> Boxed<CommandOutcome> {
-    let Some(place) = context.commands.places.take(tenant) else {
-        told(&Err(CommandError::Overloaded));
-        return Box::pin(std::future::ready(Err(CommandError::Overloaded)));
-    };
-    let call = CommandCall {
-        tenant: tenant.clone(),
-        name,
-        payload,
-        within: within.min(WITHIN_MAX),
-    };
-    let deadline = Instant::now() + call.within;
-    let (tell, outcome) = oneshot::channel();
-    let running = execute(context.clone(), call, deadline);
-    context.runtime.spawn(async move {
-        let outcome = running.await;
-        drop(place);
-        told(&outcome);
-        // Nobody may be waiting.
-        let _ = tell.send(outcome);
-    });
-    Box::pin(async move {
-        match timeout_at(deadline, outcome).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CommandError::Broken("the command's task ended".to_owned())),
-            Err(_) => Err(CommandError::Timeout),
-        }
-    })
-}
-
-/// Starts the commands among these effects; nobody waits for them.
-pub(in crate::gateway) fn start(context: &Arc<Context>, tenant: &Name, effects: Vec<Effect>) {
-    for effect in effects {
-        if let Effect::Command { name, payload, .. } = effect {
-            // It runs whether its future is awaited or not.
-            drop(run(
-                context,
-                tenant,
-                name,
-                payload.into_bytes(),
-                EFFECT_WITHIN,
-            ));
-        }
-    }
-}
-
-async fn execute(context: Arc<Context>, call: CommandCall, deadline: Instant) -> CommandOutcome {
+async fn execute(
+    context: Arc<Context>,
+    commands: Arc<dyn Commands>,
+    call: CommandCall,
+    deadline: Instant,
+) -> CommandOutcome {
     let (tenant, name) = (call.tenant.clone(), call.name.clone());
     let hub = Box::new(Local {
         context: context.clone(),
         tenant: tenant.clone(),
     });
-    let (answer, effects) = context.commands.commands.execute(call, hub).await?;
+    let (answer, effects) = commands.execute(call, hub).await?;
     if Instant::now() >= deadline {
         return Err(CommandError::Timeout);
     }

@@ -14,9 +14,9 @@ use tidegate_wire::feed::Filter;
 use tidegate_wire::frame::Frame;
 use tokio::time::sleep;
 
-use super::queue::Stretch;
-use super::{WATCHERS_MAX, Watcher, Watching};
-use crate::gateway::shard::Context;
+use super::{Feed, WATCHERS_MAX, Watching};
+use crate::gateway::shared::queue::Stretch;
+use crate::gateway::shared::watcher::Watcher;
 
 /// What may wait on the link before batches wait themselves.
 const LINK_BYTES_MAX: usize = 1 << 20;
@@ -25,19 +25,19 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The watchers at the other end of one link.
 pub(in crate::gateway) struct Remote {
-    context: Arc<Context>,
+    feed: Arc<Feed>,
     sender: LinkSender,
     watches: BTreeMap<u64, (Watching, Place<Name>)>,
     places: Places<Name>,
 }
 
 impl Remote {
-    pub(in crate::gateway) fn new(context: &Arc<Context>, sender: &LinkSender) -> Self {
+    pub(in crate::gateway) fn new(feed: &Arc<Feed>, sender: &LinkSender) -> Self {
         Self {
-            context: context.clone(),
+            feed: feed.clone(),
             sender: sender.clone(),
             watches: BTreeMap::new(),
-            places: Places::new(WATCHERS_MAX, context.tenants.count()),
+            places: Places::new(WATCHERS_MAX, feed.context.tenants.count()),
         }
     }
 
@@ -68,10 +68,10 @@ impl Remote {
                 "a gateway has too many watchers of a tenant: one is not told what happens here"
             );
         };
-        let number = self.context.feed.number();
-        let watching = Watching::new(&self.context, number, tenant, filter);
+        let number = self.feed.number();
+        let watching = Watching::new(&self.feed.context, number, tenant, filter);
         let telling = tell(watch, watching.watcher.clone(), self.sender.clone());
-        self.context.runtime.spawn(telling);
+        self.feed.context.runtime.spawn(telling);
         self.watches.insert(watch, (watching, place));
     }
 }

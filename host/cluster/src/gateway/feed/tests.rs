@@ -138,7 +138,7 @@ async fn cluster() -> (Running, Running) {
 
 /// How many watchers the shards of a gateway tell.
 fn watchers(gateway: &Running) -> Vec<usize> {
-    let statuses = &gateway.gateway.context.statuses;
+    let statuses = &gateway.gateway.services.context.statuses;
     statuses
         .iter()
         .map(|status| status.watchers.load(Ordering::Acquire))
@@ -354,9 +354,9 @@ async fn one_tenants_watchers_leave_room_for_anothers() {
         secret: tidegate_link::Secret::new(b"a secret of tests"),
         net: tidegate_link::net::stream::tcp(),
     };
-    let commands = Arc::new(crate::gateway::commands::NoCommands);
-    let context = crate::gateway::Gateway::context(identity, settings, commands).unwrap();
-    let watch = |tenant: &str| super::watch(&context, &tenant.into(), Filter::default());
+    let context = crate::gateway::shared::Context::new(identity, settings).unwrap();
+    let feed = Arc::new(super::Feed::new(context));
+    let watch = |tenant: &str| super::watch(&feed, &tenant.into(), Filter::default());
     let mut greedy = Vec::new();
     while let Ok(feed) = watch(&tenant()) {
         greedy.push(feed);

@@ -12,8 +12,8 @@ use tidegate_hub::idempotency::{KEPT, KEYS_MAX};
 use tidegate_wire::Name;
 use tokio::sync::watch;
 
-use super::Replied;
-use crate::gateway::access::RequestError;
+use crate::gateway::shared::request::Replied;
+use tidegate_wire::query::RequestError;
 
 /// Replies of so many bytes are kept.
 const BYTES_MAX: usize = 16 << 20;

@@ -184,7 +184,7 @@ async fn a_request_without_a_worker_is_taken_off_at_its_deadline() {
     let calling = call(&gateway, "late", Duration::from_millis(50));
     assert_eq!(reply(calling).await, Err(RequestError::Timeout));
     eventually("the request's place is free", || {
-        gateway.gateway.context.requests.held() == 0
+        gateway.gateway.services.requests.held() == 0
     })
     .await;
     let calling = call(&gateway, "next", DEADLINE);
@@ -207,7 +207,7 @@ async fn a_request_whose_caller_is_gone_still_happens() {
     let calling = call(&gateway, "", Duration::from_millis(100));
     let delivery = request(&mut worker).await;
     assert_eq!(reply(calling).await, Err(RequestError::Timeout));
-    assert_eq!(gateway.gateway.context.requests.held(), 1);
+    assert_eq!(gateway.gateway.services.requests.held(), 1);
     worker.end(&delivery, Outcome::Done, vec![everyone("late")], ok(""));
     let mut line = String::new();
     soon("the effect", client.read_line(&mut line))
@@ -215,7 +215,7 @@ async fn a_request_whose_caller_is_gone_still_happens() {
         .unwrap();
     assert_eq!(line, "late\n");
     eventually("the request's place is free", || {
-        gateway.gateway.context.requests.held() == 0
+        gateway.gateway.services.requests.held() == 0
     })
     .await;
 }
@@ -272,7 +272,7 @@ async fn a_keyed_request_that_nobody_ran_may_be_made_again() {
     let first = keyed(&gateway, 1, "pay", Duration::from_millis(50));
     assert_eq!(reply(first).await, Err(RequestError::Timeout));
     eventually("the key is free", || {
-        gateway.gateway.context.requests.replies().is_empty()
+        gateway.gateway.services.requests.replies().is_empty()
     })
     .await;
     let again = keyed(&gateway, 1, "pay", DEADLINE);

@@ -7,10 +7,10 @@ use tidegate_hub::give_back::give_back;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
 
 use super::State;
-use crate::gateway::client::Connection;
-use crate::gateway::client::socket::Socket;
+use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::pings;
 use crate::gateway::settings::{ListenerSettings, NoWorker};
-use crate::gateway::timers;
+use crate::gateway::shared::socket::Socket;
 
 /// Told in close frames when the gateway ends or is lost.
 pub(super) const GOING_AWAY: &str = "the gateway goes away";
@@ -191,7 +191,7 @@ impl State {
         };
         for number in wheel.turn(|number| self.connections.contains_key(&number)) {
             if let Some(connection) = self.connections.get(&number).cloned()
-                && !timers::tick(&connection)
+                && !pings::tick(&connection)
             {
                 connection.close(1001, "no answer to pings");
                 self.closed(&connection, CloseReason::Idle);

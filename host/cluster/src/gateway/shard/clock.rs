@@ -1,19 +1,9 @@
 //! The shard's clock, and what is measured by it: how long its clients wait for what commits send
 //! them, and how it is with each tenant.
 
-use super::{Shard, State};
-use crate::gateway::client::{Connection, now_ms};
-use crate::gateway::slowness::Reading;
-
-impl Shard {
-    /// A client's task has written what was left in its queue.
-    pub(in crate::gateway) fn written(&self, connection: &Connection) {
-        if let Some(came_us) = connection.take_late() {
-            let mut state = self.state.borrow_mut();
-            state.delivered(connection.tenant, came_us, 1);
-        }
-    }
-}
+use super::State;
+use crate::gateway::clients::connection::now_ms;
+use crate::gateway::shared::slowness::Reading;
 
 impl State {
     /// Reads the clock. Lanes count by it until the next time.
@@ -34,7 +24,7 @@ impl State {
     }
 
     /// So many clients of a tenant have all that commits sent them then.
-    fn delivered(&mut self, tenant: u16, came_us: u64, clients: u64) {
+    pub(super) fn delivered(&mut self, tenant: u16, came_us: u64, clients: u64) {
         let took_us = self.clock().saturating_sub(came_us);
         self.metrics.delivered(tenant, took_us, clients);
     }

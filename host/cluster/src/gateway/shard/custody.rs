@@ -13,7 +13,7 @@ use tidegate_hub::lanes::{Which, WorkerKey};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
-use crate::gateway::workers::WorkerLink;
+use crate::gateway::shared::worker_link::WorkerLink;
 
 /// Clients whose custodians are looked at in one turn.
 const REVIEWS_PER_TURN: usize = 256;

@@ -15,7 +15,7 @@ use tidegate_wire::feed::{Change, Happening};
 use tidegate_wire::id::ClientId;
 
 use super::State;
-use crate::gateway::feed::Watcher;
+use crate::gateway::shared::watcher::Watcher;
 
 /// The watchers of one shard, by the number of their tenant: who watches others costs a tenant
 /// nothing.

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use super::Shard;
 use super::questions::During;
 use super::swaps::{Known, Outcome};
-use crate::gateway::gather::{Asked, is_work};
+use crate::gateway::questions::is_work;
+use crate::gateway::shared::gather::Asked;
 
 /// One question on its way to its answer.
 pub(super) struct Inquiry {

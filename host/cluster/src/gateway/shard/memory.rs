@@ -15,34 +15,12 @@ use tidegate_wire::event::CloseReason;
 use tokio::time::Instant;
 
 use super::State;
-use crate::gateway::client::Connection;
-use crate::gateway::memory::{PATIENCE, give_back};
+use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::memory::{PATIENCE, give_back};
+use crate::gateway::shared::metrics::Cut;
 
 /// How often the log says what was cut.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-
-/// Why a client did not get everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum Cut {
-    /// It did not take it within the time of an end.
-    Time,
-    /// Its queue was full, and the policy is to close.
-    Slow,
-    /// All clients together made the gateway keep too much.
-    Memory,
-}
-
-impl Cut {
-    pub(in crate::gateway) const ALL: [Self; 3] = [Self::Time, Self::Slow, Self::Memory];
-
-    pub(in crate::gateway) const fn name(self) -> &'static str {
-        match self {
-            Self::Time => "time",
-            Self::Slow => "slow",
-            Self::Memory => "memory",
-        }
-    }
-}
 
 /// What was cut and is not told yet.
 #[derive(Debug, Default)]

@@ -13,9 +13,8 @@ use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseReason;
 
 use super::feed::Watchers;
-use super::memory::Cut;
-use crate::gateway::client::Connection;
-use crate::gateway::metrics::Metrics;
+use crate::gateway::clients::connection::Connection;
+use crate::gateway::shared::metrics::{Cut, Metrics};
 use crate::gateway::workers::Workers;
 
 /// The parts of a shard that effects reach, beside the hub.

@@ -13,7 +13,7 @@ use tidegate_wire::json::same_json;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
 use super::State;
-use crate::gateway::gather::{Asked, shards_of};
+use crate::gateway::shared::gather::{Asked, shards_of};
 
 impl State {
     /// This shard's part.

@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use super::inquiry::Inquiry;
 use super::{Shard, State};
-use crate::gateway::gather::{Asked, fits};
-use crate::gateway::shard::Context;
+use crate::gateway::shared::Context;
+use crate::gateway::shared::gather::{Asked, fits};
 
 /// Questions of one shard that may be under way; each tenant has its share.
 pub(super) const QUESTIONS_MAX: usize = 10_000;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::gateway::access::RequestError;
-use crate::gateway::requests::{Place, Replied, Request};
+use crate::gateway::shared::request::{Place, Replied, Request};
 
 /// The requests whose home is this shard.
 pub(super) struct Requests {

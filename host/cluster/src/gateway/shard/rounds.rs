@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::State;
-use crate::gateway::gather::{Asked, Done, ask_here, ask_shards, fits, is_work, shards_of};
+use crate::gateway::questions::{ask_here, is_work};
+use crate::gateway::shared::gather::{Asked, Done, ask_shards, fits, shards_of};
 
 /// Rounds that wait for parts.
 #[derive(Debug, Default)]
@@ -147,7 +148,7 @@ impl State {
         };
         if is_work(&asked.query) {
             round.here = true;
-            return ask_here(&self.context, asked, done);
+            return ask_here(&self.services, asked, done);
         }
         let mut shards = shards_of(&self.context, asked);
         let own = usize::from(self.index);

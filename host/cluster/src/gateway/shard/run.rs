@@ -11,10 +11,13 @@ use tidegate_wire::event::CloseReason;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::links;
 use super::{Shard, State, clients};
-use crate::gateway::client::socket::LocalSocket;
-use crate::gateway::inbox::{Arrival, Parcel};
-use crate::gateway::{handshake, links, timers};
+use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::handshake;
+use crate::gateway::clients::pings;
+use crate::gateway::shared::inbox::{Arrival, Parcel};
+use crate::gateway::shared::socket::LocalSocket;
 
 /// How often lanes that had nowhere to go look again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -24,7 +27,7 @@ const READING: u32 = 5;
 /// Runs the shard until it is told to stop.
 pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
     for listener in 0..shard.context.settings.listeners.len() {
-        tokio::task::spawn_local(timers::turn(shard.clone(), listener));
+        tokio::task::spawn_local(pings::turn(shard.clone(), listener));
     }
     tokio::task::spawn_local(wake_links(shard.clone()));
     let mut retry = interval(RETRY);
@@ -133,7 +136,7 @@ impl Shard {
         listener: usize,
         stranger: Option<Admitted>,
     ) {
-        let Some(settings) = self.listener(listener).cloned() else {
+        let Some(settings) = self.listener(listener) else {
             return;
         };
         let connected = TcpStream::from_std(socket).and_then(|socket| {
@@ -156,7 +159,7 @@ impl Shard {
     }
 
     fn accepted_local(self: &Rc<Self>, socket: LocalSocket, index: usize, address: SocketAddr) {
-        let Some(listener) = self.listener(index).cloned() else {
+        let Some(listener) = self.listener(index) else {
             return;
         };
         let shard = self.clone();

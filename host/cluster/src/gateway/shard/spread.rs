@@ -12,9 +12,8 @@ use tidegate_wire::effect::{Effect, Scope};
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
 use super::{PeerStream, State};
-use crate::gateway::commands;
-use crate::gateway::inbox::{AdoptClose, Parcel};
-use crate::gateway::peers::Life;
+use crate::gateway::shared::inbox::{AdoptClose, Parcel};
+use crate::gateway::shared::life::Life;
 
 /// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
 /// earlier has no more than a window of them under way; what is beyond is refused.
@@ -99,7 +98,7 @@ impl State {
         let commands = self.own_commands(&effects);
         self.distribute(tenant, effects, close);
         // What was asked for before a command is there before it.
-        commands::start(&self.context, tenant, commands);
+        self.services.commands.start(tenant, commands);
     }
 
     fn own_commands(&self, effects: &[Effect]) -> Vec<Effect> {

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use tidegate_link::Secret;
+use tidegate_link::{Identity, Secret};
 use tidegate_wire::membership::Role;
 
 use super::*;
-use crate::gateway::Gateway;
-use crate::gateway::client::socket::LocalClient;
 use crate::gateway::commands::NoCommands;
 use crate::gateway::rig;
+use crate::gateway::settings::GatewaySettings;
+use crate::gateway::shared::socket::LocalClient;
 
 const PENDING_BYTES_MAX: usize = 64 << 10;
 
@@ -26,8 +26,8 @@ fn state() -> State {
         pending_bytes_max: PENDING_BYTES_MAX,
         ..rig::settings(announced)
     };
-    let context = Gateway::context(identity, settings, Arc::new(NoCommands)).unwrap();
-    State::new(context, 0)
+    let context = Context::new(identity, settings).unwrap();
+    State::new(Services::new(context, Arc::new(NoCommands)), 0)
 }
 
 fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {

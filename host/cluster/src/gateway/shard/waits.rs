@@ -1,35 +1,14 @@
 //! Tenants that wait for their share, of a worker or of what may wait here: said in the log, each at
 //! most once a minute for the whole gateway.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tidegate_hub::lanes::Oldest;
 
 use super::State;
 
 /// Who waits less is not worth a line.
 const LONG: Duration = Duration::from_secs(1);
-/// How often one tenant is named.
-const EVERY: Duration = Duration::from_secs(60);
-
-/// When each tenant was named last.
-#[derive(Debug, Default)]
-pub(in crate::gateway) struct Named(Mutex<FxHashMap<u16, Instant>>);
-
-impl Named {
-    fn is_due(&self, tenant: u16, now: Instant) -> bool {
-        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = named.get(&tenant);
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(*last) >= EVERY);
-        if is_due {
-            named.insert(tenant, now);
-        }
-        is_due
-    }
-}
-
 impl State {
     /// Names the tenants that have waited long.
     pub(super) fn name_waiting(&mut self) {
@@ -102,18 +81,5 @@ impl State {
             kind = oldest.kind.name(), client = %self.client_id(oldest.connection),
             worker = worker.map(|worker| tracing::field::display(worker.link.worker)),
             "a tenant's oldest event is late");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_is_named_once_a_minute() {
-        let (named, start) = (Named::default(), Instant::now());
-        assert!(named.is_due(1, start) && named.is_due(2, start));
-        assert!(!named.is_due(1, start + EVERY / 2));
-        assert!(named.is_due(1, start + EVERY));
     }
 }

@@ -12,7 +12,7 @@ use tidegate_wire::query::{Answer, CommandError, CommandOutcome, Query, Selector
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::Notify;
 
-use super::{COMMANDS_MAX, run};
+use super::COMMANDS_MAX;
 use crate::gateway::commands::{Boxed, CommandCall, Commands, LocalHub};
 use crate::gateway::rig::{DEADLINE, Running, Scripted, eventually, soon, tenant, two};
 
@@ -124,7 +124,7 @@ async fn a_command_among_effects_runs_once_at_each_gateway_that_is_named() {
         (0, 2)
     );
     eventually("all places are free", || {
-        let under_way = |gateway: &Running| gateway.gateway.context.commands.under_way();
+        let under_way = |gateway: &Running| gateway.gateway.services.commands.under_way();
         under_way(&one) == 0 && under_way(&two) == 0
     })
     .await;
@@ -159,8 +159,8 @@ async fn what_a_command_asks_for_reaches_clients_of_every_gateway() {
     let (near, far) = (one.client().await, two.client().await);
     worker.welcome(|_| vec![]).await;
     other.welcome(|_| vec![]).await;
-    let context = &one.gateway.context;
-    let outcome = run(context, &tenant(), "tell".into(), "hi".into(), DEADLINE);
+    let commands = &one.gateway.services.commands;
+    let outcome = commands.run(&tenant(), "tell".into(), "hi".into(), DEADLINE);
     assert_eq!(&soon("the outcome", outcome).await.unwrap()[..], b"hi");
     for client in [near, far] {
         let mut line = String::new();
@@ -175,40 +175,44 @@ async fn what_a_command_asks_for_reaches_clients_of_every_gateway() {
 #[tokio::test]
 async fn a_command_that_does_not_end_keeps_its_place_until_it_does_and_asks_for_nothing() {
     let (notes, one, _two, _worker) = cluster().await;
-    let context = &one.gateway.context;
+    let commands = &one.gateway.services.commands;
     let brief = Duration::from_millis(30);
     // What one tenant may have beside others.
     let share = COMMANDS_MAX / 2;
     let hangs: Vec<_> = (0..share)
-        .map(|_| run(context, &tenant(), "hang".into(), Bytes::new(), brief))
+        .map(|_| commands.run(&tenant(), "hang".into(), Bytes::new(), brief))
         .collect();
-    let refused = run(context, &tenant(), "tell".into(), Bytes::new(), DEADLINE).await;
+    let refused = commands
+        .run(&tenant(), "tell".into(), Bytes::new(), DEADLINE)
+        .await;
     assert_eq!(refused, Err(CommandError::Overloaded));
-    let other = run(context, &"other".into(), "x".into(), Bytes::new(), DEADLINE);
+    let other = commands.run(&"other".into(), "x".into(), Bytes::new(), DEADLINE);
     assert!(soon("another tenant's", other).await.is_ok());
     for hang in hangs {
         assert_eq!(soon("the deadline", hang).await, Err(CommandError::Timeout));
     }
-    assert_eq!(context.commands.under_way(), share);
+    assert_eq!(commands.under_way(), share);
     eventually("all are let go", || {
         notes.let_go.notify_waiters();
-        context.commands.under_way() == 0
+        commands.under_way() == 0
     })
     .await;
-    let again = run(context, &tenant(), "x".into(), Bytes::new(), DEADLINE).await;
+    let again = commands
+        .run(&tenant(), "x".into(), Bytes::new(), DEADLINE)
+        .await;
     assert!(again.is_ok());
 }
 
 #[tokio::test]
 async fn a_command_that_fails_or_panics_says_so_and_frees_its_place() {
     let (_notes, one, _two, _worker) = cluster().await;
-    let context = &one.gateway.context;
-    let run = |name: &str| run(context, &tenant(), name.into(), Bytes::new(), DEADLINE);
+    let commands = &one.gateway.services.commands;
+    let run = |name: &str| commands.run(&tenant(), name.into(), Bytes::new(), DEADLINE);
     let failed = Err(CommandError::Failed("no".into()));
     assert_eq!(soon("failed", run("fail")).await, failed);
     let broken = soon("broken", run("panic")).await;
     assert!(matches!(broken, Err(CommandError::Broken(_))), "{broken:?}");
-    eventually("all places are free", || context.commands.under_way() == 0).await;
+    eventually("all places are free", || commands.under_way() == 0).await;
 }
 
 /// What the commands of the whole cluster gave to a caller from outside, and who gave nothing.

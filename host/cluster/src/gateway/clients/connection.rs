@@ -1,0 +1,649 @@
+//! One client connection: its socket, its outbound queue and the task that owns both.
+//!
+//! The task reads while its lane has room and writes what the shard left in the queue. An idle
+//! connection has no buffer of its own beside the WebSocket parser's.
+//!
+//! A client that has left is noticed whether its socket is read or not; what it sent before is
+//! handled first. One that has only ended its own side is answered before it is closed. Both, and
+//! every other end (`ending`), take at most the time of an end.
+
+pub(in crate::gateway) mod codec;
+mod ending;
+mod frames;
+pub(in crate::gateway) mod home;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tidegate_hub::answer::Live;
+use tidegate_hub::outbound::{Account, Outbound, Outgoing, QueuePolicy, Queued, close_frame};
+use tidegate_watchdog::{fault, tolerate};
+use tidegate_wire::event::{CloseReason, Peer, Transport};
+use tokio::io::{Interest, Ready};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::gateway::clients::connection::codec::{Codec, Read};
+use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::memory::{Memory, SIP_BYTES};
+use crate::gateway::settings::ListenerSettings;
+use crate::gateway::shared::socket::Socket;
+
+/// How many bytes of many small frames are gathered into one write.
+const GATHER_BYTES: usize = 64 << 10;
+
+/// What tells that a client has left whose socket is not read: its FIN, or an error. Data that
+/// waits does not count. (tokio's interest in priority data includes a closed read side.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LEAVING: Interest = Interest::PRIORITY.add(Interest::ERROR);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LEAVING: Interest = Interest::ERROR;
+
+thread_local! {
+    static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What is queued is still written.
+    Closing,
+    /// Nothing more is read or written.
+    Ended,
+}
+
+/// What is known of the client's end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ClientEnd {
+    Open,
+    /// It sends no more (FIN). It may have left, or wait for answers.
+    HalfClosed,
+    /// It takes nothing any more: a reset, or an error of a write.
+    Gone,
+}
+
+/// What the shard and the client's task share.
+pub(in crate::gateway) struct Connection {
+    pub(in crate::gateway) number: u32,
+    pub(in crate::gateway) tenant: u16,
+    pub(in crate::gateway) listener: Rc<ListenerSettings>,
+    socket: Socket,
+    outbound: RefCell<Outbound>,
+    wake: Notify,
+    phase: Cell<Phase>,
+    /// Whether the close event is queued.
+    told: Cell<bool>,
+    /// Whether the socket is not read, because too much that came before still waits.
+    paused: Cell<bool>,
+    /// Whether it is not read because the shard is at its memory's limit.
+    starved: Cell<bool>,
+    /// Whether the kernel was told to ask for signs of life.
+    probed: Cell<bool>,
+    /// Whether the kernel was told to give up a client that acknowledges nothing.
+    limited: Cell<bool>,
+    client_end: Cell<ClientEnd>,
+    /// Whether everything that the client sent is read.
+    input_ended: Cell<bool>,
+    memory: Rc<Memory>,
+    /// Bytes of a message that is not complete, and since which of the memory's looks there are any.
+    unfinished: Cell<usize>,
+    unfinished_since: Cell<u32>,
+    /// Whether the connection stands in the shard's list of those to be flushed.
+    dirty: Cell<bool>,
+    /// Whether the last read of this turn took all that the socket had.
+    emptied: Cell<bool>,
+    address: SocketAddr,
+    secure: bool,
+    connected_at_ms: u64,
+    /// Zero before the first message.
+    last_message_at_ms: Cell<u64>,
+    /// When what commits sent it and is not written came, on the shard's clock; zero: all is written.
+    late_us: Cell<u64>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    /// Ticks of the ping timer since the client was heard; -1: heard since the last tick.
+    pub(in crate::gateway) silent: Cell<i32>,
+}
+
+impl Connection {
+    pub(in crate::gateway) fn new(
+        number: u32,
+        tenant: u16,
+        listener: Rc<ListenerSettings>,
+        socket: Socket,
+        peer: &Peer,
+        memory: Rc<Memory>,
+    ) -> Self {
+        Self {
+            address: peer.address,
+            secure: peer.secure,
+            connected_at_ms: now_ms(),
+            last_message_at_ms: Cell::new(0),
+            late_us: Cell::new(0),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            number,
+            tenant,
+            listener,
+            socket,
+            outbound: RefCell::default(),
+            wake: Notify::new(),
+            phase: Cell::new(Phase::Open),
+            told: Cell::new(false),
+            paused: Cell::new(false),
+            starved: Cell::new(false),
+            probed: Cell::new(false),
+            limited: Cell::new(false),
+            client_end: Cell::new(ClientEnd::Open),
+            input_ended: Cell::new(false),
+            memory,
+            unfinished: Cell::new(0),
+            unfinished_since: Cell::new(0),
+            dirty: Cell::new(false),
+            emptied: Cell::new(false),
+            silent: Cell::new(-1),
+        }
+    }
+
+    /// Queues a message. Whoever does so flushes the connection before the end of its turn. None if
+    /// it cannot be sent on this listener.
+    pub(in crate::gateway) fn send(&self, message: &Outgoing<'_>) -> Option<Queued> {
+        Some(self.queue(self.encoded(message)?))
+    }
+
+    fn encoded(&self, message: &Outgoing<'_>) -> Option<Bytes> {
+        let listener = &self.listener;
+        message.encoded(
+            listener.transport,
+            listener.newlines,
+            self.memory.outbound(),
+        )
+    }
+
+    /// Queues a message that is the last one before a close: no policy drops it.
+    pub(in crate::gateway) fn farewell(&self, message: &Outgoing<'_>) -> Option<()> {
+        self.queue_last(self.encoded(message)?);
+        Some(())
+    }
+
+    fn queue_last(&self, frame: Bytes) {
+        if self.takes() {
+            let length = frame.len() as u64;
+            self.outbound.borrow_mut().push_last(frame);
+            self.bytes_out.set(self.bytes_out.get() + length);
+        }
+    }
+
+    /// Queues a frame of this connection alone, such as a pong.
+    fn queue_own(&self, frame: &[u8]) -> Queued {
+        let frame = frame.to_vec();
+        self.queue(self.memory.outbound().hold(frame))
+    }
+
+    /// Whether anything is queued any more.
+    fn takes(&self) -> bool {
+        self.phase.get() == Phase::Open && self.client_end.get() != ClientEnd::Gone
+    }
+
+    /// Queues one whole frame.
+    pub(in crate::gateway) fn queue(&self, frame: Bytes) -> Queued {
+        if !self.takes() {
+            return Queued::Waits;
+        }
+        let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
+        let length = frame.len() as u64;
+        let queued = self.outbound.borrow_mut().push(frame, max, policy);
+        let taken = match queued {
+            Queued::Waits => true,
+            Queued::Dropped { .. } => policy == QueuePolicy::DropOld,
+            Queued::Full => false,
+        };
+        if taken {
+            self.bytes_out.set(self.bytes_out.get() + length);
+        }
+        queued
+    }
+
+    /// Lists the connection for the next flush. False if it was listed.
+    pub(in crate::gateway) fn mark_dirty(&self) -> bool {
+        !self.dirty.replace(true)
+    }
+
+    /// Writes what the socket takes; the task writes the rest.
+    pub(in crate::gateway) fn flush(&self) {
+        self.dirty.set(false);
+        if !self.write_some() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What commits sent it came then, unless something that came earlier is not written yet.
+    pub(in crate::gateway) fn set_late(&self, came_us: u64) {
+        if self.late_us.get() == 0 {
+            self.late_us.set(came_us.max(1));
+        }
+    }
+
+    /// When that came, once all of it is written.
+    pub(in crate::gateway) fn take_late(&self) -> Option<u64> {
+        let late_us = self.late_us.get();
+        if late_us == 0 || !self.outbound.borrow().is_empty() {
+            return None;
+        }
+        self.late_us.set(0);
+        Some(late_us)
+    }
+
+    /// False if something is left for the task to do.
+    fn write_some(&self) -> bool {
+        let mut outbound = self.outbound.borrow_mut();
+        while !outbound.is_empty() {
+            let written = GATHER.with_borrow_mut(|scratch| {
+                self.socket
+                    .try_write(outbound.next_write(scratch, GATHER_BYTES))
+            });
+            match written {
+                Ok(count) => outbound.wrote(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    outbound.clear();
+                    // What it sent before it left may still be there to be read.
+                    self.client_end.set(ClientEnd::Gone);
+                    return false;
+                }
+            }
+        }
+        self.phase.get() == Phase::Open
+    }
+
+    /// Closes once the queue is written. Code and reason are for a WebSocket's close frame.
+    pub(in crate::gateway) fn close(&self, code: u16, reason: &str) {
+        if self.phase.get() == Phase::Open {
+            if self.listener.transport == Transport::WebSocket {
+                self.queue_last(close_frame(code, reason));
+            }
+            self.phase.set(Phase::Closing);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The same, but drops what is queued, so that its memory is free at once. Says how many bytes
+    /// were dropped.
+    pub(in crate::gateway) fn close_shedding(&self, code: u16, reason: &str) -> usize {
+        let shed = self.outbound.borrow_mut().shed();
+        self.close(code, reason);
+        self.flush();
+        shed
+    }
+
+    /// Closes at once and drops what is queued. Says how many bytes that were.
+    pub(in crate::gateway) fn destroy(&self) -> usize {
+        self.phase.set(Phase::Ended);
+        let dropped = self.outbound_bytes();
+        self.outbound.borrow_mut().clear();
+        self.wake.notify_one();
+        dropped
+    }
+
+    pub(in crate::gateway) fn outbound_bytes(&self) -> usize {
+        self.outbound.borrow().bytes()
+    }
+
+    /// True the first time: whoever gets it tells the close.
+    pub(in crate::gateway) fn tell_close(&self) -> bool {
+        !self.told.replace(true)
+    }
+
+    /// Reads the socket, or not.
+    pub(in crate::gateway) fn set_paused(&self, paused: bool) {
+        let was = self.paused.replace(paused);
+        if was && !paused {
+            self.wake.notify_one();
+        } else if paused {
+            self.probe();
+        }
+    }
+
+    /// Answers to pings are not read while the socket is not: the kernel asks instead, within the
+    /// same times.
+    fn probe(&self) {
+        let (interval, tries) = self.silence();
+        if tries > 0 && !interval.is_zero() && !self.probed.replace(true) {
+            // Without it such a client is noticed when something is written to it.
+            let _ = self.socket.probe(interval, tries);
+        }
+    }
+
+    /// How often a silent client is asked, and how often it may not answer.
+    fn silence(&self) -> (Duration, u32) {
+        let listener = &self.listener;
+        let tries = listener.ping_not_response_limit.into();
+        (listener.ping_interval, tries)
+    }
+
+    /// The kernel does not ask a client that has yet to acknowledge something: it would send that again
+    /// for a quarter of an hour. While the socket is not read, it gives up in the times of the pings.
+    pub(in crate::gateway) fn watch_silence(&self) {
+        let is_paused = self.is_paused();
+        if is_paused {
+            self.probe();
+        }
+        if self.limited.replace(is_paused) != is_paused {
+            let (interval, tries) = self.silence();
+            let limit = (is_paused && tries > 0).then(|| interval * (tries + 1));
+            // Without it such a client is noticed once the kernel has lost its patience.
+            let _ = self.socket.limit_silence(limit);
+        }
+    }
+
+    /// Whether the socket is not read at present.
+    pub(in crate::gateway) fn is_paused(&self) -> bool {
+        self.paused.get() || self.starved.get()
+    }
+
+    /// The shard has room again.
+    pub(in crate::gateway) fn feed(&self) {
+        if self.starved.replace(false) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether the client has ended its side, or left.
+    pub(in crate::gateway) fn has_left(&self) -> bool {
+        self.client_end.get() != ClientEnd::Open
+    }
+
+    /// Whether all that the client sent is read, and there will be no more.
+    pub(in crate::gateway) fn input_ended(&self) -> bool {
+        self.input_ended.get()
+    }
+
+    /// So many bytes are kept of a message that is not complete.
+    fn keeps(&self, unfinished: usize) {
+        let before = self.unfinished.replace(unfinished);
+        if before != unfinished {
+            self.memory.unfinished(before, unfinished);
+        }
+        if before == 0 {
+            self.unfinished_since.set(self.memory.looks());
+        }
+    }
+
+    /// How much the client makes the shard keep that is free if it is closed, times how long it has
+    /// done so: the larger and older, the more.
+    pub(in crate::gateway) fn burden(&self) -> u64 {
+        let bytes = self.unfinished.get() + self.outbound_bytes();
+        let age = self
+            .memory
+            .looks()
+            .wrapping_sub(self.unfinished_since.get());
+        bytes as u64 * (u64::from(age) + 1)
+    }
+
+    /// What is free if the client is closed.
+    pub(in crate::gateway) fn kept(&self) -> usize {
+        self.unfinished.get() + self.outbound_bytes()
+    }
+
+    /// The client sent a message of so many bytes, at this time of the wall clock.
+    pub(in crate::gateway) fn message_came(&self, bytes: usize, at_ms: u64) {
+        self.heard();
+        self.last_message_at_ms.set(at_ms);
+        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
+    }
+
+    /// What is known of the connection.
+    pub(in crate::gateway) fn live(&self) -> Live {
+        let last_message = self.last_message_at_ms.get();
+        Live {
+            peer: Peer {
+                address: self.address,
+                transport: self.listener.transport,
+                listener: self.listener.name.clone(),
+                secure: self.secure,
+            },
+            connected_at_ms: self.connected_at_ms,
+            last_message_at_ms: (last_message > 0).then_some(last_message),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+        }
+    }
+
+    /// The client was heard.
+    pub(in crate::gateway) fn heard(&self) {
+        self.silent.set(-1);
+    }
+
+    fn reads(&self) -> bool {
+        self.phase.get() == Phase::Open && !self.is_paused() && !self.input_ended.get()
+    }
+
+    /// What to wait for: at least for the client's leaving, which is told once.
+    fn interest(&self) -> Option<Interest> {
+        let reads = match (self.reads(), self.client_end.get()) {
+            (true, _) => Some(Interest::READABLE),
+            (false, ClientEnd::Open) => Some(LEAVING),
+            (false, ClientEnd::HalfClosed) => Some(Interest::ERROR),
+            (false, ClientEnd::Gone) => None,
+        };
+        let writes = !self.outbound.borrow().is_empty();
+        let writes = writes.then_some(Interest::WRITABLE);
+        reads.into_iter().chain(writes).reduce(Interest::add)
+    }
+
+    /// Takes note of whether the client has left.
+    fn note(&self, ready: Ready) {
+        let end = if ready.is_error() || ready.is_write_closed() {
+            ClientEnd::Gone
+        } else if ready.is_read_closed() {
+            ClientEnd::HalfClosed
+        } else {
+            return;
+        };
+        self.client_end.set(end.max(self.client_end.get()));
+        if end == ClientEnd::Gone {
+            self.outbound.borrow_mut().clear();
+        }
+    }
+
+    /// Begins a turn of reads: whatever was known of the socket is old.
+    pub(in crate::gateway) fn begin_reads(&self) {
+        self.emptied.set(false);
+    }
+
+    /// Reads what is there. A read that did not fill the buffer has emptied the socket: the next
+    /// one of the same turn, with no await between them, waits for the poller without asking the
+    /// kernel again, as tokio's own reads do.
+    pub(in crate::gateway) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.emptied.take() {
+            return self.socket.nothing_to_read();
+        }
+        let mut buffer = buffer;
+        if self.memory.is_full() {
+            if self.unfinished.get() > 0 {
+                self.starved.set(true);
+                self.memory.starve(self.number);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let sip = SIP_BYTES.min(buffer.len());
+            buffer = buffer.split_at_mut(sip).0;
+        }
+        let read = self.socket.try_read(buffer);
+        match &read {
+            Ok(0) => {
+                self.input_ended.set(true);
+                self.note(Ready::READ_CLOSED);
+            }
+            Ok(count) => self.emptied.set(*count < buffer.len()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.input_ended.set(true);
+                self.note(Ready::ERROR);
+            }
+        }
+        read
+    }
+
+    /// Whether the last read of this turn took all that the socket had. It is told once: the socket
+    /// counts as unreadable from then on, until the poller says otherwise.
+    fn was_emptied(&self) -> bool {
+        // The error says that there is nothing to read, which is the answer.
+        self.emptied.take() && self.socket.nothing_to_read().is_err()
+    }
+
+    /// The client's side is at its end, or broke a rule: what is queued is still written.
+    fn ended(&self, reason: CloseReason, code: Option<u16>) -> CloseReason {
+        match code {
+            Some(code) => self.close(code, ""),
+            None if self.phase.get() == Phase::Open => self.phase.set(Phase::Closing),
+            None => {}
+        }
+        reason
+    }
+
+    /// Whether the client has left and what it sent could not be read in time.
+    pub(in crate::gateway) fn is_unread(&self) -> bool {
+        self.has_left() && !self.input_ended.get()
+    }
+}
+
+/// Milliseconds since 1970. Reads a page that the kernel shares, without a call.
+pub(in crate::gateway) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// As [`run`]: if the task panics while the shard is whole, its client alone is closed.
+pub(in crate::gateway) async fn run_alone(
+    connection: Rc<Connection>,
+    codec: Codec,
+    home: Rc<dyn Home>,
+) {
+    let run = run(connection.clone(), codec, home.clone());
+    if tolerate(run).await.is_err() {
+        connection.destroy();
+        home.client_ended(&connection, CloseReason::Server);
+        connection.keeps(0);
+        home.client_gone(&connection);
+    }
+}
+
+/// Owns the connection until it is closed.
+async fn run(connection: Rc<Connection>, mut codec: Codec, home: Rc<dyn Home>) {
+    let reason = serve(&connection, &mut codec, &home).await;
+    home.client_ended(&connection, reason);
+    // Whoever broke the protocol need not answer, and its frames cannot be told apart any more.
+    let frames = codec
+        .into_frames()
+        .filter(|_| reason != CloseReason::Protocol);
+    connection.keeps(0);
+    // Boxed, since few connections are ending at a time.
+    Box::pin(ending::end(&connection, frames, home.end_of_client())).await;
+    home.client_gone(&connection);
+}
+
+/// Reads and writes until the connection is to close; says why if the client did it.
+async fn serve(connection: &Rc<Connection>, codec: &mut Codec, home: &Rc<dyn Home>) -> CloseReason {
+    // What came with the handshake is there before the socket is readable.
+    let mut try_read = true;
+    loop {
+        if connection.phase.get() != Phase::Open {
+            return CloseReason::Client;
+        }
+        fault("the task of a client");
+        if connection.has_left() {
+            return Box::pin(serve_rest(connection, codec, home)).await;
+        }
+        if try_read && connection.reads() {
+            match codec.read(connection, &**home) {
+                Read::Blocked => {}
+                Read::Yield => tokio::task::yield_now().await,
+                Read::HalfClosed => continue,
+                Read::End { reason, code } => return connection.ended(reason, code),
+            }
+        }
+        match connection.interest() {
+            Some(interest) => tokio::select! {
+                biased;
+                ready = connection.socket.ready(interest) => match ready {
+                    Ok(ready) => {
+                        try_read = ready.is_readable() || ready.is_read_closed();
+                        if !connection.reads() {
+                            connection.note(ready);
+                        }
+                        if ready.is_writable() {
+                            let is_done = connection.write_some();
+                            home.written(connection);
+                            if !is_done {
+                                continue;
+                            }
+                        }
+                    }
+                    Err(_) => return CloseReason::Client,
+                },
+                () = connection.wake.notified() => try_read = true,
+            },
+            None => {
+                connection.wake.notified().await;
+                try_read = true;
+            }
+        }
+    }
+}
+
+/// The client has left or sends no more: what it sent is still read, even past its lane's bound, since
+/// it can be no more than the kernel has; who has only ended its own side is answered. All that
+/// within the time of an end.
+async fn serve_rest(
+    connection: &Rc<Connection>,
+    codec: &mut Codec,
+    home: &Rc<dyn Home>,
+) -> CloseReason {
+    let deadline = Instant::now() + home.context().settings.close;
+    home.client_left(connection);
+    loop {
+        if connection.phase.get() != Phase::Open {
+            return CloseReason::Client;
+        }
+        if connection.reads() {
+            match codec.read(connection, &**home) {
+                Read::Blocked | Read::HalfClosed => {}
+                Read::Yield => tokio::task::yield_now().await,
+                Read::End { reason, code } => return connection.ended(reason, code),
+            }
+        }
+        let is_gone = connection.client_end.get() == ClientEnd::Gone;
+        if connection.input_ended() && (is_gone || home.is_answered(connection)) {
+            return connection.ended(CloseReason::Client, None);
+        }
+        let turned = timeout_at(deadline, async {
+            match connection.interest() {
+                Some(interest) => tokio::select! {
+                    biased;
+                    ready = connection.socket.ready(interest) => ready.map(Some),
+                    () = connection.wake.notified() => Ok(None),
+                },
+                None => {
+                    connection.wake.notified().await;
+                    Ok(None)
+                }
+            }
+        });
+        match turned.await {
+            Ok(Ok(ready)) => {
+                connection.note(ready.unwrap_or(Ready::EMPTY));
+                connection.write_some();
+            }
+            Ok(Err(_)) => return CloseReason::Client,
+            Err(_elapsed) => return connection.ended(CloseReason::Client, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What a connection needs of the shard that owns it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer};
+use tokio::time::Instant;
+
+use super::Connection;
+use super::codec::Codec;
+use crate::gateway::clients::memory::Memory;
+use crate::gateway::settings::ListenerSettings;
+use crate::gateway::shared::Context;
+use crate::gateway::shared::socket::Socket;
+
+/// The shard, as its clients' tasks see it. Never waits.
+pub(in crate::gateway) trait Home {
+    /// What all shards share.
+    fn context(&self) -> &Arc<Context>;
+    /// The account of what clients make the shard keep.
+    fn memory(&self) -> Rc<Memory>;
+    /// A client has connected and, for a WebSocket, its upgrade is done; `early` is what it sent
+    /// behind the request.
+    fn client_connected(
+        &self,
+        socket: Socket,
+        listener: &Rc<ListenerSettings>,
+        peer: Peer,
+        request: Option<Box<HttpRequest>>,
+        early: &Bytes,
+    ) -> (Rc<Connection>, Codec);
+    /// A client sent a message.
+    fn message(&self, connection: &Rc<Connection>, message: Message);
+    /// A client's task has written what was left in its queue.
+    fn written(&self, connection: &Connection);
+    /// A client has left, or sends no more.
+    fn client_left(&self, connection: &Connection);
+    /// Whether all that a client sent is handled.
+    fn is_answered(&self, connection: &Connection) -> bool;
+    /// A client's task has ended.
+    fn client_ended(&self, connection: &Rc<Connection>, reason: CloseReason);
+    /// Until when a client that is to be closed now may take to close.
+    fn end_of_client(&self) -> Instant;
+    /// A client's connection is over.
+    fn client_gone(&self, connection: &Connection);
+    /// The settings of a listener.
+    fn listener(&self, index: usize) -> Option<Rc<ListenerSettings>>;
+    /// The clients of one slot of a listener's ping wheel have their turn.
+    fn ping(&self, listener: usize);
+}

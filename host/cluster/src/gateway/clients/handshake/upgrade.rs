@@ -1,0 +1,196 @@
+//! The opening handshake of RFC 6455, section 4.2: whether a request asks for a WebSocket, the
+//! answer 101, and refusals with what they must carry.
+
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::gateway::clients::handshake::ListenerSettings;
+
+/// The protocol and its version.
+const WEBSOCKET: &str = "websocket";
+const VERSION: &str = "13";
+
+/// A key of 16 bytes in base64: so many characters, and then its padding.
+const KEY_CHARACTERS: usize = 22;
+
+const NO_GET: &str = "A WebSocket is opened by GET.\n";
+const NO_CONNECTION: &str = "This asks for a WebSocket, but its header `Connection` does not name \
+                             `Upgrade`: does a proxy on the way drop it?\n";
+const WRONG_VERSION: &str =
+    "WebSocket version 13 is spoken here: send `Sec-WebSocket-Version: 13`.\n";
+const TWO_VERSIONS: &str = "A WebSocket request has one header `Sec-WebSocket-Version`.\n";
+const BAD_KEY: &str =
+    "A WebSocket request has one header `Sec-WebSocket-Key` with 16 bytes in base64.\n";
+const BODY: &str = "A request for a WebSocket has no body.\n";
+const STRANGE_ORIGIN: &str = "This origin may not connect: see the listener's `origins`.\n";
+
+type Answer = Response<String>;
+
+/// Whether a request asks for a WebSocket. Other offers, like the `h2c` of curl and Java, are not
+/// taken, which a server may do without a word; those of HTTP/1.0 must be overlooked.
+pub(super) fn is_asked<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.version() == Version::HTTP_11
+        && members(headers, &UPGRADE).any(|it| it.eq_ignore_ascii_case(WEBSOCKET))
+        && (is_hop_by_hop(headers) || headers.contains_key(SEC_WEBSOCKET_KEY))
+}
+
+/// Whether the header `Upgrade` was meant for this hop.
+fn is_hop_by_hop(headers: &HeaderMap) -> bool {
+    members(headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case("upgrade"))
+}
+
+/// The members of a header that is a list, over all its lines.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|member| std::str::from_utf8(member.trim_ascii()).ok())
+        .filter(|member| !member.is_empty())
+}
+
+/// The answer to a request for a WebSocket: 101, or why there is none.
+pub(super) fn accept<B>(listener: &ListenerSettings, request: &Request<B>) -> Answer {
+    let headers = request.headers();
+    let bad = |reason: &str| text(StatusCode::BAD_REQUEST, reason.to_owned());
+    let path = request.uri().path();
+    if let Some(only) = listener.path.as_deref().filter(|only| *only != path) {
+        let reason = format!("There is no WebSocket at {path}: connect to {only}.\n");
+        return text(StatusCode::NOT_FOUND, reason);
+    }
+    if request.method() != Method::GET {
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, NO_GET.to_owned());
+        let allowed = HeaderValue::from_static("GET");
+        refusal.headers_mut().insert(hyper::header::ALLOW, allowed);
+        return refusal;
+    }
+    if !is_hop_by_hop(headers) {
+        return bad(NO_CONNECTION);
+    }
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0") {
+        return bad(BODY);
+    }
+    let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
+    match (versions.next(), versions.next()) {
+        (Some(version), None) if version.as_bytes().trim_ascii() == VERSION.as_bytes() => {}
+        (Some(_), Some(_)) => return bad(TWO_VERSIONS),
+        (Some(_) | None, _) => return required(WRONG_VERSION.to_owned()),
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => key.as_bytes(),
+        (Some(_) | None, _) => return bad(BAD_KEY),
+    };
+    if !may_connect(&listener.origins, headers) {
+        return text(StatusCode::FORBIDDEN, STRANGE_ORIGIN.to_owned());
+    }
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    offer_web_socket(answer);
+    // Base64 always fits a header.
+    if let Ok(accepted) = HeaderValue::from_str(&derive_accept_key(key)) {
+        answer.insert(SEC_WEBSOCKET_ACCEPT, accepted);
+    }
+    if let Some(protocol) = subprotocol(listener, headers) {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+/// Whether this is base64 of 16 bytes.
+fn is_key(key: &[u8]) -> bool {
+    let (characters, padding) = key.split_at(KEY_CHARACTERS.min(key.len()));
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    padding == b"==" && characters.iter().all(is_base64)
+}
+
+/// Whether the page that asks may. Only browsers say where their page comes from, and only their
+/// users need to be guarded from strange pages: whoever says nothing is no browser.
+fn may_connect(origins: &[String], headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all(ORIGIN).iter();
+    match (said.next(), said.next()) {
+        (None, _) => true,
+        (Some(_), _) if origins.is_empty() => true,
+        (Some(origin), None) => origins
+            .iter()
+            .any(|known| known.as_bytes() == origin.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// The first of the listener's subprotocols that the client offers.
+fn subprotocol(listener: &ListenerSettings, headers: &HeaderMap) -> Option<HeaderValue> {
+    let chosen = listener
+        .subprotocols
+        .iter()
+        .find(|ours| members(headers, &SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == *ours))?;
+    HeaderValue::from_str(chosen).ok()
+}
+
+fn offer_web_socket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+}
+
+/// What a request is told that should have been for a WebSocket.
+pub(super) fn offer(listener: &ListenerSettings) -> String {
+    let path = listener.path.as_deref();
+    let there = path.map_or_else(String::new, |path| format!(" to {path}"));
+    format!("This address speaks WebSocket: connect{there} with a WebSocket client.\n")
+}
+
+/// 426 with what would be right.
+pub(super) fn required(reason: String) -> Answer {
+    let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
+    let headers = response.headers_mut();
+    offer_web_socket(headers);
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+    response
+}
+
+/// A sentence for people.
+pub(super) fn text(status: StatusCode, body: String) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_base64_of_sixteen_bytes() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for wrong in [
+            &b""[..],
+            b"dGhlIHNhbXBsZSBub25jZQ=",
+            b"dGhlIHNhbXBsZSBub25jZQ",
+            b"dGhlIHNhbXBsZSBub25jZSE=",
+            b"dGhlIHNhbXBsZSBub25j",
+            b"dGhl!HNhbXBsZSBub25jZQ==",
+            b"dGhlIHNhbXBsZSBub25jZQ==dGhl",
+        ] {
+            assert!(!is_key(wrong), "{}", String::from_utf8_lossy(wrong));
+        }
+    }
+
+    #[test]
+    fn lists_go_over_lines_spaces_and_tabs() {
+        let mut headers = HeaderMap::new();
+        for line in ["keep-alive,\tUpgrade ,, x", "\t, close"] {
+            headers.append(CONNECTION, HeaderValue::from_static(line));
+        }
+        let found: Vec<&str> = members(&headers, &CONNECTION).collect();
+        assert_eq!(found, ["keep-alive", "Upgrade", "x", "close"]);
+    }
+}

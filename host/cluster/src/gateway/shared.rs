@@ -1,0 +1,176 @@
+//! What all shards of a gateway share, and what they send each other. Knows none of the rooms that
+//! use it.
+
+pub(in crate::gateway) mod announced;
+pub(in crate::gateway) mod gather;
+pub(in crate::gateway) mod inbox;
+pub(in crate::gateway) mod life;
+pub(in crate::gateway) mod metrics;
+pub(in crate::gateway) mod named;
+pub(in crate::gateway) mod queue;
+pub(in crate::gateway) mod request;
+pub(in crate::gateway) mod slowness;
+pub(in crate::gateway) mod socket;
+pub(in crate::gateway) mod watcher;
+pub(in crate::gateway) mod worker_link;
+
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use tidegate_hub::closes::Closes;
+use tidegate_hub::streams::Received;
+use tidegate_hub::tenants::Tenants;
+use tidegate_link::Identity;
+use tidegate_link::net::admission::{AdmissionLimits, Admissions};
+use tidegate_wire::Name;
+use tidegate_wire::id::Incarnation;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::GatewaySettings;
+use announced::Announced;
+use inbox::{Inbox, Parcel};
+use named::Named;
+use slowness::Slowness;
+
+/// How many of one gateway are answered at a time.
+pub(in crate::gateway) const ANSWERS_MAX: usize = 16;
+
+/// What all shards of a gateway share. Nothing here is on the way of a message.
+pub(in crate::gateway) struct Context {
+    pub(in crate::gateway) settings: GatewaySettings,
+    pub(in crate::gateway) identity: Identity,
+    /// The tenants of the listeners; a shard has one hub for each.
+    pub(in crate::gateway) tenants: Tenants,
+    pub(in crate::gateway) inboxes: Vec<Inbox>,
+    pub(in crate::gateway) statuses: Vec<Status>,
+    pub(in crate::gateway) received: Mutex<Received>,
+    pub(in crate::gateway) closes: Closes<Name>,
+    /// This life was declared lost.
+    pub(in crate::gateway) lost: CancellationToken,
+    /// Of whoever started the gateway: what is not a shard's own work runs there.
+    pub(in crate::gateway) runtime: Handle,
+    /// The shards have ended: nobody is waited for.
+    pub(in crate::gateway) ended: CancellationToken,
+    pub(in crate::gateway) waiting_named: Named,
+    pub(in crate::gateway) late_named: Named,
+    pub(in crate::gateway) slowness: Slowness,
+    pub(in crate::gateway) next_worker: AtomicU32,
+    /// Nodes that have connected and are not yet authenticated.
+    pub(in crate::gateway) nodes: Admissions,
+    /// Connections of each listener, over all shards.
+    pub(in crate::gateway) connections: Vec<AtomicUsize>,
+    /// Those of them whose handshake is not over, of each listener.
+    pub(in crate::gateway) strangers: Vec<Admissions>,
+    /// The workers that have said what they serve.
+    pub(in crate::gateway) announced: Announced,
+    /// Places for clients that are told that there is no room for them.
+    pub(in crate::gateway) answers: Arc<Semaphore>,
+}
+
+impl Context {
+    /// Of a gateway that has just started.
+    ///
+    /// # Errors
+    /// Outside a runtime.
+    pub(in crate::gateway) fn new(
+        identity: Identity,
+        settings: GatewaySettings,
+    ) -> io::Result<Arc<Self>> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let tenants = settings.listeners.iter().map(|l| l.tenant.clone());
+        let tenants = Tenants::new(tenants.collect());
+        let shards = usize::from(settings.shards.max(1));
+        let number = tenants.count();
+        let slowness = Slowness::new(&tenants, shards);
+        Ok(Arc::new(Self {
+            identity,
+            tenants,
+            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            statuses: (0..shards).map(|_| Status::default()).collect(),
+            received: Mutex::default(),
+            closes: Closes::new(number),
+            lost: CancellationToken::new(),
+            runtime,
+            ended: CancellationToken::new(),
+            waiting_named: Named::default(),
+            late_named: Named::default(),
+            slowness,
+            next_worker: AtomicU32::new(0),
+            nodes: Admissions::new(AdmissionLimits {
+                connections_max: settings.handshakes_max,
+                strangers_per_address_max: settings.handshakes_per_address_max,
+                idle_per_address_max: 0,
+            }),
+            connections: settings
+                .listeners
+                .iter()
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
+            strangers: settings
+                .listeners
+                .iter()
+                .map(|listener| {
+                    Admissions::new(AdmissionLimits {
+                        connections_max: listener.connections_max,
+                        strangers_per_address_max: listener.handshakes_per_address_max,
+                        idle_per_address_max: listener.handshakes_per_address_max,
+                    })
+                })
+                .collect(),
+            announced: Announced::default(),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            settings: GatewaySettings {
+                shards: settings.shards.max(1),
+                ..settings
+            },
+        }))
+    }
+
+    pub(in crate::gateway) fn incarnation(&self) -> Incarnation {
+        self.identity.node.incarnation
+    }
+
+    /// The shard of a connection number.
+    pub(in crate::gateway) fn shard_of(&self, connection: u32) -> usize {
+        (connection & self.shard_mask()) as usize
+    }
+
+    /// The low bits of a connection number that hold the shard.
+    pub(in crate::gateway) fn shard_mask(&self) -> u32 {
+        u32::from(self.settings.shards).next_power_of_two() - 1
+    }
+
+    /// This life was declared lost.
+    pub(in crate::gateway) fn lose(&self) {
+        self.lost.cancel();
+        self.all(|| Parcel::Lost);
+    }
+
+    pub(in crate::gateway) fn all(&self, parcel: impl Fn() -> Parcel) {
+        for inbox in &self.inboxes {
+            inbox.push(parcel());
+        }
+    }
+}
+
+/// What a shard tells about itself after each turn.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Status {
+    /// Clients whose close is not yet committed.
+    pub(in crate::gateway) lanes: AtomicUsize,
+    /// Clients whose custodians are not all known to know them.
+    pub(in crate::gateway) unguarded: AtomicUsize,
+    /// Events that wait or are under way.
+    pub(in crate::gateway) events: AtomicUsize,
+    /// Other gateways that have not acknowledged everything.
+    pub(in crate::gateway) forwards: AtomicUsize,
+    /// Watchers that are told.
+    pub(in crate::gateway) watchers: AtomicUsize,
+    /// What clients make it keep, in bytes.
+    pub(in crate::gateway) kept: AtomicUsize,
+    /// Clients whose connection is not over, those too that are ending.
+    pub(in crate::gateway) sockets: AtomicUsize,
+}
