@@ -1,6 +1,7 @@
 //! The rules of the layout that a compiler does not check: who may import whom, what stands in
 //! one place only, and how a file opens.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -150,6 +151,73 @@ fn the_pure_parts_of_deploys_know_no_runtime() -> Outcome {
         }
     }
     ensure!(found >= pure.len(), "only {found} of {pure:?} were found");
+    Ok(())
+}
+
+/// The rooms of the gateway that each room names, without what is for tests.
+fn rooms_named_by_rooms() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let root = tools::root().join("host/cluster/src/gateway");
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in sources("host/cluster/src/gateway")? {
+        let module = path.strip_prefix(&root)?.with_extension("");
+        let parts: Vec<&str> = module.iter().filter_map(|part| part.to_str()).collect();
+        let for_tests = ["tests", "fuzz", "rig"];
+        if parts.iter().any(|part| for_tests.contains(part)) {
+            continue;
+        }
+        let Some(room) = parts.first() else { continue };
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+        let own = format!("{}gateway::", "super::".repeat(parts.len() + 1));
+        let up = "super::".repeat(parts.len());
+        let names = named.entry((*room).to_owned()).or_default();
+        for line in code.lines().filter(|it| !it.trim_start().starts_with("//")) {
+            for prefix in ["crate::gateway::", &own, &up] {
+                for (_, rest) in line
+                    .match_indices(prefix)
+                    .map(|(at, it)| (at, &line[at + it.len()..]))
+                {
+                    let list = rest.strip_prefix('{').unwrap_or(rest);
+                    let one = if list.len() == rest.len() {
+                        1
+                    } else {
+                        usize::MAX
+                    };
+                    let words = list.split([',', '}', ';']).take(one);
+                    let word = |it: &str| {
+                        let word = it.trim().split(|c: char| !c.is_alphanumeric() && c != '_');
+                        word.map(str::to_owned).next()
+                    };
+                    names.extend(words.filter_map(word));
+                }
+            }
+        }
+        names.remove(*room);
+    }
+    let rooms: BTreeSet<String> = named.keys().cloned().collect();
+    for names in named.values_mut() {
+        names.retain(|name| rooms.contains(name));
+    }
+    Ok(named)
+}
+
+#[test]
+fn no_room_of_the_gateway_imports_one_that_imports_it() -> Outcome {
+    let mut left = rooms_named_by_rooms()?;
+    ensure!(
+        left.len() > 8 && left["shard"].contains("shared"),
+        "{left:?}"
+    );
+    while let Some(room) = left
+        .iter()
+        .find(|(_, names)| names.is_empty())
+        .map(|(room, _)| room.clone())
+    {
+        left.remove(&room);
+        for names in left.values_mut() {
+            names.remove(&room);
+        }
+    }
+    ensure!(left.is_empty(), "rooms that import each other: {left:#?}");
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl Plan {
 
     /// How long one of two builds is loaded at a time.
     fn turn(self) -> Duration {
-        self.window / 10
+        self.window / 20
     }
 }
 

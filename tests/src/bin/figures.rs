@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     if !compared.is_empty() {
         writeln!(
             out,
-            "base, this build, this build of base (median of the turns, middle half of them):\n{compared}"
+            "base, this build, this build of base (median of the turns, and where it lies by 95 %):\n{compared}"
         )?;
     }
     writeln!(

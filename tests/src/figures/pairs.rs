@@ -8,7 +8,7 @@ use super::table::Compared;
 use super::{Figure, Plan, Reloading, Subject, grown, speed_of};
 
 /// How often both are loaded.
-const TURNS: usize = 15;
+const TURNS: usize = 61;
 const QUICK_TURNS: usize = 3;
 /// How often a plugin is replaced at each of them.
 const RELOADS: usize = 7;

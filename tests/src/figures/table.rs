@@ -20,8 +20,8 @@ pub(super) struct Compared {
     before: f64,
     after: f64,
     ratio: f64,
-    /// The quarter of the turns below it, and that above, begin here.
-    quartiles: (f64, f64),
+    /// Between these the median of very many turns would lie, 95 times of a hundred.
+    interval: (f64, f64),
 }
 
 impl Compared {
@@ -32,10 +32,10 @@ impl Compared {
         Some(Self {
             figure,
             subject,
-            before: part(before, 2, 4)?,
-            after: part(after, 2, 4)?,
-            ratio: part(Vec::clone(&ratios), 2, 4)?,
-            quartiles: (part(Vec::clone(&ratios), 1, 4)?, part(ratios, 3, 4)?),
+            before: median(before)?,
+            after: median(after)?,
+            ratio: median(Vec::clone(&ratios))?,
+            interval: interval(ratios)?,
         })
     }
 }
@@ -51,17 +51,31 @@ impl fmt::Display for Compared {
             self.figure.show(self.before),
             self.figure.show(self.after),
             percent(self.ratio),
-            percent(self.quartiles.0),
-            percent(self.quartiles.1),
+            percent(self.interval.0),
+            percent(self.interval.1),
         )
     }
 }
 
-/// The value below which so many parts of `of` lie; none of none.
-fn part(mut values: Vec<f64>, parts: usize, of: usize) -> Option<f64> {
+/// The 95 % confidence interval of the median, by the ranks that a binomial distribution gives; none of
+/// none.
+fn interval(mut values: Vec<f64>) -> Option<(f64, f64)> {
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
-    values.get((values.len() * parts / of).min(last)).copied()
+    let middle = last as f64 / 2.0;
+    let half = 0.98 * (values.len() as f64).sqrt();
+    let (low, high) = ((middle - half).floor().max(0.0), (middle + half).ceil());
+    Some((
+        values.get(low as usize).copied()?,
+        values.get((high as usize).min(last)).copied()?,
+    ))
+}
+
+/// The middle one; none of none.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    values.get((values.len() / 2).min(last)).copied()
 }
 
 impl Table {
@@ -77,7 +91,7 @@ impl Table {
     /// The median of one figure of one subject.
     #[must_use]
     pub fn median(&self, figure: Figure, subject: Subject) -> Option<f64> {
-        part(self.values.get(&(figure, subject))?.clone(), 2, 4)
+        median(self.values.get(&(figure, subject))?.clone())
     }
 
     fn ratio(&self, figure: Figure, subject: Subject) -> Option<f64> {

@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod commits;
 mod custody;
+mod events;
 mod feed;
 mod inquiry;
 mod links;
@@ -28,27 +29,22 @@ mod tests;
 mod waits;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use tidegate_fair::Shares;
-use tidegate_hub::hub::Hub;
-use tidegate_hub::idempotency::{KEYS_MAX, Keys};
 use tidegate_hub::lanes::Lanes;
 use tidegate_hub::streams::Stream;
-use tidegate_hub::strikes::Strikes;
 use tidegate_link::LinkSender;
-use tidegate_link::membership::Members;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
 
 use super::services::Services;
@@ -57,19 +53,20 @@ use super::shared::life::Life;
 use super::shared::metrics::Cut;
 use super::shared::{Context, Status};
 use super::workers::Workers;
-use super::workers::wakes::Wakes;
+use crate::gateway::clients::connection::Connection;
 use crate::gateway::clients::connection::codec::Codec;
 use crate::gateway::clients::connection::home::Home;
-use crate::gateway::clients::connection::{Connection, now_ms};
 use crate::gateway::clients::memory::Memory;
-use crate::gateway::clients::pings::Wheel;
 use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::shared::socket::Socket;
 use bytes::Bytes;
 
-use rounds::Rounds;
-use swaps::Swaps;
-use tidegate_hub::unrouted::Unrouted;
+use clients::Clients;
+use clock::Clock;
+use custody::Custody;
+use events::Events;
+use questions::Questions;
+use spread::Peers;
 
 pub(super) use run::run;
 
@@ -125,63 +122,21 @@ pub(super) struct Shard {
     questions: RefCell<Shares<Name>>,
 }
 
-/// What a shard owns.
+/// What a shard owns, by its owners.
 struct State {
     services: Arc<Services>,
     context: Arc<Context>,
     index: u16,
-    hubs: Vec<Hub>,
-    connections: FxHashMap<u32, Rc<Connection>>,
-    wheels: Vec<Wheel>,
-    lanes: Lanes,
+    clients: Clients,
+    events: Events,
     workers: Workers,
-    /// Lanes whose tenant nobody serves.
-    unrouted: Unrouted,
-    /// Lanes that ended while they waited for a worker, and may still stand in a queue.
-    gone_while_queued: usize,
-    requests: requests::Requests,
+    custody: Custody,
+    peers: Peers,
+    questions: Questions,
     watchers: feed::Watchers,
-    /// Clients whose socket is not read because too much of their tenant waits.
-    held: BTreeSet<(u16, u32)>,
-    /// Clients whose custodians may be missing or leaving.
-    reviews: VecDeque<u32>,
-    /// The machine of this gateway.
-    host: Name,
-    /// Closes of lost gateways that were told and applied here: second custodians forget them.
-    told: Vec<CloseId>,
-    /// Clients that are to be closed once the effects at hand are applied.
-    closing: Vec<(u32, CloseReason)>,
-    dirty: Vec<Rc<Connection>>,
-    peers: FxHashMap<Incarnation, PeerStream>,
-    /// Announced address → incarnation of the other gateways.
-    addresses: FxHashMap<std::net::SocketAddrV4, Incarnation>,
-    view: Arc<Members>,
-    next_connection: u32,
-    rounds: Rounds,
-    releases: releases::Releases,
-    /// Closes of gateways that are alive, as far as is known here.
-    early: spread::Early,
-    swaps: Swaps,
-    strikes: Strikes,
-    keys: Keys,
-    quiet: bool,
-    /// Nobody is let in any more: this life is lost or has said good-bye to its clients, whose ends
-    /// have time until then.
-    gone: Option<Instant>,
-    /// What clients make this shard keep.
-    memory: Rc<Memory>,
-    /// Since when that is too much.
-    full_since: Option<Instant>,
-    cuts: memory::Cuts,
+    clock: Clock,
     rng: StdRng,
     metrics: Metrics,
-    began: Instant,
-    /// The wall clock at that time, in milliseconds since 1970.
-    began_at_ms: u64,
-    /// When the first effects of this turn came, on the clock of the lanes.
-    effects_us: Option<u64>,
-    /// Links whose readers are to be woken.
-    wakes: Wakes,
 }
 
 impl Shard {
@@ -208,7 +163,7 @@ impl Shard {
 
     /// Whether this life of a node was declared lost.
     pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
-        self.state.borrow().view.is_lost(incarnation)
+        self.state.borrow().peers.view.is_lost(incarnation)
     }
 
     fn status(&self) -> Option<&Status> {
@@ -222,7 +177,7 @@ impl Home for Shard {
     }
 
     fn memory(&self) -> Rc<Memory> {
-        self.state.borrow().memory.clone()
+        self.state.borrow().clients.memory.clone()
     }
 
     fn listener(&self, index: usize) -> Option<Rc<ListenerSettings>> {
@@ -270,12 +225,16 @@ impl Home for Shard {
     }
 
     fn is_answered(&self, connection: &Connection) -> bool {
-        self.state.borrow().lanes.is_settled(connection.number)
+        self.state
+            .borrow()
+            .events
+            .lanes
+            .is_settled(connection.number)
     }
 
     fn end_of_client(&self) -> Instant {
         let own = Instant::now() + self.context.settings.close;
-        self.state.borrow().gone.unwrap_or(own)
+        self.state.borrow().clients.gone.unwrap_or(own)
     }
 
     fn client_gone(&self, connection: &Connection) {
@@ -306,62 +265,20 @@ impl Home for Shard {
 impl State {
     fn new(services: Arc<Services>, index: u16) -> Self {
         let context = services.context.clone();
-        let mask = context.shard_mask();
         let seed = context.incarnation().0.wrapping_add(index.into());
         let mut rng = StdRng::seed_from_u64(seed);
         Self {
-            hubs: std::iter::repeat_with(|| Hub::new(context.settings.hub))
-                .take(context.tenants.count())
-                .collect(),
-            connections: FxHashMap::default(),
-            wheels: context
-                .settings
-                .listeners
-                .iter()
-                .map(|_| Wheel::default())
-                .collect(),
-            lanes: Lanes::new(
-                context.settings.pending_bytes_max / usize::from(context.settings.shards),
-                context.tenants.count(),
-            ),
-            workers: Workers::default(),
-            unrouted: Unrouted::default(),
-            gone_while_queued: 0,
-            requests: requests::Requests::default(),
-            watchers: feed::Watchers::default(),
-            held: BTreeSet::new(),
-            reviews: VecDeque::new(),
-            host: crate::gateway::workers::host::own(&context),
-            told: Vec::new(),
-            closing: Vec::new(),
-            dirty: Vec::new(),
-            peers: FxHashMap::default(),
-            addresses: FxHashMap::default(),
             // A random start: an id kept from an earlier life almost surely reaches nobody.
-            next_connection: (rng.random::<u32>() & !mask) | u32::from(index),
-            view: Arc::default(),
-            rounds: Rounds::default(),
-            releases: releases::Releases::new(context.tenants.count()),
-            early: spread::Early::new(context.tenants.count()),
-            swaps: Swaps::default(),
-            strikes: Strikes::default(),
-            keys: Keys::new(
-                KEYS_MAX / context.inboxes.len().max(1),
-                context.tenants.count(),
-            ),
-            quiet: false,
-            gone: None,
-            memory: Rc::new(Memory::new(
-                context.settings.clients_bytes_max / context.inboxes.len().max(1),
-            )),
-            full_since: None,
-            cuts: memory::Cuts::default(),
+            clients: Clients::new(&context, index, rng.random::<u32>()),
+            events: Events::new(&context),
+            workers: Workers::default(),
+            custody: Custody::new(&context),
+            peers: Peers::new(&context),
+            questions: Questions::new(&context),
+            watchers: feed::Watchers::default(),
+            clock: Clock::default(),
             rng,
             metrics: Metrics::new(&context.tenants),
-            began: Instant::now(),
-            began_at_ms: now_ms(),
-            effects_us: None,
-            wakes: Wakes::default(),
             services,
             context,
             index,
@@ -378,15 +295,15 @@ impl State {
 
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
-        self.quiet = true;
-        self.gone = Some(Instant::now() + self.context.settings.close);
+        self.clients.quiet = true;
+        self.clients.gone = Some(Instant::now() + self.context.settings.close);
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
-        for (_, connection) in self.connections.drain() {
+        for (_, connection) in self.clients.connections.drain() {
             connection.tell_close();
             connection.close(1001, clients::GOING_AWAY);
         }
-        self.lanes = Lanes::default();
+        self.events.lanes = Lanes::default();
     }
 
     /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
@@ -395,7 +312,7 @@ impl State {
         if self.context.lost.is_cancelled() {
             return 0;
         }
-        self.peers.values().filter(open).count()
+        self.peers.streams.values().filter(open).count()
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
@@ -404,19 +321,23 @@ impl State {
         self.review_some();
         self.tell_custodians();
         self.settle_workers();
-        if !self.told.is_empty() {
-            let told = std::mem::take(&mut self.told);
+        if !self.custody.told.is_empty() {
+            let told = std::mem::take(&mut self.custody.told);
             self.workers.tell_told(&told);
         }
         self.flush_dirty();
-        self.memory.set_events(self.lanes.bytes());
+        self.clients.memory.set_events(self.events.lanes.bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let unguarded = self.lanes.doubts() + self.reviews.len();
+            let unguarded = self.events.lanes.doubts() + self.custody.reviews.len();
             status.unguarded.store(unguarded, Ordering::Release);
-            self.metrics.guarded(unguarded, self.lanes.singles());
-            status.lanes.store(self.lanes.len(), Ordering::Release);
-            status.events.store(self.lanes.events(), Ordering::Release);
+            self.metrics.guarded(unguarded, self.events.lanes.singles());
+            status
+                .lanes
+                .store(self.events.lanes.len(), Ordering::Release);
+            status
+                .events
+                .store(self.events.lanes.events(), Ordering::Release);
             status.forwards.store(self.unsettled(), Ordering::Release);
         }
     }

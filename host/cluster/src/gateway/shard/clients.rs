@@ -1,28 +1,85 @@
 //! Clients that come, send and go: each gets a number and a lane, is not read while too much of what
 //! it sent waits, and ends with a close behind its other events.
 
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
+use tidegate_hub::hub::Hub;
+use tokio::time::Instant;
 
 use tidegate_hub::give_back::give_back;
 use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
 
 use super::State;
+use super::memory::Cuts;
 use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::memory::Memory;
 use crate::gateway::clients::pings;
+use crate::gateway::clients::pings::Wheel;
 use crate::gateway::settings::{ListenerSettings, NoWorker};
+use crate::gateway::shared::Context;
 use crate::gateway::shared::socket::Socket;
 
 /// Told in close frames when the gateway ends or is lost.
 pub(super) const GOING_AWAY: &str = "the gateway goes away";
+
+/// The clients of a shard.
+pub(super) struct Clients {
+    /// One for each tenant.
+    pub(super) hubs: Vec<Hub>,
+    pub(super) connections: FxHashMap<u32, Rc<Connection>>,
+    /// One for each listener.
+    pub(super) wheels: Vec<Wheel>,
+    /// Those that are to be closed once the effects at hand are applied.
+    pub(super) closing: Vec<(u32, CloseReason)>,
+    /// Those whose queue has something to be written.
+    pub(super) dirty: Vec<Rc<Connection>>,
+    /// The number of the next one.
+    pub(super) next: u32,
+    /// What they make the shard keep.
+    pub(super) memory: Rc<Memory>,
+    /// Since when that is too much.
+    pub(super) full_since: Option<Instant>,
+    pub(super) cuts: Cuts,
+    /// Nobody is read any more.
+    pub(super) quiet: bool,
+    /// Nobody is let in any more: this life is lost or has said good-bye to its clients, whose ends
+    /// have time until then.
+    pub(super) gone: Option<Instant>,
+}
+
+impl Clients {
+    pub(super) fn new(context: &Context, index: u16, start: u32) -> Self {
+        let settings = &context.settings;
+        let hubs = std::iter::repeat_with(|| Hub::new(settings.hub));
+        let bytes_max = settings.clients_bytes_max / context.inboxes.len().max(1);
+        Self {
+            hubs: hubs.take(context.tenants.count()).collect(),
+            connections: FxHashMap::default(),
+            wheels: settings
+                .listeners
+                .iter()
+                .map(|_| Wheel::default())
+                .collect(),
+            closing: Vec::new(),
+            dirty: Vec::new(),
+            next: (start & !context.shard_mask()) | u32::from(index),
+            memory: Rc::new(Memory::new(bytes_max)),
+            full_since: None,
+            cuts: Cuts::default(),
+            quiet: false,
+            gone: None,
+        }
+    }
+}
 
 impl State {
     /// A number that no client has whose close is not yet committed.
     pub(super) fn take_number(&mut self) -> u32 {
         let step = self.context.shard_mask() + 1;
         loop {
-            let number = self.next_connection;
-            self.next_connection = number.wrapping_add(step);
-            if !self.lanes.contains(number) {
+            let number = self.clients.next;
+            self.clients.next = number.wrapping_add(step);
+            if !self.events.lanes.contains(number) {
                 return number;
             }
         }
@@ -39,27 +96,27 @@ impl State {
     ) -> Rc<Connection> {
         let number = self.take_number();
         let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
-        let memory = self.memory.clone();
+        let memory = self.clients.memory.clone();
         let connection = Connection::new(number, tenant, listener.clone(), socket, &peer, memory);
         let connection = Rc::new(connection);
-        if self.gone.is_some() {
+        if self.clients.gone.is_some() {
             // No handler sees it, so no close is to be told.
             connection.tell_close();
             connection.close(1001, GOING_AWAY);
             return connection;
         }
-        self.connections.insert(number, connection.clone());
-        if let Some(hub) = self.hubs.get_mut(usize::from(tenant)) {
+        self.clients.connections.insert(number, connection.clone());
+        if let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) {
             hub.insert(number);
         }
-        if let Some(wheel) = self.wheels.get_mut(place) {
+        if let Some(wheel) = self.clients.wheels.get_mut(place) {
             wheel.insert(number);
         }
         self.metrics.connected();
         self.clock();
         self.tell_connected(number, tenant, &peer);
-        self.lanes.open(number, tenant);
-        self.lanes.push(
+        self.events.lanes.open(number, tenant);
+        self.events.lanes.push(
             number,
             EventKind::Connect {
                 peer: Box::new(peer),
@@ -87,8 +144,8 @@ impl State {
             }
             NoWorker::Drop | NoWorker::Close => {}
         }
-        self.lanes.push(number, EventKind::Message(message));
-        self.memory.set_events(self.lanes.bytes());
+        self.events.lanes.push(number, EventKind::Message(message));
+        self.clients.memory.set_events(self.events.lanes.bytes());
         self.pump(number);
         self.hold_if_full(connection);
     }
@@ -98,11 +155,13 @@ impl State {
         let settings = &self.context.settings;
         if connection.is_paused() {
             // What was read before.
-        } else if !self.lanes.shares().has_room(&connection.tenant) {
+        } else if !self.events.lanes.shares().has_room(&connection.tenant) {
             connection.set_paused(true);
-            self.held.insert((connection.tenant, connection.number));
+            self.events
+                .held
+                .insert((connection.tenant, connection.number));
             self.metrics.held(connection.tenant);
-        } else if self.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max
+        } else if self.events.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max
             && !connection.has_left()
         {
             connection.set_paused(true);
@@ -112,22 +171,24 @@ impl State {
     /// A client has left, or sends no more. What it sent is read past its lane's bound, since its
     /// socket would be kept for it otherwise; not while its tenant has no room.
     pub(super) fn left(&mut self, connection: &Connection) {
-        if self.quiet || !connection.is_paused() {
+        if self.clients.quiet || !connection.is_paused() {
             return;
         }
-        if self.lanes.shares().has_room(&connection.tenant) {
+        if self.events.lanes.shares().has_room(&connection.tenant) {
             connection.set_paused(false);
         } else {
-            self.held.insert((connection.tenant, connection.number));
+            self.events
+                .held
+                .insert((connection.tenant, connection.number));
         }
     }
 
     /// Reads a client again whose lane has room, and the others of its tenant that are held.
     pub(super) fn unhold(&mut self, number: u32, tenant: u16) {
         self.unhold_one(number);
-        if !self.held.is_empty() && self.lanes.shares().has_plenty(&tenant) {
+        if !self.events.held.is_empty() && self.events.lanes.shares().has_plenty(&tenant) {
             let all = (tenant, u32::MIN)..=(tenant, u32::MAX);
-            let held: Vec<(u16, u32)> = self.held.extract_if(all, |_| true).collect();
+            let held: Vec<(u16, u32)> = self.events.held.extract_if(all, |_| true).collect();
             for (_, number) in held {
                 self.unhold_one(number);
             }
@@ -135,20 +196,20 @@ impl State {
     }
 
     fn unhold_one(&mut self, number: u32) {
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.clients.connections.get(&number) else {
             return;
         };
         if connection.is_paused()
-            && !self.quiet
+            && !self.clients.quiet
             && (connection.has_left()
-                || self.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2)
+                || self.events.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2)
         {
             connection.set_paused(false);
         }
         // It sends no more and has all its answers.
-        if connection.input_ended() && self.lanes.is_settled(number) {
+        if connection.input_ended() && self.events.lanes.is_settled(number) {
             connection.close(1000, "");
-            self.closing.push((number, CloseReason::Client));
+            self.clients.closing.push((number, CloseReason::Client));
         }
     }
 
@@ -159,10 +220,10 @@ impl State {
         }
         let number = connection.number;
         self.tell_closed(number, connection.tenant, reason);
-        self.connections.remove(&number);
-        give_back(&mut self.connections);
-        self.held.remove(&(connection.tenant, number));
-        if let Some(hub) = self.hubs.get_mut(usize::from(connection.tenant)) {
+        self.clients.connections.remove(&number);
+        give_back(&mut self.clients.connections);
+        self.events.held.remove(&(connection.tenant, number));
+        if let Some(hub) = self.clients.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);
         }
         self.metrics.closed(reason);
@@ -172,25 +233,27 @@ impl State {
             groups: Vec::new(),
         };
         self.clock();
-        self.lanes.push(number, EventKind::Close(Box::new(closed)));
+        self.events
+            .lanes
+            .push(number, EventKind::Close(Box::new(closed)));
         self.pump(number);
     }
 
     /// Whom effects have closed is closed.
     pub(super) fn end_closing(&mut self) {
-        while let Some((number, reason)) = self.closing.pop() {
-            if let Some(connection) = self.connections.get(&number).cloned() {
+        while let Some((number, reason)) = self.clients.closing.pop() {
+            if let Some(connection) = self.clients.connections.get(&number).cloned() {
                 self.closed(&connection, reason);
             }
         }
     }
 
     pub(super) fn ping(&mut self, listener: usize) {
-        let Some(wheel) = self.wheels.get_mut(listener) else {
+        let Some(wheel) = self.clients.wheels.get_mut(listener) else {
             return;
         };
-        for number in wheel.turn(|number| self.connections.contains_key(&number)) {
-            if let Some(connection) = self.connections.get(&number).cloned()
+        for number in wheel.turn(|number| self.clients.connections.contains_key(&number)) {
+            if let Some(connection) = self.clients.connections.get(&number).cloned()
                 && !pings::tick(&connection)
             {
                 connection.close(1001, "no answer to pings");

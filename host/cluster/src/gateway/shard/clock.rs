@@ -1,26 +1,48 @@
 //! The shard's clock, and what is measured by it: how long its clients wait for what commits send
 //! them, and how it is with each tenant.
 
+use tokio::time::Instant;
+
 use super::State;
 use crate::gateway::clients::connection::now_ms;
 use crate::gateway::shared::slowness::Reading;
 
+/// The shard's clock.
+pub(super) struct Clock {
+    pub(super) began: Instant,
+    /// The wall clock at that time, in milliseconds since 1970.
+    pub(super) began_at_ms: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            began_at_ms: now_ms(),
+        }
+    }
+}
+
 impl State {
     /// Reads the clock. Lanes count by it until the next time.
     pub(super) fn clock(&mut self) -> u64 {
-        let now_us = self.began.elapsed().as_micros();
-        self.lanes.tick(u64::try_from(now_us).unwrap_or(u64::MAX));
-        self.lanes.now_us()
+        let now_us = self.clock.began.elapsed().as_micros();
+        self.events
+            .lanes
+            .tick(u64::try_from(now_us).unwrap_or(u64::MAX));
+        self.events.lanes.now_us()
     }
 
     /// The wall clock when the clock was read last, in milliseconds since 1970, without another reading.
     pub(super) const fn wall_ms(&self) -> u64 {
-        self.began_at_ms.saturating_add(self.lanes.now_us() / 1_000)
+        self.clock
+            .began_at_ms
+            .saturating_add(self.events.lanes.now_us() / 1_000)
     }
 
     /// The wall clock may have been set.
     pub(super) fn look_at_wall_clock(&mut self) {
-        self.began_at_ms = now_ms().saturating_sub(self.lanes.now_us() / 1_000);
+        self.clock.began_at_ms = now_ms().saturating_sub(self.events.lanes.now_us() / 1_000);
     }
 
     /// So many clients of a tenant have all that commits sent them then.
@@ -31,12 +53,12 @@ impl State {
 
     /// Writes what this turn has queued for clients, once for each.
     pub(super) fn flush_dirty(&mut self) {
-        let came_us = self.effects_us.take();
-        if self.dirty.is_empty() {
+        let came_us = self.events.effects_us.take();
+        if self.clients.dirty.is_empty() {
             return;
         }
         let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
-        let dirty = std::mem::take(&mut self.dirty);
+        let dirty = std::mem::take(&mut self.clients.dirty);
         for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
             let mut written = 0;
             for connection in of_tenant {
@@ -53,8 +75,8 @@ impl State {
             }
         }
         // Its room is used again.
-        self.dirty = dirty;
-        self.dirty.clear();
+        self.clients.dirty = dirty;
+        self.clients.dirty.clear();
     }
 
     /// Says how it is with each tenant.
@@ -62,10 +84,10 @@ impl State {
         let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
             let reading = Reading {
-                events: self.lanes.events_of(tenant) as u64,
-                bytes: self.lanes.shares().used(&tenant) as u64,
+                events: self.events.lanes.events_of(tenant) as u64,
+                bytes: self.events.lanes.shares().used(&tenant) as u64,
                 fill: self.workers.fill(tenant),
-                age_us: self.lanes.oldest_age_us(tenant).unwrap_or_default(),
+                age_us: self.events.lanes.oldest_age_us(tenant).unwrap_or_default(),
             };
             self.context.slowness.tell(self.index, tenant, reading);
         }

@@ -18,22 +18,23 @@ impl State {
     /// One event has ended at a worker.
     pub(super) fn commit(&mut self, worker: WorkerKey, commit: Commit) {
         let number = commit.client.connection;
-        let Some(tenant) = self.lanes.tenant(number) else {
+        let Some(tenant) = self.events.lanes.tenant(number) else {
             return self.metrics.stale();
         };
         if commit.outcome == Outcome::Returned {
             return self.returned(worker, tenant, &commit);
         }
-        let committed = self
-            .lanes
-            .commit(number, worker, commit.event.sequence, commit.attempt);
+        let committed =
+            self.events
+                .lanes
+                .commit(number, worker, commit.event.sequence, commit.attempt);
         let Ok(committed) = committed else {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
         self.metrics.took(tenant, committed.took_us);
         let author = (committed.kind != EventType::Request).then_some((number, worker));
-        self.swaps.forget(commit.event.sequence);
+        self.questions.swaps.forget(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
             Outcome::Done if committed.kind == EventType::Close => {
@@ -45,7 +46,10 @@ impl State {
                 self.close_broken(number)
             }
             Outcome::DeadLettered
-                if self.strikes.dead_letter(number, Instant::now().into_std()) =>
+                if self
+                    .events
+                    .strikes
+                    .dead_letter(number, Instant::now().into_std()) =>
             {
                 tracing::warn!(client = %commit.client, dead_letters = DEAD_LETTERS_MAX,
                     "a client is closed: so many of its events broke the handler");
@@ -72,9 +76,9 @@ impl State {
 
     /// Closes a client whose events break the handler.
     fn close_broken(&mut self, number: u32) {
-        if let Some(connection) = self.connections.get(&number) {
+        if let Some(connection) = self.clients.connections.get(&number) {
             connection.close(1011, "the handler failed");
-            self.closing.push((number, CloseReason::Server));
+            self.clients.closing.push((number, CloseReason::Server));
         }
     }
 
@@ -91,11 +95,11 @@ impl State {
         while in_vain < LOOKS_MAX
             && let Some(next) = self.workers.next_waiting(worker, tenant)
         {
-            let before = self.lanes.under_way(next);
-            self.lanes.set_queued(next, false);
+            let before = self.events.lanes.under_way(next);
+            self.events.lanes.set_queued(next, false);
             self.pump_from(next, true);
             // It may have gone elsewhere, have nothing to send, or as much under way as it may have.
-            in_vain += usize::from(self.lanes.under_way(next) == before);
+            in_vain += usize::from(self.events.lanes.under_way(next) == before);
         }
     }
 
@@ -113,8 +117,8 @@ impl State {
     /// it. One that closed it keeps the effects until it knows that they arrived.
     fn forget(&mut self, number: u32, tenant: u16, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
-        self.strikes.forget(number);
-        let mut workers = self.lanes.remove(number);
+        self.events.strikes.forget(number);
+        let mut workers = self.events.lanes.remove(number);
         workers.retain(|worker| *worker != closer || acts);
         self.workers.forget(closer, number);
         let tenant = self.tenant_name(tenant).filter(|_| acts).cloned();
@@ -123,7 +127,7 @@ impl State {
 
     /// Lets a worker be told what waited for its commits.
     fn resume(&mut self, number: u32) {
-        if let Some(worker) = self.lanes.may_resume(number) {
+        if let Some(worker) = self.events.lanes.may_resume(number) {
             self.workers.resume(worker, number);
         }
     }
@@ -134,21 +138,25 @@ impl State {
     fn returned(&mut self, worker: WorkerKey, tenant: u16, commit: &Commit) {
         let number = commit.client.connection;
         let (sequence, attempt) = (commit.event.sequence, commit.attempt);
-        let custodian = self.lanes.custodian(number);
-        let Some((events, counted)) = self.lanes.returned(number, worker, sequence, attempt) else {
+        let custodian = self.events.lanes.custodian(number);
+        let Some((events, counted)) = self
+            .events
+            .lanes
+            .returned(number, worker, sequence, attempt)
+        else {
             return self.metrics.stale();
         };
-        if custodian != self.lanes.custodian(number) {
+        if custodian != self.events.lanes.custodian(number) {
             // It may have taken itself for the custodian before its handlers gave the connect back.
             self.release(commit.client, vec![worker], None);
-        } else if self.lanes.is_unconfirmed(number, worker) {
+        } else if self.events.lanes.is_unconfirmed(number, worker) {
             // No commit will show that it has heard what came with the event.
             self.workers.mark(worker, number, Part::All);
         }
         self.resume(number);
         self.workers.returned(worker, tenant, events, counted);
-        if self.lanes.is_idle(number) && self.lanes.set_queued(number, true) {
-            self.unrouted.push(tenant, number);
+        if self.events.lanes.is_idle(number) && self.events.lanes.set_queued(number, true) {
+            self.events.unrouted.push(tenant, number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.
         self.pump_waiting(worker, tenant);
@@ -194,16 +202,18 @@ impl State {
         effects: &[Effect],
         author: Option<(u32, WorkerKey)>,
     ) {
-        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
-        self.effects_us.get_or_insert(self.lanes.now_us());
+        self.events
+            .effects_us
+            .get_or_insert(self.events.lanes.now_us());
         let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
-            connections: &self.connections,
-            lanes: &mut self.lanes,
-            dirty: &mut self.dirty,
-            closing: &mut self.closing,
+            connections: &self.clients.connections,
+            lanes: &mut self.events.lanes,
+            dirty: &mut self.clients.dirty,
+            closing: &mut self.clients.closing,
             workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,

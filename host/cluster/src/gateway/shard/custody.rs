@@ -6,17 +6,46 @@
 //! client, and is told what others change meanwhile; a worker that leaves is let go when no handover
 //! of its clients is open. What custodians are told is in [`tell`](super::tell).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use tidegate_wire::Name;
+use tidegate_wire::id::CloseId;
 
 use tidegate_hub::custody_updates::Part;
 use tidegate_hub::lanes::{Which, WorkerKey};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
+use crate::gateway::shared::Context;
 use crate::gateway::shared::worker_link::WorkerLink;
+use crate::gateway::workers::host;
+use crate::gateway::workers::wakes::Wakes;
 
 /// Clients whose custodians are looked at in one turn.
 const REVIEWS_PER_TURN: usize = 256;
+
+/// Who keeps which client in custody, as far as something is to be done about it.
+pub(super) struct Custody {
+    /// Clients whose custodians may be missing or leaving.
+    pub(super) reviews: VecDeque<u32>,
+    /// Closes of lost gateways that were told and applied here: second custodians forget them.
+    pub(super) told: Vec<CloseId>,
+    /// The machine of this gateway.
+    pub(super) host: Name,
+    /// Links whose readers are to be woken.
+    pub(super) wakes: Wakes,
+}
+
+impl Custody {
+    pub(super) fn new(context: &Context) -> Self {
+        Self {
+            reviews: VecDeque::new(),
+            told: Vec::new(),
+            host: host::own(context),
+            wakes: Wakes::default(),
+        }
+    }
+}
 
 impl State {
     /// A worker is there, or serves other tenants than before.
@@ -33,7 +62,7 @@ impl State {
             return link.sender.close();
         }
         let shards = self.context.inboxes.len();
-        let lanes = &mut self.lanes;
+        let lanes = &mut self.events.lanes;
         let queue = self.context.settings.link.queue_bytes_max;
         let tenants = &self.context.tenants;
         self.workers
@@ -49,15 +78,19 @@ impl State {
     /// Lanes that had nowhere to go look again.
     pub(super) fn route_unrouted(&mut self) {
         let workers = &self.workers;
-        for number in self.unrouted.take_served(|tenant| workers.serves(tenant)) {
-            self.lanes.set_queued(number, false);
+        for number in self
+            .events
+            .unrouted
+            .take_served(|tenant| workers.serves(tenant))
+        {
+            self.events.lanes.set_queued(number, false);
             self.pump(number);
         }
     }
 
     /// Whether a worker serves a client's tenant.
     fn serves(&self, key: WorkerKey, number: u32) -> bool {
-        let tenant = self.lanes.tenant(number);
+        let tenant = self.events.lanes.tenant(number);
         let worker = self.workers.get(key);
         tenant.is_some_and(|tenant| worker.is_some_and(|worker| worker.place(tenant).is_some()))
     }
@@ -76,23 +109,23 @@ impl State {
         };
         let waiting = worker.window.into_waiting();
         for number in &waiting {
-            self.lanes.set_queued(*number, false);
+            self.events.lanes.set_queued(*number, false);
         }
-        let concerned = self.lanes.of_worker(key);
+        let concerned = self.events.lanes.of_worker(key);
         for number in &concerned {
-            self.lanes.take_back(*number, key, true);
+            self.events.lanes.take_back(*number, key, true);
         }
         for number in concerned {
-            if self.lanes.custodian(number).is_none() {
+            if self.events.lanes.custodian(number).is_none() {
                 let later = later.filter(|later| self.serves(*later, number));
-                if let Some(later) = later.filter(|_| self.lanes.is_known(number)) {
+                if let Some(later) = later.filter(|_| self.events.lanes.is_known(number)) {
                     self.name(number, Which::First, later);
-                } else if let Some(second) = self.lanes.succeed(number) {
+                } else if let Some(second) = self.events.lanes.succeed(number) {
                     self.workers.mark(second, number, Part::Standing);
                 }
             }
             self.pump(number);
-            self.reviews.push_back(number);
+            self.custody.reviews.push_back(number);
         }
         // Each of them has its first custodian again, and need not get one with an event.
         for number in waiting {
@@ -102,14 +135,14 @@ impl State {
 
     /// All clients are looked at, at the next turns.
     fn review_all(&mut self) {
-        self.reviews.clear();
-        self.reviews.extend(self.lanes.connections());
+        self.custody.reviews.clear();
+        self.custody.reviews.extend(self.events.lanes.connections());
     }
 
     /// Looks at some of the clients whose custodians may be missing.
     pub(super) fn review_some(&mut self) {
         for _ in 0..REVIEWS_PER_TURN {
-            let Some(number) = self.reviews.pop_front() else {
+            let Some(number) = self.custody.reviews.pop_front() else {
                 return;
             };
             self.review(number);
@@ -118,10 +151,10 @@ impl State {
 
     /// Sees to it that a client has its custodians, and that those who leave are replaced.
     pub(super) fn review(&mut self, number: u32) {
-        if !self.lanes.is_known(number) {
+        if !self.events.lanes.is_known(number) {
             return;
         }
-        let (first, next) = self.lanes.seated(number, Which::First);
+        let (first, next) = self.events.lanes.seated(number, Which::First);
         let leaves = first.is_some_and(|it| self.workers.is_draining(it));
         if first.is_none() {
             if let Some(worker) = self.choose_custodian(number) {
@@ -129,10 +162,10 @@ impl State {
             }
         } else if leaves
             && next.is_none()
-            && self.lanes.may_be_handed_over(number)
+            && self.events.lanes.may_be_handed_over(number)
             && let Some(worker) = self.choose_custodian(number)
         {
-            if self.lanes.seated(number, Which::Second).0 == Some(worker) {
+            if self.events.lanes.seated(number, Which::Second).0 == Some(worker) {
                 self.hand_to_second(number, worker);
             } else {
                 self.name(number, Which::First, worker);
@@ -143,27 +176,27 @@ impl State {
 
     /// The first custodian leaves, and the second one is to be the first.
     fn hand_to_second(&mut self, number: u32, second: WorkerKey) {
-        let known = self.lanes.promote(number);
+        let known = self.events.lanes.promote(number);
         self.workers.mark(second, number, Part::Standing);
-        if known && let Some(replaced) = self.lanes.confirm(number, second) {
+        if known && let Some(replaced) = self.events.lanes.confirm(number, second) {
             self.dismissed(number, replaced);
         }
     }
 
     /// The same for the second custodian, which is on another machine than the first one, if any is.
     fn review_second(&mut self, number: u32) {
-        let (now, next) = self.lanes.seated(number, Which::First);
-        let (Some(first), Some(tenant)) = (next.or(now), self.lanes.tenant(number)) else {
+        let (now, next) = self.events.lanes.seated(number, Which::First);
+        let (Some(first), Some(tenant)) = (next.or(now), self.events.lanes.tenant(number)) else {
             return;
         };
-        let (second, next) = self.lanes.seated(number, Which::Second);
+        let (second, next) = self.events.lanes.seated(number, Which::Second);
         let needed = self.context.settings.second_custodian
-            && self.workers.needs_second(tenant, first, &self.host);
+            && self.workers.needs_second(tenant, first, &self.custody.host);
         if !needed {
             if second.or(next).is_none() {
                 return;
             }
-            for dismissed in self.lanes.dismiss_second(number) {
+            for dismissed in self.events.lanes.dismiss_second(number) {
                 self.dismissed(number, dismissed);
             }
             return;
@@ -173,11 +206,11 @@ impl State {
             return;
         }
         let router = self.context.settings.router;
-        let (host, rng) = (&self.host, &mut self.rng);
+        let (host, rng) = (&self.custody.host, &mut self.rng);
         if let Some(worker) = self.workers.choose_second(tenant, first, host, router, rng)
             && Some(worker) != second
         {
-            if let Some(replaced) = self.lanes.drop_next(number, Which::Second) {
+            if let Some(replaced) = self.events.lanes.drop_next(number, Which::Second) {
                 self.dismissed(number, replaced);
             }
             self.name(number, Which::Second, worker);
@@ -187,7 +220,7 @@ impl State {
     /// A worker is not a client's custodian in one place any more. It may be in the other one, say
     /// because it took over as the second one with an event: then it must not forget the client.
     fn dismissed(&mut self, number: u32, worker: WorkerKey) {
-        if self.lanes.custodians(number).any(|it| it == worker) {
+        if self.events.lanes.custodians(number).any(|it| it == worker) {
             self.workers.mark(worker, number, Part::Standing);
         } else {
             self.workers.release(worker, number);
@@ -196,16 +229,16 @@ impl State {
 
     /// Names a custodian, or who takes its place once it knows the client.
     fn name(&mut self, number: u32, which: Which, worker: WorkerKey) {
-        self.lanes.name(number, which, worker);
+        self.events.lanes.name(number, which, worker);
         self.workers.mark(worker, number, Part::All);
         self.workers.mark(worker, number, Part::Standing);
     }
 
     /// Who could be a client's custodian: who serves it, or anybody who stays.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
-        let tenant = self.lanes.tenant(number)?;
+        let tenant = self.events.lanes.tenant(number)?;
         let router = self.context.settings.router;
-        let serving = self.lanes.worker(number).filter(|_| router.binds());
+        let serving = self.events.lanes.worker(number).filter(|_| router.binds());
         let serving = serving.and_then(|it| self.workers.served(it, tenant));
         let choose = || self.workers.choose(tenant, router, &mut self.rng);
         serving.or_else(choose).map(|served| served.worker)
@@ -219,10 +252,10 @@ impl State {
         let clients = worker.telling.confirmed(batch);
         self.workers.has_untold(key);
         for number in clients {
-            if let Some(replaced) = self.lanes.confirm(number, key) {
+            if let Some(replaced) = self.events.lanes.confirm(number, key) {
                 self.dismissed(number, replaced);
                 // The second stands behind another one, or this one may be leaving by now itself.
-                if let (Some(second), _) = self.lanes.seated(number, Which::Second) {
+                if let (Some(second), _) = self.events.lanes.seated(number, Which::Second) {
                     self.workers.mark(second, number, Part::Standing);
                 }
                 self.review(number);
@@ -233,14 +266,14 @@ impl State {
     /// Lets workers go, and drop what an earlier link entrusted to them, once it is certain that
     /// somebody else, or they over this link, know each client.
     pub(super) fn settle_workers(&mut self) {
-        if !self.reviews.is_empty() {
+        if !self.custody.reviews.is_empty() {
             return;
         }
         for leaving in self.workers.leaving() {
-            let handed_over = self.lanes.handovers(leaving) == 0;
+            let handed_over = self.events.lanes.handovers(leaving) == 0;
             self.workers.tell_drained(leaving, handed_over);
         }
-        let lanes = &self.lanes;
+        let lanes = &self.events.lanes;
         self.workers.recognise(|epoch| lanes.are_certain(epoch));
     }
 }

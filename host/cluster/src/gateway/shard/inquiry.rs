@@ -191,7 +191,7 @@ impl Inquiry {
         let known = {
             let mut state = self.shard.state.borrow_mut();
             let query = &self.asked.query;
-            state.swaps.ask(during.sequence, nth, query)?
+            state.questions.swaps.ask(during.sequence, nth, query)?
         };
         match known {
             Known::No(tell) => {
@@ -216,7 +216,7 @@ impl Inquiry {
         let mut state = self.shard.state.borrow_mut();
         let own = ClientId::new(state.context.settings.announced, during.connection);
         if matches!(&self.asked.query, Query::CompareAndSet { client, .. } if *client == own) {
-            state.lanes.session_changed(during.connection);
+            state.events.lanes.session_changed(during.connection);
         }
     }
 }

@@ -34,13 +34,13 @@ impl State {
     /// A client was closed before it had everything.
     pub(super) fn cut(&mut self, bytes: usize, why: Cut) {
         self.metrics.cut(bytes, why.name());
-        self.cuts.clients += 1;
-        self.cuts.bytes += bytes as u64;
+        self.clients.cuts.clients += 1;
+        self.clients.cuts.bytes += bytes as u64;
     }
 
     /// Says what was cut since the last time.
     pub(super) fn tell_cuts(&mut self) {
-        let (clients, bytes) = (self.cuts.clients, self.cuts.bytes);
+        let (clients, bytes) = (self.clients.cuts.clients, self.clients.cuts.bytes);
         if clients > 0 {
             tracing::warn!(
                 clients,
@@ -48,7 +48,7 @@ impl State {
                 "clients were closed before they had taken or been read everything"
             );
         }
-        self.cuts = Cuts {
+        self.clients.cuts = Cuts {
             told: Some(Instant::now()),
             ..Cuts::default()
         };
@@ -56,33 +56,33 @@ impl State {
 
     /// One look at what is kept.
     pub(super) fn look_at_memory(&mut self) {
-        let told = self.cuts.told;
-        if self.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+        let told = self.clients.cuts.told;
+        if self.clients.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.tell_cuts();
         }
-        self.memory.set_events(self.lanes.bytes());
+        self.clients.memory.set_events(self.events.lanes.bytes());
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let now = self.memory.bytes();
+            let now = self.clients.memory.bytes();
             let before = status.kept.swap(now, Ordering::AcqRel);
             self.metrics.kept(before, now);
         }
-        if self.memory.is_full() {
-            let since = *self.full_since.get_or_insert_with(Instant::now);
+        if self.clients.memory.is_full() {
+            let since = *self.clients.full_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= PATIENCE {
                 self.shed();
-                self.full_since = None;
+                self.clients.full_since = None;
             }
         } else {
-            self.full_since = None;
+            self.clients.full_since = None;
         }
-        if !self.memory.is_full() {
-            for number in self.memory.fed() {
-                if let Some(connection) = self.connections.get(&number) {
+        if !self.clients.memory.is_full() {
+            for number in self.clients.memory.fed() {
+                if let Some(connection) = self.clients.connections.get(&number) {
                     connection.feed();
                 }
             }
         }
-        if self.memory.look() {
+        if self.clients.memory.look() {
             // It may take a while, and nobody waits for it.
             self.context.runtime.spawn_blocking(give_back);
         }
@@ -91,14 +91,14 @@ impl State {
     /// Closes clients until there is room: of the tenant that keeps most, those that keep most and
     /// longest.
     fn shed(&mut self) {
-        let keeping = self.connections.values().filter(|it| it.kept() > 0);
+        let keeping = self.clients.connections.values().filter(|it| it.kept() > 0);
         let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
         keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
         let keeping = keeping.into_iter().map(|connection| {
-            let tenant = self.lanes.tenant(connection.number);
+            let tenant = self.events.lanes.tenant(connection.number);
             (tenant, connection.kept(), connection)
         });
-        let chosen = choose(keeping, self.memory.excess());
+        let chosen = choose(keeping, self.clients.memory.excess());
         let closed = chosen.len();
         for connection in chosen {
             let dropped = connection.close_shedding(1013, "clients keep too much memory");

@@ -70,11 +70,11 @@ impl State {
         // No listener is the tenant's: it has no clients here.
         let mut nobody = Hub::default();
         let hub = match tenant {
-            Some(tenant) => self.hubs.get_mut(tenant).unwrap_or(&mut nobody),
+            Some(tenant) => self.clients.hubs.get_mut(tenant).unwrap_or(&mut nobody),
             None => &mut nobody,
         };
         let trial = Trial::begin(hub, gateway, &asked.effects);
-        let connections = &self.connections;
+        let connections = &self.clients.connections;
         let ground = Ground {
             hub,
             gateway,
@@ -97,7 +97,7 @@ impl State {
         let (gateway, number) = (self.context.settings.announced, client.connection);
         let hub = self
             .tenant_index(tenant)
-            .and_then(|tenant| self.hubs.get_mut(usize::from(tenant)))
+            .and_then(|tenant| self.clients.hubs.get_mut(usize::from(tenant)))
             .filter(|hub| client.gateway() == gateway && hub.is_online(number))
             .ok_or(SwapRefusal::Offline)?;
         let session = hub.client(number).and_then(|client| client.session());
@@ -114,8 +114,8 @@ impl State {
                 Refused::Offline => SwapRefusal::Offline,
                 Refused::Groups | Refused::Session => SwapRefusal::TooLarge,
             })?;
-        self.lanes.session_changed(number);
-        for worker in self.lanes.custodians(number) {
+        self.events.lanes.session_changed(number);
+        for worker in self.events.lanes.custodians(number) {
             self.workers.mark(worker, number, Part::Key(key));
         }
         Ok(())
@@ -138,7 +138,7 @@ impl State {
         effects: &[Effect],
     ) -> Once {
         let now = std::time::Instant::now();
-        let once = self.keys.see(tenant, key, request, now);
+        let once = self.questions.keys.see(tenant, key, request, now);
         if once == Once::First {
             self.act(tenant, effects.to_vec());
         }
@@ -176,7 +176,7 @@ impl State {
             | Reach::Gateways(_)
             | Reach::EveryGateway
             | Reach::Owner(_) => {
-                self.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
+                self.peers.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
             }
         }
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
+use tidegate_hub::idempotency::{KEYS_MAX, Keys};
 
 use tidegate_histogram::Histogram;
 use tidegate_hub::directory::check;
@@ -23,6 +24,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::inquiry::Inquiry;
+use super::rounds::Rounds;
+use super::swaps::Swaps;
 use super::{Shard, State};
 use crate::gateway::shared::Context;
 use crate::gateway::shared::gather::{Asked, fits};
@@ -39,6 +42,25 @@ pub(in crate::gateway) enum Asker {
     Worker(LinkSender, u64),
     /// A caller in this process.
     Caller(oneshot::Sender<Result<Answered, AskError>>),
+}
+
+/// Questions of this shard's events and of callers.
+pub(super) struct Questions {
+    pub(super) rounds: Rounds,
+    pub(super) swaps: Swaps,
+    /// Idempotency keys that this shard remembers.
+    pub(super) keys: Keys,
+}
+
+impl Questions {
+    pub(super) fn new(context: &Context) -> Self {
+        let keys_max = KEYS_MAX / context.inboxes.len().max(1);
+        Self {
+            rounds: Rounds::default(),
+            swaps: Swaps::default(),
+            keys: Keys::new(keys_max, context.tenants.count()),
+        }
+    }
 }
 
 impl Asker {
@@ -176,17 +198,19 @@ impl State {
             attempt,
         } = during;
         if !self
+            .events
             .lanes
             .is_under_way(connection, worker, sequence, attempt)
         {
             return None;
         }
-        self.tenant_name(self.lanes.tenant(connection)?).cloned()
+        self.tenant_name(self.events.lanes.tenant(connection)?)
+            .cloned()
     }
 
     /// The announced addresses of all gateways, this one too, in order.
     pub(super) fn gateways(&self) -> Vec<SocketAddrV4> {
-        let mut all: Vec<_> = self.addresses.keys().copied().collect();
+        let mut all: Vec<_> = self.peers.addresses.keys().copied().collect();
         all.push(self.context.settings.announced);
         all.sort_unstable();
         all.dedup();

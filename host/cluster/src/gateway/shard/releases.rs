@@ -82,7 +82,7 @@ impl State {
     }
 
     fn owe(&mut self, tenant: &Name, what: What) {
-        let until = self.peers.iter().filter_map(|(peer, it)| {
+        let until = self.peers.streams.iter().filter_map(|(peer, it)| {
             let last = it.stream.last_unacknowledged(tenant)?;
             Some((*peer, last))
         });
@@ -90,34 +90,35 @@ impl State {
         if until.is_empty() {
             return self.pay(&what);
         }
-        while !self.releases.shares.has_room(tenant)
-            && let Some(oldest) = self.releases.owed.next_of(tenant)
+        while !self.peers.releases.shares.has_room(tenant)
+            && let Some(oldest) = self.peers.releases.owed.next_of(tenant)
         {
-            self.releases.shares.give(tenant, 1);
+            self.peers.releases.shares.give(tenant, 1);
             self.pay(&oldest.what);
         }
-        self.releases.shares.take(tenant, 1);
-        self.releases
+        self.peers.releases.shares.take(tenant, 1);
+        self.peers
+            .releases
             .owed
             .push(tenant.clone(), Owed { what, until });
     }
 
     /// Gives the answers that nothing holds back any more.
     pub(super) fn send_releases(&mut self) {
-        if self.releases.looked_at.is_empty() {
+        if self.peers.releases.looked_at.is_empty() {
             return;
         }
-        for tenant in std::mem::take(&mut self.releases.looked_at) {
-            while let Some(owed) = self.releases.owed.first_of(&tenant) {
+        for tenant in std::mem::take(&mut self.peers.releases.looked_at) {
+            while let Some(owed) = self.peers.releases.owed.first_of(&tenant) {
                 let arrived = |(peer, pushed): &(Incarnation, u64)| {
-                    let peer = self.peers.get(peer);
+                    let peer = self.peers.streams.get(peer);
                     peer.is_none_or(|peer| peer.stream.has_arrived(&tenant, *pushed))
                 };
                 if !owed.until.iter().all(arrived) {
                     break;
                 }
-                if let Some(owed) = self.releases.owed.next_of(&tenant) {
-                    self.releases.shares.give(&tenant, 1);
+                if let Some(owed) = self.peers.releases.owed.next_of(&tenant) {
+                    self.peers.releases.shares.give(&tenant, 1);
                     self.pay(&owed.what);
                 }
             }

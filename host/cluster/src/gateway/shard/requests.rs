@@ -74,10 +74,10 @@ impl State {
         let Some(tenant) = self.tenant_index(&tenant) else {
             return refuse(reply, RequestError::Unhandled);
         };
-        if self.requests.ending {
+        if self.events.requests.ending {
             return refuse(reply, RequestError::Ending);
         }
-        let shares = self.lanes.shares();
+        let shares = self.events.lanes.shares();
         let (waiting, room) = (shares.used(&tenant), shares.room(&tenant));
         if waiting > 0 && payload.len() > room {
             let why = format!(
@@ -92,12 +92,13 @@ impl State {
             kept,
             _place: place,
         };
-        self.requests.taken.increment(1);
-        self.requests.waiting.insert(number, waiting);
-        self.requests.deadlines.insert((deadline, number));
-        self.lanes.open(number, tenant);
+        self.events.requests.taken.increment(1);
+        self.events.requests.waiting.insert(number, waiting);
+        self.events.requests.deadlines.insert((deadline, number));
+        self.events.lanes.open(number, tenant);
         let payload = payload.into();
-        self.lanes
+        self.events
+            .lanes
             .push(number, EventKind::Request { name, payload });
         self.pump(number);
     }
@@ -109,9 +110,9 @@ impl State {
         outcome: Outcome,
         reply: Option<Box<Reply>>,
     ) {
-        self.strikes.forget(number);
-        self.lanes.remove(number);
-        if let Some(waiting) = self.requests.remove(number)
+        self.events.strikes.forget(number);
+        self.events.lanes.remove(number);
+        if let Some(waiting) = self.events.requests.remove(number)
             && let Some(to) = waiting.reply
         {
             // The caller may be gone; the event has happened all the same.
@@ -121,19 +122,19 @@ impl State {
 
     /// Takes off what no worker can have run by its deadline, and frees callers of the rest.
     pub(super) fn expire_requests(&mut self) {
-        if self.requests.ending {
+        if self.events.requests.ending {
             // What a worker gave back meanwhile is refused too.
             self.end_requests();
         }
         let now = Instant::now();
-        while let Some(&(deadline, number)) = self.requests.deadlines.first()
+        while let Some(&(deadline, number)) = self.events.requests.deadlines.first()
             && deadline <= now
         {
-            self.requests.deadlines.remove(&(deadline, number));
-            if self.lanes.is_untouched(number) {
-                self.requests.timed_out.increment(1);
+            self.events.requests.deadlines.remove(&(deadline, number));
+            if self.events.lanes.is_untouched(number) {
+                self.events.requests.timed_out.increment(1);
                 self.take_off(number, RequestError::Timeout);
-            } else if let Some(waiting) = self.requests.waiting.get_mut(&number)
+            } else if let Some(waiting) = self.events.requests.waiting.get_mut(&number)
                 && !waiting.kept
                 && let Some(to) = waiting.reply.take()
             {
@@ -146,10 +147,10 @@ impl State {
 
     /// The gateway is ending: requests that no worker has are answered, the others may finish.
     pub(super) fn end_requests(&mut self) {
-        self.requests.ending = true;
-        let waiting: Vec<u32> = self.requests.waiting.keys().copied().collect();
+        self.events.requests.ending = true;
+        let waiting: Vec<u32> = self.events.requests.waiting.keys().copied().collect();
         for number in waiting {
-            if self.lanes.is_untouched(number) {
+            if self.events.lanes.is_untouched(number) {
                 self.take_off(number, RequestError::Ending);
             }
         }
@@ -157,13 +158,13 @@ impl State {
     }
 
     fn take_off(&mut self, number: u32, why: RequestError) {
-        let tenant = self.lanes.tenant(number);
-        self.lanes.remove(number);
-        self.gone_while_queued += 1;
+        let tenant = self.events.lanes.tenant(number);
+        self.events.lanes.remove(number);
+        self.events.gone_while_queued += 1;
         if let Some(tenant) = tenant {
             self.unhold(number, tenant);
         }
-        if let Some(waiting) = self.requests.remove(number)
+        if let Some(waiting) = self.events.requests.remove(number)
             && let Some(to) = waiting.reply
         {
             // The caller's own clock may have told it already.
@@ -174,13 +175,13 @@ impl State {
     /// Lanes that are gone leave the queues of lanes that wait, which would grow otherwise. Not before
     /// they are half of them: so a request that is taken off costs no look at all that wait.
     fn sweep_queues(&mut self) {
-        let queued = self.unrouted.count() + self.workers.waiting();
-        if self.gone_while_queued == 0 || self.gone_while_queued * 2 < queued {
+        let queued = self.events.unrouted.count() + self.workers.waiting();
+        if self.events.gone_while_queued == 0 || self.events.gone_while_queued * 2 < queued {
             return;
         }
-        self.gone_while_queued = 0;
-        let lanes = &self.lanes;
-        self.unrouted.retain(|number| lanes.contains(number));
+        self.events.gone_while_queued = 0;
+        let lanes = &self.events.lanes;
+        self.events.unrouted.retain(|number| lanes.contains(number));
         self.workers.retain_waiting(|number| lanes.contains(number));
     }
 }

@@ -90,8 +90,8 @@ pub(super) struct Begun {
 impl State {
     /// Asks all who can matter, in this step.
     pub(super) fn begin_round(&mut self, asked: &Arc<Asked>) -> Begun {
-        self.rounds.last += 1;
-        let number = self.rounds.last;
+        self.questions.rounds.last += 1;
+        let number = self.questions.rounds.last;
         let (done, receiver) = oneshot::channel();
         let mut round = Round {
             found: Found::default(),
@@ -102,7 +102,7 @@ impl State {
         let (own, peers) = self.asked_gateways(asked);
         // The others first: they work while this shard does its own part.
         for (address, incarnation) in peers {
-            let peer = self.peers.get(&incarnation);
+            let peer = self.peers.streams.get(&incarnation);
             let link = peer.filter(|peer| !peer.is_suspect());
             let (context, tenant) = (&self.context, &asked.tenant);
             let sent = link
@@ -119,7 +119,7 @@ impl State {
             self.ask_own(number, asked, &mut round);
         }
         if round.here || !round.peers.is_empty() {
-            self.rounds.waiting.insert(number, round);
+            self.questions.rounds.waiting.insert(number, round);
         } else {
             // The receiver is held by the caller.
             let _ = round.done.send(round.found);
@@ -169,6 +169,7 @@ impl State {
         let own = self.context.settings.announced;
         let pick = |wanted: &dyn Fn(SocketAddrV4) -> bool| {
             let others = self
+                .peers
                 .addresses
                 .iter()
                 .map(|(address, node)| (*address, *node));
@@ -187,7 +188,7 @@ impl State {
             Reach::Everywhere | Reach::EveryGateway => pick(&|_| true),
             Reach::Gateways(gateways) => pick(&|address| gateways.contains(&address)),
             Reach::Owner(key) => {
-                let all = self.addresses.keys().copied().chain([own]);
+                let all = self.peers.addresses.keys().copied().chain([own]);
                 let owner = owner(&key, all);
                 pick(&|address| Some(address) == owner)
             }
@@ -197,7 +198,7 @@ impl State {
     /// The other shards of this gateway have answered.
     pub(super) fn part_of_shards(&mut self, number: u64, part: Result<Answer, AskError>) {
         let own = self.context.settings.announced;
-        if let Some(round) = self.rounds.waiting.get_mut(&number) {
+        if let Some(round) = self.questions.rounds.waiting.get_mut(&number) {
             round.here = false;
             round.found.take(own, part);
             self.end_if_whole(number);
@@ -211,7 +212,7 @@ impl State {
         number: u64,
         part: Result<Answer, AskError>,
     ) {
-        let Some(round) = self.rounds.waiting.get_mut(&number) else {
+        let Some(round) = self.questions.rounds.waiting.get_mut(&number) else {
             return;
         };
         let place = round.peers.iter().position(|(asked, _)| *asked == peer);
@@ -224,11 +225,11 @@ impl State {
 
     /// A gateway's link has ended: it answers nothing that it was asked over it.
     pub(super) fn peer_down(&mut self, peer: Incarnation) {
-        if let Some(stream) = self.peers.get_mut(&peer) {
+        if let Some(stream) = self.peers.streams.get_mut(&peer) {
             stream.link = None;
         }
         let mut ended = Vec::new();
-        for (number, round) in &mut self.rounds.waiting {
+        for (number, round) in &mut self.questions.rounds.waiting {
             let place = round.peers.iter().position(|(asked, _)| *asked == peer);
             if let Some(place) = place {
                 let (_, address) = round.peers.swap_remove(place);
@@ -243,8 +244,13 @@ impl State {
 
     fn end_if_whole(&mut self, number: u64) {
         let whole = |round: &Round| !round.here && round.peers.is_empty();
-        if self.rounds.waiting.get(&number).is_some_and(whole)
-            && let Some(round) = self.rounds.waiting.remove(&number)
+        if self
+            .questions
+            .rounds
+            .waiting
+            .get(&number)
+            .is_some_and(whole)
+            && let Some(round) = self.questions.rounds.waiting.remove(&number)
         {
             // Whoever asked may have given up.
             let _ = round.done.send(round.found);
@@ -253,7 +259,7 @@ impl State {
 
     /// The deadline is over: what is there must do.
     pub(super) fn end_round(&mut self, number: u64, suspect: bool) -> Found {
-        let Some(mut round) = self.rounds.waiting.remove(&number) else {
+        let Some(mut round) = self.questions.rounds.waiting.remove(&number) else {
             return Found::default();
         };
         if round.here {
@@ -261,7 +267,7 @@ impl State {
         }
         for (incarnation, address) in round.peers {
             round.found.missing.push(address);
-            if suspect && let Some(peer) = self.peers.get_mut(&incarnation) {
+            if suspect && let Some(peer) = self.peers.streams.get_mut(&incarnation) {
                 peer.suspect = Some(Instant::now());
             }
         }
@@ -270,6 +276,6 @@ impl State {
 
     /// Nobody waits for the round any more.
     pub(super) fn drop_round(&mut self, number: u64) {
-        self.rounds.waiting.remove(&number);
+        self.questions.rounds.waiting.remove(&number);
     }
 }

@@ -84,10 +84,10 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
 
 /// Wakes whoever reads what was sent, behind all clients that can be read now.
 async fn wake_links(shard: Rc<Shard>) {
-    let bell = shard.state.borrow().wakes.bell();
+    let bell = shard.state.borrow().custody.wakes.bell();
     loop {
         bell.notified().await;
-        shard.state.borrow_mut().wakes.wake_all();
+        shard.state.borrow_mut().custody.wakes.wake_all();
     }
 }
 
@@ -100,7 +100,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl Shard {
     /// Whether custodians are still to be looked at.
     fn has_reviews(&self) -> bool {
-        !self.state.borrow().reviews.is_empty()
+        !self.state.borrow().custody.reviews.is_empty()
     }
 
     fn take(self: &Rc<Self>, parcel: Parcel) {
@@ -237,15 +237,15 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
-                self.quiet = true;
+                self.clients.quiet = true;
                 self.end_requests();
-                for connection in self.connections.values() {
+                for connection in self.clients.connections.values() {
                     connection.set_paused(true);
                 }
             }
             Parcel::GoAway(deadline) => {
-                self.gone = Some(deadline);
-                let all: Vec<_> = self.connections.values().cloned().collect();
+                self.clients.gone = Some(deadline);
+                let all: Vec<_> = self.clients.connections.values().cloned().collect();
                 for connection in all {
                     connection.close(1001, clients::GOING_AWAY);
                     self.closed(&connection, CloseReason::GoingAway);

@@ -18,7 +18,7 @@ impl State {
     /// The same; a lane that has waited for its turn has it for one event.
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         let router = self.context.settings.router;
-        while let Some(next) = self.lanes.next(number, router.binds()) {
+        while let Some(next) = self.events.lanes.next(number, router.binds()) {
             let tenant = next.tenant;
             let served = |worker| self.workers.served(worker, tenant);
             let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
@@ -28,11 +28,11 @@ impl State {
                 if next.under_way > 0 {
                     return;
                 }
-                self.lanes.unbind(number, worker);
+                self.events.lanes.unbind(number, worker);
             }
             if stays.is_none() && router.binds() {
                 // Who serves a client is its custodian: what others do to it is told once.
-                stays = self.lanes.custodian(number).and_then(served);
+                stays = self.events.lanes.custodian(number).and_then(served);
             }
             let is_its_turn = std::mem::take(&mut is_its_turn);
             let rng = &mut self.rng;
@@ -50,15 +50,15 @@ impl State {
             match place {
                 Place::Worker(served) => self.send_event(number, &next, served),
                 Place::Later(worker) => {
-                    if self.lanes.set_queued(number, true) {
+                    if self.events.lanes.set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
                         self.metrics.waits(tenant);
                     }
                     return;
                 }
                 Place::Nowhere => {
-                    if self.lanes.set_queued(number, true) {
-                        self.unrouted.push(tenant, number);
+                    if self.events.lanes.set_queued(number, true) {
+                        self.events.unrouted.push(tenant, number);
                     }
                     return;
                 }
@@ -69,11 +69,12 @@ impl State {
     fn send_event(&mut self, number: u32, next: &Next, served: Served) {
         let Served { worker: key, place } = served;
         let tenant = next.tenant;
-        let Some(hub) = self.hubs.get_mut(usize::from(tenant)) else {
+        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
             return;
         };
         if next.is_close {
-            self.lanes
+            self.events
+                .lanes
                 .complete_close(number, |closed| match hub.remove(number) {
                     Some(client) => {
                         closed.uid = client.uid().cloned();
@@ -83,14 +84,14 @@ impl State {
                     None => SessionSnapshot::default(),
                 });
         }
-        let Some(sending) = self.lanes.send(number, key) else {
+        let Some(sending) = self.events.lanes.send(number, key) else {
             return;
         };
         if let Some(waited_us) = sending.waited_us {
             self.metrics.waited(tenant, waited_us);
         }
         let session = sending.with_session.then(|| {
-            let last = self.lanes.last_session(number).cloned();
+            let last = self.events.lanes.last_session(number).cloned();
             Box::new(
                 last.or_else(|| Some(hub.client(number)?.snapshot()))
                     .unwrap_or_default(),
@@ -127,14 +128,16 @@ impl State {
             kind: sending.kind,
         };
         let counted = self.workers.sent(key, tenant, sending.bytes + extra);
-        self.lanes.counted(number, counted);
+        self.events.lanes.counted(number, counted);
         if let Some(worker) = self.workers.get(key) {
             // If the link has ended, its loss is on the way and takes the event back.
             let sent = worker
                 .link
                 .sender
                 .send_quietly(Frame::Deliver(Box::new(delivery)));
-            self.wakes.sent(&worker.link.sender, sent == Ok(true));
+            self.custody
+                .wakes
+                .sent(&worker.link.sender, sent == Ok(true));
         }
     }
 

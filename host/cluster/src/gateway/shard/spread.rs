@@ -11,7 +11,9 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Scope};
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 
+use super::releases::Releases;
 use super::{PeerStream, State};
+use crate::gateway::shared::Context;
 use crate::gateway::shared::inbox::{AdoptClose, Parcel};
 use crate::gateway::shared::life::Life;
 
@@ -59,6 +61,29 @@ impl Early {
     }
 }
 
+/// The other gateways.
+pub(super) struct Peers {
+    pub(super) streams: FxHashMap<Incarnation, PeerStream>,
+    /// Announced address → incarnation.
+    pub(super) addresses: FxHashMap<SocketAddrV4, Incarnation>,
+    pub(super) view: Arc<Members>,
+    pub(super) releases: Releases,
+    /// Closes of gateways that are alive, as far as is known here.
+    pub(super) early: Early,
+}
+
+impl Peers {
+    pub(super) fn new(context: &Context) -> Self {
+        Self {
+            streams: FxHashMap::default(),
+            addresses: FxHashMap::default(),
+            view: Arc::default(),
+            releases: Releases::new(context.tenants.count()),
+            early: Early::new(context.tenants.count()),
+        }
+    }
+}
+
 impl State {
     /// Effects of a close. Every gateway applies those of one close at most once,
     /// also when several custodians tell it, or the home did before it was lost.
@@ -79,14 +104,14 @@ impl State {
     /// Effects of a close whose home is lost, as a worker says. One that is alive, as far as is known
     /// here, tells its closes itself: they wait until it is gone.
     pub(super) fn adopt_lost(&mut self, adoption: AdoptClose) {
-        if !self.view.is_listed(adoption.close.home) {
+        if !self.peers.view.is_listed(adoption.close.home) {
             self.adopt(&adoption.tenant, adoption.effects, adoption.close);
             if self.context.settings.second_custodian {
-                self.told.push(adoption.close);
+                self.custody.told.push(adoption.close);
             }
             return self.adopted(&adoption.tenant, adoption.link, adoption.sequence);
         }
-        if let Err(adoption) = self.early.add(adoption) {
+        if let Err(adoption) = self.peers.early.add(adoption) {
             tracing::warn!(home = %adoption.close.home, tenant = %adoption.tenant,
                 "workers give away closes of a gateway that is alive: refused");
         }
@@ -119,7 +144,7 @@ impl State {
         match scope {
             Scope::Client(client) => is_own(&client),
             Scope::Clients(clients) => clients.iter().all(is_own),
-            Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.is_empty(),
+            Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.streams.is_empty(),
             // A command is run by whoever spreads the effects.
             Scope::Gateways(_) => false,
         }
@@ -180,9 +205,9 @@ impl State {
             }
             Scope::Everywhere => {
                 targets.shards.fill(true);
-                targets.peers.extend(self.peers.keys());
+                targets.peers.extend(self.peers.streams.keys());
             }
-            Scope::Gateways(None) => targets.peers.extend(self.peers.keys()),
+            Scope::Gateways(None) => targets.peers.extend(self.peers.streams.keys()),
             Scope::Gateways(Some(gateways)) => {
                 for gateway in gateways {
                     self.target_gateway(*gateway, &mut targets);
@@ -202,7 +227,7 @@ impl State {
             if let Some(shard) = targets.shards.get_mut(shard) {
                 *shard = true;
             }
-        } else if let Some(peer) = self.addresses.get(&client.gateway())
+        } else if let Some(peer) = self.peers.addresses.get(&client.gateway())
             && !targets.peers.contains(peer)
         {
             targets.peers.push(*peer);
@@ -213,7 +238,7 @@ impl State {
         if gateway == self.context.settings.announced {
             return;
         }
-        match self.addresses.get(&gateway) {
+        match self.peers.addresses.get(&gateway) {
             Some(peer) if targets.peers.contains(peer) => {}
             Some(peer) => targets.peers.push(*peer),
             None => {
@@ -231,7 +256,7 @@ impl State {
         close: Option<CloseId>,
     ) {
         let window = self.forward_window();
-        let Some(peer) = self.peers.get_mut(&incarnation) else {
+        let Some(peer) = self.peers.streams.get_mut(&incarnation) else {
             return;
         };
         match peer.stream.push(tenant, effects, close) {
@@ -261,7 +286,7 @@ impl State {
         life: Arc<Life>,
     ) {
         let window = self.forward_window();
-        let Some(peer) = self.peers.get_mut(&incarnation) else {
+        let Some(peer) = self.peers.streams.get_mut(&incarnation) else {
             return;
         };
         peer.stream.restart();
@@ -277,8 +302,8 @@ impl State {
 
     pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
         let window = self.forward_window();
-        if let Some(peer) = self.peers.get_mut(&incarnation) {
-            let releases = &mut self.releases;
+        if let Some(peer) = self.peers.streams.get_mut(&incarnation) {
+            let releases = &mut self.peers.releases;
             peer.stream
                 .acknowledge(sequence, |tenant| releases.look_at(tenant));
             peer.send(window);
@@ -296,26 +321,28 @@ impl State {
             .collect();
         let gone: Vec<Incarnation> = self
             .peers
+            .streams
             .keys()
             .filter(|incarnation| others.iter().all(|(live, _)| live != *incarnation))
             .copied()
             .collect();
         for incarnation in gone {
             self.peer_down(incarnation);
-            self.peers.remove(&incarnation);
+            self.peers.streams.remove(&incarnation);
         }
-        self.addresses.clear();
+        self.peers.addresses.clear();
         for (incarnation, address) in others {
-            self.addresses.insert(address, incarnation);
+            self.peers.addresses.insert(address, incarnation);
             self.peers
+                .streams
                 .entry(incarnation)
                 .or_insert_with(|| PeerStream::new(&self.context, self.index));
         }
-        self.view = members;
-        for adoption in self.early.take() {
+        self.peers.view = members;
+        for adoption in self.peers.early.take() {
             self.adopt_lost(adoption);
         }
-        self.releases.look_at_all();
+        self.peers.releases.look_at_all();
         self.send_releases();
     }
 }

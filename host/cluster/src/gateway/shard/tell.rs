@@ -145,7 +145,7 @@ impl State {
         let mut parts = match next.task {
             Task::Release => {
                 letter.releases.push(client);
-                self.lanes.released(number, key);
+                self.events.lanes.released(number, key);
                 if let Some(worker) = self.workers.get_mut(key) {
                     worker.telling.released();
                 }
@@ -159,12 +159,12 @@ impl State {
                 .standings
                 .extend(self.standing(number, key, next.known));
         }
-        let is_at_work = self.lanes.is_at_work(number, key);
+        let is_at_work = self.events.lanes.is_at_work(number, key);
         if is_at_work && next.known && !parts.is_only_standing() {
             // What it has done to the client and is not committed here would be mixed with what it is
             // told. Its own record is of one time.
             let standing = std::mem::take(&mut parts.standing);
-            self.lanes.postpone(number, key);
+            self.events.lanes.postpone(number, key);
             if let Some(worker) = self.workers.get_mut(key) {
                 if standing {
                     worker.telling.told(number, STANDING_BYTES, false);
@@ -175,7 +175,9 @@ impl State {
         }
         let bytes = if parts.is_only_standing() {
             STANDING_BYTES
-        } else if parts.keys == Names::All && (is_at_work || !self.lanes.mirrors(number, key)) {
+        } else if parts.keys == Names::All
+            && (is_at_work || !self.events.lanes.mirrors(number, key))
+        {
             let place = self.place_of(number, key);
             let Some(custody) = place.and_then(|place| self.custody(number, place)) else {
                 return;
@@ -192,11 +194,11 @@ impl State {
             bytes
         };
         self.metrics.custody_told(bytes);
-        let entrusts = self.lanes.is_unconfirmed(number, key);
+        let entrusts = self.events.lanes.is_unconfirmed(number, key);
         if is_at_work && !next.known {
-            self.lanes.told_amid(number, key);
+            self.events.lanes.told_amid(number, key);
         } else {
-            self.lanes.told(number, key);
+            self.events.lanes.told(number, key);
         }
         if let Some(worker) = self.workers.get_mut(key) {
             worker.telling.told(number, bytes, entrusts);
@@ -214,14 +216,14 @@ impl State {
         key: WorkerKey,
         known: bool,
     ) -> Option<(ClientId, Option<Incarnation>)> {
-        let behind = self.lanes.stands_behind(number, key);
+        let behind = self.events.lanes.stands_behind(number, key);
         let behind = behind.and_then(|first| Some(self.workers.get(first)?.link.worker));
         (behind.is_some() || known).then_some((self.client_id(number), behind))
     }
 
     /// The place of a client's tenant at a worker.
     fn place_of(&self, number: u32, key: WorkerKey) -> Option<u16> {
-        let name = self.tenant_name(self.lanes.tenant(number)?)?;
+        let name = self.tenant_name(self.events.lanes.tenant(number)?)?;
         self.workers.get(key)?.place_of(name)
     }
 
@@ -256,8 +258,8 @@ impl State {
     }
 
     fn record(&self, number: u32) -> Option<Record<'_>> {
-        let tenant = self.lanes.tenant(number)?;
-        let hub = self.hubs.get(usize::from(tenant))?;
+        let tenant = self.events.lanes.tenant(number)?;
+        let hub = self.clients.hubs.get(usize::from(tenant))?;
         if let Some(client) = hub.client(number) {
             return Some(Record {
                 uid: client.uid(),
@@ -265,7 +267,7 @@ impl State {
                 session: Snapshot::Live(client.session(), client.session_version()),
             });
         }
-        let (closed, session) = self.lanes.closing(number)?;
+        let (closed, session) = self.events.lanes.closing(number)?;
         Some(Record {
             uid: closed.uid.as_ref(),
             groups: &closed.groups,
@@ -281,7 +283,7 @@ impl State {
         };
         let bytes = weight::custody(&custody);
         self.metrics.custody_told(bytes);
-        let crosses = self.lanes.told_with_event(number, key);
+        let crosses = self.events.lanes.told_with_event(number, key);
         if let Some(worker) = self.workers.get_mut(key) {
             worker.telling.told_apart(number);
             if crosses {
@@ -319,13 +321,13 @@ impl State {
             let _ = sender.send(Frame::CustodyChanged(vec![change]));
         }
         self.metrics.custody_told(bytes);
-        if self.lanes.is_unconfirmed(number, key)
+        if self.events.lanes.is_unconfirmed(number, key)
             && let Some(worker) = self.workers.get_mut(key)
         {
             worker.telling.told(number, 0, true);
             self.workers.has_untold(key);
         }
-        self.lanes.told_with_event(number, key);
+        self.events.lanes.told_with_event(number, key);
         bytes
     }
 }
