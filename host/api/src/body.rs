@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use tidegate_client::ErrorName;
 
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::Api;
 use crate::rules::CallRules;
 
@@ -31,9 +31,9 @@ pub(crate) struct Body<T> {
 }
 
 impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiRefusal> {
         is_json(request.headers())?;
         let rules = rules(&request);
         let bytes = read(request, api).await?;
@@ -50,9 +50,9 @@ pub(crate) struct OptionalBody<T> {
 }
 
 impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiRefusal> {
         let typed = is_json(request.headers());
         let rules = rules(&request);
         let bytes = read(request, api).await?;
@@ -67,7 +67,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+fn is_json(headers: &HeaderMap) -> Result<(), ApiRefusal> {
     let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
     let essence = value.and_then(|value| value.split(|&byte| byte == b';').next());
     let essence = essence
@@ -79,30 +79,30 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(ApiRefusal::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorName::InvalidArgument,
         "the body is JSON: send the header `Content-Type: application/json`",
     ))
 }
 
-async fn read(request: Request, api: &Api) -> Result<Bytes, Refusal> {
+async fn read(request: Request, api: &Api) -> Result<Bytes, ApiRefusal> {
     let reading = Bytes::from_request(request, api);
     let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, reading).await else {
         let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
-        return Err(Refusal::new(
+        return Err(ApiRefusal::new(
             StatusCode::REQUEST_TIMEOUT,
             ErrorName::Timeout,
             detail,
         ));
     };
     read.map_err(|rejection| match rejection.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE => ApiRefusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             ErrorName::InvalidArgument,
             format!("the body has more than {BODY_BYTES_MAX} bytes"),
         ),
-        _ => Refusal::invalid("the body did not come as it was announced"),
+        _ => ApiRefusal::invalid("the body did not come as it was announced"),
     })
 }
 
@@ -111,7 +111,7 @@ fn rules(request: &Request) -> Option<CallRules> {
     request.extensions().get().cloned()
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8], rules: Option<&CallRules>) -> Result<T, Refusal> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], rules: Option<&CallRules>) -> Result<T, ApiRefusal> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json);
     let value = value.map_err(|error| {
@@ -126,7 +126,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], rules: Option<&CallRules>) -> Result
     })?;
     match json.end() {
         Ok(()) => Ok(value),
-        Err(error) => Err(Refusal::invalid(format!("the body: {error}"))),
+        Err(error) => Err(ApiRefusal::invalid(format!("the body: {error}"))),
     }
 }
 
@@ -145,9 +145,9 @@ fn meant(rules: &CallRules, path: &serde_path_to_error::Path, said: &str) -> Opt
 }
 
 /// What is wrong, and at which member or parameter.
-fn misread(place: &str, error: &serde_path_to_error::Error<impl std::error::Error>) -> Refusal {
+fn misread(place: &str, error: &serde_path_to_error::Error<impl std::error::Error>) -> ApiRefusal {
     let (path, error) = (error.path(), error.inner());
-    Refusal::invalid(match path.iter().next() {
+    ApiRefusal::invalid(match path.iter().next() {
         Some(_) => format!("the {place}: `{path}`: {error}"),
         None => format!("the {place}: {error}"),
     })
@@ -158,13 +158,13 @@ fn misread(place: &str, error: &serde_path_to_error::Error<impl std::error::Erro
 pub(crate) struct InPath<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Api> for InPath<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiRefusal> {
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, api).await;
         match path {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Refusal::invalid(format!(
+            Err(rejection) => Err(ApiRefusal::invalid(format!(
                 "the path: {}",
                 rejection.body_text()
             ))),
@@ -177,9 +177,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for InPath<T> {
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiRefusal> {
         let query = parts.uri.query().unwrap_or_default();
         let query = serde_html_form::Deserializer::from_bytes(query.as_bytes());
         serde_path_to_error::deserialize(query)

@@ -10,7 +10,7 @@ use tidegate_client::ErrorName;
 use tidegate_wire::Name;
 
 use crate::cluster::OnceKey;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::Api;
 use crate::tokens::Grant;
 
@@ -22,9 +22,9 @@ const KEY_BYTES_MAX: usize = 255;
 pub(crate) struct Caller(pub(crate) Name);
 
 impl FromRequestParts<Api> for Caller {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiRefusal> {
         Ok(Self(grant(&parts.headers, api)?.tenant))
     }
 }
@@ -38,12 +38,12 @@ pub(crate) struct Deployer {
 }
 
 impl FromRequestParts<Api> for Deployer {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiRefusal> {
         let grant = grant(&parts.headers, api)?;
         if !grant.deploy {
-            return Err(Refusal::new(
+            return Err(ApiRefusal::new(
                 StatusCode::FORBIDDEN,
                 ErrorName::NotPermitted,
                 "this token may not deploy: its [[api-token]] needs deploy = true",
@@ -74,9 +74,9 @@ pub(crate) async fn withdrawn(headers: HeaderMap, of: Name, api: Api) {
 }
 
 /// What the call's token is good for.
-pub(crate) fn grant(headers: &HeaderMap, api: &Api) -> Result<Grant, Refusal> {
+pub(crate) fn grant(headers: &HeaderMap, api: &Api) -> Result<Grant, ApiRefusal> {
     let refused =
-        |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
+        |detail: &str| ApiRefusal::new(StatusCode::UNAUTHORIZED, ErrorName::NotPermitted, detail);
     let Some(value) = single(headers, AUTHORIZATION.as_str())? else {
         let detail = "a token is needed: send the header `Authorization: Bearer TOKEN`";
         return Err(refused(detail));
@@ -94,12 +94,12 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Refusal> {
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiRefusal> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => Ok(Some(value.as_bytes())),
-        (Some(_), Some(_)) => Err(Refusal::invalid(format!(
+        (Some(_), Some(_)) => Err(ApiRefusal::invalid(format!(
             "the header `{name}` stands more than once"
         ))),
     }
@@ -110,16 +110,16 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Re
 pub(crate) struct Key(Option<([u8; 32], Sha256)>);
 
 impl FromRequestParts<Api> for Key {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiRefusal> {
         let Some(key) = single(&parts.headers, KEY_HEADER)? else {
             return Ok(Self(None));
         };
         let right = (1..=KEY_BYTES_MAX).contains(&key.len())
             && key.iter().all(|byte| (b' '..=b'~').contains(byte));
         if !right {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiRefusal::invalid(format!(
                 "the header `{KEY_HEADER}` is not 1 to {KEY_BYTES_MAX} printable ASCII characters"
             )));
         }

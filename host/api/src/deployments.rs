@@ -11,7 +11,7 @@ use tidegate_deploy::{
 };
 use tidegate_wire::Name;
 
-use crate::problem::{Refusal, is_retryable};
+use crate::problem::{ApiRefusal, is_retryable};
 
 /// What is to be and what is, of one tenant.
 pub(crate) fn deployment(tenant: &Name, overview: &Overview, teller: Teller) -> Deployment {
@@ -133,7 +133,7 @@ pub(crate) fn progress(progress: &Progress) -> DeployProgress {
             trial: *trial,
         },
         Progress::Failed { reason } => {
-            let Refusal {
+            let ApiRefusal {
                 status,
                 name,
                 detail,
@@ -150,7 +150,7 @@ pub(crate) fn progress(progress: &Progress) -> DeployProgress {
 
 /// Why an order was not carried out. What may succeed later by itself is 503 or 504, what needs
 /// somebody to change something is another status.
-pub(crate) fn refusal(error: &DeployError) -> Refusal {
+pub(crate) fn refusal(error: &DeployError) -> ApiRefusal {
     let (status, name) = match error {
         DeployError::NoRegister { .. }
         | DeployError::NoWorker
@@ -179,5 +179,5 @@ pub(crate) fn refusal(error: &DeployError) -> Refusal {
         DeployError::TooManyTenants(_) => (StatusCode::CONFLICT, ErrorName::QuotaExceeded),
         DeployError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorName::Other),
     };
-    Refusal::new(status, name, error.to_string())
+    ApiRefusal::new(status, name, error.to_string())
 }

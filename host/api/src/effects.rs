@@ -7,10 +7,10 @@ use tidegate_wire::id::ClientId;
 use tidegate_wire::json::DEPTH_MAX;
 
 use crate::names::{bounded, client, clients, gateways, name, names};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 
 /// The effects of one action. A send to nobody has none.
-pub(crate) fn action(action: api::Action) -> Result<Vec<Effect>, Refusal> {
+pub(crate) fn action(action: api::Action) -> Result<Vec<Effect>, ApiRefusal> {
     let one = match action {
         api::Action::Send(it) => return send(it),
         api::Action::UpdateSession(it) => {
@@ -63,7 +63,7 @@ pub(crate) fn action(action: api::Action) -> Result<Vec<Effect>, Refusal> {
 }
 
 /// The effects of several actions, in order.
-pub(crate) fn batch(batch: api::Batch) -> Result<Vec<Effect>, Refusal> {
+pub(crate) fn batch(batch: api::Batch) -> Result<Vec<Effect>, ApiRefusal> {
     bounded("action", batch.actions.len())?;
     let mut effects = Vec::new();
     for (at, it) in batch.actions.into_iter().enumerate() {
@@ -78,7 +78,7 @@ pub(crate) fn batch(batch: api::Batch) -> Result<Vec<Effect>, Refusal> {
     Ok(effects)
 }
 
-fn send(send: api::Send) -> Result<Vec<Effect>, Refusal> {
+fn send(send: api::Send) -> Result<Vec<Effect>, ApiRefusal> {
     let except = clients(&send.except)?;
     let Some(to) = recipients(&send.to)? else {
         return Ok(Vec::new());
@@ -99,14 +99,14 @@ fn send(send: api::Send) -> Result<Vec<Effect>, Refusal> {
 }
 
 /// The union of the selectors; none: it is empty.
-fn recipients(to: &api::Recipients) -> Result<Option<Recipients>, Refusal> {
+fn recipients(to: &api::Recipients) -> Result<Option<Recipients>, ApiRefusal> {
     bounded("selector", to.0.len())?;
     let (mut everyone, mut ids) = (false, Vec::new());
     let (mut uids, mut groups) = (Vec::new(), Vec::new());
     for selector in &to.0 {
         is_said(selector)?;
         if selector.all_of_groups.is_some() {
-            return Err(Refusal::invalid(
+            return Err(ApiRefusal::invalid(
                 "`all_of_groups` cannot be sent to: ask for its clients and send to their ids",
             ));
         }
@@ -137,9 +137,9 @@ fn recipients(to: &api::Recipients) -> Result<Option<Recipients>, Refusal> {
 }
 
 /// A selector without members is more likely a mistake than nobody.
-pub(crate) fn is_said(selector: &api::Selector) -> Result<(), Refusal> {
+pub(crate) fn is_said(selector: &api::Selector) -> Result<(), ApiRefusal> {
     if *selector == api::Selector::default() {
-        return Err(Refusal::invalid(
+        return Err(ApiRefusal::invalid(
             "a selector has at least one of `everyone`, `clients`, `uids`, `groups`, \
              `all_of_groups`; nobody is written as an empty list",
         ));
@@ -154,7 +154,7 @@ pub(crate) fn message(message: api::Message) -> Message {
     }
 }
 
-fn entries(entries: api::SessionEntries) -> Result<SessionEntries, Refusal> {
+fn entries(entries: api::SessionEntries) -> Result<SessionEntries, ApiRefusal> {
     bounded("session key", entries.len())?;
     let checked = entries
         .into_iter()
@@ -163,11 +163,11 @@ fn entries(entries: api::SessionEntries) -> Result<SessionEntries, Refusal> {
 }
 
 /// The text of a value that parsers can read, since a handler is going to.
-pub(crate) fn json(value: &api::Json) -> Result<String, Refusal> {
+pub(crate) fn json(value: &api::Json) -> Result<String, ApiRefusal> {
     let depth = tidegate_wire::json::depth(value.text());
     match depth <= DEPTH_MAX {
         true => Ok(value.text().to_owned()),
-        false => Err(Refusal::invalid(format!(
+        false => Err(ApiRefusal::invalid(format!(
             "a JSON value is nested {depth} deep: {DEPTH_MAX} is right at most"
         ))),
     }
@@ -178,7 +178,7 @@ pub(crate) fn update(
     client: ClientId,
     update: api::SessionEntries,
     deep: bool,
-) -> Result<Vec<Effect>, Refusal> {
+) -> Result<Vec<Effect>, ApiRefusal> {
     let changes = entries(update)?.into_iter().map(|(key, value)| {
         let change = match deep {
             true => SessionChange::Merge { key, value },

@@ -11,13 +11,13 @@ const PROBLEM: &str = "application/problem+json";
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiRefusal {
     pub(crate) status: StatusCode,
     pub(crate) name: ErrorName,
     pub(crate) detail: String,
 }
 
-impl Refusal {
+impl ApiRefusal {
     pub(crate) fn new(status: StatusCode, name: ErrorName, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self {
@@ -63,7 +63,7 @@ impl Refusal {
     }
 }
 
-impl From<AskError> for Refusal {
+impl From<AskError> for ApiRefusal {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Gone => Self::ending(),
@@ -74,7 +74,7 @@ impl From<AskError> for Refusal {
     }
 }
 
-impl From<RequestError> for Refusal {
+impl From<RequestError> for ApiRefusal {
     fn from(error: RequestError) -> Self {
         let detail = error.to_string();
         let other = |status| Self::new(status, ErrorName::Other, detail.clone());
@@ -124,16 +124,16 @@ pub(crate) fn is_retryable(status: StatusCode) -> bool {
 }
 
 /// A request that is refused before any route sees it.
-pub(crate) fn of_http(refusal: &tidegate_link::net::http::Refusal) -> (&'static str, String) {
+pub(crate) fn of_http(refusal: &tidegate_link::net::http::HttpRefusal) -> (&'static str, String) {
     let name = match refusal.status {
         StatusCode::REQUEST_TIMEOUT => ErrorName::Timeout,
         _ => ErrorName::InvalidArgument,
     };
-    let refusal = Refusal::new(refusal.status, name, &refusal.reason);
+    let refusal = ApiRefusal::new(refusal.status, name, &refusal.reason);
     (PROBLEM, refusal.body())
 }
 
-impl Refusal {
+impl ApiRefusal {
     fn body(self) -> String {
         let problem = Problem {
             kind: "about:blank".to_owned(),
@@ -152,7 +152,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiRefusal {
     fn into_response(self) -> Response {
         let status = self.status;
         let mut response = (status, self.body()).into_response();

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use crate::effects::is_said;
 use crate::names::{bounded, clients, names};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 
 /// Which clients, in a URL; none of these: everyone. Several mean their union.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -25,7 +25,7 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    pub(crate) fn selectors(&self) -> Result<Vec<Selector>, Refusal> {
+    pub(crate) fn selectors(&self) -> Result<Vec<Selector>, ApiRefusal> {
         let filled = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let selector = api::Selector {
             everyone: None,
@@ -42,7 +42,7 @@ impl Which {
 }
 
 /// The selectors of a body.
-pub(crate) fn selectors(of: &[api::Selector]) -> Result<Vec<Selector>, Refusal> {
+pub(crate) fn selectors(of: &[api::Selector]) -> Result<Vec<Selector>, ApiRefusal> {
     bounded("selector", of.len())?;
     let (mut selectors, mut count) = (Vec::new(), 0);
     for selector in of {
@@ -91,13 +91,13 @@ pub(crate) fn fields(named: &[api::Field]) -> ClientFields {
 }
 
 /// The fields of a list of words with commas.
-pub(crate) fn fields_of(text: &str) -> Result<ClientFields, Refusal> {
+pub(crate) fn fields_of(text: &str) -> Result<ClientFields, ApiRefusal> {
     let mut named = Vec::new();
     for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let known = api::Field::ALL.into_iter().find(|it| it.as_str() == word);
         named.push(known.ok_or_else(|| {
             let word: String = word.chars().take(40).collect();
-            Refusal::invalid(format!(
+            ApiRefusal::invalid(format!(
                 "`fields`: {word:?} is none of peer, uid, groups, session, times, traffic"
             ))
         })?);

@@ -22,7 +22,7 @@ use crate::body::BODY_BYTES_MAX;
 use crate::caller;
 use crate::cluster::{Cluster, Deploys, OnceKey};
 use crate::openapi;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::routes;
 use crate::rules::{self, Rules};
 use crate::tokens::Tokens;
@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 /// What handlers share.
-pub(crate) struct Shared {
+pub(crate) struct ApiShared {
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) deploys: Arc<dyn Deploys>,
     pub(crate) answering: SocketAddrV4,
@@ -59,14 +59,14 @@ pub(crate) struct Shared {
     pub(crate) uploads: Places<Name>,
 }
 
-pub(crate) type Api = Arc<Shared>;
+pub(crate) type Api = Arc<ApiShared>;
 
 /// What a handler returns.
-pub(crate) type Outcome<T> = Result<Json<T>, Refusal>;
+pub(crate) type Outcome<T> = Result<Json<T>, ApiRefusal>;
 
-impl Shared {
+impl ApiShared {
     /// Asks within the usual time.
-    pub(crate) async fn ask(&self, tenant: &Name, query: Query) -> Result<Answered, Refusal> {
+    pub(crate) async fn ask(&self, tenant: &Name, query: Query) -> Result<Answered, ApiRefusal> {
         Ok(self.cluster.ask(tenant, query, self.query).await?)
     }
 
@@ -100,8 +100,8 @@ impl Shared {
 }
 
 /// An answer that does not fit its question.
-pub(crate) fn unexpected() -> Refusal {
-    Refusal::broken("the gateway answered another question")
+pub(crate) fn unexpected() -> ApiRefusal {
+    ApiRefusal::broken("the gateway answered another question")
 }
 
 /// The whole service.
@@ -112,7 +112,7 @@ pub(crate) fn router(
     stop: CancellationToken,
 ) -> Router {
     let tenants = settings.tokens.borrow().tenants();
-    let api = Arc::new(Shared {
+    let api = Arc::new(ApiShared {
         cluster,
         deploys,
         answering: settings.answering,
@@ -151,23 +151,23 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
             let detail = format!(
                 "the tenant has its share of the {CALLS_MAX} calls that may be under way on this gateway"
             );
-            Refusal::overloaded(detail).into_response()
+            ApiRefusal::overloaded(detail).into_response()
         }
     }
 }
 
-async fn not_found(uri: Uri) -> Refusal {
+async fn not_found(uri: Uri) -> ApiRefusal {
     let path: String = uri.path().chars().take(100).collect();
-    Refusal::new(
+    ApiRefusal::new(
         StatusCode::NOT_FOUND,
         ErrorName::InvalidArgument,
         format!("there is no {path}: see /v1/openapi.json or /docs"),
     )
 }
 
-async fn not_allowed(request: Request) -> Refusal {
+async fn not_allowed(request: Request) -> ApiRefusal {
     let path: String = request.uri().path().chars().take(100).collect();
-    Refusal::new(
+    ApiRefusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         ErrorName::InvalidArgument,
         format!("{path} has no {}: see the header `Allow`", request.method()),

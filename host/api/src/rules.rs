@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use crate::caller::{self, KEY_HEADER};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::Api;
 
 /// Names further away than this share of their length are no typing mistakes.
@@ -128,7 +128,7 @@ impl Call {
         }
     }
 
-    fn check(&self, method: &Method, query: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check(&self, method: &Method, query: &str, headers: &HeaderMap) -> Result<(), ApiRefusal> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         for pair in pairs {
             let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
@@ -139,18 +139,18 @@ impl Call {
         }
         // What changes nothing may be repeated anyway.
         if !self.takes_key && *method != Method::GET && headers.contains_key(KEY_HEADER) {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiRefusal::invalid(format!(
                 "this call takes no `{KEY_HEADER}`: it would not be done once because of it"
             )));
         }
         Ok(())
     }
 
-    fn unknown_parameter(&self, name: &str) -> Refusal {
+    fn unknown_parameter(&self, name: &str) -> ApiRefusal {
         let name: String = name.chars().take(80).collect();
         let known = self.parameters.iter().map(String::as_str);
         let meant = nearest(&name, known);
-        Refusal::invalid(match (meant, self.parameters.as_slice()) {
+        ApiRefusal::invalid(match (meant, self.parameters.as_slice()) {
             (Some(meant), _) => {
                 format!("the query: unknown parameter `{name}`, did you mean `{meant}`?")
             }
@@ -194,7 +194,7 @@ pub(crate) async fn keep(
         let query = request.uri().query().unwrap_or_default();
         let mut checked = call.check(&key.1, query, request.headers());
         if call.body.is_none() && !request.body().is_end_stream() {
-            checked = checked.and(Err(Refusal::invalid("this call takes no body")));
+            checked = checked.and(Err(ApiRefusal::invalid("this call takes no body")));
         }
         if let Err(refusal) = checked {
             return refusal.into_response();

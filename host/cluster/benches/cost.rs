@@ -10,7 +10,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use tidegate_hub::effects::{Changed, Outlet, apply};
+use tidegate_hub::effects::{Changed, Deliver, apply};
 use tidegate_hub::hub::{Hub, HubLimits, Refused, Trial};
 use tidegate_hub::lanes::Lanes;
 use tidegate_hub::outbound::Outgoing;
@@ -28,7 +28,7 @@ struct Counter {
     done: usize,
 }
 
-impl Outlet for Counter {
+impl Deliver for Counter {
     fn send(&mut self, _: u32, _: &Outgoing<'_>) {
         self.done += 1;
     }

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use table::{Joined, LinkId, Table};
+use table::{Joined, LinkId, NodeTable};
 use tidegate_deploy::{Coordinator, DeploySettings, Store};
 
 /// How many messages of links may wait for the table.
@@ -127,7 +127,7 @@ impl Register {
         );
         tokio::spawn(vital("the register's listener", stop.clone(), accept));
         let task = RegisterTask {
-            table: Table::new(settings.grace, settings.nodes_max),
+            table: NodeTable::new(settings.grace, settings.nodes_max),
             links: BTreeMap::new(),
             changed: false,
             next_push: Instant::now(),
@@ -138,7 +138,7 @@ impl Register {
 
 /// The table with the ways to its nodes.
 struct RegisterTask {
-    table: Table,
+    table: NodeTable,
     links: BTreeMap<LinkId, LinkSender>,
     changed: bool,
     next_push: Instant,

@@ -7,12 +7,12 @@
 
 mod adoption;
 mod announce;
-mod attend;
 mod chores;
 mod custody;
 mod gateways;
 mod home;
 mod lane;
+mod link;
 mod meters;
 mod questions;
 mod telling;
@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use adoption::Adoptions;
-use custody::Table;
+use custody::CustodyTable;
 use gateways::Dialers;
 use meters::Meters;
 use tidegate_hub::closes::Closes;
@@ -87,10 +87,10 @@ pub trait Handlers: Send + Sync + 'static {
 /// A worker. Clones are the same worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    inner: Arc<Inner>,
+    inner: Arc<WorkerInner>,
 }
 
-struct Inner {
+struct WorkerInner {
     identity: Identity,
     settings: WorkerSettings,
     /// How long the drain may take, in milliseconds.
@@ -102,7 +102,7 @@ struct Inner {
     links_made: AtomicU64,
     /// Numbers the closes told here.
     told: AtomicU64,
-    table: Mutex<Table>,
+    table: Mutex<CustodyTable>,
     /// Told when a link has ended.
     parted: Notify,
     adoptions: Arc<Adoptions>,
@@ -129,7 +129,7 @@ impl Worker {
     /// A worker without links.
     #[must_use]
     pub fn new(identity: Identity, settings: WorkerSettings, handlers: Arc<dyn Handlers>) -> Self {
-        let inner = Inner {
+        let inner = WorkerInner {
             identity,
             shutdown_ms: AtomicU64::new(millis(settings.shutdown)),
             settings,
@@ -244,7 +244,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Inner {
+impl WorkerInner {
     fn enter(&self, phase: Phase) {
         self.phase.send_if_modified(|current| {
             let forward = *current < phase;
@@ -286,7 +286,7 @@ impl Inner {
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for WorkerInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("name", &self.identity.node.name)

@@ -53,11 +53,11 @@ pub enum Teller {
 /// Gives orders. Clones share the links. Lives until `stop`.
 #[derive(Clone, Debug)]
 pub struct DeployClient {
-    inner: Arc<Inner>,
+    inner: Arc<ClientInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct ClientInner {
     inbox: mpsc::Sender<ClientMessage>,
     exchange: Exchange,
     /// Whether the first register has a link.
@@ -119,7 +119,7 @@ impl DeployClient {
         );
         tokio::spawn(watched("the deploy operator", task.run(messages, stop)));
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ClientInner {
                 inbox,
                 exchange,
                 up,
@@ -275,7 +275,7 @@ fn failed(reason: DeployError) -> mpsc::Receiver<Progress> {
     receiver
 }
 
-impl Inner {
+impl ClientInner {
     fn unreached(&self) -> DeployError {
         DeployError::NoRegister {
             register: self.register.clone(),

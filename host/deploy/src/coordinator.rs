@@ -34,11 +34,11 @@ const MESSAGES_MAX: usize = 256;
 /// Takes orders, has workers prepare, decides. Clones are one coordinator.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
-    inner: Arc<Inner>,
+    inner: Arc<CoordinatorInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct CoordinatorInner {
     node: Node,
     inbox: mpsc::Sender<CoordinatorMessage>,
     exchange: Exchange,
@@ -99,7 +99,7 @@ impl Coordinator {
             room.run(messages, stop.clone()),
         ));
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(CoordinatorInner {
                 node,
                 inbox,
                 exchange,

@@ -60,11 +60,11 @@ pub enum StoreError {
 /// What this node keeps. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct StoreInner {
     disk: Option<Disk>,
     /// Preparation while the disk is written, so that a state never overwrites a higher one.
     writing: Mutex<()>,
@@ -90,7 +90,7 @@ struct StoreState {
 /// Keeps a component from being deleted although no state names it.
 #[derive(Debug)]
 pub(super) struct Pin {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
     version: Name,
 }
 
@@ -138,7 +138,7 @@ impl Store {
     fn with(disk: Option<Disk>, state: StoreState) -> Self {
         show_generation(&state.desired);
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(StoreInner {
                 disk,
                 writing: Mutex::default(),
                 state: Mutex::new(state),
@@ -250,7 +250,7 @@ impl Store {
     /// Work for the disk runs on a thread that may block; memory is used at once.
     async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&StoreInner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = self.inner.clone();
         if inner.disk.is_none() {
@@ -281,7 +281,7 @@ fn show_generation(desired: &Desired) {
     metrics::gauge!("tidegate_deploy_generation").set(generation);
 }
 
-impl Inner {
+impl StoreInner {
     /// The state is plain data: whoever panicked while holding the lock left it usable.
     fn state(&self) -> MutexGuard<'_, StoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -64,11 +64,11 @@ pub(super) struct Obtained {
 /// The components of this process and the links over which it gives and takes them.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
-    inner: Arc<Inner>,
+    inner: Arc<ExchangeInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct ExchangeInner {
     store: Store,
     /// How long the next chunk may take.
     patience: Duration,
@@ -103,7 +103,7 @@ enum Arrival {
 impl Exchange {
     pub(super) fn new(store: Store, patience: Duration) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ExchangeInner {
                 store,
                 patience,
                 turn: Semaphore::new(1),

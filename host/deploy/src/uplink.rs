@@ -38,7 +38,7 @@ pub(super) struct Uplinks {
 }
 
 #[derive(Clone, Debug)]
-enum Way {
+enum UplinkWay {
     Address(String),
     Here(Coordinator),
 }
@@ -54,13 +54,13 @@ impl Uplinks {
         let mut ways = Vec::new();
         match coordinators {
             Coordinators::Here(coordinator) => {
-                ways.push(("here".to_owned(), Way::Here(coordinator)))
+                ways.push(("here".to_owned(), UplinkWay::Here(coordinator)))
             }
             Coordinators::Registers(addresses) => {
                 for address in addresses {
                     // Two links of one node to one register would be told everything twice.
                     if !ways.iter().any(|(known, _)| *known == address) {
-                        ways.push((address.clone(), Way::Address(address)));
+                        ways.push((address.clone(), UplinkWay::Address(address)));
                     }
                 }
             }
@@ -84,7 +84,7 @@ impl Uplinks {
 struct Uplink<M> {
     place: usize,
     name: String,
-    way: Way,
+    way: UplinkWay,
     shared: Uplinks,
     inbox: mpsc::Sender<M>,
     wrap: fn(usize, News) -> M,
@@ -135,11 +135,11 @@ impl<M: Send + 'static> Uplink<M> {
 
     async fn connect(&self) -> Result<Link, String> {
         let address = match &self.way {
-            Way::Here(coordinator) => {
+            UplinkWay::Here(coordinator) => {
                 let node = self.shared.identity.node.clone();
                 return Ok(coordinator.connect(node, &self.shared.settings.link));
             }
-            Way::Address(address) => address,
+            UplinkWay::Address(address) => address,
         };
         let limit = self.shared.settings.link.handshake;
         let address = timeout(limit, resolve(address))

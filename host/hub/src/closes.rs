@@ -19,11 +19,11 @@ const CLOSES_MAX: usize = 1 << 17;
 /// A bounded set of closes, by what shares it.
 #[derive(Debug)]
 pub struct Closes<K> {
-    state: Mutex<State<K>>,
+    state: Mutex<KnownCloses<K>>,
 }
 
 #[derive(Debug)]
-struct State<K> {
+struct KnownCloses<K> {
     known: FxHashSet<CloseId>,
     oldest_first: Turns<K, CloseId>,
     shares: Shares<K>,
@@ -33,7 +33,7 @@ impl<K: Clone + Eq + Hash> Closes<K> {
     /// Nothing is known; so many tenants share what may be remembered.
     pub fn new(tenants: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(KnownCloses {
                 known: FxHashSet::default(),
                 oldest_first: Turns::default(),
                 shares: Shares::new(CLOSES_MAX, tenants),
@@ -61,7 +61,7 @@ impl<K: Clone + Eq + Hash> Closes<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> State<K> {
+impl<K: Clone + Eq + Hash> KnownCloses<K> {
     /// The oldest of this tenant, or of another one if it has none.
     fn forget_oldest(&mut self, tenant: &K) -> bool {
         let own = self.oldest_first.next_of(tenant);

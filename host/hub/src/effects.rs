@@ -1,4 +1,4 @@
-//! Effects + hub → deliveries. Pure: what is to be sent or closed goes to an [`Outlet`].
+//! Effects + hub → deliveries. Pure: what is to be sent or closed goes to an [`Deliver`].
 //!
 //! An effect may reach any number of shards; each applies it to the clients that it owns. No
 //! client gets one send twice, whatever lists it is on.
@@ -30,7 +30,7 @@ pub enum Changed<'a> {
 }
 
 /// Where deliveries go.
-pub trait Outlet {
+pub trait Deliver {
     /// Queue this for a client.
     fn send(&mut self, connection: u32, message: &Outgoing<'_>);
     /// Close a client once its queue and the farewell are written.
@@ -50,7 +50,7 @@ pub fn apply(
     hub: &mut Hub,
     gateway: SocketAddrV4,
     effect: &Effect,
-    outlet: &mut (impl Outlet + ?Sized),
+    deliver: &mut (impl Deliver + ?Sized),
 ) {
     let own = |client: &ClientId| own(gateway, *client);
     match effect {
@@ -65,7 +65,7 @@ pub fn apply(
                 to,
                 &Outgoing::message(message),
                 except,
-                outlet,
+                deliver,
             );
         }
         Effect::SendRaw { to, bytes, except } => {
@@ -75,12 +75,12 @@ pub fn apply(
                 to,
                 &Outgoing::raw(bytes.bytes()),
                 except,
-                outlet,
+                deliver,
             );
         }
         Effect::Close { client, farewell } => {
             if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
-                close(&[connection], farewell.as_ref(), outlet);
+                close(&[connection], farewell.as_ref(), deliver);
             }
         }
         Effect::CloseUid { uid, farewell } => {
@@ -90,16 +90,16 @@ pub fn apply(
                 .flatten()
                 .copied()
                 .collect();
-            close(&members, farewell.as_ref(), outlet);
+            close(&members, farewell.as_ref(), deliver);
         }
         Effect::Destroy { client } => {
             if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
-                outlet.destroy(connection);
+                deliver.destroy(connection);
             }
         }
         Effect::Ungroup { group } => {
             for connection in hub.ungroup(group) {
-                outlet.changed(hub, connection, Changed::Left(group));
+                deliver.changed(hub, connection, Changed::Left(group));
             }
         }
         // Run beside the hub, not in it.
@@ -110,7 +110,7 @@ pub fn apply(
         | Effect::LeaveGroup { client, .. }
         | Effect::Session { client, .. } => {
             if let Some(connection) = own(client) {
-                change(hub, connection, effect, outlet);
+                change(hub, connection, effect, deliver);
             }
         }
     }
@@ -121,9 +121,9 @@ fn own(gateway: SocketAddrV4, client: ClientId) -> Option<u32> {
 }
 
 /// The effects that change one client's entry in the hub.
-fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Outlet + ?Sized)) {
+fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl Deliver + ?Sized)) {
     let before = |hub: &Hub| {
-        let client = hub.client(connection).filter(|_| outlet.is_watched());
+        let client = hub.client(connection).filter(|_| deliver.is_watched());
         let before = client.and_then(|client| client.uid().cloned());
         Changed::Uid { before }
     };
@@ -151,16 +151,16 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, outlet: &mut (impl Ou
         | Effect::Command { .. } => return,
     };
     match result {
-        Ok(true) => outlet.changed(hub, connection, what),
+        Ok(true) => deliver.changed(hub, connection, what),
         Ok(false) | Err(Refused::Offline) => {}
-        Err(why) => outlet.refused(connection, effect, why),
+        Err(why) => deliver.refused(connection, effect, why),
     }
 }
 
-fn close(connections: &[u32], farewell: Option<&Message>, outlet: &mut (impl Outlet + ?Sized)) {
+fn close(connections: &[u32], farewell: Option<&Message>, deliver: &mut (impl Deliver + ?Sized)) {
     let farewell = farewell.map(Outgoing::message);
     for connection in connections {
-        outlet.close(*connection, farewell.as_ref());
+        deliver.close(*connection, farewell.as_ref());
     }
 }
 
@@ -170,7 +170,7 @@ fn send(
     to: &Recipients,
     message: &Outgoing<'_>,
     except: &[ClientId],
-    outlet: &mut (impl Outlet + ?Sized),
+    deliver: &mut (impl Deliver + ?Sized),
 ) {
     let except: Members = except
         .iter()
@@ -178,7 +178,7 @@ fn send(
         .collect();
     let mut deliver = |connection: u32| {
         if except.is_empty() || !except.contains(&connection) {
-            outlet.send(connection, message);
+            deliver.send(connection, message);
         }
     };
     match to {
@@ -256,7 +256,7 @@ mod tests {
         refused: Vec<Refused>,
     }
 
-    impl Outlet for Recorder {
+    impl Deliver for Recorder {
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
             let bytes = message
                 .encoded(Transport::Tcp, Newlines::default(), &())

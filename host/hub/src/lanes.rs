@@ -39,7 +39,7 @@ const SECOND: usize = 1;
 
 /// One event that waits or is under way.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingEvent {
     sequence: u64,
     attempt: u8,
     losses: u8,
@@ -53,7 +53,7 @@ struct Waiting {
     kind: EventKind,
 }
 
-impl Waiting {
+impl WaitingEvent {
     /// It is sent again with the next attempt. Says what it counted in its worker's window.
     const fn take_back(&mut self) -> usize {
         self.attempt = self.attempt.saturating_add(1);
@@ -80,7 +80,7 @@ pub struct Lane {
     doubted: bool,
     /// It counts among those whom one worker alone knows.
     single: bool,
-    events: VecDeque<Waiting>,
+    events: VecDeque<WaitingEvent>,
     under_way: usize,
     bytes: usize,
     /// The last session of a client that is no longer in the hub.
@@ -126,7 +126,7 @@ impl Lane {
 
     /// Whether this is the lane's oldest event, at its current attempt, at this worker.
     fn is_current(&self, worker: WorkerKey, sequence: u64, attempt: u8) -> bool {
-        let is_it = |event: &Waiting| event.sequence == sequence && event.attempt == attempt;
+        let is_it = |event: &WaitingEvent| event.sequence == sequence && event.attempt == attempt;
         self.under_way > 0 && self.worker == Some(worker) && self.events.front().is_some_and(is_it)
     }
 }
@@ -405,7 +405,7 @@ impl Lanes {
             ages.add(self.now_us);
         }
         lane.bytes += bytes;
-        lane.events.push_back(Waiting {
+        lane.events.push_back(WaitingEvent {
             sequence: self.sequence,
             attempt: 0,
             losses: 0,

@@ -36,7 +36,7 @@ pub struct Stream {
     /// Those that were sent once, on any link.
     unacknowledged: VecDeque<(Forward, Mark)>,
     /// Those that were not.
-    waiting: Turns<Name, Waiting>,
+    waiting: Turns<Name, WaitingForward>,
     bytes: Shares<Name>,
     /// Tenants of which something has not arrived.
     tenants: FxHashMap<Name, Progress>,
@@ -49,7 +49,7 @@ pub struct Stream {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingForward {
     effects: Vec<Effect>,
     close: Option<CloseId>,
     mark: Mark,
@@ -123,7 +123,7 @@ impl Stream {
                 self.tenants.insert(tenant.clone(), progress);
             }
         }
-        let waiting = Waiting {
+        let waiting = WaitingForward {
             effects,
             close,
             mark: Mark {
@@ -151,7 +151,7 @@ impl Stream {
         Some(forward.clone())
     }
 
-    fn number(&mut self, (tenant, waiting): (Name, Waiting)) {
+    fn number(&mut self, (tenant, waiting): (Name, WaitingForward)) {
         self.last += 1;
         let forward = Forward {
             shard: self.shard,

@@ -167,8 +167,8 @@ impl LinkSender {
     ///
     /// # Errors
     /// When the link has ended.
-    pub fn send_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.queue.push_owed(frame)
+    pub fn send_answer(&self, frame: Frame) -> Result<(), LinkEnd> {
+        self.queue.push_answer(frame)
     }
 
     /// Queues a frame that counts as this tenant's until it is written; see [`Self::has_room_for`].

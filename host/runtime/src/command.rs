@@ -89,10 +89,10 @@ pub type CommandResult = Result<(Bytes, Vec<Effect>), CommandError>;
 /// A running command component. Clones are handles to the same.
 #[derive(Clone)]
 pub struct CommandDeployment {
-    shared: Arc<Shared>,
+    shared: Arc<CommandShared>,
 }
 
-struct Shared {
+struct CommandShared {
     runtime: Runtime,
     settings: CommandSettings,
     current: Mutex<Arc<Pool>>,
@@ -134,7 +134,7 @@ impl CommandDeployment {
         let pool = started(runtime, plugin, &settings).await?;
         let (version, _) = watch::channel(pool.version.plugin.version().clone());
         let places = settings.instances_max.saturating_add(settings.waiting_max);
-        let shared = Shared {
+        let shared = CommandShared {
             runtime: runtime.clone(),
             current: Mutex::new(pool),
             version,
@@ -233,7 +233,7 @@ async fn started(
     Ok(pool)
 }
 
-impl Shared {
+impl CommandShared {
     /// `_place` is held until the call has ended.
     async fn admitted(
         self: Arc<Self>,

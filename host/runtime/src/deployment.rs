@@ -9,7 +9,7 @@ mod breaker;
 mod canary;
 mod hand_over;
 mod job;
-mod mail;
+mod messages;
 mod meters;
 mod prepared;
 mod probation;
@@ -36,11 +36,11 @@ use crate::engine::Runtime;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
-use mail::Mail;
+use messages::SeatMessage;
 use meters::Meters;
 use probation::Probation;
 use rollout::stopped;
-use routes::{Kind, Place, Routes, SeatHandle, seat_of};
+use routes::{RouteKind, RoutePlace, Routes, SeatHandle, seat_of};
 use seat::{Common, Order};
 use starting::{Started, start_instances};
 use suspects::Suspects;
@@ -61,10 +61,10 @@ const CONDEMNED_MAX: usize = 16;
 /// [`Deployment::stop`], waiting events are given back and on-stop does not run.
 #[derive(Clone)]
 pub struct Deployment {
-    shared: Arc<Shared>,
+    shared: Arc<DeploymentShared>,
 }
 
-struct Shared {
+struct DeploymentShared {
     common: Arc<Common>,
     settings: DeploymentSettings,
     seats: Vec<SeatHandle>,
@@ -136,8 +136,8 @@ impl Deployment {
         let bounds = settings.rollout.bounds;
         let first =
             (bounds.window_ms > 0).then(|| Probation::new(version.plugin.version(), bounds, None));
-        let seat = |started: Option<Started>, number: usize, kind: Kind| {
-            let place = Place {
+        let seat = |started: Option<Started>, number: usize, kind: RouteKind| {
+            let place = RoutePlace {
                 common: &common,
                 version: &version,
                 number,
@@ -148,8 +148,8 @@ impl Deployment {
             };
             SeatHandle::spawn(place, started)
         };
-        let quarantine = seat(None, settings.instances, Kind::Quarantine);
-        let own = || Kind::Own {
+        let quarantine = seat(None, settings.instances, RouteKind::Quarantine);
+        let own = || RouteKind::Own {
             quarantine: quarantine.mailbox.clone(),
         };
         let seats: Vec<SeatHandle> = instances
@@ -161,7 +161,7 @@ impl Deployment {
         let versions = Versions::new(plugin, settings.rollout.versions_kept);
         let (version, _) = watch::channel(plugin.version().clone());
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(DeploymentShared {
                 load: Arc::new(Load::new(Arc::clone(&common.meters))),
                 common,
                 seats,
@@ -211,7 +211,7 @@ impl Deployment {
             None => shared.seats.get(number),
         };
         let refused = match seat {
-            Some(seat) => seat.mailbox.try_send(Mail::Event(ticket)).err(),
+            Some(seat) => seat.mailbox.try_send(SeatMessage::Event(ticket)).err(),
             None => None,
         };
         drop(routes);
@@ -354,7 +354,7 @@ async fn on_its_own<T: Send + 'static>(
     }
 }
 
-impl Shared {
+impl DeploymentShared {
     fn versions(&self) -> MutexGuard<'_, Versions> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -87,10 +87,10 @@ pub enum RuntimeError {
 /// Everything that plugins of one process share. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Runtime {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
 }
 
-struct Shared {
+struct EngineShared {
     engine: Engine,
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
@@ -129,7 +129,7 @@ impl Runtime {
                 .ok()
         });
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(EngineShared {
                 engine,
                 handlers,
                 commands,
@@ -181,7 +181,7 @@ impl Runtime {
 
     /// The compiled component of these bytes, from the cache if it is there. Blocks.
     pub(crate) fn compile(&self, hash: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
-        let Shared { engine, cache, .. } = &*self.shared;
+        let EngineShared { engine, cache, .. } = &*self.shared;
         if let Some(cached) = cache.as_ref().and_then(|cache| cache.get(engine, hash)) {
             return Ok(cached);
         }

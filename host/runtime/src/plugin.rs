@@ -27,10 +27,10 @@ pub use error::PluginError;
 /// One version of a plugin. Immutable; clones are handles to the same.
 #[derive(Clone)]
 pub struct Plugin {
-    shared: Arc<Shared>,
+    shared: Arc<PluginShared>,
 }
 
-struct Shared {
+struct PluginShared {
     version: Name,
     name: Name,
     source: Name,
@@ -225,7 +225,7 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
         .file_stem()
         .map_or(source.into(), |stem| stem.to_string_lossy());
     Ok(Plugin {
-        shared: Arc::new(Shared {
+        shared: Arc::new(PluginShared {
             version,
             name: Name::from(&*name),
             source: Name::from(source),

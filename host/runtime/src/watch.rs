@@ -147,7 +147,7 @@ struct Follower<D> {
 }
 
 /// Why a state of the file is not taken.
-enum Refusal {
+enum WatchRefusal {
     /// It changed while it was read.
     Moving,
     /// It is no good.
@@ -229,12 +229,12 @@ impl<D: Swap> Follower<D> {
                 self.seen = Some(stamp);
                 self.cut_short = None;
             }
-            Err(Refusal::Moving) => self.signal.changed.notify_one(),
-            Err(Refusal::Bad(_, PluginError::Truncated { .. })) if !finished && !asked => {
+            Err(WatchRefusal::Moving) => self.signal.changed.notify_one(),
+            Err(WatchRefusal::Bad(_, PluginError::Truncated { .. })) if !finished && !asked => {
                 self.seen = Some(stamp.clone());
                 self.cut_short = Some(stamp);
             }
-            Err(Refusal::Bad(version, error)) => {
+            Err(WatchRefusal::Bad(version, error)) => {
                 self.seen = Some(stamp);
                 self.cut_short = None;
                 self.refuse(version, &error);
@@ -243,13 +243,13 @@ impl<D: Swap> Follower<D> {
     }
 
     /// Swaps if the content is new.
-    async fn reload(&mut self, stamp: &Stamp) -> Result<(), Refusal> {
+    async fn reload(&mut self, stamp: &Stamp) -> Result<(), WatchRefusal> {
         let started = Instant::now();
         let bytes = read_file(&self.path)
             .await
-            .map_err(|error| Refusal::Bad(None, error))?;
+            .map_err(|error| WatchRefusal::Bad(None, error))?;
         if self.stamp().await.as_ref() != Some(stamp) {
-            return Err(Refusal::Moving);
+            return Err(WatchRefusal::Moving);
         }
         self.read = Instant::now();
         let hash = tokio::task::spawn_blocking(move || (version_of(&bytes), bytes));
@@ -261,7 +261,7 @@ impl<D: Swap> Follower<D> {
             return Ok(());
         }
         let old = self.deployment.serving();
-        let failed = |error| Refusal::Bad(Some(version.clone()), error);
+        let failed = |error| WatchRefusal::Bad(Some(version.clone()), error);
         let source = self.path.display().to_string();
         let plugin = match self.deployment.kept(&version) {
             Some(plugin) => plugin,

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// One table, for people.
-struct Table {
+struct ReferenceTable {
     header: &'static str,
     about: &'static [&'static str],
     keys: Vec<Key>,
@@ -42,8 +42,8 @@ fn secrets(values: [Option<String>; 2]) -> Vec<Key> {
     keys.map(key).collect()
 }
 
-fn table(header: &'static str, about: &'static [&'static str], keys: Vec<Key>) -> Table {
-    Table {
+fn table(header: &'static str, about: &'static [&'static str], keys: Vec<Key>) -> ReferenceTable {
+    ReferenceTable {
         header,
         about,
         keys,
@@ -65,7 +65,7 @@ fn command_example() -> Command {
     }
 }
 
-fn defaults() -> Vec<Table> {
+fn defaults() -> Vec<ReferenceTable> {
     vec![
         table("", &[], secrets([None, None])),
         table("[log]", Log::ABOUT, Log::default().keys()),

@@ -37,25 +37,25 @@ impl Held {
     }
 }
 
-enum State {
+enum SlotState {
     Empty,
     Preparing(Name, CancellationToken),
     Held(Held),
 }
 
 /// The place of the one version.
-pub(super) struct Slot(Mutex<State>);
+pub(super) struct Slot(Mutex<SlotState>);
 
 impl Slot {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(State::Empty))
+        Self(Mutex::new(SlotState::Empty))
     }
 
     /// A version is going to be prepared; what was there is given up. The token says that this one
     /// is given up too.
     pub(super) fn begin(&self, version: &Name) -> CancellationToken {
         let given_up = CancellationToken::new();
-        let begun = State::Preparing(version.clone(), given_up.clone());
+        let begun = SlotState::Preparing(version.clone(), given_up.clone());
         give_up(std::mem::replace(&mut *self.lock(), begun));
         given_up
     }
@@ -68,7 +68,7 @@ impl Slot {
             held.discard();
             return false;
         }
-        *state = State::Held(held);
+        *state = SlotState::Held(held);
         true
     }
 
@@ -76,16 +76,16 @@ impl Slot {
     pub(super) fn failed(&self, given_up: &CancellationToken) {
         let mut state = self.lock();
         if !given_up.is_cancelled() {
-            *state = State::Empty;
+            *state = SlotState::Empty;
         }
     }
 
     /// Takes what is held, if it is this version.
     pub(super) fn take(&self, version: &Name) -> Option<Held> {
         let mut state = self.lock();
-        match std::mem::replace(&mut *state, State::Empty) {
-            State::Held(held) if held.version() == *version => Some(held),
-            other @ (State::Empty | State::Preparing(..) | State::Held(_)) => {
+        match std::mem::replace(&mut *state, SlotState::Empty) {
+            SlotState::Held(held) if held.version() == *version => Some(held),
+            other @ (SlotState::Empty | SlotState::Preparing(..) | SlotState::Held(_)) => {
                 *state = other;
                 None
             }
@@ -96,26 +96,26 @@ impl Slot {
     pub(super) fn discard(&self, version: Option<&Name>) {
         let mut state = self.lock();
         let is_it = match &*state {
-            State::Empty => false,
-            State::Preparing(own, _) => version.is_none_or(|version| own == version),
-            State::Held(held) => version.is_none_or(|version| held.version() == *version),
+            SlotState::Empty => false,
+            SlotState::Preparing(own, _) => version.is_none_or(|version| own == version),
+            SlotState::Held(held) => version.is_none_or(|version| held.version() == *version),
         };
         if is_it {
-            let was = std::mem::replace(&mut *state, State::Empty);
+            let was = std::mem::replace(&mut *state, SlotState::Empty);
             drop(state);
             give_up(was);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn give_up(state: State) {
+fn give_up(state: SlotState) {
     match state {
-        State::Empty => {}
-        State::Preparing(_, given_up) => given_up.cancel(),
-        State::Held(held) => held.discard(),
+        SlotState::Empty => {}
+        SlotState::Preparing(_, given_up) => given_up.cancel(),
+        SlotState::Held(held) => held.discard(),
     }
 }

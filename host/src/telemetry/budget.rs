@@ -78,7 +78,7 @@ impl Bucket {
 }
 
 #[derive(Debug)]
-struct Kind {
+struct LineKind {
     rates: (Rate, Rate),
     all: Bucket,
     sources: HashMap<String, Bucket>,
@@ -95,7 +95,7 @@ struct LeftOut {
     sample: String,
 }
 
-impl Kind {
+impl LineKind {
     fn new(level: Level, now: Instant) -> Self {
         let rates = rates(level);
         Self {
@@ -160,11 +160,11 @@ impl Kind {
 /// The budgets of all kinds of lines. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget {
-    kinds: Arc<Mutex<HashMap<Identifier, Kind>>>,
+    kinds: Arc<Mutex<HashMap<Identifier, LineKind>>>,
 }
 
 impl Budget {
-    fn kinds(&self) -> MutexGuard<'_, HashMap<Identifier, Kind>> {
+    fn kinds(&self) -> MutexGuard<'_, HashMap<Identifier, LineKind>> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,7 +173,7 @@ impl Budget {
         event.record(&mut source);
         let mut kinds = self.kinds();
         let kind = kinds.entry(event.metadata().callsite());
-        let kind = kind.or_insert_with(|| Kind::new(*event.metadata().level(), now));
+        let kind = kind.or_insert_with(|| LineKind::new(*event.metadata().level(), now));
         let admitted = kind.admits(&source.names, now);
         if !admitted {
             if kind.left_out == 0 {
@@ -255,14 +255,14 @@ impl Visit for Sample {
 mod tests {
     use super::*;
 
-    fn admitted(kind: &mut Kind, source: &str, lines: usize, now: Instant) -> usize {
+    fn admitted(kind: &mut LineKind, source: &str, lines: usize, now: Instant) -> usize {
         (0..lines).filter(|_| kind.admits(source, now)).count()
     }
 
     #[test]
     fn one_source_has_a_burst_and_then_one_line_a_second() {
         let now = Instant::now();
-        let mut kind = Kind::new(Level::WARN, now);
+        let mut kind = LineKind::new(Level::WARN, now);
         assert_eq!(admitted(&mut kind, "a", 1_000, now), 5);
         assert_eq!(admitted(&mut kind, "b", 1_000, now), 5);
         let later = now + Duration::from_secs(3);
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn many_sources_share_a_budget_and_what_is_kept_of_them_is_bounded() {
         let now = Instant::now();
-        let mut kind = Kind::new(Level::WARN, now);
+        let mut kind = LineKind::new(Level::WARN, now);
         let all: usize = (0..100_000)
             .map(|it| admitted(&mut kind, &format!("source {it}"), 1, now))
             .sum();

@@ -7,7 +7,7 @@ use crate::config::Purpose;
 
 /// What a metric measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     /// Of durations: see `tidegate_histogram`.
@@ -25,10 +25,10 @@ enum Start {
     Each(&'static str, &'static [&'static str]),
 }
 
-use Kind::{Counter, Gauge, Histogram};
+use MetricKind::{Counter, Gauge, Histogram};
 use Start::{Each, Later, Plain};
 
-type Metric = (&'static str, Kind, Start, &'static str);
+type Metric = (&'static str, MetricKind, Start, &'static str);
 
 const CUTS: Start = Each("reason", &["time", "slow", "memory"]);
 

@@ -37,11 +37,11 @@ enum Entry {
 #[derive(Clone)]
 pub struct LogWriter {
     queue: SyncSender<Entry>,
-    shared: Arc<Shared>,
+    shared: Arc<WriterShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WriterShared {
     /// Of the lines that wait.
     bytes: AtomicUsize,
     /// Since lines could last be written.
@@ -56,7 +56,7 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-impl Shared {
+impl WriterShared {
     fn lose(&self, lines: u64, reason: &'static str) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
         metrics::counter!("tidegate_log_lines_lost_total", "reason" => reason).increment(lines);
@@ -76,9 +76,9 @@ impl LogWriter {
     ) -> io::Result<Self> {
         let sink = Sink::open(file)?;
         let (queue, entries) = sync_channel(LINES_MAX);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WriterShared {
             json,
-            ..Shared::default()
+            ..WriterShared::default()
         });
         let writer = Thread {
             sink,
@@ -218,7 +218,7 @@ fn append(path: &Path) -> io::Result<File> {
 
 struct Thread {
     sink: Sink,
-    shared: Arc<Shared>,
+    shared: Arc<WriterShared>,
     batch: Vec<u8>,
     /// In the batch.
     lines: u64,

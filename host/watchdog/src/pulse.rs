@@ -14,10 +14,10 @@ static NOW: AtomicU64 = AtomicU64::new(0);
 /// When it last did so: milliseconds since [`STARTED`], and zero before the first time.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-static PULSES: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+static PULSES: Mutex<Vec<Arc<PulseState>>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
-struct Shared {
+struct PulseState {
     name: String,
     /// By the watchdog's clock; in the future if the owner has said that it takes longer.
     last: AtomicU64,
@@ -26,7 +26,7 @@ struct Shared {
 /// Says for one thread or task that it turns. Until it is dropped it must beat, or rest.
 #[derive(Debug)]
 pub struct Pulse {
-    shared: Arc<Shared>,
+    shared: Arc<PulseState>,
 }
 
 /// Somebody who does not turn.
@@ -38,7 +38,7 @@ pub struct Stuck {
     pub since: Duration,
 }
 
-fn pulses() -> MutexGuard<'static, Vec<Arc<Shared>>> {
+fn pulses() -> MutexGuard<'static, Vec<Arc<PulseState>>> {
     PULSES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -46,7 +46,7 @@ impl Pulse {
     /// Begins to watch. `name` is for people, like `shard 3`.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PulseState {
             name: name.into(),
             last: AtomicU64::new(NOW.load(Ordering::Relaxed)),
         });
@@ -94,7 +94,7 @@ impl Drop for Pulse {
 /// Who has this id, if nobody changes the list at the moment: asked during a panic.
 pub(crate) fn name_of(id: usize) -> Option<String> {
     let pulses = PULSES.try_lock().ok()?;
-    let of_id = |it: &&Arc<Shared>| Arc::as_ptr(it).addr() == id;
+    let of_id = |it: &&Arc<PulseState>| Arc::as_ptr(it).addr() == id;
     pulses.iter().find(of_id).map(|it| it.name.clone())
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn name_of(id: usize) -> Option<String> {
 #[must_use]
 pub fn stuck(bound: Duration) -> Vec<Stuck> {
     let now = NOW.load(Ordering::Relaxed);
-    let late = |it: &Arc<Shared>| {
+    let late = |it: &Arc<PulseState>| {
         let since = now.saturating_sub(it.last.load(Ordering::Relaxed));
         let since = Duration::from_millis(since);
         let name = it.name.clone();

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::questions::{Which, fields, fields_of, selectors};
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, names};
@@ -86,7 +86,7 @@ fn question(
     fields: ClientFields,
     after: Option<&String>,
     limit: Option<u32>,
-) -> Result<Query, Refusal> {
+) -> Result<Query, ApiRefusal> {
     Ok(Query::Clients {
         of,
         fields,
@@ -171,7 +171,7 @@ pub(super) async fn one_client(
     caller: &Caller,
     text: &str,
     fields: ClientFields,
-) -> Result<Found, Refusal> {
+) -> Result<Found, ApiRefusal> {
     let client = names::client(text)?;
     let query = Query::Clients {
         of: vec![Selector::Clients(vec![client])],
@@ -185,10 +185,10 @@ pub(super) async fn one_client(
     };
     match page.into_iter().next() {
         Some(info) => Ok(info),
-        None if answered.missing.contains(&client.gateway()) => Err(Refusal::timeout(format!(
+        None if answered.missing.contains(&client.gateway()) => Err(ApiRefusal::timeout(format!(
             "the client's gateway {} did not answer",
             client.gateway()
         ))),
-        None => Err(Refusal::offline(client)),
+        None => Err(ApiRefusal::offline(client)),
     }
 }

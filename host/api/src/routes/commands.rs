@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::body::Body;
 use crate::caller::{Caller, Key};
-use crate::problem::{Refusal, command_error};
+use crate::problem::{ApiRefusal, command_error};
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, effects, names};
 
@@ -58,7 +58,7 @@ async fn run_command(
         return Ok(Json(Ran::Done(done)));
     }
     if key.is_given() {
-        return Err(Refusal::invalid(
+        return Err(ApiRefusal::invalid(
             "commands whose answers are waited for take no idempotency key: they act at once and \
              their answers are not kept; with `\"wait\": false` they are started once",
         ));
@@ -71,7 +71,7 @@ async fn run_command(
         payload: it.payload.into_bytes().into(),
     };
     let answered = api.cluster.ask(&caller.0, query, within).await;
-    let answered = answered.map_err(Refusal::from)?;
+    let answered = answered.map_err(ApiRefusal::from)?;
     let Answer::Commands(outcomes) = answered.answer else {
         return Err(unexpected());
     };
@@ -153,6 +153,6 @@ async fn request(
             .request_once(&caller.0, once, name, payload, within),
     };
     let reply = calling.await;
-    let reply = reply.map_err(Refusal::from)?;
+    let reply = reply.map_err(ApiRefusal::from)?;
     Ok(Json(Message::of_bytes(reply.into())))
 }

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::body::{OptionalBody, Params};
 use crate::caller::{Caller, Deployer};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{deployments, names};
 
@@ -48,10 +48,10 @@ async fn get_deployment(State(api): State<Api>, caller: Caller) -> Outcome<Deplo
     Ok(Json(deployments::deployment(&caller.0, &overview, teller)))
 }
 
-async fn overview(api: &Api) -> Result<(Overview, Teller), Refusal> {
+async fn overview(api: &Api) -> Result<(Overview, Teller), ApiRefusal> {
     match tokio::time::timeout(api.query, api.deploys.look()).await {
         Ok(answered) => Ok(answered.map_err(|error| deployments::refusal(&error))?),
-        Err(_) => Err(Refusal::timeout("the register did not answer in time")),
+        Err(_) => Err(ApiRefusal::timeout("the register did not answer in time")),
     }
 }
 
@@ -96,11 +96,11 @@ struct Wanted {
             other: no register, no worker, or one was lost meanwhile")))]
 async fn deploy(
     State(api): State<Api>,
-    by: Result<Deployer, Refusal>,
-    wanted: Result<Params<Wanted>, Refusal>,
+    by: Result<Deployer, ApiRefusal>,
+    wanted: Result<Params<Wanted>, ApiRefusal>,
     manner: Manner,
     upload: Upload,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiRefusal> {
     let known = upload.check();
     let admitted = async {
         let by = by?;
@@ -119,8 +119,9 @@ async fn deploy(
         }
     };
     let place = api.uploads.take(&by.tenant);
-    let place = place
-        .ok_or_else(|| Refusal::overloaded("other components of the tenant are being deployed"))?;
+    let place = place.ok_or_else(|| {
+        ApiRefusal::overloaded("other components of the tenant are being deployed")
+    })?;
     let component = upload.read().await?;
     let order = DeployOrder {
         tenant: by.tenant,
@@ -133,23 +134,27 @@ async fn deploy(
 }
 
 /// Who tries it first.
-async fn canary(api: &Api, tenant: &Name, wanted: &Wanted) -> Result<Option<CanaryPlan>, Refusal> {
+async fn canary(
+    api: &Api,
+    tenant: &Name,
+    wanted: &Wanted,
+) -> Result<Option<CanaryPlan>, ApiRefusal> {
     let (percent, seconds) = (wanted.percent.unwrap_or(0), wanted.seconds.unwrap_or(0));
     if percent > 100 {
         let detail = format!("`percent` is {percent}: 0 to 100 is right");
-        return Err(Refusal::invalid(detail));
+        return Err(ApiRefusal::invalid(detail));
     }
     if percent == 0 && wanted.client.is_empty() && wanted.uid.is_empty() {
         return match seconds {
             0 => Ok(None),
-            _ => Err(Refusal::invalid(
+            _ => Err(ApiRefusal::invalid(
                 "`seconds` without `percent`, `client` or `uid`: nobody would try it first",
             )),
         };
     }
     if seconds > 86_400 {
         let detail = format!("`seconds` is {seconds}: 0 to 86400 is right");
-        return Err(Refusal::invalid(detail));
+        return Err(ApiRefusal::invalid(detail));
     }
     let mut clients = names::clients(&wanted.client)?;
     if !wanted.uid.is_empty() {
@@ -167,14 +172,18 @@ async fn canary(api: &Api, tenant: &Name, wanted: &Wanted) -> Result<Option<Cana
     }))
 }
 
-fn too_many(clients: usize) -> Refusal {
-    Refusal::invalid(format!(
+fn too_many(clients: usize) -> ApiRefusal {
+    ApiRefusal::invalid(format!(
         "{clients} clients or more would try it first, at most {CANARY_CLIENTS_MAX} may be chosen: \
          give a `percent`"
     ))
 }
 
-async fn clients_of(api: &Api, tenant: &Name, uids: &[String]) -> Result<Vec<ClientId>, Refusal> {
+async fn clients_of(
+    api: &Api,
+    tenant: &Name,
+    uids: &[String],
+) -> Result<Vec<ClientId>, ApiRefusal> {
     let query = Query::Clients {
         of: vec![Selector::Uids(names::names("uid", uids)?)],
         fields: ClientFields::default(),
@@ -190,11 +199,11 @@ async fn clients_of(api: &Api, tenant: &Name, uids: &[String]) -> Result<Vec<Cli
     }
     if let Some(missing) = answered.missing.first() {
         let detail = format!("the gateway {missing} did not say which clients the uids have");
-        return Err(Refusal::timeout(detail));
+        return Err(ApiRefusal::timeout(detail));
     }
     match page.is_empty() {
         false => Ok(page.into_iter().map(|info| info.client).collect()),
-        true => Err(Refusal::new(
+        true => Err(ApiRefusal::new(
             StatusCode::NOT_FOUND,
             ErrorName::Offline,
             "none of the uids has a client",
@@ -215,7 +224,7 @@ async fn withdraw(
     State(api): State<Api>,
     by: Deployer,
     manner: Manner,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiRefusal> {
     progress::answer(api.deploys.withdraw(by.tenant, by.name), None, manner).await
 }
 
@@ -238,13 +247,13 @@ async fn rollback(
     by: Deployer,
     manner: Manner,
     body: OptionalBody<Rollback>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiRefusal> {
     let to = body.value.to;
     if let Some(to) = &to {
         let is_hash = (1..=64).contains(&to.len()) && to.bytes().all(|it| it.is_ascii_hexdigit());
         if !is_hash {
             let to: String = to.chars().take(80).collect();
-            return Err(Refusal::invalid(format!(
+            return Err(ApiRefusal::invalid(format!(
                 "`to`: {to:?} is not the beginning of a version: up to 64 hex digits are right"
             )));
         }
@@ -269,6 +278,6 @@ async fn promote(
     State(api): State<Api>,
     by: Deployer,
     manner: Manner,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiRefusal> {
     progress::answer(api.deploys.promote(by.tenant, by.name), None, manner).await
 }

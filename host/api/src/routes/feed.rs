@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::body::Params;
 use crate::caller::{self, Caller};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::Api;
 use crate::{answers, names};
 
@@ -64,7 +64,7 @@ async fn feed(
         [(HeaderName, &'static str); 1],
         Sse<impl Stream<Item = Result<Event, Infallible>>>,
     ),
-    Refusal,
+    ApiRefusal,
 > {
     let filter = Filter {
         kinds: kinds(&wanted.0.kind)?,
@@ -115,7 +115,7 @@ fn event(told: &Told) -> Event {
     Event::default().event(name).data(data)
 }
 
-fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, Refusal> {
+fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, ApiRefusal> {
     let words = texts.iter().flat_map(|text| text.split(','));
     let words = words.map(str::trim).filter(|word| !word.is_empty());
     words
@@ -123,7 +123,7 @@ fn kinds(texts: &[String]) -> Result<Vec<ChangeKind>, Refusal> {
             Some(kind) => Ok(answers::kind(kind)),
             None => {
                 let word: String = word.chars().take(40).collect();
-                Err(Refusal::invalid(format!(
+                Err(ApiRefusal::invalid(format!(
                     "`kind`: {word:?} is none of connected, closed, joined, left, bound, unbound"
                 )))
             }

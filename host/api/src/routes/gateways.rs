@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::clients::count;
 use crate::body::InPath;
 use crate::caller::Caller;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status))
 }
 
-async fn gateways(api: &Api, caller: &Caller) -> Result<Vec<String>, Refusal> {
+async fn gateways(api: &Api, caller: &Caller) -> Result<Vec<String>, ApiRefusal> {
     let answered = api.ask(&caller.0, Query::Gateways).await?;
     let Answer::Gateways(gateways) = answered.answer else {
         return Err(unexpected());

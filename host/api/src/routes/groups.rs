@@ -16,7 +16,7 @@ use super::clients::count;
 use super::uids::page_of_names;
 use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
@@ -168,7 +168,11 @@ async fn list_members(
     Ok(Json(members))
 }
 
-async fn group_clients(api: &Api, caller: &Caller, query: Query) -> Result<Page<Member>, Refusal> {
+async fn group_clients(
+    api: &Api,
+    caller: &Caller,
+    query: Query,
+) -> Result<Page<Member>, ApiRefusal> {
     let answered = api.ask(&caller.0, query).await?;
     let Answer::GroupClients { page, more } = answered.answer else {
         return Err(unexpected());
@@ -183,7 +187,7 @@ async fn group_clients(api: &Api, caller: &Caller, query: Query) -> Result<Page<
     Ok(answers::page(page, more, &answered.missing, cursor, pair))
 }
 
-async fn group_uids(api: &Api, caller: &Caller, query: Query) -> Result<Page<Member>, Refusal> {
+async fn group_uids(api: &Api, caller: &Caller, query: Query) -> Result<Page<Member>, ApiRefusal> {
     let answered = api.ask(&caller.0, query).await?;
     let Answer::GroupUids { page, more } = answered.answer else {
         return Err(unexpected());

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::clients::one_client;
 use crate::body::{Body, InPath, Params};
 use crate::caller::{Caller, Key};
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, effects, names};
 
@@ -138,7 +138,7 @@ async fn compare_and_set(
     let answered = api.ask(&caller.0, query).await?;
     if !answered.missing.is_empty() {
         let detail = "the client's gateway did not answer: it may or may not be set";
-        return Err(Refusal::timeout(detail));
+        return Err(ApiRefusal::timeout(detail));
     }
     let Answer::Swapped(swapped) = answered.answer else {
         return Err(unexpected());
@@ -147,12 +147,12 @@ async fn compare_and_set(
         Ok(()) => Ok(Json(Done {
             status: DoneStatus::Done,
         })),
-        Err(SwapRefusal::Offline) => Err(Refusal::offline(client)),
-        Err(SwapRefusal::Conflict) => Err(Refusal::new(
+        Err(SwapRefusal::Offline) => Err(ApiRefusal::offline(client)),
+        Err(SwapRefusal::Conflict) => Err(ApiRefusal::new(
             StatusCode::CONFLICT,
             ErrorName::Conflict,
             "the key has another value than the expected one",
         )),
-        Err(SwapRefusal::TooLarge) => Err(Refusal::overloaded("the session would be too large")),
+        Err(SwapRefusal::TooLarge) => Err(ApiRefusal::overloaded("the session would be too large")),
     }
 }

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::clients::count;
 use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::questions::Which;
 use crate::router::{Api, Outcome, unexpected};
 use crate::{answers, names};
@@ -133,7 +133,7 @@ async fn count_uids(
     }
     if of != [Selector::Everyone] {
         let detail = "`estimate` is there for everyone only: without it the count is exact";
-        return Err(Refusal::invalid(detail));
+        return Err(ApiRefusal::invalid(detail));
     }
     count(&api, &caller, Query::UidEstimate).await
 }
@@ -143,7 +143,7 @@ async fn counts(
     api: &Api,
     caller: &Caller,
     uids: Vec<Name>,
-) -> Result<(Vec<u64>, Vec<String>), Refusal> {
+) -> Result<(Vec<u64>, Vec<String>), ApiRefusal> {
     let asked = uids.len();
     let answered = api.ask(&caller.0, Query::UidCounts(uids)).await?;
     let Answer::Counts(counts) = answered.answer else {
@@ -203,7 +203,7 @@ async fn clients_of_uids(
         after = page.last().map(|last| last.client);
         found += page.len();
         if found > CLIENTS_MAX {
-            return Err(Refusal::overloaded(format!(
+            return Err(ApiRefusal::overloaded(format!(
                 "these uids have more than {CLIENTS_MAX} clients: ask for fewer at once, or with \
                  /v1/clients page by page"
             )));

@@ -93,12 +93,12 @@ impl Drop for Watching {
 pub(super) struct Feed {
     context: Arc<Context>,
     next: AtomicU64,
-    table: Mutex<Table>,
+    table: Mutex<FeedTable>,
     places: Places<Name>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct FeedTable {
     gateways: BTreeMap<Incarnation, SocketAddrV4>,
     links: BTreeMap<Incarnation, LinkSender>,
     watches: BTreeMap<u64, Watch>,
@@ -150,7 +150,7 @@ impl Feed {
     }
 
     /// The table is plain data: whoever panicked while holding the lock left it usable.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, FeedTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -194,7 +194,7 @@ impl Feed {
         missed: u64,
     ) {
         let mut table = self.table();
-        let Table {
+        let FeedTable {
             gateways, watches, ..
         } = &mut *table;
         // It may have crossed the end of the watch.
@@ -208,7 +208,7 @@ impl Feed {
 
     fn unlinked(&self, gateway: Incarnation) {
         let mut table = self.table();
-        let Table {
+        let FeedTable {
             gateways,
             links,
             watches,

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::Context;
-use super::shared::request::{Place, Replied, Request};
+use super::shared::request::{Replied, Request, RequestPlace};
 use crate::gateway::shared::inbox::Parcel;
 use replies::{First, Replies, Seen};
 
@@ -59,7 +59,7 @@ impl Requests {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, tenant: &Name, bytes: usize) -> Result<Place, RequestError> {
+    fn place(&self, tenant: &Name, bytes: usize) -> Result<RequestPlace, RequestError> {
         let full = |what: &str| {
             let why = format!(
                 "the tenant's share of the {what} on this gateway is used up: try again later"
@@ -75,7 +75,7 @@ impl Requests {
                 Some(taken.ok_or_else(|| full("bytes of requests that may wait or run"))?)
             }
         };
-        Ok(Place {
+        Ok(RequestPlace {
             _one: one,
             _bytes: bytes,
         })

@@ -8,20 +8,20 @@ mod clients;
 mod clock;
 mod commits;
 mod custody;
+mod deliveries;
 mod events;
 mod feed;
 mod inquiry;
 mod links;
 mod memory;
-mod outlet;
 mod part;
+mod peers;
 mod questions;
 mod releases;
 mod requests;
 mod rounds;
 mod run;
 mod sending;
-mod spread;
 mod swaps;
 mod tell;
 #[cfg(test)]
@@ -65,8 +65,8 @@ use clients::Clients;
 use clock::Clock;
 use custody::Custody;
 use events::Events;
+use peers::Peers;
 use questions::Questions;
-use spread::Peers;
 
 pub(super) use run::run;
 

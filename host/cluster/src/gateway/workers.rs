@@ -83,7 +83,7 @@ pub(super) struct Served {
 
 /// Where a lane's next event can go.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Placement {
     /// To this worker, now.
     Worker(Served),
     /// To this worker, when its window has room for the tenant.
@@ -270,15 +270,15 @@ impl Workers {
         stays: Option<Served>,
         router: Router,
         rng: &mut StdRng,
-    ) -> Place {
+    ) -> Placement {
         let Some(served) = stays.or_else(|| self.choose(next.tenant, router, rng)) else {
-            return Place::Nowhere;
+            return Placement::Nowhere;
         };
         let admits = |window: &Window| window.admits(next.tenant, next.under_way, is_its_turn);
         match self.workers.get(&served.worker) {
-            Some(worker) if admits(&worker.window) => Place::Worker(served),
-            Some(_) => Place::Later(served.worker),
-            None => Place::Nowhere,
+            Some(worker) if admits(&worker.window) => Placement::Worker(served),
+            Some(_) => Placement::Later(served.worker),
+            None => Placement::Nowhere,
         }
     }
 

@@ -18,7 +18,7 @@ use tidegate_link::membership::Lost;
 pub(super) type LinkId = u64;
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct NodeTable {
     nodes: BTreeMap<Incarnation, Entry>,
     lost: Lost,
     /// Gateways that were dropped while no node could learn of it. They are lost only if they are
@@ -35,12 +35,12 @@ pub(super) struct Table {
 struct Entry {
     node: Node,
     lease: Duration,
-    place: Place,
+    place: NodePlace,
 }
 
 /// What keeps a node in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum NodePlace {
     Link(LinkId),
     Lease(Instant),
 }
@@ -55,7 +55,7 @@ pub(super) enum Joined {
     Instead(LinkId),
 }
 
-impl Table {
+impl NodeTable {
     pub(super) fn new(grace: Duration, nodes_max: u32) -> Self {
         Self {
             nodes: BTreeMap::new(),
@@ -78,7 +78,7 @@ impl Table {
         self.check(&node)?;
         let alone = !self.is_anybody_linked();
         self.doubtful.remove(node.incarnation);
-        let place = Place::Link(link);
+        let place = NodePlace::Link(link);
         let incarnation = node.incarnation;
         let entry = Entry { node, lease, place };
         let before = self.nodes.insert(incarnation, entry);
@@ -87,8 +87,8 @@ impl Table {
         }
         Ok(match before.map(|entry| entry.place) {
             None => Joined::New,
-            Some(Place::Link(old)) if old != link => Joined::Instead(old),
-            Some(Place::Link(_) | Place::Lease(_)) => Joined::Again,
+            Some(NodePlace::Link(old)) if old != link => Joined::Instead(old),
+            Some(NodePlace::Link(_) | NodePlace::Lease(_)) => Joined::Again,
         })
     }
 
@@ -140,8 +140,8 @@ impl Table {
     pub(super) fn ended(&mut self, incarnation: Incarnation, link: LinkId, heard: Instant) {
         if let Some(entry) = self.nodes.get_mut(&incarnation) {
             // A link that was replaced says nothing about the node.
-            if entry.place == Place::Link(link) {
-                entry.place = Place::Lease(heard + entry.lease);
+            if entry.place == NodePlace::Link(link) {
+                entry.place = NodePlace::Lease(heard + entry.lease);
             }
         }
         self.forget_settled_if_alone();
@@ -149,7 +149,7 @@ impl Table {
 
     /// Whether the node is dropped by this: only its current link can say so.
     pub(super) fn leave(&mut self, incarnation: Incarnation, link: LinkId) -> bool {
-        let place = Some(Place::Link(link));
+        let place = Some(NodePlace::Link(link));
         if self.nodes.get(&incarnation).map(|entry| entry.place) != place {
             return false;
         }
@@ -169,8 +169,8 @@ impl Table {
             return None;
         }
         let link = match entry.place {
-            Place::Link(link) => Some(link),
-            Place::Lease(_) => None,
+            NodePlace::Link(link) => Some(link),
+            NodePlace::Lease(_) => None,
         };
         self.nodes.remove(&incarnation);
         self.lost.insert(incarnation);
@@ -187,8 +187,8 @@ impl Table {
             }
         }
         let is_over = |_: &Incarnation, entry: &mut Entry| match entry.place {
-            Place::Lease(until) => until <= now,
-            Place::Link(_) => false,
+            NodePlace::Lease(until) => until <= now,
+            NodePlace::Link(_) => false,
         };
         let gone: Vec<Node> = self
             .nodes
@@ -223,8 +223,8 @@ impl Table {
     /// When a lease runs out or the view settles.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let leases = self.nodes.values().filter_map(|entry| match entry.place {
-            Place::Lease(until) => Some(until),
-            Place::Link(_) => None,
+            NodePlace::Lease(until) => Some(until),
+            NodePlace::Link(_) => None,
         });
         let settles = self.settles.filter(|_| !self.announced_settled);
         leases.chain(settles).min()
@@ -253,7 +253,7 @@ impl Table {
     }
 
     fn is_anybody_linked(&self) -> bool {
-        let is_linked = |entry: &Entry| matches!(entry.place, Place::Link(_));
+        let is_linked = |entry: &Entry| matches!(entry.place, NodePlace::Link(_));
         self.nodes.values().any(is_linked)
     }
 

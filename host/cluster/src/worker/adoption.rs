@@ -51,7 +51,7 @@ struct Book {
     crowd: Shares<Name>,
     tenants: usize,
     /// By the number of the link.
-    links: BTreeMap<u64, Way>,
+    links: BTreeMap<u64, AdoptionWay>,
     /// The gateways of the view, and at how many looks each was there.
     gateways: BTreeMap<Incarnation, u32>,
     looks: u64,
@@ -66,7 +66,7 @@ struct Load {
 }
 
 #[derive(Debug)]
-struct Way {
+struct AdoptionWay {
     gateway: Incarnation,
     sender: LinkSender,
     /// The last sequence used on this link.
@@ -151,7 +151,7 @@ impl Adoptions {
     /// There is a new link.
     pub(super) fn linked(&self, link: u64, gateway: Incarnation, sender: LinkSender) {
         let mut book = self.book();
-        let way = Way {
+        let way = AdoptionWay {
             gateway,
             sender,
             sequence: 0,
@@ -233,12 +233,12 @@ impl Book {
         } = self;
         let is_settled = |looks: &u32| *looks >= SETTLED_LOOKS;
         let any_settled = gateways.values().any(is_settled);
-        let able = |way: &Way, adoption: &Adoption| {
+        let able = |way: &AdoptionWay, adoption: &Adoption| {
             let anybody = !any_settled || *looks >= adoption.since + u64::from(WAIT_LOOKS);
             (anybody || gateways.get(&way.gateway).is_some_and(is_settled))
                 && way.under_way.has_room(&adoption.tenant)
         };
-        while links.values().any(Way::has_room) {
+        while links.values().any(AdoptionWay::has_room) {
             let next = unsent.next(|_, adoption| links.values().any(|way| able(way, adoption)));
             let Some((tenant, mut adoption)) = next else {
                 return;
@@ -285,7 +285,7 @@ impl Load {
     }
 }
 
-impl Way {
+impl AdoptionWay {
     /// Whether any tenant may have room.
     fn has_room(&self) -> bool {
         let Load { max, number, bytes } = &self.under_way;

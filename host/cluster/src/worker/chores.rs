@@ -8,7 +8,7 @@ use tidegate_wire::frame::Serving;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Inner, Phase};
+use super::{Phase, WorkerInner};
 
 /// Load is looked at this many times an interval.
 const LOOKS_PER_INTERVAL: u32 = 4;
@@ -38,7 +38,7 @@ pub(super) struct Chores {
 
 impl Chores {
     /// The first tell the phase and what is served: both may have changed since the link began.
-    pub(super) fn new(inner: &Inner) -> Self {
+    pub(super) fn new(inner: &WorkerInner) -> Self {
         let mut phase = inner.phase.subscribe();
         phase.mark_changed();
         let mut serving = inner.handlers.serving();

@@ -21,7 +21,7 @@ use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Inner;
+use super::WorkerInner;
 use super::home::Home;
 use super::lane::{Farewell, Lane};
 use super::telling::{Permit, ROUNDS_MAX, TELLING_MAX, Telling};
@@ -41,7 +41,7 @@ const CUSTODIAN_SHARD: u16 = u16::MAX;
 
 /// The links that live, and what is kept of those that ended.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct CustodyTable {
     live: BTreeMap<Incarnation, Arc<Home>>,
     parted: BTreeMap<Incarnation, Parted>,
     deferred: Vec<Deferred>,
@@ -66,8 +66,8 @@ struct Parted {
     lanes: Vec<Arc<Lane>>,
 }
 
-impl Inner {
-    fn table(&self) -> MutexGuard<'_, Table> {
+impl WorkerInner {
+    fn table(&self) -> MutexGuard<'_, CustodyTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +156,7 @@ impl Inner {
                 .filter(|(gateway, _)| is_lost(gateway))
                 .map(|(_, home)| home.clone())
                 .collect();
-            let Table {
+            let CustodyTable {
                 live,
                 parted,
                 deferred,
@@ -209,13 +209,13 @@ impl Inner {
     }
 
     /// Called under the table's lock, so that the last value is the right one.
-    fn count_links(&self, table: &Table) {
+    fn count_links(&self, table: &CustodyTable) {
         self.links.send_replace(table.live.len());
         self.meters.links.set(table.live.len() as f64);
     }
 }
 
-impl Table {
+impl CustodyTable {
     fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
         lanes.retain(|lane| !lane.is_settled());
         // Of a link that ended before all shards of the gateway knew of it. What came over the later
@@ -271,7 +271,7 @@ fn defer(
 }
 
 /// Tells the closes of a lost gateway's clients.
-async fn tell(inner: Arc<Inner>, gateway: Incarnation, lanes: Vec<Arc<Lane>>) {
+async fn tell(inner: Arc<WorkerInner>, gateway: Incarnation, lanes: Vec<Arc<Lane>>) {
     info!(%gateway, clients = lanes.len(), "gateway lost: telling the closes of its clients");
     let lanes = lanes.into_iter().map(|lane| (lane.tenant().clone(), lane));
     let mut telling = Telling::new(lanes);
@@ -298,7 +298,7 @@ async fn tell(inner: Arc<Inner>, gateway: Incarnation, lanes: Vec<Arc<Lane>>) {
     }
 }
 
-fn tell_one(inner: &Inner, lane: &Arc<Lane>, permit: Permit) {
+fn tell_one(inner: &WorkerInner, lane: &Arc<Lane>, permit: Permit) {
     if inner.told_elsewhere.contains(lane.close_id()) {
         lane.release();
         return;

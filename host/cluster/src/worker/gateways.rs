@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::attend::{Attendant, Over};
 use super::home::Home;
-use super::{Inner, Phase};
+use super::link::{LinkTask, Over};
+use super::{Phase, WorkerInner};
 
 /// The dialling tasks, by the gateway they dial.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Dialers {
     /// Dials each gateway in the view that has neither a link nor a task.
     pub(super) fn follow(
         &mut self,
-        inner: &Arc<Inner>,
+        inner: &Arc<WorkerInner>,
         members: &watch::Receiver<Arc<Members>>,
         view: &Members,
     ) {
@@ -54,7 +54,7 @@ impl Dialers {
 
 /// Keeps a link to one gateway until that leaves the view or the worker drains and needs it no more.
 async fn dial(
-    inner: Arc<Inner>,
+    inner: Arc<WorkerInner>,
     members: watch::Receiver<Arc<Members>>,
     gateway: Incarnation,
     address: SocketAddr,
@@ -115,14 +115,14 @@ async fn dial(
 
 /// A link that has announced itself and waits to be served.
 pub(super) struct Begun {
-    attendant: Attendant,
+    task: LinkTask,
     home: Arc<Home>,
     peer: Node,
     receiver: LinkReceiver,
 }
 
 /// Begins a link: from now on its gateway counts as linked. None if it is refused.
-pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
+pub(super) fn begin(inner: &Arc<WorkerInner>, link: Link) -> Option<Begun> {
     let Link {
         peer,
         sender,
@@ -147,10 +147,10 @@ pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
     ));
     info!(gateway = %peer.incarnation, name = %peer.name, "link to gateway is up");
     // Announces before another task may send an adoption over this link.
-    let attendant = Attendant::new(inner.clone(), home.clone());
+    let task = LinkTask::new(inner.clone(), home.clone());
     inner.link_up(&home);
     Some(Begun {
-        attendant,
+        task,
         home,
         peer,
         receiver,
@@ -158,15 +158,15 @@ pub(super) fn begin(inner: &Arc<Inner>, link: Link) -> Option<Begun> {
 }
 
 /// Serves a link until it is over.
-pub(super) async fn serve(inner: &Inner, begun: Begun) {
+pub(super) async fn serve(inner: &WorkerInner, begun: Begun) {
     let Begun {
-        mut attendant,
+        mut task,
         home,
         peer,
         receiver,
     } = begun;
-    let over = attendant.run(receiver).await;
-    inner.link_down(&home, attendant.into_lanes());
+    let over = task.run(receiver).await;
+    inner.link_down(&home, task.into_lanes());
     home.sender.close();
     match over {
         Over::End(end @ (LinkEnd::Closed | LinkEnd::ClosedHere)) => {

@@ -63,7 +63,7 @@ impl Home {
     /// Sends a commit. If the link has ended it is dropped: the gateway sends the event elsewhere.
     pub(super) fn commit(&self, commit: Commit) {
         self.meters.commits.increment(1);
-        let _ = self.sender.send_owed(Frame::Commit(commit));
+        let _ = self.sender.send_answer(Frame::Commit(commit));
     }
 
     /// Gives effects of a close to a live gateway, this one being lost.

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 use super::home::Home;
 use super::telling::Permit;
-use state::{State, UnderWay};
+use state::{LaneState, UnderWay};
 
 /// The events of one client, in order.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Lane {
     /// The tenant's place in the announcement on the link.
     place: u16,
     home: Arc<Home>,
-    state: Mutex<State>,
+    state: Mutex<LaneState>,
 }
 
 /// What remains to be done for a client of a lost gateway.
@@ -50,7 +50,7 @@ pub(super) enum Farewell {
 }
 
 /// What becomes of a commit.
-enum Way {
+enum CommitWay {
     Send,
     Adopt,
     Drop,
@@ -121,7 +121,7 @@ impl Lane {
     /// A compare-and-set by an event of this lane has changed the session at home.
     pub(super) fn swapped(&self, change: &SessionChange) {
         let mut state = self.state();
-        let State {
+        let LaneState {
             session, changed, ..
         } = &mut *state;
         Arc::make_mut(session).apply(change);
@@ -138,9 +138,9 @@ impl Lane {
             return;
         };
         match way {
-            Way::Send => self.home.commit(commit),
-            Way::Adopt => self.adopt(commit.effects),
-            Way::Drop => {
+            CommitWay::Send => self.home.commit(commit),
+            CommitWay::Adopt => self.adopt(commit.effects),
+            CommitWay::Drop => {
                 debug!(event = %commit.event, client = %self.client, "link ended: commit dropped")
             }
         }
@@ -156,7 +156,7 @@ impl Lane {
 
     /// Takes the event off the lane and decides what becomes of its commit, and whether the link's
     /// task should forget the lane.
-    fn settle(&self, commit: &mut Commit) -> Option<(Way, bool)> {
+    fn settle(&self, commit: &mut Commit) -> Option<(CommitWay, bool)> {
         let mut state = self.state();
         let committed = (commit.event, commit.attempt);
         let index = state
@@ -167,14 +167,20 @@ impl Lane {
         // A close is rare, so it may ask the link's queue, which knows of an end first.
         let ended = self.home.has_ended() || (event.close && self.home.is_closed());
         let way = if event.void {
-            Way::Drop
+            CommitWay::Drop
         } else {
             self.end(&mut state, &event, commit, ended)
         };
         Some((way, !ended && state.is_forgettable()))
     }
 
-    fn end(&self, state: &mut State, event: &UnderWay, commit: &mut Commit, ended: bool) -> Way {
+    fn end(
+        &self,
+        state: &mut LaneState,
+        event: &UnderWay,
+        commit: &mut Commit,
+        ended: bool,
+    ) -> CommitWay {
         if !event.told_here {
             self.home.leave(event.bytes);
         }
@@ -193,21 +199,25 @@ impl Lane {
             if event.close && state.custodian && !commit.effects.is_empty() {
                 state.unsent = Some(commit.effects.clone());
             }
-            return Way::Send;
+            return CommitWay::Send;
         }
         if event.close && state.lost {
             state.permit = None;
             // One that the handlers gave back is told again.
-            return if returned { Way::Drop } else { Way::Adopt };
+            return if returned {
+                CommitWay::Drop
+            } else {
+                CommitWay::Adopt
+            };
         }
         if event.close && !returned && state.custodian {
             state.unsent = Some(std::mem::take(&mut commit.effects));
         }
-        Way::Drop
+        CommitWay::Drop
     }
 
     /// What is under way went back to the home.
-    fn void(&self, state: &mut State) {
+    fn void(&self, state: &mut LaneState) {
         for event in &mut state.under_way {
             if !event.void && !event.told_here {
                 event.void = true;
@@ -295,7 +305,7 @@ impl Lane {
             return;
         }
         let worked = state.worked;
-        let State {
+        let LaneState {
             session, changed, ..
         } = &mut *state;
         // As in `learn`.
@@ -405,7 +415,7 @@ impl Lane {
     }
 
     /// The state is plain data: whoever panicked while holding the lock left it usable.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,25 +15,25 @@ use super::home::Home;
 /// The questions of one link.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
-    state: Mutex<State>,
+    state: Mutex<QuestionsState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QuestionsState {
     last: u64,
-    waiting: FxHashMap<u64, Waiting>,
+    waiting: FxHashMap<u64, WaitingQuestion>,
     ended: bool,
 }
 
 /// One question.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingQuestion {
     caller: oneshot::Sender<Result<Answered, AskError>>,
     /// What a compare-and-set of the lane's own session changes if it succeeds.
     pub(super) swap: Option<(u32, SessionChange)>,
 }
 
-impl Waiting {
+impl WaitingQuestion {
     pub(super) fn tell(self, answer: Result<Answered, AskError>) {
         // Whoever asked may have given up.
         let _ = self.caller.send(answer);
@@ -41,7 +41,7 @@ impl Waiting {
 }
 
 impl Questions {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QuestionsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,7 +62,7 @@ impl Questions {
             let swap = own_swap(&question);
             state
                 .waiting
-                .insert(question.number, Waiting { caller, swap });
+                .insert(question.number, WaitingQuestion { caller, swap });
             Guard {
                 questions: self,
                 number: question.number,
@@ -76,7 +76,7 @@ impl Questions {
     }
 
     /// Whoever waits for this answer.
-    pub(super) fn take(&self, number: u64) -> Option<Waiting> {
+    pub(super) fn take(&self, number: u64) -> Option<WaitingQuestion> {
         self.state().waiting.remove(&number)
     }
 

@@ -7,12 +7,12 @@ use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::Role;
 use tokio::time::timeout;
 
-use super::{CoordinatorMessage, Inner};
+use super::{CoordinatorInner, CoordinatorMessage};
 use crate::transfer::PeerId;
 
 /// Passes on what the node says until the link or the coordinator ends.
 pub(super) async fn serve_link(
-    inner: &Inner,
+    inner: &CoordinatorInner,
     mut link: Link,
     peer: PeerId,
     mut frames: Vec<Frame>,
@@ -46,7 +46,7 @@ pub(super) async fn serve_link(
 
 /// The first frame; none if the link is refused or says nothing in time.
 async fn enrolment(
-    inner: &Inner,
+    inner: &CoordinatorInner,
     link: &mut Link,
     frames: &mut Vec<Frame>,
 ) -> Option<(bool, Box<Desired>)> {
@@ -87,7 +87,7 @@ async fn enrolment(
     Some((first, Box::new(desired)))
 }
 
-async fn serve(inner: &Inner, link: &mut Link, peer: PeerId, mut frames: Vec<Frame>) {
+async fn serve(inner: &CoordinatorInner, link: &mut Link, peer: PeerId, mut frames: Vec<Frame>) {
     loop {
         for frame in frames.drain(..) {
             let Frame::Deploy(frame) = frame else {

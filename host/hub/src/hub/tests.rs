@@ -7,7 +7,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::id::ClientId;
 
 use super::*;
-use crate::effects::{Changed, Outlet, apply};
+use crate::effects::{Changed, Deliver, apply};
 use crate::outbound::Outgoing;
 
 #[derive(Clone, Debug)]
@@ -227,7 +227,7 @@ fn effect() -> impl Strategy<Value = Effect> {
 #[derive(Default)]
 struct Closing(Vec<u32>);
 
-impl Outlet for Closing {
+impl Deliver for Closing {
     fn send(&mut self, _connection: u32, _message: &Outgoing<'_>) {}
     fn close(&mut self, connection: u32, _farewell: Option<&Outgoing<'_>>) {
         self.0.push(connection);

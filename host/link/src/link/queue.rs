@@ -1,5 +1,5 @@
 //! The outgoing queue of a link: frames in order, bounded in bytes, drained in batches by one
-//! reader. What the reader has in hand counts until it comes for more. What is owed, because it
+//! reader. What the reader has in hand counts until it comes for more. What answers, because it
 //! answers what the peer itself has sent within a window, does not count against the bound: its sender
 //! sees to it that the peer's window is not used further while much of it waits.
 
@@ -15,7 +15,7 @@ use super::portions::Portions;
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Told when the queue stops being empty, and at the end. One reader waits, so that a permit
     /// is enough.
     filled: Notify,
@@ -25,14 +25,14 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     frames: Vec<Frame>,
     /// Of `frames` and of what the reader has in hand.
     bytes: usize,
     in_hand: usize,
-    /// Of `bytes` and of `in_hand`, what is owed.
-    owed: usize,
-    owed_in_hand: usize,
+    /// Of `bytes` and of `in_hand`, what answers.
+    answers: usize,
+    answers_in_hand: usize,
     /// All bytes that were ever queued.
     queued: u64,
     portions: Option<Portions>,
@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// The state is plain data: whoever panicked while holding the lock left it usable.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,8 +71,8 @@ impl Queue {
         }
     }
 
-    /// The same for a frame that is owed.
-    pub(super) fn push_owed(&self, frame: Frame) -> Result<(), LinkEnd> {
+    /// The same for a frame that is an answer.
+    pub(super) fn push_answer(&self, frame: Frame) -> Result<(), LinkEnd> {
         self.add(frame, true, None).map(|news| self.tell(news))
     }
 
@@ -93,20 +93,20 @@ impl Queue {
     }
 
     /// Says whether there was nothing to be read before.
-    fn add(&self, frame: Frame, owed: bool, tenant: Option<&Name>) -> Result<bool, LinkEnd> {
+    fn add(&self, frame: Frame, is_answer: bool, tenant: Option<&Name>) -> Result<bool, LinkEnd> {
         let bytes = weight(&frame);
         let mut state = self.state();
         if let Some(end) = &state.end {
             return Err(end.clone());
         }
         // One frame of any size is taken by an empty queue.
-        let counted = state.bytes.saturating_sub(state.owed);
-        if !owed && counted > 0 && counted.saturating_add(bytes) > self.bytes_max {
+        let counted = state.bytes.saturating_sub(state.answers);
+        if !is_answer && counted > 0 && counted.saturating_add(bytes) > self.bytes_max {
             let end = LinkEnd::Overflow(state.bytes);
             // Set under the same lock, so that no other sender slips in behind the lost frames.
             state.end = Some(end.clone());
             state.bytes = state.in_hand;
-            state.owed = state.owed_in_hand;
+            state.answers = state.answers_in_hand;
             let lost = std::mem::take(&mut state.frames);
             drop(state);
             drop(lost);
@@ -121,8 +121,8 @@ impl Queue {
         if let Some((tenant, portions)) = tenant.zip(state.portions.as_mut()) {
             portions.add(tenant, bytes, queued);
         }
-        if owed {
-            state.owed = state.owed.saturating_add(bytes);
+        if is_answer {
+            state.answers = state.answers.saturating_add(bytes);
         }
         drop(state);
         Ok(was_empty)
@@ -136,12 +136,12 @@ impl Queue {
                 let mut state = self.state();
                 state.bytes = state.bytes.saturating_sub(state.in_hand);
                 state.in_hand = 0;
-                state.owed = state.owed.saturating_sub(state.owed_in_hand);
-                state.owed_in_hand = 0;
+                state.answers = state.answers.saturating_sub(state.answers_in_hand);
+                state.answers_in_hand = 0;
                 if !state.frames.is_empty() {
                     frames.append(&mut state.frames);
                     state.in_hand = state.bytes;
-                    state.owed_in_hand = state.owed;
+                    state.answers_in_hand = state.answers;
                     return Ok(());
                 }
                 if let Some(end) = &state.end {
@@ -196,7 +196,7 @@ impl Queue {
         }
     }
 
-    async fn wait(&self, condition: impl Fn(&State) -> bool) {
+    async fn wait(&self, condition: impl Fn(&QueueState) -> bool) {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);

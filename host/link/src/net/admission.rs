@@ -75,12 +75,12 @@ struct Member {
 
 /// The waiting connections of one address.
 #[derive(Default)]
-struct Waiting {
+struct WaitingStranger {
     strangers: BTreeSet<(Stage, u64)>,
     idle: BTreeSet<(Stage, u64)>,
 }
 
-impl Waiting {
+impl WaitingStranger {
     /// Those that a stage counts with; none if they are not counted.
     fn of(&mut self, stage: Stage) -> Option<&mut BTreeSet<(Stage, u64)>> {
         match stage {
@@ -92,17 +92,17 @@ impl Waiting {
 }
 
 /// The connections of one port.
-struct Table {
+struct AdmissionTable {
     limits: AdmissionLimits,
     clock: u64,
     members: HashMap<u64, Member>,
     leaving: usize,
     strangers: usize,
     waiting: Queue,
-    origins: HashMap<Origin, Waiting>,
+    origins: HashMap<Origin, WaitingStranger>,
 }
 
-impl Table {
+impl AdmissionTable {
     fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits,
@@ -231,10 +231,10 @@ impl Table {
 
 /// The connections of one port, shared by those who accept and those who serve.
 #[derive(Clone)]
-pub struct Admissions(Arc<Shared>);
+pub struct Admissions(Arc<AdmittedInner>);
 
-struct Shared {
-    table: Mutex<Table>,
+struct AdmittedInner {
+    table: Mutex<AdmissionTable>,
     left: Notify,
 }
 
@@ -242,13 +242,13 @@ impl Admissions {
     /// Of a port without connections.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
-        Self(Arc::new(Shared {
-            table: Mutex::new(Table::new(limits)),
+        Self(Arc::new(AdmittedInner {
+            table: Mutex::new(AdmissionTable::new(limits)),
             left: Notify::new(),
         }))
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, AdmissionTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

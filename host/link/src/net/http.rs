@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::Admitted;
 use conversation::{Conversation, Io, UnderWay};
 pub use port::listen;
-pub use refusal::Refusal;
+pub use refusal::HttpRefusal;
 
 /// The least that hyper can be told to buffer.
 const HYPER_BYTES_MIN: usize = 8192;
@@ -64,7 +64,7 @@ pub struct HttpSettings {
     /// The most header lines.
     pub headers_max: usize,
     /// How a refusal looks on this port.
-    pub refusal: fn(&Refusal) -> (&'static str, String),
+    pub refusal: fn(&HttpRefusal) -> (&'static str, String),
 }
 
 /// An extension of an answer: whoever asked has shown who it is. Its connection keeps its place
@@ -74,7 +74,7 @@ pub struct Proven;
 
 /// How a refusal looks to people: one line of text.
 #[must_use]
-pub fn plain(refusal: &Refusal) -> (&'static str, String) {
+pub fn plain(refusal: &HttpRefusal) -> (&'static str, String) {
     ("text/plain; charset=utf-8", format!("{}\n", refusal.reason))
 }
 
@@ -156,9 +156,9 @@ where
                 return None;
             }
             let refused = conversation.is_refused();
-            Refusal::of(&error, refused, &parts.read_buf, &settings)
+            HttpRefusal::of(&error, refused, &parts.read_buf, &settings)
         }
-        Ended::SlowHead => Some(Refusal::slow_head(settings.head)),
+        Ended::SlowHead => Some(HttpRefusal::slow_head(settings.head)),
         Ended::Told => {
             // What is not taken would stay in the kernel until it gives up.
             if conversation.is_untaken() {
@@ -190,7 +190,7 @@ fn limit_silence(socket: &TcpStream, limit: Option<Duration>) {
 
 /// The answer to a request that breaks a rule. How its end is told may be wrong too, so the
 /// connection ends with it.
-fn refuse(refusal: &Refusal, settings: HttpSettings) -> Response<Full<Bytes>> {
+fn refuse(refusal: &HttpRefusal, settings: HttpSettings) -> Response<Full<Bytes>> {
     let (kind, body) = (settings.refusal)(refusal);
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = refusal.status;

@@ -1,25 +1,25 @@
 //! Some clients go to a new version first, and all of them back again.
 //!
 //! The canary's seats stand beside the deployment's and start empty. Clients go over, and come back,
-//! between two of their events; how their order is kept is told in [`mail`](super::mail).
+//! between two of their events; how their order is kept is told in [`mail`](super::messages).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shared;
-use super::mail::{Held, Mail};
+use super::DeploymentShared;
+use super::messages::{Held, SeatMessage};
 use super::prepared::Tried;
 use super::probation::Probation;
 use super::rollout::{Turn, stopped};
-use super::routes::{Canary, Kind, Place, SeatHandle, Share, canary_seat_of};
+use super::routes::{Canary, RouteKind, RoutePlace, SeatHandle, Share, canary_seat_of};
 use super::seat::Order;
 use super::starting::Started;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
-impl Shared {
+impl DeploymentShared {
     /// Gives some of the clients to a version.
     pub(super) async fn start_canary(
         &self,
@@ -59,14 +59,14 @@ impl Shared {
         index: usize,
         started: Started,
         after: Vec<oneshot::Receiver<()>>,
-    ) -> Result<(SeatHandle, mpsc::OwnedPermit<Mail>), PluginError> {
-        let place = Place {
+    ) -> Result<(SeatHandle, mpsc::OwnedPermit<SeatMessage>), PluginError> {
+        let place = RoutePlace {
             common: &self.common,
             version,
             number: self.seats.len() + 1 + index,
             // And its last mail.
             mailbox_events: self.settings.mailbox_events + 1,
-            kind: Kind::Canary {
+            kind: RouteKind::Canary {
                 quarantine: self.quarantine.mailbox.clone(),
             },
             after,
@@ -83,14 +83,14 @@ impl Shared {
         &self,
         canary: Canary,
         marks: Vec<oneshot::Sender<()>>,
-        room: Vec<mpsc::Permit<'_, Mail>>,
+        room: Vec<mpsc::Permit<'_, SeatMessage>>,
     ) -> Option<()> {
         let mut routes = self.routes_mut();
         if routes.stopped {
             return None;
         }
         for (room, mark) in room.into_iter().zip(marks) {
-            room.send(Mail::Mark(mark));
+            room.send(SeatMessage::Mark(mark));
         }
         routes.canary = Some(Arc::new(canary));
         Some(())
@@ -124,7 +124,7 @@ impl Shared {
     fn take_back(
         &self,
         _turn: &Turn<'_>,
-        room: Vec<mpsc::Permit<'_, Mail>>,
+        room: Vec<mpsc::Permit<'_, SeatMessage>>,
     ) -> Option<(Arc<Canary>, Vec<oneshot::Receiver<()>>)> {
         let mut routes = self.routes_mut();
         if routes.stopped {
@@ -140,7 +140,7 @@ impl Shared {
             if let Some(receivers) = receivers.get_mut(canary_seat_of(seat, seats, own)) {
                 receivers.push((seat, receiver));
             }
-            room.send(Mail::Return(Box::new(Held {
+            room.send(SeatMessage::Return(Box::new(Held {
                 share: canary.share.clone(),
                 back,
                 tickets: VecDeque::new(),
@@ -150,14 +150,14 @@ impl Shared {
             done.push(is_served);
         }
         for (room, receivers) in canary.take_leave().into_iter().zip(receivers) {
-            room.send(Mail::Leave(receivers));
+            room.send(SeatMessage::Leave(receivers));
         }
         routes.leaving = Some(Arc::clone(&canary));
         Some((canary, done))
     }
 
     /// Room for one mail in each of the deployment's own mailboxes.
-    async fn room(&self, name: &str) -> Result<Vec<mpsc::Permit<'_, Mail>>, PluginError> {
+    async fn room(&self, name: &str) -> Result<Vec<mpsc::Permit<'_, SeatMessage>>, PluginError> {
         let mut room = Vec::with_capacity(self.seats.len());
         for seat in &self.seats {
             room.push(seat.mailbox.reserve().await.map_err(|_| stopped(name))?);

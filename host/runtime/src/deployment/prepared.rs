@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::rollout::{Turn, stopped};
 use super::starting::{Started, start_instances};
 use super::versions::VersionState;
-use super::{Deployment, Shared, on_its_own};
+use super::{Deployment, DeploymentShared, on_its_own};
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
@@ -30,7 +30,7 @@ pub struct Tried {
 
 /// A version that was started for a deployment and waits to serve.
 pub struct Prepared {
-    shared: Arc<Shared>,
+    shared: Arc<DeploymentShared>,
     ready: Ready,
 }
 
@@ -111,7 +111,7 @@ impl Prepared {
     }
 }
 
-impl Shared {
+impl DeploymentShared {
     /// Starts what a version needs; what does not start is told in the history.
     pub(super) async fn make_ready(
         &self,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_wire::Name;
 use tokio::sync::{SemaphorePermit, oneshot};
 
-use super::Shared;
+use super::DeploymentShared;
 use super::prepared::Tried;
 use super::probation::Probation;
 use super::seat::Order;
@@ -33,7 +33,7 @@ pub struct Condemned {
 /// Whoever has it changes versions, and nobody else.
 pub(super) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] SemaphorePermit<'a>);
 
-impl Shared {
+impl DeploymentShared {
     /// Goes over to a new version, or begins to.
     pub(super) async fn swap(self: Arc<Self>, plugin: Plugin) -> Result<(), PluginError> {
         let turn = self.turn(plugin.source()).await?;

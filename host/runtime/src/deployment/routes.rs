@@ -8,7 +8,7 @@ use tidegate_wire::id::ClientId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::mail::Mail;
+use super::messages::SeatMessage;
 use super::prepared::Tried;
 use super::probation::Probation;
 use super::seat::{Common, Order, Seat};
@@ -21,29 +21,33 @@ const ORDERS_MAX: usize = 4;
 
 /// How others reach a seat.
 pub(super) struct SeatHandle {
-    pub(super) mailbox: mpsc::Sender<Mail>,
+    pub(super) mailbox: mpsc::Sender<SeatMessage>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) task: AbortHandle,
 }
 
 /// Whose events a seat runs.
-pub(super) enum Kind {
+pub(super) enum RouteKind {
     /// A client's, as long as nothing speaks against it; then they go to the quarantine.
-    Own { quarantine: mpsc::Sender<Mail> },
+    Own {
+        quarantine: mpsc::Sender<SeatMessage>,
+    },
     /// Those of clients who try a version: only what must run alone goes to the quarantine, so that
     /// what the version breaks is seen.
-    Canary { quarantine: mpsc::Sender<Mail> },
+    Canary {
+        quarantine: mpsc::Sender<SeatMessage>,
+    },
     /// What must run alone, each event on a fresh instance.
     Quarantine,
 }
 
 /// What a new seat begins with.
-pub(super) struct Place<'a> {
+pub(super) struct RoutePlace<'a> {
     pub(super) common: &'a Arc<Common>,
     pub(super) version: &'a Arc<Version>,
     pub(super) number: usize,
     pub(super) mailbox_events: usize,
-    pub(super) kind: Kind,
+    pub(super) kind: RouteKind,
     /// It begins when these are passed.
     pub(super) after: Vec<oneshot::Receiver<()>>,
     /// If its version is on trial.
@@ -52,7 +56,7 @@ pub(super) struct Place<'a> {
 
 impl SeatHandle {
     /// Starts a seat; the quarantine without an instance.
-    pub(super) fn spawn(place: Place<'_>, started: Option<Started>) -> Self {
+    pub(super) fn spawn(place: RoutePlace<'_>, started: Option<Started>) -> Self {
         let (mailbox, mail) = mpsc::channel(place.mailbox_events);
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let tasks = place.common.tasks.clone();
@@ -73,7 +77,7 @@ pub(super) struct Canary {
     pub(super) share: Share,
     pub(super) seats: Vec<SeatHandle>,
     /// Room for the last mail of each, kept from the beginning.
-    pub(super) leave: Mutex<Vec<mpsc::OwnedPermit<Mail>>>,
+    pub(super) leave: Mutex<Vec<mpsc::OwnedPermit<SeatMessage>>>,
 }
 
 impl Canary {
@@ -84,7 +88,7 @@ impl Canary {
     }
 
     /// Takes the room for the last mail of each seat.
-    pub(super) fn take_leave(&self) -> Vec<mpsc::OwnedPermit<Mail>> {
+    pub(super) fn take_leave(&self) -> Vec<mpsc::OwnedPermit<SeatMessage>> {
         std::mem::take(&mut self.leave.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -27,10 +27,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::hand_over::Parties;
-use super::mail::{Held, Mail};
+use super::messages::{Held, SeatMessage};
 use super::meters::Meters;
 use super::probation::Probation;
-use super::routes::{Kind, Place, seat_of};
+use super::routes::{RouteKind, RoutePlace, seat_of};
 use super::settings::Rollout;
 use super::starting::Started;
 use super::suspects::{Standing, Suspects};
@@ -83,7 +83,7 @@ pub(super) struct Seat {
     own: Runner,
     /// The version before, while its own is on trial.
     before: Option<Runner>,
-    kind: Kind,
+    kind: RouteKind,
     orders: mpsc::Receiver<Order>,
     stopping: bool,
     /// Events that wait for their turn.
@@ -110,7 +110,7 @@ pub(super) struct Seat {
 impl Seat {
     /// A seat that has started; the quarantine has no instance.
     pub(super) fn new(
-        place: Place<'_>,
+        place: RoutePlace<'_>,
         started: Option<Started>,
         orders: mpsc::Receiver<Order>,
     ) -> Self {
@@ -138,14 +138,14 @@ impl Seat {
     /// For people.
     pub(super) fn name(&self) -> String {
         let tenant = &self.own.version.identity.tenant;
-        if matches!(self.kind, Kind::Quarantine) {
+        if matches!(self.kind, RouteKind::Quarantine) {
             format!("the quarantine of tenant {tenant}")
         } else {
             format!("seat {} of tenant {tenant}", self.number)
         }
     }
 
-    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) {
+    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<SeatMessage>) {
         if !self.begin().await {
             return;
         }
@@ -168,7 +168,7 @@ impl Seat {
                 && let Ok(mail) = mailbox.try_recv()
             {
                 if self.held.is_none()
-                    && let Mail::Event(ticket) = mail
+                    && let SeatMessage::Event(ticket) = mail
                 {
                     self.take(ticket);
                 } else {
@@ -252,7 +252,7 @@ impl Seat {
 
     /// Waits for whatever comes first: mail, orders, clients that come back, the end of a pause. False
     /// when nothing will come any more.
-    async fn wait(&mut self, mailbox: &mut mpsc::Receiver<Mail>) -> bool {
+    async fn wait(&mut self, mailbox: &mut mpsc::Receiver<SeatMessage>) -> bool {
         let room = self.has_room();
         let pause = self.paused().filter(|_| !self.lanes.is_empty());
         let trial = self.probation.clone();
@@ -275,16 +275,16 @@ impl Seat {
         true
     }
 
-    async fn sort(&mut self, mail: Mail) {
+    async fn sort(&mut self, mail: SeatMessage) {
         if let Some(held) = &mut self.held
             && let Ok(back) = held.back.try_recv()
         {
             self.welcome(back);
         }
         match mail {
-            Mail::Event(ticket) => self.take(ticket),
-            Mail::Mark(passed) => self.pass(passed),
-            Mail::Return(held) => {
+            SeatMessage::Event(ticket) => self.take(ticket),
+            SeatMessage::Mark(passed) => self.pass(passed),
+            SeatMessage::Return(held) => {
                 // One way back at a time; should there be two, in their order.
                 if self.held.is_some() {
                     let back = come_back(&mut self.held).await;
@@ -293,7 +293,7 @@ impl Seat {
                 }
                 self.held = Some(held);
             }
-            Mail::Leave(receivers) => self.leave(receivers),
+            SeatMessage::Leave(receivers) => self.leave(receivers),
         }
     }
 
@@ -314,10 +314,10 @@ impl Seat {
     fn must_be_alone(&mut self, ticket: &Ticket) -> bool {
         let delivery = &ticket.job().delivery;
         match self.kind {
-            Kind::Quarantine => return false,
+            RouteKind::Quarantine => return false,
             _ if delivery.losses >= LOSSES_MAX || ticket.follows_into_quarantine() => return true,
-            Kind::Canary { .. } => return false,
-            Kind::Own { .. } => {}
+            RouteKind::Canary { .. } => return false,
+            RouteKind::Own { .. } => {}
         }
         if self.standing(delivery.client) != Standing::Good {
             return true;
@@ -354,9 +354,9 @@ impl Seat {
 
     /// Behind what its client has there. Without room there it is given back as it is dropped.
     fn send_into_quarantine(&self, mut ticket: Ticket) {
-        if let Kind::Own { quarantine } | Kind::Canary { quarantine } = &self.kind {
+        if let RouteKind::Own { quarantine } | RouteKind::Canary { quarantine } = &self.kind {
             ticket.quarantine();
-            drop(quarantine.try_send(Mail::Event(ticket)));
+            drop(quarantine.try_send(SeatMessage::Event(ticket)));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegate_wire::Name;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Shared;
+use super::DeploymentShared;
 use super::probation::Probation;
 use crate::version::Version;
 
@@ -44,7 +44,7 @@ pub(super) enum Then {
 /// How often it is looked whether clients are back with the version before.
 const LOOK: Duration = Duration::from_secs(1);
 
-impl Shared {
+impl DeploymentShared {
     /// A version on trial, with what is the one before it from now on.
     pub(super) fn probation(&self, version: &Name) -> Arc<Probation> {
         let before = self.versions().before_next();
@@ -109,7 +109,7 @@ impl Shared {
 /// Holds nothing of the deployment while it waits. What it decides is done by a task of its own,
 /// since its own ends with the trial.
 async fn watch(
-    shared: Weak<Shared>,
+    shared: Weak<DeploymentShared>,
     probation: Arc<Probation>,
     within: Option<Duration>,
     then: Then,

@@ -36,11 +36,11 @@ pub(crate) enum Source {
 pub(crate) struct OutputLog {
     identity: Arc<Identity>,
     instance: u32,
-    inner: Mutex<Inner>,
+    inner: Mutex<OutputInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct OutputInner {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: Vec<u8>,
@@ -56,7 +56,7 @@ impl OutputLog {
         Self {
             identity,
             instance,
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(OutputInner {
                 stdout: Vec::new(),
                 stderr: Vec::new(),
                 tail: Vec::new(),
@@ -182,12 +182,12 @@ impl OutputLog {
         }
     }
 
-    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn inner(&self) -> std::sync::MutexGuard<'_, OutputInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl OutputInner {
     /// Charges `bytes`; gives how many messages were suppressed before, or None to suppress this.
     fn admit(&mut self, bytes: usize, per_second: usize) -> Option<u64> {
         let bytes = bytes.saturating_add(32);

@@ -45,32 +45,34 @@ impl Signal {
             return;
         }
         match kind_of(&event.kind) {
-            Kind::Finished => {
+            NoticeKind::Finished => {
                 self.finished.store(true, Ordering::Release);
                 self.changed.notify_one();
             }
-            Kind::Changed => self.changed.notify_one(),
-            Kind::Read => {}
+            NoticeKind::Changed => self.changed.notify_one(),
+            NoticeKind::Read => {}
         }
     }
 }
 
-enum Kind {
+enum NoticeKind {
     Finished,
     Changed,
     Read,
 }
 
-fn kind_of(kind: &EventKind) -> Kind {
+fn kind_of(kind: &EventKind) -> NoticeKind {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Kind::Finished,
-        EventKind::Access(_) => Kind::Read,
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
+            NoticeKind::Finished
+        }
+        EventKind::Access(_) => NoticeKind::Read,
         EventKind::Any
         | EventKind::Create(_)
         | EventKind::Modify(_)
         | EventKind::Remove(_)
-        | EventKind::Other => Kind::Changed,
+        | EventKind::Other => NoticeKind::Changed,
     }
 }
 

@@ -17,7 +17,7 @@ use tidegate_wire::Name;
 use tokio::sync::mpsc;
 
 use crate::deployments;
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 
 /// A comment is sent so often, so that both ends see that the other is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -54,7 +54,7 @@ pub(super) async fn answer(
     mut progress: mpsc::Receiver<Progress>,
     place: Option<Place<Name>>,
     manner: Manner,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiRefusal> {
     if manner == Manner::Last {
         let last = last(progress).await;
         drop(place);
@@ -68,7 +68,7 @@ pub(super) async fn answer(
             | Progress::Decided { .. }
             | Progress::Done { .. }),
         ) => first,
-        None => return Err(Refusal::broken("nobody takes deploys any more")),
+        None => return Err(ApiRefusal::broken("nobody takes deploys any more")),
     };
     let state = (Some(first), progress, place);
     let events = unfold(state, |(first, mut progress, place)| async move {
@@ -83,7 +83,7 @@ pub(super) async fn answer(
 }
 
 /// Waits until all is over: a refusal has its own status then.
-async fn last(mut progress: mpsc::Receiver<Progress>) -> Result<Response, Refusal> {
+async fn last(mut progress: mpsc::Receiver<Progress>) -> Result<Response, ApiRefusal> {
     while let Some(told) = progress.recv().await {
         match told {
             Progress::Failed { reason } => return Err(deployments::refusal(&reason)),
@@ -93,7 +93,7 @@ async fn last(mut progress: mpsc::Receiver<Progress>) -> Result<Response, Refusa
             Progress::Uploaded { .. } | Progress::Worker { .. } | Progress::Decided { .. } => {}
         }
     }
-    Err(Refusal::broken("nobody takes deploys any more"))
+    Err(ApiRefusal::broken("nobody takes deploys any more"))
 }
 
 fn event(progress: &Progress) -> Event {

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tidegate_client::ErrorName;
 use tidegate_wire::deploy::COMPONENT_BYTES_MAX;
 
-use crate::problem::Refusal;
+use crate::problem::ApiRefusal;
 use crate::router::Api;
 
 /// So long may a component take to come.
@@ -27,9 +27,9 @@ pub(super) struct Upload {
 }
 
 impl FromRequest<Api> for Upload {
-    type Rejection = Refusal;
+    type Rejection = ApiRefusal;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiRefusal> {
         let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
         let kind = header(CONTENT_TYPE).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -44,9 +44,9 @@ impl FromRequest<Api> for Upload {
 
 impl Upload {
     /// What can be known before it is read.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), ApiRefusal> {
         if !self.is_component {
-            return Err(Refusal::new(
+            return Err(ApiRefusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 ErrorName::InvalidArgument,
                 "the body is a component: send the header `Content-Type: application/wasm`",
@@ -59,9 +59,9 @@ impl Upload {
     }
 
     /// The component.
-    pub(super) async fn read(self) -> Result<Bytes, Refusal> {
+    pub(super) async fn read(self) -> Result<Bytes, ApiRefusal> {
         let Ok(read) = tokio::time::timeout(UPLOAD_TIMEOUT, self.collect()).await else {
-            return Err(Refusal::new(
+            return Err(ApiRefusal::new(
                 StatusCode::REQUEST_TIMEOUT,
                 ErrorName::Timeout,
                 format!(
@@ -73,18 +73,21 @@ impl Upload {
         let component = read?;
         match component.is_empty() {
             false => Ok(component),
-            true => Err(Refusal::invalid("the body is empty: it is the component")),
+            true => Err(ApiRefusal::invalid(
+                "the body is empty: it is the component",
+            )),
         }
     }
 
-    async fn collect(self) -> Result<Bytes, Refusal> {
+    async fn collect(self) -> Result<Bytes, ApiRefusal> {
         // What is announced was compared with the limit, and is taken as a hint only.
         let hint = self.announced.unwrap_or(0).min(COMPONENT_BYTES_MAX);
         let mut component = Vec::with_capacity(usize::try_from(hint).unwrap_or(0));
         let mut body = self.body.into_data_stream();
         while let Some(piece) = body.next().await {
-            let piece = piece
-                .map_err(|_| Refusal::invalid("the component did not come as it was announced"))?;
+            let piece = piece.map_err(|_| {
+                ApiRefusal::invalid("the component did not come as it was announced")
+            })?;
             if (component.len() + piece.len()) as u64 > COMPONENT_BYTES_MAX {
                 return Err(too_long());
             }
@@ -110,8 +113,8 @@ impl Upload {
     }
 }
 
-fn too_long() -> Refusal {
-    Refusal::new(
+fn too_long() -> ApiRefusal {
+    ApiRefusal::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         ErrorName::InvalidArgument,
         format!(

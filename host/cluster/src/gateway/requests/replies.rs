@@ -46,11 +46,11 @@ struct Own {
 struct Entry {
     number: u64,
     request: [u8; 32],
-    state: State,
+    state: ReplyState,
 }
 
 #[derive(Debug)]
-enum State {
+enum ReplyState {
     UnderWay {
         tell: watch::Sender<Option<Replied>>,
         keep: bool,
@@ -130,9 +130,9 @@ impl Replies {
             }
             Some(entry) => {
                 return match &entry.state {
-                    State::UnderWay { tell, .. } => Seen::UnderWay(Reply(tell.subscribe())),
-                    State::Done(replied) => Seen::Known(replied.clone()),
-                    State::Forgotten => Seen::Known(Err(RequestError::Forgotten)),
+                    ReplyState::UnderWay { tell, .. } => Seen::UnderWay(Reply(tell.subscribe())),
+                    ReplyState::Done(replied) => Seen::Known(replied.clone()),
+                    ReplyState::Forgotten => Seen::Known(Err(RequestError::Forgotten)),
                 };
             }
         }
@@ -146,7 +146,7 @@ impl Replies {
         self.last += 1;
         let number = self.last;
         let (tell, reply) = watch::channel(None);
-        let state = State::UnderWay { tell, keep: true };
+        let state = ReplyState::UnderWay { tell, keep: true };
         let entry = Entry {
             number,
             request,
@@ -168,7 +168,7 @@ impl Replies {
         let Some(entry) = entry.filter(|entry| entry.number == first.number) else {
             return;
         };
-        let State::UnderWay { tell, keep } = &entry.state else {
+        let ReplyState::UnderWay { tell, keep } = &entry.state else {
             return;
         };
         // Nobody may wait any more.
@@ -180,7 +180,7 @@ impl Replies {
             // Older replies make room for it, and it goes itself if that is not enough.
             let mut beyond = size(&replied).saturating_sub(self.bytes.room(tenant));
             self.bytes.take(tenant, size(&replied));
-            entry.state = State::Done(replied);
+            entry.state = ReplyState::Done(replied);
             while beyond > 0
                 && let Some(bytes) = own.forget_reply()
             {
@@ -188,7 +188,7 @@ impl Replies {
                 beyond = beyond.saturating_sub(bytes);
             }
         } else {
-            entry.state = State::Forgotten;
+            entry.state = ReplyState::Forgotten;
         }
     }
 
@@ -235,7 +235,7 @@ impl Own {
             return Some(0);
         }
         let entry = self.entries.remove(&key)?;
-        let State::Done(replied) = entry.state else {
+        let ReplyState::Done(replied) = entry.state else {
             return Some(0);
         };
         Some(size(&replied))
@@ -250,13 +250,13 @@ impl Own {
             return Some(0);
         };
         match &mut entry.state {
-            State::UnderWay { keep, .. } => *keep = false,
-            State::Done(replied) => {
+            ReplyState::UnderWay { keep, .. } => *keep = false,
+            ReplyState::Done(replied) => {
                 let bytes = size(replied);
-                entry.state = State::Forgotten;
+                entry.state = ReplyState::Forgotten;
                 return Some(bytes);
             }
-            State::Forgotten => {}
+            ReplyState::Forgotten => {}
         }
         Some(0)
     }

@@ -147,18 +147,18 @@ impl State {
         self.events.lanes.push(number, EventKind::Message(message));
         self.clients.memory.set_events(self.events.lanes.bytes());
         self.pump(number);
-        self.hold_if_full(connection);
+        self.pause_if_full(connection);
     }
 
     /// Stops reading a client whose lane is full, or any that sends while its tenant has no room.
-    fn hold_if_full(&mut self, connection: &Connection) {
+    fn pause_if_full(&mut self, connection: &Connection) {
         let settings = &self.context.settings;
         if connection.is_paused() {
             // What was read before.
         } else if !self.events.lanes.shares().has_room(&connection.tenant) {
             connection.set_paused(true);
             self.events
-                .held
+                .unread
                 .insert((connection.tenant, connection.number));
             self.metrics.held(connection.tenant);
         } else if self.events.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max
@@ -178,24 +178,24 @@ impl State {
             connection.set_paused(false);
         } else {
             self.events
-                .held
+                .unread
                 .insert((connection.tenant, connection.number));
         }
     }
 
     /// Reads a client again whose lane has room, and the others of its tenant that are held.
-    pub(super) fn unhold(&mut self, number: u32, tenant: u16) {
-        self.unhold_one(number);
-        if !self.events.held.is_empty() && self.events.lanes.shares().has_plenty(&tenant) {
+    pub(super) fn resume_reading(&mut self, number: u32, tenant: u16) {
+        self.resume_reading_of(number);
+        if !self.events.unread.is_empty() && self.events.lanes.shares().has_plenty(&tenant) {
             let all = (tenant, u32::MIN)..=(tenant, u32::MAX);
-            let held: Vec<(u16, u32)> = self.events.held.extract_if(all, |_| true).collect();
+            let held: Vec<(u16, u32)> = self.events.unread.extract_if(all, |_| true).collect();
             for (_, number) in held {
-                self.unhold_one(number);
+                self.resume_reading_of(number);
             }
         }
     }
 
-    fn unhold_one(&mut self, number: u32) {
+    fn resume_reading_of(&mut self, number: u32) {
         let Some(connection) = self.clients.connections.get(&number) else {
             return;
         };
@@ -222,7 +222,7 @@ impl State {
         self.tell_closed(number, connection.tenant, reason);
         self.clients.connections.remove(&number);
         give_back(&mut self.clients.connections);
-        self.events.held.remove(&(connection.tenant, number));
+        self.events.unread.remove(&(connection.tenant, number));
         if let Some(hub) = self.clients.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);
         }

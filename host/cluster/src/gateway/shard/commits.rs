@@ -9,7 +9,7 @@ use tidegate_wire::id::{ClientId, CloseId};
 use tokio::time::Instant;
 
 use super::State;
-use super::outlet::Deliveries;
+use super::deliveries::Deliveries;
 
 /// So many lanes that have waited may have nothing to send before the next ones must wait on.
 const LOOKS_MAX: usize = 16;
@@ -68,7 +68,7 @@ impl State {
             self.review(number);
         }
         self.workers.returned(worker, tenant, 1, committed.counted);
-        self.unhold(number, tenant);
+        self.resume_reading(number, tenant);
         // Those that have waited come before what this lane has next.
         self.pump_waiting(worker, tenant);
         self.pump(number);

@@ -18,7 +18,7 @@ pub(super) struct Events {
     pub(super) gone_while_queued: usize,
     pub(super) requests: Requests,
     /// Clients whose socket is not read because too much of their tenant waits.
-    pub(super) held: BTreeSet<(u16, u32)>,
+    pub(super) unread: BTreeSet<(u16, u32)>,
     pub(super) strikes: Strikes,
     /// When the first effects of this turn came, on the clock of the lanes.
     pub(super) effects_us: Option<u64>,
@@ -33,7 +33,7 @@ impl Events {
             unrouted: Unrouted::default(),
             gone_while_queued: 0,
             requests: Requests::default(),
-            held: BTreeSet::new(),
+            unread: BTreeSet::new(),
             strikes: Strikes::default(),
             effects_us: None,
         }

@@ -357,7 +357,7 @@ async fn forwards(
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if received.is_new(peer.incarnation, forward.shard, forward.sequence) {
-                spread(shard, forward);
+                distribute(shard, forward);
             }
         }
         for (shard, sequence) in arrived {
@@ -384,7 +384,7 @@ fn answer(services: &Arc<Services>, ask: Ask, link: &LinkSender) {
 }
 
 /// Gives a forward to the shards that it concerns, then runs its commands, here and once.
-fn spread(shard: &Shard, forward: Forward) {
+fn distribute(shard: &Shard, forward: Forward) {
     let Forward {
         tenant,
         effects,

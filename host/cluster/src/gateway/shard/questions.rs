@@ -149,7 +149,7 @@ impl Shard {
         if let Err(error) = check(&asked.query) {
             return asker.refuse(error);
         }
-        let Some(place) = Place::take(self, &asked.tenant) else {
+        let Some(place) = QuestionPlace::take(self, &asked.tenant) else {
             let text = format!(
                 "the tenant has its share of the {QUESTIONS_MAX} questions that may wait at the gateway's shard"
             );
@@ -219,12 +219,12 @@ impl State {
 }
 
 /// The place of one question among those under way.
-struct Place {
+struct QuestionPlace {
     shard: Rc<Shard>,
     tenant: Name,
 }
 
-impl Place {
+impl QuestionPlace {
     fn take(shard: &Rc<Shard>, tenant: &Name) -> Option<Self> {
         let mut questions = shard.questions.borrow_mut();
         if !questions.has_room(tenant) {
@@ -238,7 +238,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QuestionPlace {
     fn drop(&mut self) {
         self.shard.questions.borrow_mut().give(&self.tenant, 1);
     }

@@ -20,14 +20,14 @@ const OWED_MAX: usize = 768;
 /// Answers that wait, by tenant, the oldest first.
 #[derive(Debug)]
 pub(super) struct Releases {
-    owed: Turns<Name, Owed>,
+    postponed: Turns<Name, Postponed>,
     shares: Shares<Name>,
     /// Tenants some of whose answers may wait no longer.
     looked_at: FxHashSet<Name>,
 }
 
 #[derive(Debug)]
-struct Owed {
+struct Postponed {
     what: What,
     /// Once these gateways have acknowledged what the tenant has sent them so far, or are gone.
     until: Vec<(Incarnation, u64)>,
@@ -42,7 +42,7 @@ enum What {
 impl Releases {
     pub(super) fn new(tenants: usize) -> Self {
         Self {
-            owed: Turns::default(),
+            postponed: Turns::default(),
             shares: Shares::new(OWED_MAX, tenants),
             looked_at: FxHashSet::default(),
         }
@@ -50,14 +50,17 @@ impl Releases {
 
     /// Something of this tenant has arrived at another gateway.
     pub(super) fn look_at(&mut self, tenant: &Name) {
-        if !self.owed.is_empty() && self.owed.has(tenant) && !self.looked_at.contains(tenant) {
+        if !self.postponed.is_empty()
+            && self.postponed.has(tenant)
+            && !self.looked_at.contains(tenant)
+        {
             self.looked_at.insert(tenant.clone());
         }
     }
 
     /// Gateways are gone.
     pub(super) fn look_at_all(&mut self) {
-        self.looked_at.extend(self.owed.keys().cloned());
+        self.looked_at.extend(self.postponed.keys().cloned());
     }
 }
 
@@ -71,36 +74,36 @@ impl State {
     ) {
         let what = What::Release(client, workers);
         match once_arrived {
-            Some(tenant) => self.owe(&tenant, what),
-            None => self.pay(&what),
+            Some(tenant) => self.postpone(&tenant, what),
+            None => self.carry_out(&what),
         }
     }
 
     /// A worker's adoption for this tenant was applied here.
     pub(super) fn adopted(&mut self, tenant: &Name, link: LinkSender, sequence: u64) {
-        self.owe(tenant, What::Adopted(link, sequence));
+        self.postpone(tenant, What::Adopted(link, sequence));
     }
 
-    fn owe(&mut self, tenant: &Name, what: What) {
+    fn postpone(&mut self, tenant: &Name, what: What) {
         let until = self.peers.streams.iter().filter_map(|(peer, it)| {
             let last = it.stream.last_unacknowledged(tenant)?;
             Some((*peer, last))
         });
         let until: Vec<_> = until.collect();
         if until.is_empty() {
-            return self.pay(&what);
+            return self.carry_out(&what);
         }
         while !self.peers.releases.shares.has_room(tenant)
-            && let Some(oldest) = self.peers.releases.owed.next_of(tenant)
+            && let Some(oldest) = self.peers.releases.postponed.next_of(tenant)
         {
             self.peers.releases.shares.give(tenant, 1);
-            self.pay(&oldest.what);
+            self.carry_out(&oldest.what);
         }
         self.peers.releases.shares.take(tenant, 1);
         self.peers
             .releases
-            .owed
-            .push(tenant.clone(), Owed { what, until });
+            .postponed
+            .push(tenant.clone(), Postponed { what, until });
     }
 
     /// Gives the answers that nothing holds back any more.
@@ -109,24 +112,24 @@ impl State {
             return;
         }
         for tenant in std::mem::take(&mut self.peers.releases.looked_at) {
-            while let Some(owed) = self.peers.releases.owed.first_of(&tenant) {
+            while let Some(postponed) = self.peers.releases.postponed.first_of(&tenant) {
                 let arrived = |(peer, pushed): &(Incarnation, u64)| {
                     let peer = self.peers.streams.get(peer);
                     peer.is_none_or(|peer| peer.stream.has_arrived(&tenant, *pushed))
                 };
-                if !owed.until.iter().all(arrived) {
+                if !postponed.until.iter().all(arrived) {
                     break;
                 }
-                if let Some(owed) = self.peers.releases.owed.next_of(&tenant) {
+                if let Some(postponed) = self.peers.releases.postponed.next_of(&tenant) {
                     self.peers.releases.shares.give(&tenant, 1);
-                    self.pay(&owed.what);
+                    self.carry_out(&postponed.what);
                 }
             }
         }
     }
 
     /// A link that has ended has nothing to forget.
-    fn pay(&mut self, what: &What) {
+    fn carry_out(&mut self, what: &What) {
         match what {
             What::Release(client, workers) => {
                 for worker in workers {

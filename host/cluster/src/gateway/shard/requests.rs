@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::gateway::access::RequestError;
-use crate::gateway::shared::request::{Place, Replied, Request};
+use crate::gateway::shared::request::{Replied, Request, RequestPlace};
 
 /// The requests whose home is this shard.
 pub(super) struct Requests {
-    waiting: FxHashMap<u32, Waiting>,
+    waiting: FxHashMap<u32, WaitingRequest>,
     deadlines: BTreeSet<(Instant, u32)>,
     /// The gateway is ending: nothing new is taken.
     ending: bool,
@@ -28,13 +28,13 @@ pub(super) struct Requests {
     timed_out: Counter,
 }
 
-struct Waiting {
+struct WaitingRequest {
     /// None once the deadline has passed, unless the reply is kept.
     reply: Option<oneshot::Sender<Replied>>,
     deadline: Instant,
     /// Whether the reply is told also after the deadline.
     kept: bool,
-    _place: Place,
+    _place: RequestPlace,
 }
 
 impl Default for Requests {
@@ -50,7 +50,7 @@ impl Default for Requests {
 }
 
 impl Requests {
-    fn remove(&mut self, number: u32) -> Option<Waiting> {
+    fn remove(&mut self, number: u32) -> Option<WaitingRequest> {
         let waiting = self.waiting.remove(&number)?;
         self.deadlines.remove(&(waiting.deadline, number));
         Some(waiting)
@@ -86,7 +86,7 @@ impl State {
             return refuse(reply, RequestError::Overloaded(why));
         }
         let number = self.take_number();
-        let waiting = Waiting {
+        let waiting = WaitingRequest {
             reply: Some(reply),
             deadline,
             kept,
@@ -162,7 +162,7 @@ impl State {
         self.events.lanes.remove(number);
         self.events.gone_while_queued += 1;
         if let Some(tenant) = tenant {
-            self.unhold(number, tenant);
+            self.resume_reading(number, tenant);
         }
         if let Some(waiting) = self.events.requests.remove(number)
             && let Some(to) = waiting.reply

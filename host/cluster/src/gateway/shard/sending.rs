@@ -7,7 +7,7 @@ use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
 use super::State;
-use crate::gateway::workers::{Place, Served};
+use crate::gateway::workers::{Placement, Served};
 
 impl State {
     /// Sends what may be sent of a lane.
@@ -37,7 +37,7 @@ impl State {
             let is_its_turn = std::mem::take(&mut is_its_turn);
             let rng = &mut self.rng;
             let mut place = self.workers.place(&next, is_its_turn, stays, router, rng);
-            if let Place::Worker(served) = place
+            if let Placement::Worker(served) = place
                 && next.mirror != Some(served.worker)
                 && self.workers.is_busy(
                     served.worker,
@@ -45,18 +45,18 @@ impl State {
                 )
             {
                 // A session goes with it, for which there is no room on the link.
-                place = Place::Later(served.worker);
+                place = Placement::Later(served.worker);
             }
             match place {
-                Place::Worker(served) => self.send_event(number, &next, served),
-                Place::Later(worker) => {
+                Placement::Worker(served) => self.send_event(number, &next, served),
+                Placement::Later(worker) => {
                     if self.events.lanes.set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
                         self.metrics.waits(tenant);
                     }
                     return;
                 }
-                Place::Nowhere => {
+                Placement::Nowhere => {
                     if self.events.lanes.set_queued(number, true) {
                         self.events.unrouted.push(tenant, number);
                     }

@@ -24,14 +24,14 @@ const ANEW: Parts = Parts {
 
 /// A batch that is being made.
 #[derive(Default)]
-struct Letter {
+struct CustodyBatch {
     custodies: Vec<Custody>,
     changes: Vec<CustodyChange>,
     standings: Vec<(ClientId, Option<Incarnation>)>,
     releases: Vec<ClientId>,
 }
 
-impl Letter {
+impl CustodyBatch {
     fn frames(self) -> impl Iterator<Item = Frame> {
         let custodies = (!self.custodies.is_empty()).then_some(Frame::Custody(self.custodies));
         let changes = (!self.changes.is_empty()).then_some(Frame::CustodyChanged(self.changes));
@@ -100,37 +100,37 @@ impl State {
     }
 
     fn tell(&mut self, key: WorkerKey) {
-        let mut letter = Letter::default();
+        let mut batch = CustodyBatch::default();
         let room = self.context.settings.link.queue_bytes_max / 4;
         loop {
             if self.workers.is_busy(key, room) {
                 // It goes on in one of the next turns.
                 self.workers.has_untold(key);
-                return self.send_letter(key, letter);
+                return self.send_batch(key, batch);
             }
             let Some(worker) = self.workers.get_mut(key) else {
                 return;
             };
             let Some(next) = worker.telling.next_due() else {
-                return self.send_letter(key, letter);
+                return self.send_batch(key, batch);
             };
-            self.write(key, next, &mut letter);
+            self.write(key, next, &mut batch);
             let worker = self.workers.get(key);
             if worker.is_some_and(|worker| worker.telling.is_full()) {
-                self.send_letter(key, std::mem::take(&mut letter));
+                self.send_batch(key, std::mem::take(&mut batch));
             }
         }
     }
 
     /// Sends a batch, and asks the worker to confirm it if somebody waits for that.
-    fn send_letter(&mut self, key: WorkerKey, letter: Letter) {
+    fn send_batch(&mut self, key: WorkerKey, batch: CustodyBatch) {
         let shard = self.index;
         let Some(worker) = self.workers.get_mut(key) else {
             return;
         };
         let sender = &worker.link.sender;
         // If the link has ended, other custodians are named when its loss arrives.
-        for frame in letter.frames() {
+        for frame in batch.frames() {
             let _ = sender.send(frame);
         }
         if let Some(number) = worker.telling.ask() {
@@ -139,12 +139,12 @@ impl State {
     }
 
     /// Adds one client to a batch.
-    fn write(&mut self, key: WorkerKey, next: Next, letter: &mut Letter) {
+    fn write(&mut self, key: WorkerKey, next: Next, batch: &mut CustodyBatch) {
         let number = next.connection;
         let client = self.client_id(number);
         let mut parts = match next.task {
             Task::Release => {
-                letter.releases.push(client);
+                batch.releases.push(client);
                 self.events.lanes.released(number, key);
                 if let Some(worker) = self.workers.get_mut(key) {
                     worker.telling.released();
@@ -155,7 +155,7 @@ impl State {
             Task::Tell(parts) => parts,
         };
         if parts.standing {
-            letter
+            batch
                 .standings
                 .extend(self.standing(number, key, next.known));
         }
@@ -183,14 +183,14 @@ impl State {
                 return;
             };
             let bytes = weight::custody(&custody);
-            letter.custodies.push(custody);
+            batch.custodies.push(custody);
             bytes
         } else {
             let Some(change) = self.change(number, parts) else {
                 return;
             };
             let bytes = weight::custody_change(&change);
-            letter.changes.push(change);
+            batch.changes.push(change);
             bytes
         };
         self.metrics.custody_told(bytes);

@@ -54,9 +54,9 @@ async fn a_client_is_held_once_however_much_it_still_sends() {
         }
     }
     assert!(state.events.lanes.bytes() > PENDING_BYTES_MAX);
-    assert_eq!(state.events.held.len(), clients.len());
+    assert_eq!(state.events.unread.len(), clients.len());
     assert!(clients.iter().all(|(_, connection)| connection.is_paused()));
     // Who has gone is not held.
     state.closed(&clients[0].1, CloseReason::Client);
-    assert_eq!(state.events.held.len(), clients.len() - 1);
+    assert_eq!(state.events.unread.len(), clients.len() - 1);
 }

@@ -23,7 +23,7 @@ impl State {
                      share of the worker's window is used up; others have theirs");
             }
         }
-        let mut held = self.events.held.first().copied();
+        let mut held = self.events.unread.first().copied();
         while let Some((tenant, _)) = held {
             if let Some(name) = tenants.name(tenant)
                 && named.is_due(tenant, now)
@@ -33,7 +33,7 @@ impl State {
                      others have theirs");
             }
             let next = tenant.checked_add(1);
-            held = next.and_then(|next| self.events.held.range((next, 0)..).next().copied());
+            held = next.and_then(|next| self.events.unread.range((next, 0)..).next().copied());
         }
     }
 }

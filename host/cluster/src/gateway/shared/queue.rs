@@ -20,14 +20,14 @@ pub(in crate::gateway) struct Stretch {
 
 #[derive(Debug)]
 pub(in crate::gateway) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<WatcherQueueState>,
     /// One task waits, so that a permit is enough.
     filled: Notify,
     happenings_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WatcherQueueState {
     stretches: Vec<Stretch>,
     happenings: usize,
     bytes: usize,
@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// The state is plain data: whoever panicked while holding the lock left it usable.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WatcherQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +104,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl WatcherQueueState {
     fn push(&mut self, happening: Happening, happenings_max: usize) {
         if self.closed {
             return;

@@ -20,12 +20,12 @@ pub(in crate::gateway) struct Request {
     pub(in crate::gateway) reply: oneshot::Sender<Replied>,
     /// Whether the reply is told also after the deadline.
     pub(in crate::gateway) kept: bool,
-    pub(in crate::gateway) place: Place,
+    pub(in crate::gateway) place: RequestPlace,
 }
 
 /// One request's place among those that a gateway may hold; dropping it frees the place.
 #[derive(Debug)]
-pub(in crate::gateway) struct Place {
+pub(in crate::gateway) struct RequestPlace {
     pub(in crate::gateway) _one: fair::Place<Name>,
     pub(in crate::gateway) _bytes: Option<fair::Place<Name>>,
 }

@@ -175,18 +175,18 @@ enum End {
 /// Two queues of bytes. Only the gateway's end waits; the client's looks.
 #[derive(Debug, Default)]
 struct Pipe {
-    state: Mutex<State>,
+    state: Mutex<PipeState>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    to_gateway: Way,
-    to_client: Way,
+struct PipeState {
+    to_gateway: PipeWay,
+    to_client: PipeWay,
 }
 
 #[derive(Debug, Default)]
-struct Way {
+struct PipeWay {
     bytes: VecDeque<u8>,
     /// Its writer has ended it.
     ended: bool,
@@ -194,9 +194,9 @@ struct Way {
     broken: bool,
 }
 
-impl State {
+impl PipeState {
     /// What this end writes.
-    const fn from(&mut self, end: End) -> &mut Way {
+    const fn from(&mut self, end: End) -> &mut PipeWay {
         match end {
             End::Client => &mut self.to_gateway,
             End::Gateway => &mut self.to_client,
@@ -204,7 +204,7 @@ impl State {
     }
 
     /// What this end reads.
-    const fn to(&mut self, end: End) -> &mut Way {
+    const fn to(&mut self, end: End) -> &mut PipeWay {
         match end {
             End::Client => &mut self.to_client,
             End::Gateway => &mut self.to_gateway,
@@ -214,7 +214,7 @@ impl State {
 
 impl Pipe {
     /// Plain data: whoever panicked while holding the lock left it usable.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PipeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

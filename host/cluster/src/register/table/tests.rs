@@ -6,13 +6,13 @@ const LEASE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(20);
 
 struct Run {
-    table: Table,
+    table: NodeTable,
     now: Instant,
 }
 
 fn run() -> Run {
     Run {
-        table: Table::new(GRACE, 4),
+        table: NodeTable::new(GRACE, 4),
         now: Instant::now(),
     }
 }

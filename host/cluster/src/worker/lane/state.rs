@@ -15,7 +15,7 @@ const GROUPS_MAX: usize = 16_384;
 
 /// What a lane knows.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct LaneState {
     pub(super) session: Arc<Session>,
     /// The session as others changed it since the last snapshot. The mirror itself must wait for
     /// the next one, but a close told by this worker needs the newest.
@@ -61,7 +61,7 @@ pub(super) struct UnderWay {
     pub(super) void: bool,
 }
 
-impl State {
+impl LaneState {
     /// Whether nothing needs the lane any more.
     pub(super) fn is_forgettable(&self) -> bool {
         let closed = self.closed && self.unsent.is_none();

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn table(connections: usize, strangers: usize, idle: usize) -> Table {
-    Table::new(AdmissionLimits {
+fn table(connections: usize, strangers: usize, idle: usize) -> AdmissionTable {
+    AdmissionTable::new(AdmissionLimits {
         connections_max: connections,
         strangers_per_address_max: strangers,
         idle_per_address_max: idle,
@@ -16,7 +16,7 @@ fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, last])
 }
 
-impl Table {
+impl AdmissionTable {
     fn told(&self) -> Vec<u64> {
         let mut told: Vec<u64> = self
             .members
@@ -47,7 +47,7 @@ fn the_oldest_stranger_of_an_address_goes_and_others_stay() {
 #[test]
 fn at_the_limit_of_the_port_those_that_wait_go_and_the_busy_never() {
     let mut table = table(4, 10, 10);
-    let enter = |table: &mut Table, from: u8, stage: Stage| {
+    let enter = |table: &mut AdmissionTable, from: u8, stage: Stage| {
         let number = table.enter(address(from)).0;
         table.put(number, stage);
         number

@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: usize = 64;
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum HeadPart {
     /// Lines of a head.
     Head,
     /// So much of a body.
@@ -41,7 +41,7 @@ struct Head {
 /// Follows the requests of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Heads {
-    place: Place,
+    place: HeadPart,
     line: [u8; LINE_BYTES_MAX],
     /// Bytes of the line, whether they are kept or not.
     line_bytes: usize,
@@ -54,7 +54,7 @@ pub(super) struct Heads {
 impl Heads {
     pub(super) const fn new() -> Self {
         Self {
-            place: Place::Head,
+            place: HeadPart::Head,
             line: [0; LINE_BYTES_MAX],
             line_bytes: 0,
             head: Head {
@@ -74,26 +74,28 @@ impl Heads {
 
     /// More bytes of the connection.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.place != Place::Lost {
+        while !bytes.is_empty() && self.place != HeadPart::Lost {
             let taken = match self.place {
-                Place::Body(left) => {
+                HeadPart::Body(left) => {
                     let taken = clamp(left).min(bytes.len());
                     self.place = match left - taken as u64 {
-                        0 => Place::Head,
-                        left => Place::Body(left),
+                        0 => HeadPart::Head,
+                        left => HeadPart::Body(left),
                     };
                     taken
                 }
-                Place::Chunk(left) => {
+                HeadPart::Chunk(left) => {
                     let taken = clamp(left).min(bytes.len());
                     self.place = match left - taken as u64 {
-                        0 => Place::ChunkEnd,
-                        left => Place::Chunk(left),
+                        0 => HeadPart::ChunkEnd,
+                        left => HeadPart::Chunk(left),
                     };
                     taken
                 }
-                Place::Head | Place::Size | Place::ChunkEnd | Place::Trailer => self.in_line(bytes),
-                Place::Lost => bytes.len(),
+                HeadPart::Head | HeadPart::Size | HeadPart::ChunkEnd | HeadPart::Trailer => {
+                    self.in_line(bytes)
+                }
+                HeadPart::Lost => bytes.len(),
             };
             bytes = bytes.get(taken..).unwrap_or_default();
         }
@@ -116,29 +118,31 @@ impl Heads {
         let line = buffer.get(..length.min(LINE_BYTES_MAX)).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.place = match self.place {
-            Place::Head => self.head_line(line, length > LINE_BYTES_MAX),
-            Place::Size => match hexadecimal(line) {
-                Some(0) => Place::Trailer,
-                Some(size) => Place::Chunk(size),
-                None => Place::Lost,
+            HeadPart::Head => self.head_line(line, length > LINE_BYTES_MAX),
+            HeadPart::Size => match hexadecimal(line) {
+                Some(0) => HeadPart::Trailer,
+                Some(size) => HeadPart::Chunk(size),
+                None => HeadPart::Lost,
             },
-            Place::ChunkEnd => Place::Size,
-            Place::Trailer if line.is_empty() => Place::Head,
-            Place::Trailer | Place::Body(_) | Place::Chunk(_) | Place::Lost => self.place,
+            HeadPart::ChunkEnd => HeadPart::Size,
+            HeadPart::Trailer if line.is_empty() => HeadPart::Head,
+            HeadPart::Trailer | HeadPart::Body(_) | HeadPart::Chunk(_) | HeadPart::Lost => {
+                self.place
+            }
         };
         end + 1
     }
 
-    fn head_line(&mut self, line: &[u8], is_cut: bool) -> Place {
+    fn head_line(&mut self, line: &[u8], is_cut: bool) -> HeadPart {
         if line.is_empty() {
             return match self.head.begun {
                 true => self.end_of_head(),
                 // Before a request line they are passed over.
-                false => Place::Head,
+                false => HeadPart::Head,
             };
         }
         if !std::mem::replace(&mut self.head.begun, true) {
-            return Place::Head;
+            return HeadPart::Head;
         }
         let mut parts = line.splitn(2, |byte| *byte == b':');
         let (name, value) = (parts.next().unwrap_or_default(), parts.next());
@@ -149,20 +153,20 @@ impl Heads {
             // hyper refuses what is no number, except where it does not look at it.
             self.head.length = Some(length.unwrap_or(u64::MAX));
         }
-        Place::Head
+        HeadPart::Head
     }
 
-    fn end_of_head(&mut self) -> Place {
+    fn end_of_head(&mut self) -> HeadPart {
         self.count += 1;
         let head = std::mem::take(&mut self.head);
         match (head.length, head.chunked) {
             (Some(_), true) => {
                 self.doubtful = Some(self.count);
-                Place::Lost
+                HeadPart::Lost
             }
-            (None, true) => Place::Size,
-            (None | Some(0), false) => Place::Head,
-            (Some(length), false) => Place::Body(length),
+            (None, true) => HeadPart::Size,
+            (None | Some(0), false) => HeadPart::Head,
+            (Some(length), false) => HeadPart::Body(length),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::HttpSettings;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct HttpRefusal {
     /// The status.
     pub status: StatusCode,
     /// A sentence that says what is wrong and what would be right.
@@ -21,7 +21,7 @@ const TLS: &str = "These are the first bytes of TLS, and this port speaks plain 
 
 const HTTP2: &str = "HTTP/2 is not spoken here: send HTTP/1.1.";
 
-impl Refusal {
+impl HttpRefusal {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self {
             status,

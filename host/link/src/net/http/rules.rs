@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode, Version};
 
-use super::Refusal;
+use super::HttpRefusal;
 
 const NO_HOST: &str = "A request by HTTP/1.1 has the header `Host`, this one has none.";
 const TWO_HOSTS: &str = "A request has one header `Host`, this one has more.";
@@ -20,8 +20,8 @@ const TWO_LENGTHS: &str = "A request says once how long its body is, this one do
 const EXPECTATION: &str = "The only expectation here is `100-continue`.";
 
 /// Whether a request may be served at all.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
-    let bad = |reason| Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), HttpRefusal> {
+    let bad = |reason| Err(HttpRefusal::new(StatusCode::BAD_REQUEST, reason));
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -41,20 +41,23 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
         let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
         let chunked = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"chunked");
         if !codings.all(|value| chunked(value.as_bytes())) {
-            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, CODING));
+            return Err(HttpRefusal::new(StatusCode::NOT_IMPLEMENTED, CODING));
         }
     }
     let mut expected = headers.get_all(EXPECT).iter();
     let known = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
     if !expected.all(|value| known(value.as_bytes())) {
-        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, EXPECTATION));
+        return Err(HttpRefusal::new(
+            StatusCode::EXPECTATION_FAILED,
+            EXPECTATION,
+        ));
     }
     Ok(())
 }
 
 /// The answer to a request that says twice how long its body is. hyper hides one of both.
-pub(super) fn two_lengths() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, TWO_LENGTHS)
+pub(super) fn two_lengths() -> HttpRefusal {
+    HttpRefusal::new(StatusCode::BAD_REQUEST, TWO_LENGTHS)
 }
 
 /// Whether this is `uri-host [ ":" port ]` of RFC 3986. It may be empty.

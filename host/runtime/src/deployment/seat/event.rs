@@ -8,9 +8,9 @@ use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::EventKind;
 use tidegate_wire::id::ClientId;
 
-use super::lanes::{Past, Waiting};
+use super::lanes::{Past, WaitingCall};
 use super::runner::{Runner, Side};
-use super::{Kind, Probation, Seat, Standing};
+use super::{Probation, RouteKind, Seat, Standing};
 use crate::dead_letter::DeadLetter;
 use crate::deployment::Job;
 use crate::deployment::ticket::{Ticket, payload_bytes};
@@ -48,7 +48,7 @@ impl Seat {
 
     /// Which version runs an event: the one before where the one on trial has failed it, or its
     /// client before, or cannot run now.
-    fn side_of(&self, waiting: &Waiting) -> Side {
+    fn side_of(&self, waiting: &WaitingCall) -> Side {
         let (Some(_), Some(probation)) = (&self.before, &self.probation) else {
             return Side::Own;
         };
@@ -87,14 +87,14 @@ impl Seat {
     }
 
     /// Runs an event; gives it back if it broke the instance, or is to be run by the version before.
-    async fn try_once(&mut self, mut waiting: Waiting, side: Side) -> Option<Waiting> {
+    async fn try_once(&mut self, mut waiting: WaitingCall, side: Side) -> Option<WaitingCall> {
         let counted = self.counted(side);
         let begun = self.now;
         if !waiting.was_tried() {
             let wait = begun.saturating_duration_since(waiting.ticket.came());
             self.common.meters.waited(wait);
         }
-        let is_quarantine = matches!(self.kind, Kind::Quarantine);
+        let is_quarantine = matches!(self.kind, RouteKind::Quarantine);
         let runner = self.runner(side);
         let Some(instance) = &mut runner.instance else {
             return Some(waiting);
@@ -162,7 +162,7 @@ impl Seat {
     }
 
     /// The version before ran what the one on trial could not.
-    fn rescued(&self, waiting: &Waiting, side: Side) {
+    fn rescued(&self, waiting: &WaitingCall, side: Side) {
         if let Some(probation) = &self.probation
             && side == Side::Before
             && waiting.past().is_some_and(is_failed_by_own)
@@ -175,7 +175,12 @@ impl Seat {
 
     /// An event that broke has another try, unless the version on trial has refused it already: then
     /// it has failed.
-    fn after_break(&self, mut waiting: Waiting, side: Side, reason: String) -> Option<Waiting> {
+    fn after_break(
+        &self,
+        mut waiting: WaitingCall,
+        side: Side,
+        reason: String,
+    ) -> Option<WaitingCall> {
         if let Some(text) = waiting.take_refused() {
             let client = waiting.ticket.client();
             let is_last = is_last(&waiting.ticket);
@@ -198,7 +203,7 @@ impl Seat {
 
     /// An event broke its instance: it has another try when its client has its next turn, or is set
     /// aside, and its client's events with it.
-    async fn tried(&mut self, waiting: Waiting) {
+    async fn tried(&mut self, waiting: WaitingCall) {
         let (client, number) = (waiting.ticket.client(), waiting.number);
         let is_dead = self.is_dead(&waiting);
         let epoch = self.lanes.epoch();
@@ -217,7 +222,7 @@ impl Seat {
         self.common.suspects.dead_letter(client, Instant::now());
         self.set_aside(waiting);
         self.lanes.gone(number);
-        if matches!(self.kind, Kind::Own { .. }) {
+        if matches!(self.kind, RouteKind::Own { .. }) {
             for ticket in self.lanes.take_all(client) {
                 self.send_into_quarantine(ticket);
             }
@@ -225,7 +230,7 @@ impl Seat {
     }
 
     /// Whether an event has had all of its tries: while a version is on trial, under both.
-    fn is_dead(&self, waiting: &Waiting) -> bool {
+    fn is_dead(&self, waiting: &WaitingCall) -> bool {
         let Some(past) = waiting.past() else {
             return false;
         };
@@ -238,8 +243,8 @@ impl Seat {
     /// In quarantine the first try is on a fresh instance.
     fn tries_max(&self, client: ClientId) -> usize {
         match self.kind {
-            Kind::Quarantine if self.standing(client) != Standing::Good => 1,
-            Kind::Quarantine | Kind::Canary { .. } | Kind::Own { .. } => TRIES_MAX,
+            RouteKind::Quarantine if self.standing(client) != Standing::Good => 1,
+            RouteKind::Quarantine | RouteKind::Canary { .. } | RouteKind::Own { .. } => TRIES_MAX,
         }
     }
 
@@ -249,7 +254,7 @@ impl Seat {
             && self.standing(ticket.client()) == Standing::Closing
     }
 
-    fn set_aside(&self, waiting: Waiting) {
+    fn set_aside(&self, waiting: WaitingCall) {
         let (tries, reason) = waiting.past().map_or((0, ""), |it| (it.tries, &it.reason));
         let ticket = &waiting.ticket;
         let delivery = &ticket.job().delivery;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::deployment::ticket::Ticket;
 
 /// An event that waits for its turn.
-pub(super) struct Waiting {
+pub(super) struct WaitingCall {
     pub(super) ticket: Ticket,
     /// Its number among all that came.
     pub(super) number: u64,
@@ -36,7 +36,7 @@ pub(super) struct Past {
     epoch: u32,
 }
 
-impl Waiting {
+impl WaitingCall {
     /// What it went through, if anything.
     pub(super) fn past(&self) -> Option<&Past> {
         self.past.as_deref()
@@ -74,7 +74,7 @@ struct Mark {
 
 #[derive(Default)]
 pub(super) struct Lanes {
-    turns: Turns<ClientId, Waiting>,
+    turns: Turns<ClientId, WaitingCall>,
     next: u64,
     epoch: u32,
     /// The event that was taken last and is not gone.
@@ -96,7 +96,7 @@ impl Lanes {
         self.next += 1;
         self.turns.push(
             ticket.client(),
-            Waiting {
+            WaitingCall {
                 ticket,
                 number,
                 past: None,
@@ -105,14 +105,14 @@ impl Lanes {
     }
 
     /// The event whose turn it is. It is not gone before [`Self::gone`] says so.
-    pub(super) fn take(&mut self) -> Option<Waiting> {
+    pub(super) fn take(&mut self) -> Option<WaitingCall> {
         let (_, waiting) = self.turns.next(|_, _| true)?;
         self.running = 1;
         Some(self.as_now(waiting))
     }
 
     /// The event that was taken is tried again when its client has its next turn.
-    pub(super) fn put_back(&mut self, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, waiting: WaitingCall) {
         self.running = 0;
         self.turns.push_front(waiting.ticket.client(), waiting);
     }
@@ -128,13 +128,13 @@ impl Lanes {
     }
 
     /// The first event of this client.
-    pub(super) fn take_of(&mut self, client: ClientId) -> Option<Waiting> {
+    pub(super) fn take_of(&mut self, client: ClientId) -> Option<WaitingCall> {
         let waiting = self.turns.next_of(&client)?;
         self.running = 1;
         Some(self.as_now(waiting))
     }
 
-    fn as_now(&self, mut waiting: Waiting) -> Waiting {
+    fn as_now(&self, mut waiting: WaitingCall) -> WaitingCall {
         if let Some(past) = &mut waiting.past
             && past.epoch != self.epoch
         {
@@ -156,7 +156,7 @@ impl Lanes {
     /// All events of one client, in order: they are gone from here.
     pub(super) fn take_all(&mut self, client: ClientId) -> Vec<Ticket> {
         let all = self.turns.take_all(&client);
-        let gone = |waiting: Waiting| {
+        let gone = |waiting: WaitingCall| {
             self.pass(waiting.number);
             waiting.ticket
         };

@@ -22,7 +22,7 @@ use super::announce::{Pace, Places};
 use super::chores::{Chore, Chores, next_chore};
 use super::home::Home;
 use super::lane::{Lane, payload_bytes, returned};
-use super::{Inner, Phase};
+use super::{Phase, WorkerInner};
 
 /// How many times the window a gateway may send before its link is closed.
 const WINDOW_TOLERANCE: u32 = 2;
@@ -56,8 +56,8 @@ pub(super) enum Over {
 /// An event that was accepted and is not yet with the handlers.
 type Held = (Name, Box<Delivery>, Arc<Lane>);
 
-pub(super) struct Attendant {
-    inner: Arc<Inner>,
+pub(super) struct LinkTask {
+    inner: Arc<WorkerInner>,
     home: Arc<Home>,
     lanes: FxHashMap<u32, Arc<Lane>>,
     /// Events that wait until the link has room for their commits; bounded by the window.
@@ -70,11 +70,11 @@ pub(super) struct Attendant {
     warned: bool,
 }
 
-impl Attendant {
+impl LinkTask {
     /// Queues the announcement, which must be the first frame.
-    pub(super) fn new(inner: Arc<Inner>, home: Arc<Home>) -> Self {
+    pub(super) fn new(inner: Arc<WorkerInner>, home: Arc<Home>) -> Self {
         let serving = inner.handlers.serving().borrow().clone();
-        let mut attendant = Self {
+        let mut task = Self {
             inner,
             home,
             lanes: FxHashMap::default(),
@@ -84,11 +84,11 @@ impl Attendant {
             pace: Pace::default(),
             warned: false,
         };
-        attendant.places.update(&serving);
-        let served = attendant.inner.served(&serving);
-        attendant.places.remember(served);
-        attendant.announce();
-        attendant
+        task.places.update(&serving);
+        let served = task.inner.served(&serving);
+        task.places.remember(served);
+        task.announce();
+        task
     }
 
     /// The lanes, once the link is over.

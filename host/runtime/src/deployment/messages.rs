@@ -14,7 +14,7 @@ use super::routes::Share;
 use super::ticket::Ticket;
 
 /// One thing in a mailbox.
-pub(super) enum Mail {
+pub(super) enum SeatMessage {
     /// An event.
     Event(Ticket),
     /// Everything before is done: say so.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use tidegate_hub::custody_updates::Part;
-use tidegate_hub::effects::{Changed, Outlet};
+use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::lanes::{Lanes, WorkerKey};
 use tidegate_hub::outbound::{Outgoing, Queued};
@@ -35,7 +35,7 @@ pub(super) struct Deliveries<'a> {
     pub(super) author: Option<(u32, WorkerKey)>,
 }
 
-impl Outlet for Deliveries<'_> {
+impl Deliver for Deliveries<'_> {
     fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
         let Some(connection) = self.connections.get(&connection) else {
             return;
