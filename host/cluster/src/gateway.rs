@@ -33,7 +33,7 @@ use tidegate_watchdog::{vital, watched};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::shared::inbox::{Arrival, Parcel};
@@ -45,9 +45,6 @@ use shared::{Context, Status};
 pub use standing::Standing;
 use tidegate_link::membership::Members;
 use tidegate_link::{Identity, Link};
-
-/// How often the end looks whether everything is done.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// So long before the end of a gateway the ends of its clients are over, so that what was cut can be
 /// counted and told.
@@ -237,15 +234,16 @@ impl Gateway {
     async fn end(&self) {
         let deadline = Instant::now() + self.services.context.settings.shutdown;
         let half = Instant::now() + self.services.context.settings.shutdown / 2;
+        self.services.context.ending.store(true, Ordering::Release);
         self.services.context.all(|| Parcel::Quiesce);
-        self.until(half, |status| status.events.load(Ordering::Acquire) == 0)
+        self.until(half, 1, |status| status.events.load(Ordering::Acquire) == 0)
             .await;
         self.services.context.all(|| {
             Parcel::GoAway(deadline - LAST_WORDS.min(self.services.context.settings.shutdown / 2))
         });
         // What the last events did must have reached the other gateways, which take nothing more
         // from this one once it has left.
-        self.until(deadline, |status| {
+        self.until(deadline, 2, |status| {
             status.lanes.load(Ordering::Acquire) == 0
                 && status.forwards.load(Ordering::Acquire) == 0
                 && status.sockets.load(Ordering::Acquire) == 0
@@ -266,12 +264,18 @@ impl Gateway {
         }
     }
 
-    async fn until(&self, deadline: Instant, done: impl Fn(&Status) -> bool) {
-        // The parcels before must have been taken: a shard says so by its status after the turn.
-        sleep(LOOK).await;
-        while Instant::now() < deadline && !self.services.context.statuses.iter().all(&done) {
-            sleep(LOOK).await;
-        }
+    /// Waits until all shards have done what they were told `told` times and are as far as `done` says,
+    /// at most until then.
+    async fn until(&self, deadline: Instant, told: usize, done: impl Fn(&Status) -> bool) {
+        let context = &self.services.context;
+        let is_done = |status: &Status| status.told.load(Ordering::Acquire) >= told && done(status);
+        let all = async {
+            while !context.statuses.iter().all(is_done) {
+                context.nearer_the_end.notified().await;
+            }
+        };
+        // What is not done by then is told below.
+        let _ = timeout_at(deadline, all).await;
     }
 }
 

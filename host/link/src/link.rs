@@ -215,6 +215,12 @@ impl LinkSender {
         self.queue.flushed().await;
     }
 
+    /// Waits until at most so many bytes wait to be written or are being written, or the link has
+    /// ended.
+    pub async fn at_most_queued(&self, bytes: usize) {
+        self.queue.at_most(bytes).await;
+    }
+
     /// Bytes that wait to be written or are being written.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

@@ -246,6 +246,7 @@ impl Home for Shard {
         if let Some(status) = self.status() {
             status.sockets.fetch_sub(1, Ordering::AcqRel);
         }
+        self.context.tell_nearer_the_end();
     }
 
     fn written(&self, connection: &Connection) {
@@ -339,6 +340,11 @@ impl State {
                 .events
                 .store(self.events.lanes.events(), Ordering::Release);
             status.forwards.store(self.unsettled(), Ordering::Release);
+            // Last: whoever sees it sees what the turn has done.
+            status
+                .told
+                .store(self.clients.told_to_end, Ordering::Release);
         }
+        self.context.tell_nearer_the_end();
     }
 }

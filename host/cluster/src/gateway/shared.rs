@@ -15,7 +15,7 @@ pub(in crate::gateway) mod watcher;
 pub(in crate::gateway) mod worker_link;
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tidegate_hub::closes::Closes;
@@ -26,7 +26,7 @@ use tidegate_link::net::admission::{AdmissionLimits, Admissions};
 use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::settings::GatewaySettings;
@@ -52,6 +52,10 @@ pub(in crate::gateway) struct Context {
     pub(in crate::gateway) lost: CancellationToken,
     /// Of whoever started the gateway: what is not a shard's own work runs there.
     pub(in crate::gateway) runtime: Handle,
+    /// A shard is nearer to its end than before. Told once somebody waits for that.
+    pub(in crate::gateway) nearer_the_end: Notify,
+    /// The gateway has been told to end.
+    pub(in crate::gateway) ending: AtomicBool,
     /// The shards have ended: nobody is waited for.
     pub(in crate::gateway) ended: CancellationToken,
     pub(in crate::gateway) waiting_named: Named,
@@ -94,6 +98,8 @@ impl Context {
             closes: Closes::new(number),
             lost: CancellationToken::new(),
             runtime,
+            nearer_the_end: Notify::new(),
+            ending: AtomicBool::new(false),
             ended: CancellationToken::new(),
             waiting_named: Named::default(),
             late_named: Named::default(),
@@ -133,6 +139,13 @@ impl Context {
         self.identity.node.incarnation
     }
 
+    /// A shard has done something for which its end may wait.
+    pub(in crate::gateway) fn tell_nearer_the_end(&self) {
+        if self.ending.load(Ordering::Acquire) {
+            self.nearer_the_end.notify_one();
+        }
+    }
+
     /// The shard of a connection number.
     pub(in crate::gateway) fn shard_of(&self, connection: u32) -> usize {
         (connection & self.shard_mask()) as usize
@@ -159,6 +172,8 @@ impl Context {
 /// What a shard tells about itself after each turn.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Status {
+    /// How often it was told to end, and did what that says.
+    pub(in crate::gateway) told: AtomicUsize,
     /// Clients whose close is not yet committed.
     pub(in crate::gateway) lanes: AtomicUsize,
     /// Clients whose custodians are not all known to know them.

@@ -15,7 +15,6 @@ use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::{Announcement, Custody, CustodyChange, Frame, Load};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError};
-use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::announce::{Pace, Places};
@@ -30,8 +29,6 @@ const WINDOW_TOLERANCE: u32 = 2;
 const SHARDS_MAX: u64 = 64;
 /// After this many frames the other tasks of the thread get a turn.
 const FRAMES_PER_TURN: usize = 256;
-/// How often it is looked whether the link has room for more commits.
-const HELD_LOOK: Duration = Duration::from_millis(2);
 /// A batch buffer that grew beyond this is given back.
 const FRAMES_KEPT: usize = 4096;
 
@@ -54,14 +51,14 @@ pub(super) enum Over {
 }
 
 /// An event that was accepted and is not yet with the handlers.
-type Held = (Name, Box<Delivery>, Arc<Lane>);
+type WaitingDelivery = (Name, Box<Delivery>, Arc<Lane>);
 
 pub(super) struct LinkTask {
     inner: Arc<WorkerInner>,
     home: Arc<Home>,
     lanes: FxHashMap<u32, Arc<Lane>>,
     /// Events that wait until the link has room for their commits; bounded by the window.
-    held: VecDeque<Held>,
+    waiting: VecDeque<WaitingDelivery>,
     /// Whether the link had room for more commits when this batch of frames came.
     has_room: bool,
     places: Places,
@@ -78,7 +75,7 @@ impl LinkTask {
             inner,
             home,
             lanes: FxHashMap::default(),
-            held: VecDeque::new(),
+            waiting: VecDeque::new(),
             has_room: true,
             places: Places::default(),
             pace: Pace::default(),
@@ -94,8 +91,8 @@ impl LinkTask {
     /// The lanes, once the link is over.
     pub(super) fn into_lanes(mut self) -> Vec<Arc<Lane>> {
         // Whoever waits for their ends sees them.
-        for held in std::mem::take(&mut self.held) {
-            self.dispatch(held);
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.dispatch(waiting);
         }
         self.lanes.into_values().collect()
     }
@@ -106,6 +103,8 @@ impl LinkTask {
         tokio::pin!(chore);
         let mut frames = Vec::new();
         let mut frames_in_turn = 0;
+        let sender = self.home.sender.clone();
+        let queue_bytes_max = self.queue_bytes_max();
         loop {
             // Frames come last, so that a busy link cannot starve the rest.
             tokio::select! {
@@ -125,9 +124,9 @@ impl LinkTask {
                         return over;
                     }
                 }
-                () = async { sleep(HELD_LOOK).await }, if !self.held.is_empty() => {}
+                () = sender.at_most_queued(queue_bytes_max), if !self.waiting.is_empty() => {}
             }
-            self.dispatch_held();
+            self.dispatch_waiting();
             if frames_in_turn >= FRAMES_PER_TURN {
                 frames_in_turn = 0;
                 frames.shrink_to(FRAMES_KEPT);
@@ -257,37 +256,41 @@ impl LinkTask {
             debug!(event = %delivery.event, "sent before an event of its lane came back: dropped");
             return Ok(());
         }
-        if self.has_room && self.held.is_empty() {
+        if self.has_room && self.waiting.is_empty() {
             self.inner
                 .handlers
                 .dispatch(&serving.tenant, delivery, lane);
         } else {
             let tenant = serving.tenant.clone();
-            self.held.push_back((tenant, delivery, lane));
+            self.waiting.push_back((tenant, delivery, lane));
         }
         Ok(())
     }
 
-    /// Looks whether so many commits wait on the link that it is slower than the handlers.
-    fn look_at_room(&mut self) {
-        let max = self.inner.settings.link.queue_bytes_max / 2;
-        self.has_room = self.home.sender.queued_bytes() <= max;
+    /// With more commits on the link that is slower than the handlers.
+    fn queue_bytes_max(&self) -> usize {
+        self.inner.settings.link.queue_bytes_max / 2
     }
 
-    /// Hands held events to the handlers, in order, while the link has room for their commits.
-    fn dispatch_held(&mut self) {
-        while !self.held.is_empty() {
+    /// Looks whether so many commits wait on the link that it is slower than the handlers.
+    fn look_at_room(&mut self) {
+        self.has_room = self.home.sender.queued_bytes() <= self.queue_bytes_max();
+    }
+
+    /// Hands events that wait to the handlers, in order, while the link has room for their commits.
+    fn dispatch_waiting(&mut self) {
+        while !self.waiting.is_empty() {
             self.look_at_room();
             if !self.has_room {
                 return;
             }
-            if let Some(held) = self.held.pop_front() {
-                self.dispatch(held);
+            if let Some(waiting) = self.waiting.pop_front() {
+                self.dispatch(waiting);
             }
         }
     }
 
-    fn dispatch(&self, (tenant, delivery, lane): Held) {
+    fn dispatch(&self, (tenant, delivery, lane): WaitingDelivery) {
         self.inner.handlers.dispatch(&tenant, delivery, lane);
     }
 

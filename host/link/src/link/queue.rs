@@ -19,8 +19,9 @@ pub(super) struct Queue {
     /// Told when the queue stops being empty, and at the end. One reader waits, so that a permit
     /// is enough.
     filled: Notify,
-    /// Told when the link ends, and when the reader is done with what was queued.
-    ended: Notify,
+    /// Told when the link ends, when the reader is done with what was queued, and when it has taken
+    /// something that somebody waits for.
+    changed: Notify,
     bytes_max: usize,
 }
 
@@ -38,6 +39,8 @@ struct QueueState {
     portions: Option<Portions>,
     end: Option<LinkEnd>,
     done: bool,
+    /// Somebody waits for less to be queued.
+    awaited: bool,
 }
 
 impl Queue {
@@ -45,7 +48,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             filled: Notify::new(),
-            ended: Notify::new(),
+            changed: Notify::new(),
             bytes_max,
         }
     }
@@ -138,6 +141,9 @@ impl Queue {
                 state.in_hand = 0;
                 state.answers = state.answers.saturating_sub(state.answers_in_hand);
                 state.answers_in_hand = 0;
+                if std::mem::take(&mut state.awaited) {
+                    self.changed.notify_waiters();
+                }
                 if !state.frames.is_empty() {
                     frames.append(&mut state.frames);
                     state.in_hand = state.bytes;
@@ -160,13 +166,13 @@ impl Queue {
 
     fn tell_end(&self) {
         self.filled.notify_one();
-        self.ended.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// The reader will not come again.
     pub(super) fn done(&self) {
         self.state().done = true;
-        self.ended.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -186,6 +192,16 @@ impl Queue {
         self.wait(|state| state.end.is_some() && state.done).await;
     }
 
+    /// Waits until at most so many bytes are queued, or the link has ended.
+    pub(super) async fn at_most(&self, bytes: usize) {
+        self.wait(|state| {
+            let is_less = state.bytes <= bytes || state.end.is_some();
+            state.awaited |= !is_less;
+            is_less
+        })
+        .await;
+    }
+
     /// Waits until this end has ended the link, as opposed to the peer or the socket: what the
     /// peer sent before it went is still read.
     pub(super) async fn finished_here(&self) -> LinkEnd {
@@ -196,16 +212,16 @@ impl Queue {
         }
     }
 
-    async fn wait(&self, condition: impl Fn(&QueueState) -> bool) {
+    async fn wait(&self, condition: impl Fn(&mut QueueState) -> bool) {
         loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
             // Registered before the check, so that an end in between is not missed.
-            ended.as_mut().enable();
-            if condition(&self.state()) {
+            changed.as_mut().enable();
+            if condition(&mut self.state()) {
                 return;
             }
-            ended.await;
+            changed.await;
         }
     }
 

@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_fair::{Place, Places};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::feed::Filter;
 use tidegate_wire::frame::Frame;
-use tokio::time::sleep;
 
 use super::{Feed, WATCHERS_MAX, Watching};
 use crate::gateway::shared::queue::Stretch;
@@ -20,8 +18,6 @@ use crate::gateway::shared::watcher::Watcher;
 
 /// What may wait on the link before batches wait themselves.
 const LINK_BYTES_MAX: usize = 1 << 20;
-/// How often a batch looks whether the link has room.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The watchers at the other end of one link.
 pub(in crate::gateway) struct Remote {
@@ -98,12 +94,7 @@ async fn tell(watch: u64, watcher: Arc<Watcher>, sender: LinkSender) {
         if !watcher.queue.filled().await {
             return;
         }
-        while sender.queued_bytes() >= LINK_BYTES_MAX {
-            if sender.is_closed() {
-                return;
-            }
-            sleep(LOOK).await;
-        }
+        sender.at_most_queued(LINK_BYTES_MAX).await;
         stretches = watcher.queue.take();
     }
 }

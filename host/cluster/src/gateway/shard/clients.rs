@@ -40,6 +40,8 @@ pub(super) struct Clients {
     /// Since when that is too much.
     pub(super) full_since: Option<Instant>,
     pub(super) cuts: Cuts,
+    /// How often the gateway said that it ends.
+    pub(super) told_to_end: usize,
     /// Nobody is read any more.
     pub(super) quiet: bool,
     /// Nobody is let in any more: this life is lost or has said good-bye to its clients, whose ends
@@ -66,6 +68,7 @@ impl Clients {
             memory: Rc::new(Memory::new(bytes_max)),
             full_since: None,
             cuts: Cuts::default(),
+            told_to_end: 0,
             quiet: false,
             gone: None,
         }

@@ -237,6 +237,7 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
+                self.clients.told_to_end += 1;
                 self.clients.quiet = true;
                 self.end_requests();
                 for connection in self.clients.connections.values() {
@@ -244,6 +245,7 @@ impl State {
                 }
             }
             Parcel::GoAway(deadline) => {
+                self.clients.told_to_end += 1;
                 self.clients.gone = Some(deadline);
                 let all: Vec<_> = self.clients.connections.values().cloned().collect();
                 for connection in all {
