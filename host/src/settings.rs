@@ -187,3 +187,41 @@ fn listener(it: &Listener) -> ListenerSettings {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, Purpose};
+
+    #[test]
+    fn the_defaults_of_services_are_those_of_the_configuration() {
+        let nothing = Overrides {
+            purpose: Purpose::Check,
+            flags: Vec::new(),
+        };
+        let config = Config::load(None, std::iter::empty(), &nothing).unwrap();
+        let announced = config.gateway.lan;
+        let own = GatewaySettings::new(announced);
+        let theirs = GatewaySettings {
+            // A part of it is kept for parting.
+            shutdown: own.shutdown,
+            ..gateway(&config, announced)
+        };
+        assert_eq!(format!("{theirs:?}"), format!("{own:?}"));
+        let it = Listener::default();
+        let own = ListenerSettings::new(
+            &it.label(),
+            it.tenant.clone(),
+            it.listen.address,
+            it.listen.transport,
+        );
+        let theirs = ListenerSettings {
+            health_path: None,
+            ping_interval: own.ping_interval,
+            ping_not_response_limit: own.ping_not_response_limit,
+            web_socket_ping: own.web_socket_ping,
+            ..listener(&it)
+        };
+        assert_eq!(format!("{theirs:?}"), format!("{own:?}"));
+    }
+}

@@ -33,9 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
-use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
-use tidegate_hub::hub::HubLimits;
-use tidegate_hub::outbound::{Newlines, QueuePolicy};
+use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings};
 use tidegate_hub::routing::Router;
 use tidegate_link::membership::fixed;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
@@ -71,54 +69,26 @@ fn node(role: Role, incarnation: u64) -> Node {
     }
 }
 
-fn listener(transport: Transport) -> ListenerSettings {
-    ListenerSettings {
-        name: "test".into(),
-        tenant: "t".into(),
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        transport,
-        static_folder: None,
-        health_path: None,
-        path: None,
-        origins: vec![],
-        subprotocols: vec![],
-        ping_interval: Duration::ZERO,
-        ping_not_response_limit: 0,
-        ping_data: None,
-        web_socket_ping: false,
-        pong_counts: true,
-        message_bytes_max: 1 << 20,
-        handshake: DEADLINE,
-        handshakes_per_address_max: 1000,
-        handshake_bytes_max: 16 << 10,
-        connections_max: 100,
-        queue_bytes_max: 1 << 20,
-        queue_policy: QueuePolicy::Close,
-        newlines: Newlines::default(),
-    }
-}
-
 fn settings(router: Router, transport: Transport) -> GatewaySettings {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     GatewaySettings {
-        announced: ANNOUNCED,
         shards: 2,
         router,
-        no_worker: NoWorker::Hold,
-        hold_bytes_max: 64 << 10,
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         connections_max: 100,
         handshakes_max: 8,
-        close: Duration::from_secs(2),
         handshakes_per_address_max: 8,
+        close: Duration::from_secs(2),
         shutdown: Duration::from_secs(2),
         reconnect: (Duration::from_millis(10), Duration::from_millis(100)),
-        late_event: Duration::from_secs(10),
-        second_custodian: true,
-        hub: HubLimits::default(),
-        link: LinkSettings::default(),
-        listeners: vec![listener(transport)],
+        listeners: vec![ListenerSettings {
+            handshake: DEADLINE,
+            connections_max: 100,
+            ..ListenerSettings::new("test", "t".into(), address, transport)
+        }],
+        ..GatewaySettings::new(ANNOUNCED)
     }
 }
 

@@ -149,7 +149,7 @@ async fn run(
     let membership = membership::join(
         vec![place.register.to_string()],
         identity.clone(),
-        settings::MEMBERSHIP,
+        settings::membership(),
         ended.clone(),
     );
     let settings = settings::gateway(announced, place.second);

@@ -7,9 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tidegate_hub::hub::HubLimits;
-use tidegate_hub::outbound::{Newlines, QueuePolicy};
-use tidegate_hub::routing::Router;
 use tidegate_link::membership::Members;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::Name;
@@ -27,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::commands::{Commands, NoCommands};
-use super::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use super::settings::{GatewaySettings, ListenerSettings};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const SHARDS: u16 = 2;
@@ -66,54 +63,25 @@ pub(super) fn node(role: Role, incarnation: u64, address: Option<SocketAddrV4>) 
     }
 }
 
-fn listener() -> ListenerSettings {
-    ListenerSettings {
-        name: "test".into(),
-        tenant: tenant(),
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        transport: Transport::TextLines,
-        static_folder: None,
-        health_path: None,
-        path: None,
-        origins: vec![],
-        subprotocols: vec![],
-        ping_interval: Duration::ZERO,
-        ping_not_response_limit: 0,
-        ping_data: None,
-        web_socket_ping: false,
-        pong_counts: true,
-        message_bytes_max: 1 << 20,
-        handshake: DEADLINE,
-        handshakes_per_address_max: 1000,
-        handshake_bytes_max: 16 << 10,
-        connections_max: 1000,
-        queue_bytes_max: 1 << 20,
-        queue_policy: QueuePolicy::Close,
-        newlines: Newlines::default(),
-    }
-}
-
 pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     GatewaySettings {
-        announced,
         shards: SHARDS,
-        router: Router::Bind,
-        no_worker: NoWorker::Hold,
-        hold_bytes_max: 64 << 10,
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         connections_max: 1000,
         handshakes_max: 8,
-        close: Duration::from_secs(4),
         handshakes_per_address_max: 8,
+        close: Duration::from_secs(4),
         shutdown: Duration::from_secs(4),
         reconnect: (Duration::from_millis(5), Duration::from_millis(20)),
-        late_event: Duration::from_secs(10),
-        second_custodian: true,
-        hub: HubLimits::default(),
-        link: LinkSettings::default(),
-        listeners: vec![listener()],
+        listeners: vec![ListenerSettings {
+            handshake: DEADLINE,
+            connections_max: 1000,
+            ..ListenerSettings::new("test", tenant(), address, Transport::TextLines)
+        }],
+        ..GatewaySettings::new(announced)
     }
 }
 

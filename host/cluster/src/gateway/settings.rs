@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_link::LinkSettings;
+use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
@@ -69,6 +70,35 @@ pub struct GatewaySettings {
     pub listeners: Vec<ListenerSettings>,
 }
 
+impl GatewaySettings {
+    /// One without listeners, with the defaults of the configuration and one shard for each core.
+    #[must_use]
+    pub fn new(announced: SocketAddrV4) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            announced,
+            shards: u16::try_from(cores).unwrap_or(u16::MAX),
+            router: Router::default(),
+            no_worker: NoWorker::default(),
+            hold_bytes_max: 64 << 10,
+            pending_bytes_max: 256 << 20,
+            clients_bytes_max: 512 << 20,
+            forward_bytes_max: 64 << 20,
+            connections_max: 100_000,
+            handshakes_max: HANDSHAKES_MAX,
+            handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
+            close: Duration::from_secs(10),
+            shutdown: Duration::from_secs(10),
+            reconnect: (Duration::from_millis(50), Duration::from_secs(2)),
+            late_event: Duration::from_secs(10),
+            second_custodian: true,
+            hub: HubLimits::default(),
+            link: LinkSettings::default(),
+            listeners: Vec::new(),
+        }
+    }
+}
+
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
@@ -117,4 +147,36 @@ pub struct ListenerSettings {
     pub queue_policy: QueuePolicy,
     /// `text`: what happens to a message with a newline in it.
     pub newlines: Newlines,
+}
+
+impl ListenerSettings {
+    /// A listener for the clients of a tenant, with the defaults of the configuration but for pings,
+    /// of which it sends none.
+    #[must_use]
+    pub fn new(name: &str, tenant: Name, address: SocketAddr, transport: Transport) -> Self {
+        Self {
+            name: name.into(),
+            tenant,
+            address,
+            transport,
+            static_folder: None,
+            health_path: None,
+            path: None,
+            origins: Vec::new(),
+            subprotocols: Vec::new(),
+            ping_interval: Duration::ZERO,
+            ping_not_response_limit: 0,
+            ping_data: None,
+            web_socket_ping: false,
+            pong_counts: true,
+            message_bytes_max: 1 << 20,
+            handshake: Duration::from_secs(10),
+            handshakes_per_address_max: 1_024,
+            handshake_bytes_max: 16 << 10,
+            connections_max: usize::MAX,
+            queue_bytes_max: 1 << 20,
+            queue_policy: QueuePolicy::default(),
+            newlines: Newlines::default(),
+        }
+    }
 }

@@ -94,16 +94,19 @@ impl Cluster {
             secret: secret(),
             net: tidegate_link::net::stream::tcp(),
         };
+        let defaults = settings(Router::Bind, Transport::TextLines);
+        let listeners = defaults.listeners.iter().cloned();
+        let listeners = listeners.map(|it| ListenerSettings {
+            connections_max: 10_000,
+            ..it
+        });
         let settings = GatewaySettings {
             announced: address,
             connections_max: 10_000,
             shutdown: Duration::from_millis(50),
             link: quiet_link(),
-            listeners: vec![ListenerSettings {
-                connections_max: 10_000,
-                ..listener(Transport::TextLines)
-            }],
-            ..settings(Router::Bind, Transport::TextLines)
+            listeners: listeners.collect(),
+            ..defaults
         };
         let gateway = Arc::new(Gateway::start(identity, settings).unwrap());
         let clients = socket.local_addr().unwrap();

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
-use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings, NoWorker};
+use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings};
 use tidegate_cluster::register::{Register, RegisterSettings};
 use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
-use tidegate_hub::hub::HubLimits;
-use tidegate_hub::outbound::{Newlines, QueuePolicy};
 use tidegate_hub::routing::Router;
 use tidegate_link::membership::{self, Members, MembershipSettings};
 use tidegate_link::net::stream::Listen;
@@ -296,48 +294,26 @@ async fn accept(socket: Socket, identity: Identity, settings: LinkSettings, gate
 }
 
 fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> GatewaySettings {
+    let tenant = crate::handlers::tenant();
     GatewaySettings {
-        announced,
         shards: 2,
         router,
-        no_worker: NoWorker::Hold,
         hold_bytes_max: bounds.hold_bytes_max,
         pending_bytes_max: bounds.pending_bytes_max,
         clients_bytes_max: bounds.pending_bytes_max + (64 << 20),
         forward_bytes_max: 1 << 20,
         connections_max: 1000,
         handshakes_max: 64,
-        close: LEASE,
         handshakes_per_address_max: 64,
+        close: LEASE,
         shutdown: LEASE,
         reconnect: (RECONNECT_MIN, RECONNECT_MAX),
-        late_event: Duration::from_secs(10),
-        second_custodian: true,
-        hub: HubLimits::default(),
         link: link_settings(bounds),
         listeners: vec![ListenerSettings {
-            name: "lines".into(),
-            tenant: crate::handlers::tenant(),
-            address: SocketAddr::V4(announced),
-            transport: Transport::TextLines,
-            static_folder: None,
-            health_path: None,
-            path: None,
-            origins: vec![],
-            subprotocols: vec![],
-            ping_interval: Duration::ZERO,
-            ping_not_response_limit: 0,
-            ping_data: None,
-            web_socket_ping: false,
-            pong_counts: true,
-            message_bytes_max: 1 << 20,
             handshake: HANDSHAKE,
-            handshakes_per_address_max: 1000,
-            handshake_bytes_max: 16 << 10,
             connections_max: 1000,
-            queue_bytes_max: 1 << 20,
-            queue_policy: QueuePolicy::Close,
-            newlines: Newlines::default(),
+            ..ListenerSettings::new("lines", tenant, announced.into(), Transport::TextLines)
         }],
+        ..GatewaySettings::new(announced)
     }
 }
