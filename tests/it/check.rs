@@ -278,6 +278,34 @@ async fn no_proxy_of_the_environment_is_given_a_token() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_limit_of_open_files_without_room_for_clients_is_refused() -> Outcome {
+    for service in ["gateway", "register"] {
+        let mut command = tokio::process::Command::new("sh");
+        let script = "ulimit -n 60 && exec \"$0\" \"$@\"";
+        command
+            .args(["-c", script])
+            .arg(tools::tidegate()?)
+            .arg(service)
+            .env("TIDEGATE_SECRET", "the secret of a test, long enough")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(30), command.output());
+        let output = output
+            .await
+            .with_context(|| format!("{service} does not end"))??;
+        let said = Said {
+            code: output.status.code(),
+            text: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        refuses(
+            &said,
+            &["the limit of open files (ulimit -n) is 60", "raise it to"],
+        )?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_token_file_on_the_line_wins_over_a_token_of_the_environment() -> Outcome {
     let variables = [("TIDEGATE_TOKEN", "0123456789abcdef")];
     let args = ["status", "--token-file", "/nowhere/token"];

@@ -98,6 +98,34 @@ async fn the_end_of_a_busy_process_takes_no_longer_than_it_may() -> Outcome {
 }
 
 #[tokio::test]
+async fn the_admin_port_answers_until_the_process_has_ended() -> Outcome {
+    let (mut alone, _client) = busy("draining", 4_000).await?;
+    let admin = alone.admin;
+    ensure!(
+        http::get(admin, "/readyz").await?.status == 200,
+        "not ready"
+    );
+    alone.process.signal(Signal::Terminate)?;
+    eventually("it says that it stops", async || {
+        let ready = http::get(admin, "/readyz").await?;
+        let says = ready.body.contains("stop: the process is stopping");
+        Ok((ready.status == 503 && says).then_some(()))
+    })
+    .await?;
+    ensure!(
+        http::get(admin, "/healthz").await?.status == 200,
+        "not alive"
+    );
+    ensure!(
+        http::get(admin, "/metrics").await?.status == 200,
+        "no metrics"
+    );
+    ensure!(alone.process.status().is_none(), "it had ended by then");
+    alone.process.ended().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn signals_for_reloads_and_upgrades_do_not_kill() -> Outcome {
     let mut alone = Alone::named("reloads").start().await?;
     let mut client = alone.client().await?;
@@ -194,7 +222,22 @@ async fn sighup_takes_up_tokens_that_came_changed_or_went() -> Outcome {
         );
         std::fs::write(&file, text)
     };
-    write(true, GOES, "[gateway]\nconnections-max = 77\n")?;
+    // More of them than the log takes lines of one kind.
+    let keys = [
+        "connections-max",
+        "groups-per-client-max",
+        "late-event-ms",
+        "close-ms",
+    ];
+    let more_keys = [
+        "shutdown-ms",
+        "hold-bytes-max",
+        "session-bytes-max",
+        "forward-bytes-max",
+    ];
+    let keys = keys.into_iter().chain(more_keys);
+    let gateway: String = keys.clone().map(|key| format!("{key} = 7777\n")).collect();
+    write(true, GOES, &format!("[gateway]\n{gateway}"))?;
     let flags = ["--config", &file.to_string_lossy()];
     let mut alone = Alone::named("tokens-of-the-file")
         .args(&flags)
@@ -233,13 +276,12 @@ async fn sighup_takes_up_tokens_that_came_changed_or_went() -> Outcome {
     ensure!(call(api, STAYS).await? == 200, "a token that stayed is not");
     ensure!(!may_deploy().await?, "deploy = true is still in force");
     let log = alone.process.log();
-    for says in [
-        "[gateway] connections-max = 100_000 (was 77)",
-        "deploy = false (was true)",
-        "is gone",
-        "is new",
-    ] {
+    for says in ["deploy = false (was true)", "is gone", "is new"] {
         ensure!(log.contains(says), "{says} is not told: {log}");
+    }
+    for key in keys {
+        let told = log.contains(&format!("[gateway] {key} = ")) && log.contains("(was 7_777)");
+        ensure!(told, "{key} is not told: {log}");
     }
     ends_in_order(alone, &[Signal::Terminate]).await
 }

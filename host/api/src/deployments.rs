@@ -181,3 +181,40 @@ pub(crate) fn refusal(error: &DeployError) -> ApiRefusal {
     };
     ApiRefusal::new(status, name, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_wire::id::Incarnation;
+
+    use super::*;
+
+    #[test]
+    fn a_canary_of_a_workers_own_file_is_no_lag_and_one_that_the_cluster_does_not_name_is() {
+        let worker = |serving: Option<&str>, canary: Option<&str>| WorkerState {
+            worker: "w".into(),
+            incarnation: Incarnation(1),
+            generation: 0,
+            running: vec![Running {
+                tenant: "t".into(),
+                serving: serving.map(Name::from),
+                canary: canary.map(Name::from),
+                trial: false,
+                trouble: None,
+            }],
+        };
+        let behind = |runs: &WorkerState, version: Option<&Name>, canary: Option<&Name>| {
+            let at = deployed_at(runs, &"t".into(), version, canary);
+            at.unwrap().behind
+        };
+        let (one, two) = (Name::from("one"), Name::from("two"));
+        assert!(!behind(&worker(Some("file"), Some("next")), None, None));
+        assert!(behind(&worker(Some("one"), Some("two")), Some(&one), None));
+        assert!(behind(&worker(Some("one"), None), Some(&one), Some(&two)));
+        assert!(behind(&worker(Some("file"), None), None, Some(&two)));
+        assert!(!behind(
+            &worker(Some("one"), Some("two")),
+            Some(&one),
+            Some(&two)
+        ));
+    }
+}
