@@ -13,6 +13,8 @@ use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::SessionChange;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
+use tidegate_wire::json::same_json;
+use tidegate_wire::query::SwapRefusal;
 use tidegate_wire::session::{Replaced, Session, TooLarge};
 
 use crate::give_back::give_back;
@@ -390,6 +392,43 @@ impl Hub {
         let replaced = changed.map_err(|TooLarge| Refused::Session)?;
         client.session_version += 1;
         Ok(replaced)
+    }
+
+    /// Sets one key of a client's session if its value is the expected one, compared as JSON; as
+    /// `expected` none means that it is absent, as `new` that it is removed.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn compare_and_set(
+        &mut self,
+        connection: u32,
+        key: &Name,
+        expected: Option<&str>,
+        new: Option<&str>,
+    ) -> Result<(), SwapRefusal> {
+        let client = self.client(connection).filter(|client| !client.offline);
+        let session = client.ok_or(SwapRefusal::Offline)?.session();
+        let same = match (session.and_then(|session| session.get(key)), expected) {
+            (Some(found), Some(expected)) => same_json(found, expected),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !same {
+            return Err(SwapRefusal::Conflict);
+        }
+        let key = key.clone();
+        let change = match new {
+            Some(value) => SessionChange::Set {
+                key,
+                value: value.to_owned(),
+            },
+            None => SessionChange::Remove { key },
+        };
+        match self.change_session(connection, &change) {
+            Ok(_) => Ok(()),
+            Err(Refused::Offline) => Err(SwapRefusal::Offline),
+            Err(Refused::Groups | Refused::Session) => Err(SwapRefusal::TooLarge),
+        }
     }
 
     /// Takes back the last change of a client's session, and its count.

@@ -60,9 +60,12 @@ pub struct Outgoing<'a> {
     has_newline: OnceCell<bool>,
 }
 
+/// What is sent.
 #[derive(Clone, Copy, Debug)]
-enum Content<'a> {
+pub enum Content<'a> {
+    /// A message, to be framed as each client's listener demands.
     Message(&'a Message),
+    /// Bytes as they are.
     Raw(&'a Bytes),
 }
 
@@ -77,6 +80,12 @@ impl<'a> Outgoing<'a> {
     #[must_use]
     pub const fn raw(bytes: &'a Bytes) -> Self {
         Self::new(Content::Raw(bytes))
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub const fn content(&self) -> Content<'a> {
+        self.content
     }
 
     const fn new(content: Content<'a>) -> Self {

@@ -44,7 +44,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
+use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::session::Session;
 
+use crate::backend;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Refused, Result};
@@ -53,12 +56,10 @@ use crate::handler::Handler;
 use crate::message::{Message, Outgoing};
 use crate::session;
 
-pub(crate) mod ask;
 mod command;
-pub(crate) mod effect;
+mod deliveries;
 pub(crate) mod event;
-pub(crate) mod hub;
-pub(crate) mod json;
+pub(crate) mod shard;
 #[cfg(test)]
 mod tests;
 pub(crate) mod world;
@@ -66,7 +67,7 @@ pub(crate) mod world;
 pub use command::CommandGateway;
 
 use event::{Event, Whose};
-use hub::Closes;
+use shard::Closes;
 use world::World;
 
 /// A gateway with one instance of a handler; see the [module](self).
@@ -120,7 +121,7 @@ impl<H: Handler> Gateway<H> {
 
     /// Connects a client of which you say everything.
     pub fn connect_with(&mut self, peer: Peer, request: Option<HttpRequest>) -> Result<Client> {
-        let client = self.world.hub.connect(peer.clone())?;
+        let client = self.world.shard.connect(peer.clone())?;
         self.run(client, false, |handler| {
             handler.on_connect(client, peer, request)
         })?;
@@ -129,11 +130,12 @@ impl<H: Handler> Gateway<H> {
 
     /// Lets a client send a message. The error is that of `on_message`.
     pub fn send<'a>(&mut self, client: Client, message: impl Into<Outgoing<'a>>) -> Result {
-        if !self.world.hub.is_open(client) {
+        if !self.is_connected(client) {
             return Err(Refused::Offline.into());
         }
         let message = Message::from(message.into());
-        self.world.hub.count_message(client, message.bytes().len());
+        let bytes = message.bytes().len();
+        self.world.shard.count_message(&client, bytes);
         self.run(client, false, |handler| handler.on_message(client, message))
     }
 
@@ -160,8 +162,9 @@ impl<H: Handler> Gateway<H> {
         std::mem::take(&mut self.world.started)
     }
 
-    /// Makes every answer of [`directory`](crate::directory) partial from now on, as if these
-    /// gateways had not answered in time; whole again with none.
+    /// Makes answers of [`directory`](crate::directory) partial from now on, as if these gateways had
+    /// not answered in time; whole again with none. As on the host an answer misses only gateways that
+    /// could matter to it: what is asked of one client misses none but its own.
     pub fn set_missing(&mut self, gateways: &[&str]) {
         self.world.missing = gateways.iter().map(|&name| name.to_owned()).collect();
     }
@@ -173,11 +176,8 @@ impl<H: Handler> Gateway<H> {
 
     /// Closes a client for a reason of your choice. The error is that of `on_close`.
     pub fn close_for(&mut self, client: Client, reason: CloseReason) -> Result {
-        let closed = self
-            .world
-            .hub
-            .close(client, reason)
-            .ok_or(Refused::Offline)?;
+        let closed = self.world.shard.close(&client, reason);
+        let closed = closed.ok_or(Refused::Offline)?;
         self.tell_close(client, closed)
     }
 
@@ -212,48 +212,49 @@ impl<H: Handler> Gateway<H> {
 
     /// Takes what a client has received since the last call, farewells included.
     pub fn received(&mut self, client: Client) -> Vec<Message> {
-        self.world.hub.take_received(client)
+        self.world.shard.take_received(&client)
     }
 
     /// Takes what raw sends have brought a client since the last call.
     pub fn received_raw(&mut self, client: Client) -> Vec<Vec<u8>> {
-        self.world.hub.take_raw(client)
+        self.world.shard.take_raw(&client)
     }
 
     /// Whether a client is connected.
     #[must_use]
     pub fn is_connected(&self, client: Client) -> bool {
-        self.world.hub.is_open(client)
+        self.world.shard.is_online(&client)
     }
 
     /// The connected clients, in the order in which they came.
     #[must_use]
     pub fn connected(&self) -> Vec<Client> {
-        self.world.hub.open_clients()
+        self.world.shard.online()
     }
 
     /// A client's uid.
     #[must_use]
     pub fn uid(&self, client: Client) -> Option<String> {
-        self.world.hub.uid(client)
+        self.world.shard.uid(&client)
     }
 
     /// A client's groups, sorted.
     #[must_use]
     pub fn groups(&self, client: Client) -> Vec<String> {
-        self.world.hub.groups(client)
+        self.world.shard.groups(&client)
     }
 
     /// The members of a group, in the order in which they connected.
     #[must_use]
     pub fn members(&self, group: &str) -> Vec<Client> {
-        self.world.hub.members(group)
+        self.world.shard.members(group)
     }
 
     /// A client's session; its last one after it closed.
     #[must_use]
     pub fn session(&self, client: Client) -> BTreeMap<String, Value> {
-        let entries = self.world.hub.session(client).into_iter();
+        let session = self.world.shard.session(&client);
+        let entries = shard::entries(&session).into_iter();
         // What is in a session was checked to be JSON.
         entries
             .map(|(key, json)| (key, serde_json::from_str(&json).unwrap_or_default()))
@@ -262,9 +263,8 @@ impl<H: Handler> Gateway<H> {
 
     /// Replaces a client's session by the fields of `value`, as somebody else would.
     pub fn set_session<T: Serialize + ?Sized>(&mut self, client: Client, value: &T) -> Result {
-        self.world
-            .hub
-            .set_session(client, session::to_entries(value)?);
+        let effect = session_effect(client, value)?;
+        self.world.shard.apply(&[effect]);
         Ok(())
     }
 
@@ -311,8 +311,8 @@ impl<H: Handler> Gateway<H> {
     ) -> Result<(T, Closes)> {
         self.events += 1;
         let session = match whose {
-            Whose::Client(client) => self.world.hub.session(client),
-            Whose::Request | Whose::Command | Whose::Nobody => effect::Entries::new(),
+            Whose::Client(client) => self.world.shard.session(&client),
+            Whose::Request | Whose::Command | Whose::Nobody => Session::default(),
         };
         let event = Event {
             whose,
@@ -339,6 +339,16 @@ fn new_instance<H: Handler>(config: &str) -> Result<H> {
     let parsed = Config::from_json(config)?;
     let (handler, _) = event::during(outside(config), || H::on_start(&parsed));
     handler.map_err(|error| Error::msg(format_args!("on_start failed: {error}")))
+}
+
+/// Replaces a client's session by the fields of `value`, checked as a handler's call is.
+fn session_effect<T: Serialize + ?Sized>(client: Client, value: &T) -> Result<Effect> {
+    let entries = session::to_entries(value)?;
+    let entries = session::borrow(&entries).into_iter();
+    let change = SessionChange::Replace(backend::session_entries_of(entries)?);
+    event::apply_within_limit(&mut Session::default(), &change)?;
+    let client = shard::id(&client);
+    Ok(Effect::Session { client, change })
 }
 
 /// No event: an instance starts or stops.

@@ -293,6 +293,38 @@ fn a_client_that_went_offline_is_on_no_list_but_keeps_its_record() {
 }
 
 #[test]
+fn a_compare_and_set_compares_json_and_changes_all_or_nothing() {
+    let mut hub = Hub::new(HubLimits {
+        session_bytes_max: 20,
+        ..HubLimits::default()
+    });
+    let key = Name::from("k");
+    let absent = hub.compare_and_set(1, &key, None, Some("1"));
+    assert_eq!(absent, Err(SwapRefusal::Offline));
+    hub.insert(1);
+    for (expected, new, wanted) in [
+        (Some("1"), Some("2"), Err(SwapRefusal::Conflict)),
+        (None, Some("[1, 2]"), Ok(())),
+        (None, Some("3"), Err(SwapRefusal::Conflict)),
+        (Some("[1,2.0]"), Some("{}"), Ok(())),
+        (
+            Some("{}"),
+            Some("\"more than the limit\""),
+            Err(SwapRefusal::TooLarge),
+        ),
+        (Some(" {}"), None, Ok(())),
+        (None, None, Ok(())),
+    ] {
+        let swapped = hub.compare_and_set(1, &key, expected, new);
+        assert_eq!(swapped, wanted, "{expected:?} {new:?}");
+    }
+    assert!(hub.client(1).unwrap().session().is_none());
+    hub.go_offline(1);
+    let gone = hub.compare_and_set(1, &key, None, Some("1"));
+    assert_eq!(gone, Err(SwapRefusal::Offline));
+}
+
+#[test]
 fn memory_of_a_burst_is_given_back_when_it_is_over() {
     const CLIENTS: u32 = 50_000;
     let mut hub = Hub::default();

@@ -1,169 +1,155 @@
-//! The host's side of every call, for native tests: checks arguments as the host does and hands
-//! effects to the event that [`testing`](crate::testing) is running on this thread.
+//! The host's side of every call, for native tests: makes of a call the effect or the question that
+//! the host makes of it, and hands it to the event that [`testing`](crate::testing) is running on
+//! this thread. What effects do and what questions find is the host's own code, `tidegate-hub`.
 
-use std::collections::BTreeMap;
+use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 
 use crate::client::Client;
 use crate::error::Refused;
 use crate::gateway::To;
 use crate::log::Level;
 use crate::message::Outgoing;
-use crate::testing::effect::{Change, Effect, Parcel};
-use crate::testing::event;
-use crate::testing::hub::ADDRESS;
+use crate::testing::event::{self, Whose};
+use crate::testing::shard;
 
 pub(crate) mod directory;
 pub(crate) mod hub;
+mod values;
+
+use values::{entry, id, ids, message, name, names};
+pub(crate) use values::{gateways, session_entries_of};
 
 type Result<T = ()> = std::result::Result<T, Refused>;
 
-/// The longest uid, group or session key, in bytes.
-const NAME_BYTES_MAX: usize = 255;
-
-pub(crate) fn send(to: To<'_>, message: &Outgoing<'_>, except: &[Client]) -> Result {
-    parcel(to, Parcel::Message(message.clone().into()), except)
+pub(crate) fn send(to: To<'_>, outgoing: &Outgoing<'_>, except: &[Client]) -> Result {
+    event::push(Effect::Send {
+        to: recipients(to)?,
+        message: message(outgoing),
+        except: ids(except),
+    })
 }
 
 pub(crate) fn send_raw(to: To<'_>, bytes: &[u8], except: &[Client]) -> Result {
-    parcel(to, Parcel::Raw(bytes.to_owned()), except)
+    event::push(Effect::SendRaw {
+        to: recipients(to)?,
+        bytes: bytes.to_vec().into(),
+        except: ids(except),
+    })
 }
 
-fn parcel(to: To<'_>, parcel: Parcel, except: &[Client]) -> Result {
-    match to {
-        To::Uid(uid) => check_name("uid", uid)?,
-        To::Uids(uids) => uids.iter().try_for_each(|uid| check_name("uid", uid))?,
-        To::Group(group) => check_name("group", group)?,
-        To::Groups(groups) => groups
-            .iter()
-            .try_for_each(|group| check_name("group", group))?,
-        To::Client(_) | To::Clients(_) | To::All => {}
-    }
-    event::push(Effect::Send {
-        to: to.into(),
-        parcel,
-        except: except.to_vec(),
+fn recipients(to: To<'_>) -> Result<Recipients> {
+    Ok(match to {
+        To::Client(client) => Recipients::Client(id(&client)),
+        To::Clients(clients) => Recipients::Clients(ids(clients)),
+        To::Uid(uid) => Recipients::Uids(names("uid", &[uid])?),
+        To::Uids(uids) => Recipients::Uids(names("uid", uids)?),
+        To::Group(group) => Recipients::Groups(names("group", &[group])?),
+        To::Groups(groups) => Recipients::Groups(names("group", groups)?),
+        To::All => Recipients::Everyone,
     })
 }
 
 pub(crate) fn close_client(client: &Client, farewell: Option<&Outgoing<'_>>) -> Result {
-    let farewell = farewell.cloned().map(Into::into);
     event::push(Effect::Close {
-        client: *client,
-        farewell,
+        client: id(client),
+        farewell: farewell.map(message),
     })
 }
 
 pub(crate) fn close_uid(uid: &str, farewell: Option<&Outgoing<'_>>) -> Result {
-    check_name("uid", uid)?;
-    let farewell = farewell.cloned().map(Into::into);
     event::push(Effect::CloseUid {
-        uid: uid.to_owned(),
-        farewell,
+        uid: name("uid", uid)?,
+        farewell: farewell.map(message),
     })
 }
 
 pub(crate) fn destroy_client(client: &Client) -> Result {
-    event::push(Effect::Destroy { client: *client })
+    event::push(Effect::Destroy { client: id(client) })
 }
 
 pub(crate) fn bind_uid(client: &Client, uid: &str) -> Result {
-    check_name("uid", uid)?;
     event::push(Effect::BindUid {
-        client: *client,
-        uid: uid.to_owned(),
+        client: id(client),
+        uid: name("uid", uid)?,
     })
 }
 
 pub(crate) fn unbind_uid(client: &Client) -> Result {
-    event::push(Effect::UnbindUid { client: *client })
+    event::push(Effect::UnbindUid { client: id(client) })
 }
 
 pub(crate) fn join_group(client: &Client, group: &str) -> Result {
-    check_name("group", group)?;
-    event::push(Effect::Join {
-        client: *client,
-        group: group.to_owned(),
+    event::push(Effect::JoinGroup {
+        client: id(client),
+        group: name("group", group)?,
     })
 }
 
 pub(crate) fn leave_group(client: &Client, group: &str) -> Result {
-    check_name("group", group)?;
-    event::push(Effect::Leave {
-        client: *client,
-        group: group.to_owned(),
+    event::push(Effect::LeaveGroup {
+        client: id(client),
+        group: name("group", group)?,
     })
 }
 
 pub(crate) fn ungroup(group: &str) -> Result {
-    check_name("group", group)?;
     event::push(Effect::Ungroup {
-        group: group.to_owned(),
+        group: name("group", group)?,
     })
 }
 
 pub(crate) fn set_session(client: &Client, entries: &[(&str, &str)]) -> Result {
-    entries
-        .iter()
-        .try_for_each(|(key, json)| check_entry(key, json))?;
-    let owned = |&(key, json): &(&str, &str)| (key.to_owned(), json.to_owned());
-    let entries: BTreeMap<_, _> = entries.iter().map(owned).collect();
-    event::push(Effect::Session {
-        client: *client,
-        change: Change::Replace(entries),
-    })
+    let change = SessionChange::Replace(session_entries_of(entries.iter().copied())?);
+    event::push_session(id(client), vec![change])
 }
 
 pub(crate) fn update_session(client: &Client, entries: &[(&str, &str)], deep: bool) -> Result {
-    entries
-        .iter()
-        .try_for_each(|(key, json)| check_entry(key, json))?;
-    for &(key, json) in entries {
-        let make = if deep { Change::Merge } else { Change::Set };
-        let change = make(key.to_owned(), json.to_owned());
-        event::push(Effect::Session {
-            client: *client,
-            change,
-        })?;
-    }
-    Ok(())
+    let entries = session_entries_of(entries.iter().copied())?.into_iter();
+    let change = |(key, value)| match deep {
+        true => SessionChange::Merge { key, value },
+        false => SessionChange::Set { key, value },
+    };
+    event::push_session(id(client), entries.map(change).collect())
 }
 
 pub(crate) fn delete_session(client: &Client) -> Result {
-    event::push(Effect::Session {
-        client: *client,
-        change: Change::Clear,
-    })
+    event::push_session(id(client), vec![SessionChange::Clear])
 }
 
-pub(crate) fn command(gateways: Option<&[&str]>, name: &str, payload: &[u8]) -> Result {
-    let wanted = directory::check_command(gateways, name)?;
+pub(crate) fn command(to: Option<&[&str]>, called: &str, payload: &[u8]) -> Result {
+    if event::peek(|event| event.whose) == Some(Whose::Command) {
+        return Err(Refused::NotPermitted(
+            "a command may not start commands".to_owned(),
+        ));
+    }
     event::push(Effect::Command {
-        name: name.to_owned(),
-        payload: payload.to_owned(),
-        here: wanted.iter().any(|gateway| gateway == ADDRESS),
+        gateways: to.map(|to| gateways(to.iter().copied())).transpose()?,
+        name: name("command", called)?,
+        payload: payload.to_vec().into(),
     })
 }
 
 pub(crate) fn session_get(key: &str) -> Result<Option<String>> {
-    event::session(|session| session.get(key).cloned())
+    event::session(|session| session.get(key).map(str::to_owned))
 }
 
 pub(crate) fn session_set(key: &str, json: &str) -> Result {
-    check_entry(key, json)?;
-    event::change_session(Change::Set(key.to_owned(), json.to_owned()))
+    let (key, value) = entry(key, json)?;
+    event::change_session(SessionChange::Set { key, value })
 }
 
 pub(crate) fn session_remove(key: &str) -> Result {
-    check_name("session key", key)?;
-    event::change_session(Change::Remove(key.to_owned()))
+    event::change_session(SessionChange::Remove {
+        key: name("session key", key)?,
+    })
 }
 
 pub(crate) fn session_entries() -> Result<Vec<(String, String)>> {
-    event::session(|session| session.clone().into_iter().collect())
+    event::session(shard::entries)
 }
 
 pub(crate) fn session_clear() -> Result {
-    event::change_session(Change::Clear)
+    event::change_session(SessionChange::Clear)
 }
 
 pub(crate) fn tenant() -> String {
@@ -210,25 +196,4 @@ pub(crate) fn config_entries() -> Result<Vec<(String, String)>> {
 
 pub(crate) fn log(level: Level, context: &str, message: &str) {
     eprintln!("{level:?} {context}: {message}");
-}
-
-fn check_entry(key: &str, json: &str) -> Result {
-    check_name("session key", key)?;
-    serde_json::from_str::<serde::de::IgnoredAny>(json)
-        .map(|_| ())
-        .map_err(|error| {
-            Refused::InvalidArgument(format!(
-                "the value of session key {key:?} is not JSON: {error}"
-            ))
-        })
-}
-
-fn check_name(what: &str, name: &str) -> Result {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(Refused::InvalidArgument(format!(
-            "a {what} has 1 to {NAME_BYTES_MAX} bytes, this one has {}",
-            name.len()
-        )));
-    }
-    Ok(())
 }

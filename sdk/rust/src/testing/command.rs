@@ -1,23 +1,22 @@
 //! A gateway that runs a command component natively.
 
 use serde::Serialize;
+use tidegate_wire::effect::Effect;
 
 use crate::client::Client;
 use crate::command::Command;
 use crate::error::Result;
 use crate::message::Message;
-use crate::session;
-use crate::testing::effect::{Change, Effect};
 use crate::testing::event::{self, Event, Whose};
-use crate::testing::hub::Hub;
-use crate::testing::{config_values, web_socket};
+use crate::testing::shard::{Shard, id};
+use crate::testing::{config_values, session_effect, web_socket};
 
 /// A gateway with one instance of a command component, for its unit tests. Its clients are made
 /// and changed by the test; what they would tell a handler is told to nobody.
 pub struct CommandGateway<C> {
     command: C,
     config: String,
-    hub: Hub,
+    shard: Shard,
 }
 
 impl<C: Command> CommandGateway<C> {
@@ -33,7 +32,7 @@ impl<C: Command> CommandGateway<C> {
         Self {
             command: C::default(),
             config: config.to_owned(),
-            hub: Hub::default(),
+            shard: Shard::default(),
         }
     }
 
@@ -44,61 +43,60 @@ impl<C: Command> CommandGateway<C> {
             config: config_values(&self.config),
             ..Event::default()
         };
-        event.world.hub = std::mem::take(&mut self.hub);
+        event.world.shard = std::mem::take(&mut self.shard);
         let command = &mut self.command;
         let payload = payload.as_ref().to_owned();
         let (answer, event) = event::during(event, || command.execute(name, payload));
-        self.hub = event.world.hub;
+        self.shard = event.world.shard;
         let answer = answer?;
-        self.hub.apply(&event.effects);
+        self.shard.apply(&event.effects);
         Ok(answer)
     }
 
     /// Connects a client.
     pub fn connect(&mut self) -> Result<Client> {
-        self.hub.connect(web_socket())
+        self.shard.connect(web_socket())
     }
 
     /// Binds a client to a uid.
     pub fn bind_uid(&mut self, client: Client, uid: &str) {
-        let uid = uid.to_owned();
-        self.hub.apply(&[Effect::BindUid { client, uid }]);
+        let (client, uid) = (id(&client), uid.into());
+        self.shard.apply(&[Effect::BindUid { client, uid }]);
     }
 
     /// Adds a client to a group.
     pub fn join(&mut self, client: Client, group: &str) {
-        let group = group.to_owned();
-        self.hub.apply(&[Effect::Join { client, group }]);
+        let (client, group) = (id(&client), group.into());
+        self.shard.apply(&[Effect::JoinGroup { client, group }]);
     }
 
     /// Replaces a client's session by the fields of `value`.
     pub fn set_session<T: Serialize + ?Sized>(&mut self, client: Client, value: &T) -> Result {
-        let entries = session::to_entries(value)?.into_iter().collect();
-        let change = Change::Replace(entries);
-        self.hub.apply(&[Effect::Session { client, change }]);
+        let effect = session_effect(client, value)?;
+        self.shard.apply(&[effect]);
         Ok(())
     }
 
     /// Takes what a client has received since the last call.
     pub fn received(&mut self, client: Client) -> Vec<Message> {
-        self.hub.take_received(client)
+        self.shard.take_received(&client)
     }
 
     /// Whether a client is connected.
     #[must_use]
     pub fn is_connected(&self, client: Client) -> bool {
-        self.hub.is_open(client)
+        self.shard.is_online(&client)
     }
 
     /// A client's uid.
     #[must_use]
     pub fn uid(&self, client: Client) -> Option<String> {
-        self.hub.uid(client)
+        self.shard.uid(&client)
     }
 
     /// A client's groups, sorted.
     #[must_use]
     pub fn groups(&self, client: Client) -> Vec<String> {
-        self.hub.groups(client)
+        self.shard.groups(&client)
     }
 }

@@ -2,10 +2,15 @@
 
 use std::cell::RefCell;
 
+use tidegate_hub::hub::HubLimits;
+use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Answered, Query};
+use tidegate_wire::session::Session;
+
 use crate::client::Client;
 use crate::error::Refused;
-use crate::testing::effect::{Change, Effect, Entries};
-use crate::testing::hub::Hub;
+use crate::testing::shard::id;
 use crate::testing::world::World;
 
 type Result<T = ()> = std::result::Result<T, Refused>;
@@ -34,7 +39,7 @@ pub(crate) struct Event {
     /// Its id; empty outside an event.
     pub(crate) id: String,
     /// The session with this event's own changes.
-    pub(crate) session: Entries,
+    pub(crate) session: Session,
     /// What the handler asked for.
     pub(crate) effects: Vec<Effect>,
     /// What `wasi:config` says.
@@ -44,31 +49,60 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Collects an effect; its arguments were checked. A change of the event's own session is
-    /// seen at once by the rest of the callback.
+    /// Collects an effect; its arguments were checked.
     fn push(&mut self, effect: Effect) -> Result {
         if self.whose == Whose::Nobody {
             return Err(outside_an_event());
-        }
-        if let Effect::Session { client, change } = &effect
-            && Whose::Client(*client) == self.whose
-        {
-            if self.closing {
-                return Err(Refused::NotPermitted(
-                    "the session of a closed client can only be read".to_owned(),
-                ));
-            }
-            change.apply(&mut self.session);
         }
         self.effects.push(effect);
         Ok(())
     }
 
-    /// The hub as the event sees it: with its own changes.
-    fn view(&self) -> Hub {
-        let mut view = self.world.hub.clone();
-        view.apply(self.effects.iter().filter(|effect| effect.is_seen()));
-        view
+    fn is_of(&self, client: ClientId) -> bool {
+        matches!(&self.whose, Whose::Client(own) if id(own) == client)
+    }
+
+    /// Collects changes of one client's session, all or none. A change of the event's own session is
+    /// seen at once by the rest of the callback.
+    fn push_session(&mut self, client: ClientId, changes: Vec<SessionChange>) -> Result {
+        if self.whose == Whose::Nobody {
+            return Err(outside_an_event());
+        }
+        let is_own = self.is_of(client);
+        if is_own && self.closing {
+            return Err(Refused::NotPermitted(
+                "the session of a closed client can only be read".to_owned(),
+            ));
+        }
+        let mut own = self.session.clone();
+        for change in &changes {
+            // Of another client's session only the change itself is known.
+            let mut alone = Session::default();
+            let session = if is_own { &mut own } else { &mut alone };
+            apply_within_limit(session, change)?;
+        }
+        self.session = own;
+        let effect = |change| Effect::Session { client, change };
+        self.effects.extend(changes.into_iter().map(effect));
+        Ok(())
+    }
+
+    /// What is committed was changed: the handler reads it under its own changes.
+    fn swapped(&mut self, client: ClientId) {
+        let Whose::Client(own) = self.whose else {
+            return;
+        };
+        if !self.is_of(client) {
+            return;
+        }
+        self.session = self.world.shard.session(&own);
+        for effect in &self.effects {
+            if let Effect::Session { client: of, change } = effect
+                && *of == client
+            {
+                self.session.apply(change);
+            }
+        }
     }
 }
 
@@ -93,6 +127,11 @@ pub(crate) fn push(effect: Effect) -> Result {
     change(|event| event.push(effect))
 }
 
+/// Collects changes of a client's session in the current event, all or none.
+pub(crate) fn push_session(client: ClientId, changes: Vec<SessionChange>) -> Result {
+    change(|event| event.push_session(client, changes))
+}
+
 /// Changes the current event.
 pub(crate) fn change<T>(change: impl FnOnce(&mut Event) -> Result<T>) -> Result<T> {
     CURRENT.with_borrow_mut(|event| match event {
@@ -101,46 +140,62 @@ pub(crate) fn change<T>(change: impl FnOnce(&mut Event) -> Result<T>) -> Result<
     })
 }
 
-/// Asks the hub as a handler's event sees it; also gives the gateways that are to be missing.
-pub(crate) fn ask<T>(answer: impl FnOnce(&Hub) -> Result<T>) -> Result<(T, Vec<String>)> {
+/// Asks for a handler, with its event's own changes.
+pub(crate) fn ask(query: &Query) -> Result<Answered> {
     may_ask()?;
-    let (view, missing) =
-        peek(|event| (event.view(), event.world.missing.clone())).ok_or_else(outside_an_event)?;
-    Ok((answer(&view)?, missing))
+    change(|event| event.world.ask(&event.effects, query))
 }
 
-/// Asks the hub as it is, for a command component.
-pub(crate) fn ask_hub<T>(answer: impl FnOnce(&Hub) -> Result<T>) -> Result<T> {
-    peek(|event| match event.whose {
-        Whose::Command => answer(&event.world.hub),
+/// Compares and sets: at once, on what is committed.
+pub(crate) fn compare_and_set(client: ClientId, query: &Query) -> Result<Answered> {
+    let answered = ask(query)?;
+    if answered.answer == Answer::Swapped(Ok(())) {
+        change(|event| {
+            event.swapped(client);
+            Ok(())
+        })?;
+    }
+    Ok(answered)
+}
+
+/// Asks the gateway as it is, for a command component.
+pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
+    change(|event| match event.whose {
+        Whose::Command => event.world.ask_here(query),
         Whose::Nobody | Whose::Client(_) | Whose::Request => Err(Refused::NotPermitted(
             "`hub` is for command components; a handler has `directory`".to_owned(),
         )),
     })
-    .unwrap_or_else(|| Err(outside_an_event()))
 }
 
 /// Whether `directory` can be asked now.
 pub(crate) fn may_ask() -> Result {
+    is_no_command()?;
     match peek(|event| event.whose) {
-        Some(Whose::Client(_) | Whose::Request) => Ok(()),
-        Some(Whose::Command) => Err(Refused::NotPermitted(
-            "`directory` is for handlers; a command component has `hub`".to_owned(),
-        )),
+        Some(Whose::Client(_) | Whose::Request | Whose::Command) => Ok(()),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }
 
+/// Whether `directory` is there at all: the host loads no command component that names it.
+pub(crate) fn is_no_command() -> Result {
+    if peek(|event| event.whose) == Some(Whose::Command) {
+        return Err(Refused::NotPermitted(
+            "`directory` is for handlers; a command component has `hub`".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Reads the session of the current event.
-pub(crate) fn session<T>(read: impl FnOnce(&Entries) -> T) -> Result<T> {
+pub(crate) fn session<T>(read: impl FnOnce(&Session) -> T) -> Result<T> {
     asking_client()?;
     peek(|event| read(&event.session)).ok_or_else(outside_an_event)
 }
 
 /// Changes the session of the current event.
-pub(crate) fn change_session(change: Change) -> Result {
-    let client = asking_client()?;
-    push(Effect::Session { client, change })
+pub(crate) fn change_session(change: SessionChange) -> Result {
+    push_session(id(&asking_client()?), vec![change])
 }
 
 /// The client whose event it is.
@@ -152,6 +207,21 @@ fn asking_client() -> Result<Client> {
         )),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
+}
+
+/// Applies a change to a session unless that would be larger than the hub allows.
+pub(crate) fn apply_within_limit(session: &mut Session, change: &SessionChange) -> Result {
+    let bytes_max = HubLimits::default().session_bytes_max;
+    let applied = session.apply_within(change, bytes_max);
+    applied.map(drop).map_err(|_| session_too_large())
+}
+
+/// The change would make a session larger than the hub allows.
+pub(crate) fn session_too_large() -> Refused {
+    let bytes_max = HubLimits::default().session_bytes_max;
+    Refused::QuotaExceeded(format!(
+        "a session may have {bytes_max} bytes of keys and values"
+    ))
 }
 
 fn outside_an_event() -> Refused {

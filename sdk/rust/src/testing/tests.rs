@@ -104,21 +104,53 @@ fn a_closed_client_is_told_once_with_what_it_was() {
         b.join("g2")?;
         b.join("g1")?;
         b.close_with("bye")?;
-        b.destroy()?;
-        gateway::close_uid("u", None)?;
-        b.send("too late")
+        gateway::close_uid("u", Some("bye again".into()))?;
+        // Not sent any more, but what it is until the event is done is told.
+        b.send("too late")?;
+        b.join("g3")
     })
     .unwrap();
     assert_eq!(gateway.received(b), [Message::from("bye")]);
     let closed = Closed {
         reason: CloseReason::Server,
         uid: Some("u".to_owned()),
-        groups: vec!["g1".to_owned(), "g2".to_owned()],
+        groups: ["g1", "g2", "g3"].map(str::to_owned).to_vec(),
     };
     assert_eq!(CLOSED.take(), [(b, closed)]);
     assert_eq!(gateway.connected(), [a]);
     let late = gateway.send(b, "x").unwrap_err();
     assert_eq!(late.refused(), Some(&Refused::Offline));
+}
+
+#[test]
+fn a_destroyed_client_loses_what_the_event_has_sent_it() {
+    let (mut gateway, a, b) = two();
+    during(&mut gateway, a, move |_| b.send("before")).unwrap();
+    during(&mut gateway, a, move |_| {
+        b.send("queued")?;
+        b.close_with("bye")?;
+        b.destroy()
+    })
+    .unwrap();
+    assert_eq!(gateway.received(b), [Message::from("before")]);
+    assert_eq!(CLOSED.take().len(), 1);
+}
+
+#[test]
+fn a_line_with_a_newline_is_not_sent_to_a_client_of_lines() {
+    let (mut gateway, a, _) = two();
+    let lines = Peer {
+        transport: Transport::TextLines,
+        ..Peer::default()
+    };
+    let b = gateway.connect_with(lines, None).unwrap();
+    during(&mut gateway, a, |_| {
+        gateway::to_all().send("two\nlines")?;
+        gateway::to_all().send("one line")
+    })
+    .unwrap();
+    assert_eq!(gateway.received(b), [Message::from("one line")]);
+    assert_eq!(gateway.received(a).len(), 2);
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -195,9 +227,10 @@ fn numbers_keep_every_digit_when_sessions_are_changed_merged_and_compared() {
         b.merge_session(&json!({"k": {"y": 2}}))
     })
     .unwrap();
-    let session = gateway.world.hub.session(b);
-    assert_eq!(session["k"], format!(r#"{{"n":{long},"y":2}}"#));
-    assert_eq!(session["n"], long);
+    let session = gateway.world.shard.session(&b);
+    let merged = format!(r#"{{"n":{long},"y":2}}"#);
+    assert_eq!(session.get("k"), Some(merged.as_str()));
+    assert_eq!(session.get("n"), Some(long));
     during(&mut gateway, a, move |_| {
         let other = "123456789012345678901234567891";
         let refused = directory::compare_and_set_json(&b, "n", Some(other), Some("1"));
@@ -208,6 +241,43 @@ fn numbers_keep_every_digit_when_sessions_are_changed_merged_and_compared() {
         directory::compare_and_set_json(&b, "n", Some(long), Some("1"))
     })
     .unwrap();
+}
+
+#[test]
+fn a_session_has_a_limit_and_a_change_is_made_whole_or_not_at_all() {
+    let (mut gateway, a, b) = two();
+    during(&mut gateway, a, move |a| {
+        let large = "x".repeat(40_000);
+        let too_large = |result: Result| {
+            let error = result.unwrap_err();
+            assert!(matches!(error.refused(), Some(Refused::QuotaExceeded(_))));
+        };
+        a.update_session(&json!({"a": large}))?;
+        too_large(a.update_session(&json!({"b": 1, "c": large})));
+        assert_eq!(session::get::<u32>("b")?, None);
+        too_large(a.set_session(&json!({"a": large, "b": large})));
+        too_large(b.set_session(&json!({"a": large, "b": large})));
+        // Too large by itself, then only beside what is committed.
+        too_large(a.compare_and_set("b", None::<&()>, Some(&"x".repeat(70_000))));
+        a.compare_and_set("b", None::<&()>, Some(&large))?;
+        too_large(a.compare_and_set("c", None::<&()>, Some(&large)));
+        a.compare_and_set("b", Some(&large), None::<&()>)
+    })
+    .unwrap();
+    let keys: Vec<String> = gateway.session(a).into_keys().collect();
+    assert_eq!(keys, ["a"]);
+    let large = "x".repeat(70_000);
+    assert!(gateway.set_session(b, &json!({"k": large})).is_err());
+}
+
+#[test]
+fn a_client_is_in_a_thousand_groups_at_most() {
+    let (mut gateway, a, _) = two();
+    during(&mut gateway, a, |a| {
+        (0..1001).try_for_each(|number| a.join(&format!("g{number}")))
+    })
+    .unwrap();
+    assert_eq!(gateway.groups(a).len(), 1000);
 }
 
 #[test]

@@ -1,51 +1,64 @@
-//! `directory` of the fake: checks arguments as the host does and asks the fake hub with the
-//! event's own changes.
+//! `directory` of the fake: each call makes the host's question of its arguments, asks with the
+//! event's own changes, and reads the answer.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddrV4;
 
-use super::{Result, check_entry, check_name};
+use tidegate_wire::Name;
+use tidegate_wire::cursor::Cursor;
+use tidegate_wire::effect::SessionChange;
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{
+    self, ClientFields, CommandError, CommandOutcome, LIMIT_MAX, Query, SwapRefusal,
+};
+use tidegate_wire::session::Session;
+
+use super::values::{
+    addresses, after_client, client, client_info, cursor, entry, fields, gateway, gateways as read,
+    group_info, id, name, names, page, selectors, text,
+};
+use super::{Result, shard};
 use crate::client::Client;
 use crate::directory::{
     Answer, ClientAddress, ClientInfo, CommandAnswers, Count, Fields, GroupInfo, Page, Selector,
 };
-use crate::error::Refused;
-use crate::testing::ask;
+use crate::error::{Error, Refused};
 use crate::testing::event;
-use crate::testing::hub::{ADDRESS, Hub};
-use crate::testing::json;
-use crate::testing::world::refusal;
 
-/// The most names or ids of one list.
-const LIST_MAX: usize = 1000;
+/// Clients that `clients_of_uids` gives at most.
+const CLIENTS_OF_UIDS_MAX: usize = 10_000;
+
+/// Asks, and gives what an answer of the expected kind has with those who are missing.
+macro_rules! asked {
+    ($query:expr, $pattern:pat => $value:expr) => {{
+        let answered = event::ask(&$query)?;
+        let $pattern = answered.answer else {
+            return Err(unexpected(&answered.answer));
+        };
+        ($value, answered.missing)
+    }};
+}
 
 pub(crate) fn is_online(client: &Client) -> Result<bool> {
-    Ok(event::ask(|hub| Ok(hub.is_open(*client)))?.0)
+    Ok(one_client(client, ClientFields::default())?.is_some())
 }
 
 pub(crate) fn are_uids_online(uids: &[&str]) -> Result<Answer<Vec<bool>>> {
-    let lists = clients_of_uids(uids)?;
+    let counts = counts(&Query::UidCounts(names("uid", uids)?))?;
     Ok(Answer {
-        value: lists.value.iter().map(|list| !list.is_empty()).collect(),
-        missing: lists.missing,
+        value: counts.value.iter().map(|count| *count > 0).collect(),
+        missing: counts.missing,
     })
 }
 
 pub(crate) fn clients(of: &[Selector], after: Option<&str>, limit: u32) -> Result<Page<Client>> {
-    check(of)?;
-    paged(|hub| {
-        let selected = hub.selected(of).into_iter().map(|(client, _)| client);
-        ask::page(
-            'c',
-            selected,
-            |client| vec![client.as_str()],
-            (after, limit),
-        )
-    })
+    let query = clients_query(of, Fields::NONE, after, limit)?;
+    let (found, missing) = asked!(query, query::Answer::Clients { page, more } => (page, more));
+    page(found, &missing, after_client, |info| client(info.client))
 }
 
 pub(crate) fn client_count(of: &[Selector]) -> Result<Count> {
-    check(of)?;
-    answered(|hub| Ok(hub.selected(of).len() as u64))
+    count(&Query::ClientCount { of: selectors(of)? })
 }
 
 pub(crate) fn infos(
@@ -54,256 +67,298 @@ pub(crate) fn infos(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Page<ClientInfo>> {
-    check(of)?;
-    paged(|hub| info_page(hub, of, fields, (after, limit)))
+    let query = clients_query(of, fields, after, limit)?;
+    let (found, missing) = asked!(query, query::Answer::Clients { page, more } => (page, more));
+    page(found, &missing, after_client, client_info)
 }
 
-pub(super) fn info_page(
-    hub: &Hub,
+pub(super) fn clients_query(
     of: &[Selector],
-    fields: Fields,
-    which: (Option<&str>, u32),
-) -> Result<Page<ClientInfo>> {
-    let selected = hub.selected(of).into_iter();
-    let infos = selected.map(|(client, state)| ask::info(client, state, fields));
-    ask::page('c', infos, |info| vec![info.client.as_str()], which)
+    wanted: Fields,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Query> {
+    Ok(Query::Clients {
+        of: selectors(of)?,
+        fields: fields(wanted),
+        after: cursor(after, Cursor::client)?,
+        limit,
+    })
 }
 
-pub(crate) fn info(client: &Client, fields: Fields) -> Result<Option<ClientInfo>> {
-    Ok(event::ask(|hub| Ok(hub.info(*client, fields)))?.0)
+pub(crate) fn info(client: &Client, wanted: Fields) -> Result<Option<ClientInfo>> {
+    let found = one_client(client, fields(wanted))?;
+    found.map(client_info).transpose()
+}
+
+/// One client; a time-out if its gateway had no part in the answer.
+fn one_client(client: &Client, fields: ClientFields) -> Result<Option<query::ClientInfo>> {
+    let client = id(client);
+    let query = Query::Clients {
+        of: vec![query::Selector::Clients(vec![client])],
+        fields,
+        after: None,
+        limit: 1,
+    };
+    let (page, missing) = asked!(query, query::Answer::Clients { page, .. } => page);
+    let found = page.into_iter().find(|info| info.client == client);
+    if found.is_none() && missing.contains(&client.gateway()) {
+        return Err(Refused::Timeout);
+    }
+    Ok(found)
 }
 
 pub(crate) fn clients_of_uids(uids: &[&str]) -> Result<Answer<Vec<Vec<Client>>>> {
-    check_names("uid", uids)?;
-    answered(|hub| {
-        let of_one = |uid: &&str| {
-            let of = [Selector::Uids(vec![(*uid).to_owned()])];
-            let clients = hub.selected(&of).into_iter();
-            clients.map(|(client, _)| client).collect()
+    let uids = names("uid", uids)?;
+    let mut by_uid: HashMap<Name, Vec<Client>> = HashMap::new();
+    let mut missing = BTreeSet::new();
+    let (mut found, mut after) = (0, None);
+    loop {
+        let query = Query::Clients {
+            of: vec![query::Selector::Uids(uids.clone())],
+            fields: fields(Fields::UID),
+            after,
+            limit: LIMIT_MAX,
         };
-        Ok(uids.iter().map(of_one).collect())
+        let ((page, more), without) =
+            asked!(query, query::Answer::Clients { page, more } => (page, more));
+        missing.extend(without);
+        found += page.len();
+        if found > CLIENTS_OF_UIDS_MAX {
+            return Err(Refused::QuotaExceeded(format!(
+                "these uids have more than {CLIENTS_OF_UIDS_MAX} clients; use `clients`"
+            )));
+        }
+        after = page.last().map(|info| info.client).filter(|_| more);
+        for info in page {
+            if let Some(uid) = info.uid {
+                by_uid.entry(uid).or_default().push(client(info.client)?);
+            }
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    let of_one = |uid| by_uid.get(uid).cloned().unwrap_or_default();
+    Ok(Answer {
+        value: uids.iter().map(of_one).collect(),
+        missing: missing.iter().map(SocketAddrV4::to_string).collect(),
     })
 }
 
 pub(crate) fn uids(of: &[Selector], after: Option<&str>, limit: u32) -> Result<Page<String>> {
-    check(of)?;
-    paged(|hub| names(hub.selected_uids(of), (after, limit)))
+    name_page(&Query::Uids {
+        of: selectors(of)?,
+        after: cursor(after, Cursor::name)?,
+        limit,
+    })
 }
 
 pub(crate) fn uid_count(of: &[Selector]) -> Result<Count> {
-    check(of)?;
-    answered(|hub| Ok(hub.selected_uids(of).len() as u64))
+    count(&Query::UidCount { of: selectors(of)? })
 }
 
 pub(crate) fn uid_count_estimate() -> Result<Count> {
-    uid_count(&[Selector::Everyone])
+    count(&Query::UidEstimate)
 }
 
 pub(crate) fn groups(after: Option<&str>, limit: u32) -> Result<Page<String>> {
-    paged(|hub| names(hub.members_of_groups().into_keys(), (after, limit)))
+    name_page(&Query::Groups {
+        after: cursor(after, Cursor::name)?,
+        limit,
+    })
 }
 
 pub(crate) fn group_infos(after: Option<&str>, limit: u32) -> Result<Page<GroupInfo>> {
-    paged(|hub| {
-        let infos = hub.group_infos();
-        ask::page('n', infos, |info| vec![&info.group], (after, limit))
-    })
+    let after = cursor(after, Cursor::name)?;
+    let query = Query::GroupInfos { after, limit };
+    let (found, missing) = asked!(query, query::Answer::Groups { page, more } => (page, more));
+    let cursor = |info: &query::GroupInfo| Cursor::Name(info.group.clone());
+    page(found, &missing, cursor, group_info)
 }
 
 pub(crate) fn client_counts_of_groups(groups: &[&str]) -> Result<Answer<Vec<u64>>> {
-    check_names("group", groups)?;
-    answered(|hub| {
-        let counts = groups.iter().map(|group| hub.members(group).len() as u64);
-        Ok(counts.collect())
-    })
+    counts(&Query::GroupCounts(names("group", groups)?))
 }
 
 pub(crate) fn group_clients(after: Option<&str>, limit: u32) -> Result<Page<(String, Client)>> {
-    paged(|hub| {
-        let pairs = hub.group_clients();
-        ask::page('m', pairs, |(g, c)| vec![g, c.as_str()], (after, limit))
-    })
+    let after = cursor(after, Cursor::group_client)?;
+    let query = Query::GroupClients { after, limit };
+    let (found, missing) =
+        asked!(query, query::Answer::GroupClients { page, more } => (page, more));
+    let cursor = |(group, client): &(Name, ClientId)| Cursor::GroupClient(group.clone(), *client);
+    let pair = |(group, id): (Name, ClientId)| Ok((group.to_string(), client(id)?));
+    page(found, &missing, cursor, pair)
 }
 
 pub(crate) fn group_uids(after: Option<&str>, limit: u32) -> Result<Page<(String, String)>> {
-    paged(|hub| {
-        let pairs = hub.group_uids();
-        ask::page('u', pairs, |(g, u)| vec![g, u], (after, limit))
-    })
+    let after = cursor(after, Cursor::group_uid)?;
+    let query = Query::GroupUids { after, limit };
+    let (found, missing) = asked!(query, query::Answer::GroupUids { page, more } => (page, more));
+    let cursor = |(group, uid): &(Name, Name)| Cursor::GroupUid(group.clone(), uid.clone());
+    let pair = |(group, uid): (Name, Name)| Ok((group.to_string(), uid.to_string()));
+    page(found, &missing, cursor, pair)
 }
 
 pub(crate) fn session_of(client: &Client) -> Result<Option<Vec<(String, String)>>> {
-    Ok(info(client, Fields::SESSION)?.map(|info| info.session))
+    let found = one_client(client, fields(Fields::SESSION))?;
+    Ok(found.map(|info| shard::texts(info.session)))
 }
 
-/// At once: on the hub as it is, without the event's own changes.
+/// At once: on what is committed, without the event's own changes.
 pub(crate) fn compare_and_set(
     client: &Client,
     key: &str,
     expected: Option<&str>,
     new: Option<&str>,
 ) -> Result {
-    check_name("session key", key)?;
-    for json in expected.iter().chain(new.iter()) {
-        check_entry(key, json)?;
+    for json in expected.iter().chain(&new) {
+        entry(key, json)?;
     }
-    event::may_ask()?;
-    event::change(|event| {
-        let hub = &mut event.world.hub;
-        if !hub.is_open(*client) {
-            return Err(Refused::Offline);
-        }
-        let is_expected = match (hub.session(*client).get(key), expected) {
-            (Some(found), Some(expected)) => json::same(found, expected),
-            (found, expected) => found.is_none() && expected.is_none(),
-        };
-        if !is_expected {
-            return Err(Refused::Conflict);
-        }
-        hub.set_session_key(*client, key, new);
-        if event.whose == event::Whose::Client(*client) {
-            match new {
-                Some(json) => event.session.insert(key.to_owned(), json.to_owned()),
-                None => event.session.remove(key),
-            };
-        }
-        Ok(())
+    if let Some(new) = new {
+        let (key, value) = entry(key, new)?;
+        let alone = &mut Session::default();
+        event::apply_within_limit(alone, &SessionChange::Set { key, value })?;
+    }
+    let client = id(client);
+    let query = Query::CompareAndSet {
+        client,
+        key: name("session key", key)?,
+        expected: expected.map(str::to_owned),
+        new: new.map(str::to_owned),
+        // Nobody tries an event again.
+        nth: 0,
+    };
+    let answer = event::compare_and_set(client, &query)?.answer;
+    let query::Answer::Swapped(swapped) = answer else {
+        return Err(unexpected(&answer));
+    };
+    swapped.map_err(|refusal| match refusal {
+        SwapRefusal::Offline => Refused::Offline,
+        SwapRefusal::Conflict => Refused::Conflict,
+        SwapRefusal::TooLarge => event::session_too_large(),
     })
 }
 
 pub(crate) fn command(
-    gateways: Option<&[&str]>,
-    name: &str,
+    to: Option<&[&str]>,
+    called: &str,
     payload: &[u8],
-    _within_ms: u32,
+    within_ms: u32,
 ) -> Result<CommandAnswers> {
-    let wanted = check_command(gateways, name)?;
+    let named = to.map(|to| read(to.iter().copied())).transpose()?;
+    let named: Option<BTreeSet<SocketAddrV4>> = named.map(|list| list.into_iter().collect());
+    let query = Query::Command {
+        gateways: named.as_ref().map(|set| set.iter().copied().collect()),
+        name: name("command", called)?,
+        payload: payload.to_vec().into(),
+    };
     event::may_ask()?;
-    let mut answers = CommandAnswers::new();
-    for gateway in wanted {
-        let answer = if gateway == ADDRESS {
-            execute(name, payload)
-        } else {
-            Err(Refused::Offline)
-        };
-        answers.push((gateway, answer));
+    if named.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Ok(Vec::new());
     }
-    let missing = event::ask(|_| Ok(()))?.1.into_iter();
-    answers.extend(missing.map(|gateway| (gateway, Err(Refused::Timeout))));
-    answers.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(answers)
+    if within_ms == 0 {
+        return Err(Refused::Timeout);
+    }
+    let asked = event::change(|event| event.world.asked(&query))?;
+    let part = match asked.here {
+        true => {
+            let outcome = (shard::GATEWAY, execute(called, payload)?);
+            Some(query::Answer::Commands(vec![outcome]))
+        }
+        false => None,
+    };
+    let answered = asked.conclude(&query, part)?;
+    let query::Answer::Commands(answers) = answered.answer else {
+        return Err(unexpected(&answered.answer));
+    };
+    // Who neither answered nor is missing is not there.
+    let absent = named.into_iter().flatten();
+    let mut all: BTreeMap<_, _> = absent.map(|it| (it, Err(Refused::Offline))).collect();
+    let missing = answered.missing.into_iter();
+    all.extend(missing.map(|it| (it, Err(Refused::Timeout))));
+    all.extend(answers.into_iter().map(|(it, given)| (it, outcome(given))));
+    let all = all.into_iter();
+    Ok(all
+        .map(|(gateway, outcome)| (gateway.to_string(), outcome))
+        .collect())
 }
 
 /// The test's own code runs outside the event: it may make calls itself.
-fn execute(name: &str, payload: &[u8]) -> Result<Vec<u8>> {
+fn execute(name: &str, payload: &[u8]) -> Result<CommandOutcome> {
     let answering = event::change(|event| Ok(event.world.answering.take()))?;
     let Some(mut answering) = answering else {
-        return Err(Refused::NotPermitted(
-            "this tenant has no commands; in a test: testing::Gateway::answer_commands".to_owned(),
-        ));
+        return Ok(Err(CommandError::Absent));
     };
-    let answer = answering(name, payload).map_err(|error| refusal(&error));
+    let answer = answering(name, payload);
     event::change(|event| {
         event.world.answering = Some(answering);
         Ok(())
     })?;
-    answer
+    let failed = |error: Error| CommandError::Failed(error.to_string());
+    Ok(answer.map(Into::into).map_err(failed))
+}
+
+fn outcome(outcome: CommandOutcome) -> Result<Vec<u8>> {
+    match outcome {
+        Ok(payload) => Ok(payload.to_vec()),
+        Err(CommandError::Absent) => Err(Refused::NotPermitted(
+            "the tenant has no command component on this gateway; in a test: \
+             testing::Gateway::answer_commands"
+                .to_owned(),
+        )),
+        Err(CommandError::Failed(text) | CommandError::Broken(text)) => Err(Refused::Other(text)),
+        Err(CommandError::Overloaded) => Err(Refused::QuotaExceeded(
+            "too many commands run or wait there".to_owned(),
+        )),
+        Err(CommandError::Timeout) => Err(Refused::Timeout),
+    }
 }
 
 pub(crate) fn gateways() -> Result<Vec<String>> {
-    Ok(event::ask(|_| Ok(vec![ADDRESS.to_owned()]))?.0)
+    let (all, _) = asked!(Query::Gateways, query::Answer::Gateways(all) => all);
+    Ok(addresses(&all))
 }
 
 pub(crate) fn address_of(client: &Client) -> Result<ClientAddress> {
-    event::may_ask()?;
-    let number = u128::from_str_radix(client.as_str(), 16);
-    let number = number.map_err(|error| Refused::InvalidArgument(error.to_string()))?;
-    let [.., a, b, c, d, p, q, w, x, y, z] = number.to_be_bytes();
-    let gateway = SocketAddrV4::new([a, b, c, d].into(), u16::from_be_bytes([p, q]));
+    event::is_no_command()?;
+    let client = id(client);
     Ok(ClientAddress {
-        gateway: gateway.to_string(),
-        connection: u32::from_be_bytes([w, x, y, z]),
+        gateway: client.gateway().to_string(),
+        connection: client.connection,
     })
 }
 
 pub(crate) fn client_at(address: &ClientAddress) -> Result<Client> {
-    event::may_ask()?;
-    let gateway = check_address(&address.gateway)?;
-    let ip = gateway.ip().to_bits();
-    let (port, connection) = (gateway.port(), address.connection);
-    let id = format!("{ip:08x}{port:04x}{connection:08x}");
-    id.parse()
-        .map_err(|error| Refused::InvalidArgument(format!("{error}")))
+    event::is_no_command()?;
+    client(ClientId::new(
+        gateway(&address.gateway)?,
+        address.connection,
+    ))
 }
 
-/// Checks the arguments of a command; which gateways it is for.
-pub(super) fn check_command(gateways: Option<&[&str]>, name: &str) -> Result<Vec<String>> {
-    check_name("command", name)?;
-    let Some(gateways) = gateways else {
-        return Ok(vec![ADDRESS.to_owned()]);
-    };
-    check_length(gateways.len())?;
-    let mut wanted: Vec<String> = gateways
-        .iter()
-        .map(|gateway| Ok(check_address(gateway)?.to_string()))
-        .collect::<Result<_>>()?;
-    wanted.sort_unstable();
-    wanted.dedup();
-    Ok(wanted)
-}
-
-fn check_address(gateway: &str) -> Result<SocketAddrV4> {
-    gateway.parse().map_err(|_| {
-        Refused::InvalidArgument(format!(
-            "{gateway:?} is not a gateway's address: IPv4 address and port are expected, as in \
-             127.0.0.1:2000"
-        ))
+fn count(query: &Query) -> Result<Count> {
+    let (value, missing) = asked!(*query, query::Answer::Count(count) => count);
+    Ok(Answer {
+        value,
+        missing: addresses(&missing),
     })
 }
 
-pub(super) fn check(of: &[Selector]) -> Result {
-    for selector in of {
-        match selector {
-            Selector::Everyone => {}
-            Selector::Clients(clients) => check_length(clients.len())?,
-            Selector::Uids(uids) => check_names("uid", uids)?,
-            Selector::Groups(groups) | Selector::AllOfGroups(groups) => {
-                check_names("group", groups)?;
-            }
-        }
-    }
-    Ok(())
+fn counts(query: &Query) -> Result<Answer<Vec<u64>>> {
+    let (value, missing) = asked!(*query, query::Answer::Counts(counts) => counts);
+    Ok(Answer {
+        value,
+        missing: addresses(&missing),
+    })
 }
 
-fn check_names(what: &str, names: &[impl AsRef<str>]) -> Result {
-    check_length(names.len())?;
-    names
-        .iter()
-        .try_for_each(|name| check_name(what, name.as_ref()))
+fn name_page(query: &Query) -> Result<Page<String>> {
+    let (found, missing) = asked!(*query, query::Answer::Names { page, more } => (page, more));
+    page(found, &missing, |name| Cursor::Name(name.clone()), text)
 }
 
-fn check_length(length: usize) -> Result {
-    if length > LIST_MAX {
-        return Err(Refused::InvalidArgument(format!(
-            "a list has at most {LIST_MAX} entries, this one has {length}"
-        )));
-    }
-    Ok(())
-}
-
-fn answered<T>(find: impl FnOnce(&Hub) -> Result<T>) -> Result<Answer<T>> {
-    let (value, missing) = event::ask(find)?;
-    Ok(Answer { value, missing })
-}
-
-fn paged<T>(find: impl FnOnce(&Hub) -> Result<Page<T>>) -> Result<Page<T>> {
-    let (page, missing) = event::ask(find)?;
-    Ok(Page { missing, ..page })
-}
-
-fn names(
-    names: impl IntoIterator<Item = String>,
-    which: (Option<&str>, u32),
-) -> Result<Page<String>> {
-    ask::page('n', names, |name| vec![name], which)
+/// The hub gives each question an answer of its kind.
+pub(super) fn unexpected(answer: &query::Answer) -> Refused {
+    Refused::Other(format!("an answer of another kind: {answer:?}"))
 }

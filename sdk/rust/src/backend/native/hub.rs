@@ -1,13 +1,15 @@
 //! `hub` of the fake, for command components.
 
-use super::Result;
-use super::directory::{check, info_page};
+use tidegate_wire::query::{self, Query};
+
+use super::directory::{clients_query, unexpected};
+use super::values::{after_client, client_info, page, selectors};
+use super::{Result, shard};
 use crate::directory::{ClientInfo, Fields, Page, Selector};
 use crate::testing::event;
-use crate::testing::hub::ADDRESS;
 
 pub(crate) fn gateway_address() -> String {
-    ADDRESS.to_owned()
+    shard::GATEWAY.to_string()
 }
 
 pub(crate) fn infos(
@@ -16,11 +18,17 @@ pub(crate) fn infos(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Page<ClientInfo>> {
-    check(of)?;
-    event::ask_hub(|hub| info_page(hub, of, fields, (after, limit)))
+    let answer = event::ask_hub(&clients_query(of, fields, after, limit)?)?;
+    let query::Answer::Clients { page: found, more } = answer else {
+        return Err(unexpected(&answer));
+    };
+    page((found, more), &[], after_client, client_info)
 }
 
 pub(crate) fn client_count(of: &[Selector]) -> Result<u64> {
-    check(of)?;
-    event::ask_hub(|hub| Ok(hub.selected(of).len() as u64))
+    let answer = event::ask_hub(&Query::ClientCount { of: selectors(of)? })?;
+    let query::Answer::Count(count) = answer else {
+        return Err(unexpected(&answer));
+    };
+    Ok(count)
 }

@@ -170,6 +170,60 @@ fn a_compare_and_set_acts_at_once_and_stays() {
 }
 
 #[test]
+fn a_compare_and_set_is_read_under_the_changes_of_its_own_event() {
+    let (mut gateway, a, _) = two();
+    gateway.set_session(a, &json!({"k": {"x": 1}})).unwrap();
+    during(&mut gateway, a, |a| {
+        a.merge_session(&json!({"k": {"y": 2}}))?;
+        a.compare_and_set("k", Some(&json!({"x": 1})), Some(&json!({"x": 3})))?;
+        assert_eq!(session::get("k")?, Some(json!({"x": 3, "y": 2})));
+        session::set("k", &4)?;
+        a.compare_and_set("k", Some(&json!({"x": 3})), Some(&5))?;
+        assert_eq!(session::get("k")?, Some(4));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(gateway.session(a)["k"], 4);
+}
+
+#[test]
+fn only_gateways_that_could_matter_are_missing() {
+    let (mut gateway, a, _) = two();
+    gateway.set_missing(&["10.0.0.1:2000"]);
+    during(&mut gateway, a, |a| {
+        assert!(directory::of_clients(&[a]).count()?.is_whole());
+        assert!(a.is_online()?);
+        let all = directory::gateways()?;
+        assert_eq!(all, ["10.0.0.1:2000", "127.0.0.1:3000"]);
+        let there = directory::client_at(&ClientAddress {
+            gateway: "10.0.0.1:2000".to_owned(),
+            connection: 1,
+        })?;
+        let unknown = there.is_online().unwrap_err();
+        assert_eq!(unknown.refused(), Some(&Refused::Timeout));
+        let unknown = there.compare_and_set("k", None::<&()>, Some(&1));
+        assert_eq!(unknown.unwrap_err().refused(), Some(&Refused::Timeout));
+        let elsewhere = directory::client_at(&ClientAddress {
+            gateway: "10.0.0.2:2000".to_owned(),
+            connection: 1,
+        })?;
+        assert!(!elsewhere.is_online()?);
+        let answers = directory::command(None, "echo", b"", Duration::from_secs(1))?;
+        assert_eq!(answers[0].1, Err(Refused::Timeout));
+        assert!(matches!(answers[1].1, Err(Refused::NotPermitted(_))));
+        Ok(())
+    })
+    .unwrap();
+    gateway.set_missing(&["127.0.0.1:3000"]);
+    during(&mut gateway, a, |a| {
+        assert_eq!(directory::everyone().count()?.value, 0);
+        assert!(a.is_online().is_err());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_partial_answer_names_whom_it_misses() {
     let (mut gateway, a, _) = two();
     gateway.set_missing(&["10.0.0.1:2000"]);
@@ -220,7 +274,9 @@ fn commands_are_answered_by_the_test() {
         assert_eq!(ask("echo")?[0].1, Ok(b"x".to_vec()));
         assert_eq!(ask("what")?[0].1, Err(Refused::Other("no what".to_owned())));
         let both = Some(&["127.0.0.1:3000", "10.0.0.1:1"][..]);
-        let answers = directory::command(both, "echo", b"", Duration::ZERO)?;
+        let at_once = directory::command(both, "echo", b"", Duration::ZERO);
+        assert_eq!(at_once.unwrap_err().refused(), Some(&Refused::Timeout));
+        let answers = directory::command(both, "echo", b"", Duration::from_secs(1))?;
         assert_eq!(answers[0], ("10.0.0.1:1".to_owned(), Err(Refused::Offline)));
         assert_eq!(answers[1].1, Ok(Vec::new()));
         gateway::command(None, "echo", b"later")
@@ -269,6 +325,7 @@ impl Command for Counting {
     fn execute(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {
         self.calls += 1;
         assert!(directory::everyone().count().is_err());
+        assert!(gateway::command(None, "more", b"").is_err());
         gateway::to_group("g").send(payload)?;
         let infos = hub::infos(hub::everyone(), Fields::UID | Fields::GROUPS).all()?;
         match name {

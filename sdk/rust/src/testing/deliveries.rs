@@ -1,0 +1,90 @@
+//! Where the deliveries of the host's rules go: queues that a test reads. What an event sends waits
+//! until its commit is applied whole, so that a destroyed client loses what was queued for it.
+
+use std::collections::BTreeMap;
+
+use tidegate_hub::effects::{Changed, Deliver};
+use tidegate_hub::hub::{Hub, Refused};
+use tidegate_hub::outbound::{Content, Newlines, Outgoing};
+use tidegate_wire::effect::Effect;
+use tidegate_wire::event;
+use tidegate_wire::id::ClientId;
+
+use crate::message::Message;
+use crate::testing::shard::{Connection, GATEWAY};
+
+/// What is sent to one client.
+pub(super) enum Parcel {
+    Message(Message),
+    Raw(Vec<u8>),
+}
+
+/// The parts of the shard that effects reach, beside the hub.
+pub(super) struct Deliveries<'a> {
+    pub(super) connections: &'a mut BTreeMap<u32, Connection>,
+    /// Whom the effects have closed, in order.
+    pub(super) closing: Vec<u32>,
+}
+
+impl Deliver for Deliveries<'_> {
+    fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
+        let connection = self.connections.get_mut(&connection);
+        let Some(connection) = connection.filter(|it| !it.is_closing) else {
+            return;
+        };
+        // Framed as for its listener: a line with a newline in it is not sent.
+        let framed = message.encoded(connection.transport(), Newlines::default(), &());
+        if let Some(framed) = framed {
+            connection.bytes_out += framed.len() as u64;
+            connection.queued.push(parcel(message.content()));
+        }
+    }
+
+    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
+        if let Some(farewell) = farewell {
+            self.send(connection, farewell);
+        }
+        self.end(connection);
+    }
+
+    fn destroy(&mut self, connection: u32) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.queued.clear();
+        }
+        self.end(connection);
+    }
+
+    fn changed(&mut self, _: &Hub, _: u32, _: Changed<'_>) {}
+
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    fn refused(&mut self, connection: u32, _: &Effect, why: Refused) {
+        // The host counts it; a test's author wants to know.
+        let client = ClientId::new(GATEWAY, connection);
+        eprintln!("a limit refused an effect on client {client}: {why:?}");
+    }
+}
+
+impl Deliveries<'_> {
+    fn end(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.is_closing = true;
+            self.closing.push(number);
+        }
+    }
+}
+
+fn parcel(content: Content<'_>) -> Parcel {
+    match content {
+        Content::Raw(bytes) => Parcel::Raw(bytes.to_vec()),
+        Content::Message(event::Message::Binary(bytes)) => {
+            Parcel::Message(Message::Binary(bytes.to_vec()))
+        }
+        // Only a `str` becomes a text.
+        Content::Message(event::Message::Text(text)) => {
+            Parcel::Message(Message::Text(String::from_utf8_lossy(text).into_owned()))
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The fake gateway's one shard: the host's own hub, and what clients get of it. The rules are those
+//! of `tidegate-hub`; here stands only what a host has sockets and lanes for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tidegate_hub::answer::{Ground, Live, answer};
+use tidegate_hub::effects;
+use tidegate_hub::hub::{Hub, Trial};
+use tidegate_wire::effect::Effect;
+use tidegate_wire::event::{self, SessionEntries};
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::{Answer, Query};
+use tidegate_wire::session::Session;
+
+use crate::client::Client;
+use crate::error::Result;
+use crate::event::{CloseReason, Closed, Peer, Transport};
+use crate::message::Message;
+use crate::testing::deliveries::{Deliveries, Parcel};
+
+/// The fake gateway's announced address; it stands in every client id.
+pub(crate) const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3000);
+
+/// What a socket has of its client. It stays after the client closed, so that a test can look at
+/// what it got.
+#[derive(Default)]
+pub(super) struct Connection {
+    peer: Peer,
+    connected_at_ms: u64,
+    last_message_at_ms: Option<u64>,
+    bytes_in: u64,
+    pub(super) bytes_out: u64,
+    /// Nothing is queued any more.
+    pub(super) is_closing: bool,
+    /// Waits for the end of the commit.
+    pub(super) queued: Vec<Parcel>,
+    received: Vec<Message>,
+    raw: Vec<Vec<u8>>,
+    /// The session that it had when it closed.
+    last_session: Session,
+}
+
+impl Connection {
+    pub(super) const fn transport(&self) -> event::Transport {
+        match self.peer.transport {
+            Transport::WebSocket => event::Transport::WebSocket,
+            Transport::Tcp => event::Transport::Tcp,
+            Transport::TextLines => event::Transport::TextLines,
+            Transport::LengthPrefixed => event::Transport::LengthPrefixed,
+        }
+    }
+
+    fn flush(&mut self) {
+        for parcel in std::mem::take(&mut self.queued) {
+            match parcel {
+                Parcel::Message(message) => self.received.push(message),
+                Parcel::Raw(bytes) => self.raw.push(bytes),
+            }
+        }
+    }
+
+    /// A test may give a peer that is nowhere.
+    fn live(&self) -> Live {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let peer = event::Peer {
+            address: self.peer.address.parse().unwrap_or(nowhere),
+            transport: self.transport(),
+            listener: self.peer.listener.as_str().into(),
+            secure: self.peer.secure,
+        };
+        Live {
+            peer,
+            connected_at_ms: self.connected_at_ms,
+            last_message_at_ms: self.last_message_at_ms,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+}
+
+/// Clients that closed, in order, with what `on_close` is told.
+pub(crate) type Closes = VecDeque<(Client, Closed)>;
+
+/// The one shard of the one gateway, with the clients of one tenant.
+#[derive(Default)]
+pub(crate) struct Shard {
+    hub: Hub,
+    connections: BTreeMap<u32, Connection>,
+}
+
+impl Shard {
+    pub(crate) fn connect(&mut self, peer: Peer) -> Result<Client> {
+        let number = self
+            .connections
+            .keys()
+            .next_back()
+            .map_or(1, |last| last + 1);
+        let client = ClientId::new(GATEWAY, number).to_string().parse()?;
+        self.hub.insert(number);
+        let connection = Connection {
+            peer,
+            connected_at_ms: now_ms(),
+            ..Connection::default()
+        };
+        self.connections.insert(number, connection);
+        Ok(client)
+    }
+
+    /// The client sent so many bytes.
+    pub(crate) fn count_message(&mut self, client: &Client, bytes: usize) {
+        if let Some(connection) = self.connections.get_mut(&number(client)) {
+            connection.last_message_at_ms = Some(now_ms());
+            connection.bytes_in += bytes as u64;
+        }
+    }
+
+    pub(crate) fn is_online(&self, client: &Client) -> bool {
+        self.hub.is_online(number(client))
+    }
+
+    pub(crate) fn online(&self) -> Vec<Client> {
+        clients(self.hub.connections())
+    }
+
+    pub(crate) fn members(&self, group: &str) -> Vec<Client> {
+        let members = self.hub.group_members(group).into_iter().flatten();
+        clients(members.copied())
+    }
+
+    pub(crate) fn uid(&self, client: &Client) -> Option<String> {
+        let client = self.hub.client(number(client))?;
+        client.uid().map(|uid| uid.to_string())
+    }
+
+    pub(crate) fn groups(&self, client: &Client) -> Vec<String> {
+        let client = self.hub.client(number(client));
+        let groups = client.into_iter().flat_map(|client| client.groups());
+        groups.map(|group| group.to_string()).collect()
+    }
+
+    /// What is committed of a client's session; its last one after it closed.
+    pub(crate) fn session(&self, client: &Client) -> Session {
+        let number = number(client);
+        let session = match self.hub.client(number) {
+            Some(client) => client.session(),
+            None => self.connections.get(&number).map(|it| &it.last_session),
+        };
+        session.cloned().unwrap_or_default()
+    }
+
+    /// Whom a client's connection has at the other end, as the test said it.
+    pub(crate) fn peer(&self, client: ClientId) -> Option<&Peer> {
+        let connection = self.connections.get(&client.connection);
+        connection.map(|connection| &connection.peer)
+    }
+
+    pub(crate) fn take_received(&mut self, client: &Client) -> Vec<Message> {
+        let connection = self.connections.get_mut(&number(client));
+        connection
+            .map(|it| std::mem::take(&mut it.received))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn take_raw(&mut self, client: &Client) -> Vec<Vec<u8>> {
+        let connection = self.connections.get_mut(&number(client));
+        connection
+            .map(|it| std::mem::take(&mut it.raw))
+            .unwrap_or_default()
+    }
+
+    /// Closes a client; none if it is not online.
+    pub(crate) fn close(&mut self, client: &Client, reason: CloseReason) -> Option<Closed> {
+        let number = number(client);
+        if !self.hub.go_offline(number) {
+            return None;
+        }
+        let gone = self.hub.remove(number)?;
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.is_closing = true;
+            connection.last_session = gone.session().cloned().unwrap_or_default();
+        }
+        Some(Closed {
+            reason,
+            uid: gone.uid().map(|uid| uid.to_string()),
+            groups: gone.groups().iter().map(|it| it.to_string()).collect(),
+        })
+    }
+
+    /// Applies the effects of one commit, in order, then closes whom they close.
+    pub(crate) fn apply(&mut self, effects: &[Effect]) -> Closes {
+        let mut deliveries = Deliveries {
+            connections: &mut self.connections,
+            closing: Vec::new(),
+        };
+        for effect in effects {
+            effects::apply(&mut self.hub, GATEWAY, effect, &mut deliveries);
+        }
+        let closing = clients(deliveries.closing.into_iter());
+        self.connections.values_mut().for_each(Connection::flush);
+        let close = |client| Some((client, self.close(&client, CloseReason::Server)?));
+        closing.into_iter().filter_map(close).collect()
+    }
+
+    /// The shard's part of an answer, which sees these effects. None if a shard does not answer this.
+    pub(crate) fn part(&mut self, effects: &[Effect], query: &Query) -> Option<Answer> {
+        if let Query::CompareAndSet {
+            client,
+            key,
+            expected,
+            new,
+            nth: _,
+        } = query
+        {
+            let (expected, new) = (expected.as_deref(), new.as_deref());
+            let number = client.connection;
+            let swapped = self.hub.compare_and_set(number, key, expected, new);
+            return Some(Answer::Swapped(swapped));
+        }
+        let trial = Trial::begin(&mut self.hub, GATEWAY, effects);
+        let connections = &self.connections;
+        let ground = Ground {
+            hub: &self.hub,
+            gateway: GATEWAY,
+            live: &|number| connections.get(&number).map(Connection::live),
+        };
+        let found = answer(ground, query);
+        trial.undo(&mut self.hub);
+        found
+    }
+}
+
+/// The wire's name of a client. A client is always 20 hex digits, so the fallback, which names
+/// nobody, is never taken.
+pub(crate) fn id(client: &Client) -> ClientId {
+    let id = client.as_str().parse();
+    id.unwrap_or_else(|_| ClientId::new(GATEWAY, 0))
+}
+
+/// The number of a client here; nobody's, if it is another gateway's.
+fn number(client: &Client) -> u32 {
+    let id = id(client);
+    if id.gateway() == GATEWAY {
+        id.connection
+    } else {
+        0
+    }
+}
+
+fn clients(numbers: impl Iterator<Item = u32>) -> Vec<Client> {
+    let ids = numbers.map(|number| ClientId::new(GATEWAY, number));
+    ids.filter_map(|id| id.to_string().parse().ok()).collect()
+}
+
+/// Keys and JSON texts of a session.
+pub(crate) fn entries(session: &Session) -> Vec<(String, String)> {
+    texts(session.into())
+}
+
+/// The same of what came in an answer.
+pub(crate) fn texts(entries: SessionEntries) -> Vec<(String, String)> {
+    let entries = entries.into_iter();
+    entries
+        .map(|(key, value)| (key.to_string(), value))
+        .collect()
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
