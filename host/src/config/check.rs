@@ -10,7 +10,7 @@ use super::error::{ConfigError, Place, nearest};
 use super::listener::WS_ONLY;
 use super::{Config, Newlines, Purpose, origin};
 
-const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -82,8 +82,9 @@ struct Run<'a> {
 }
 
 impl Check<'_> {
+    /// At the key, or at its table where nobody gave the key.
     fn refuse(&mut self, path: &str, message: impl Into<String>) {
-        let place = self.config.places.of(path);
+        let place = self.config.places.near(path);
         self.errors.push(ConfigError::new(&place, message));
     }
 
@@ -96,19 +97,30 @@ impl Check<'_> {
 
     /// A filter takes any word for the name of a part: it would be silent about a mistyped level.
     fn log_level(&mut self) {
-        for directive in self.config.log.level.split(',') {
-            let level = directive.rsplit('=').next().unwrap_or_default().trim();
-            if !LEVELS.iter().any(|it| it.eq_ignore_ascii_case(level)) {
+        let filter = &self.config.log.level;
+        let levels = filter.split(',').map(|directive| {
+            let level = directive.rsplit('=').next().unwrap_or_default();
+            level.trim()
+        });
+        let mut levels =
+            levels.filter(|level| !LEVELS.iter().any(|it| it.eq_ignore_ascii_case(level)));
+        let wrong = match levels.next() {
+            Some(level) => {
                 let hint = nearest(level, LEVELS.iter().copied());
                 let hint = hint.map_or(String::new(), |it| format!(", did you mean `{it}`?"));
-                let message = format!(
-                    "`log.level` names `{level}`, which is no level{hint}: `{}` are, alone or behind \
-                     the name of a part, like `info,tidegate_cluster=debug`",
-                    LEVELS.join("`, `")
-                );
-                self.refuse("log.level", message);
+                format!("`{level}` is no level{hint}")
             }
-        }
+            None if filter.parse::<tracing_subscriber::EnvFilter>().is_err() => {
+                format!("`{filter}` is not a filter")
+            }
+            None => return,
+        };
+        let message = format!(
+            "`level` in [log]: {wrong}; levels are `{}`, alone or behind the name of a part, like \
+             `info,tidegate_cluster=debug`",
+            LEVELS.join("`, `")
+        );
+        self.refuse("log.level", message);
     }
 
     fn times(&mut self) {
@@ -194,14 +206,6 @@ impl Check<'_> {
                 self.refuse(key, message);
             }
         }
-        let level = &self.config.log.level;
-        if level.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            let message = format!(
-                "`level` in [log]: `{level}` is not a filter, its levels are off, error, warn, info, \
-                 debug and trace, also per part, like `info,tidegate_cluster=debug`"
-            );
-            self.refuse("log.level", message);
-        }
     }
 
     fn listeners(&mut self) {
@@ -211,10 +215,17 @@ impl Check<'_> {
             let path = |key: &str| format!("gateway.listener.{at}.{key}");
             let address = listener.listen.address;
             if address.port() != 0 && addresses.insert(address, at).is_some() {
-                self.refuse(&path("listen"), format!("two listeners for {address}"));
+                let message = format!(
+                    "`listen` in [[gateway.listener]]: two listeners for {address}, each needs an \
+                     address of its own"
+                );
+                self.refuse(&path("listen"), message);
             }
             if listener.name.is_some() && names.insert(listener.label(), at).is_some() {
-                let message = format!("two listeners have the name `{}`", listener.label());
+                let message = format!(
+                    "`name` in [[gateway.listener]]: two listeners have the name `{}`",
+                    listener.label()
+                );
                 self.refuse(&path("name"), message);
             }
             if listener.listen.transport != Transport::WebSocket {

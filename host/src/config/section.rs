@@ -25,6 +25,20 @@ impl Places {
     }
 }
 
+impl Places {
+    /// Where the key at `path` was given, else the table that it belongs to, or the one round that.
+    pub(crate) fn near(&self, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            let place = self.of(path);
+            match path.rsplit_once('.') {
+                Some((table, _)) if !place.is_given() => path = table,
+                Some(_) | None => return place,
+            }
+        }
+    }
+}
+
 /// What reading finds besides the values.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {

@@ -93,8 +93,9 @@ fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
         ),
         (
             "[log]\nlevel = \"info,x=loud\"\n",
-            "etc/t.toml:2:9: `level` in [log]: `info,x=loud` is not a filter, its levels are off, \
-             error, warn, info, debug and trace, also per part, like `info,tidegate_cluster=debug`",
+            "etc/t.toml:2:9: `level` in [log]: `loud` is no level; levels are `off`, `error`, `warn`, \
+             `info`, `debug`, `trace`, alone or behind the name of a part, like \
+             `info,tidegate_cluster=debug`",
         ),
         (
             "[worker]\ntags = [\"\"]\n",
@@ -172,7 +173,8 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
         ),
         (
             "[[gateway.listener]]\n[[gateway.listener]]\nlisten = \"tcp://127.0.0.1:7272\"\n",
-            "etc/t.toml:3:10: two listeners for 127.0.0.1:7272",
+            "etc/t.toml:3:10: `listen` in [[gateway.listener]]: two listeners for 127.0.0.1:7272, each \
+             needs an address of its own",
         ),
     ] {
         assert_eq!(refused(text), message);
@@ -458,6 +460,16 @@ fn what_is_printed_as_effective_can_be_read_again() {
 }
 
 #[test]
+fn what_is_wrong_between_defaults_is_told_at_their_tables() {
+    let error = refused("\n[[gateway.listener]]\n[[gateway.listener]]\n");
+    assert!(error.starts_with("etc/t.toml:3:1: `listen` in"), "{error}");
+    assert!(
+        error.contains("two listeners for 127.0.0.1:7272"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_mistyped_level_is_refused_since_it_would_silence_the_log() {
     for (level, wrong) in [
         ("lod", "lod"),
@@ -465,17 +477,18 @@ fn a_mistyped_level_is_refused_since_it_would_silence_the_log() {
         ("", ""),
         ("info,lod", "lod"),
         ("a=2", "2"),
-        ("off", "off"),
     ] {
         let error = refused(&format!("[log]\nlevel = \"{level}\"\n"));
         assert!(error.starts_with("etc/t.toml:2:9: "), "{error}");
-        assert!(
-            error.contains(&format!("names `{wrong}`, which is no level")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("`{wrong}` is no level")), "{error}");
     }
     assert!(refused("[log]\nlevel = \"inf\"\n").contains("did you mean `info`?"));
-    for level in ["trace", "WARN", "info,tidegate_cluster=debug, hyper=error"] {
+    for level in [
+        "trace",
+        "WARN",
+        "off",
+        "info,tidegate_cluster=debug,hyper=error",
+    ] {
         load(
             &format!("[log]\nlevel = \"{level}\"\n"),
             &[],

@@ -5,11 +5,10 @@ use std::net::SocketAddrV4;
 use tidegate_hub::answer::{Ground, answer};
 use tidegate_hub::custody_updates::Part;
 use tidegate_hub::directory::{Reach, reach};
-use tidegate_hub::hub::{Hub, Refused, Trial};
+use tidegate_hub::hub::{Hub, Trial};
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::effect::Effect;
 use tidegate_wire::id::ClientId;
-use tidegate_wire::json::same_json;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
 use super::State;
@@ -100,20 +99,7 @@ impl State {
             .and_then(|tenant| self.clients.hubs.get_mut(usize::from(tenant)))
             .filter(|hub| client.gateway() == gateway && hub.is_online(number))
             .ok_or(SwapRefusal::Offline)?;
-        let session = hub.client(number).and_then(|client| client.session());
-        let same = match (session.and_then(|session| session.get(key)), expected) {
-            (Some(found), Some(expected)) => same_json(found, expected),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !same {
-            return Err(SwapRefusal::Conflict);
-        }
-        hub.change_session(number, &swapped(key, new))
-            .map_err(|refused| match refused {
-                Refused::Offline => SwapRefusal::Offline,
-                Refused::Groups | Refused::Session => SwapRefusal::TooLarge,
-            })?;
+        hub.compare_and_set(number, key, expected, new.map(String::as_str))?;
         self.events.lanes.session_changed(number);
         for worker in self.events.lanes.custodians(number) {
             self.workers.mark(worker, number, Part::Key(key));
@@ -179,17 +165,5 @@ impl State {
                 self.peers.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
             }
         }
-    }
-}
-
-/// The change that a compare-and-set makes.
-pub(in crate::gateway) fn swapped(key: &Name, new: Option<&String>) -> SessionChange {
-    let key = key.clone();
-    match new {
-        Some(value) => SessionChange::Set {
-            key,
-            value: value.clone(),
-        },
-        None => SessionChange::Remove { key },
     }
 }
