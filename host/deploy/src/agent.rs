@@ -50,7 +50,7 @@ enum AgentMessage {
     TakenBack(TakenBack),
     /// What runs has changed by something else than this agent.
     Changed,
-    /// What was to be prepared for an order is preparation, or cannot be.
+    /// What was to be prepared for an order is ready, or cannot be.
     Prepared {
         tenant: super::Name,
         version: super::Name,

@@ -1,4 +1,4 @@
-//! Effects + hub → deliveries. Pure: what is to be sent or closed goes to an [`Deliver`].
+//! Effects + hub → deliveries. Pure: what is to be sent or closed goes to a [`Deliver`].
 //!
 //! An effect may reach any number of shards; each applies it to the clients that it owns. No
 //! client gets one send twice, whatever lists it is on.

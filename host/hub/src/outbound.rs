@@ -220,8 +220,10 @@ fn prefixed(payload: &Bytes) -> BytesMut {
 pub enum Queued {
     /// It waits.
     Waits,
-    /// This many messages were dropped, the new one or older ones.
-    Dropped {
+    /// It was dropped.
+    DroppedNew,
+    /// It waits in the place of older ones, which were dropped.
+    DroppedOld {
         /// How many.
         messages: u32,
     },
@@ -248,14 +250,14 @@ impl Outbound {
         if self.bytes >= bytes_max {
             match policy {
                 QueuePolicy::Close => return Queued::Full,
-                QueuePolicy::DropNew => return Queued::Dropped { messages: 1 },
+                QueuePolicy::DropNew => return Queued::DroppedNew,
                 QueuePolicy::DropOld => dropped = self.drop_old(part.len(), bytes_max),
             }
         }
         self.bytes += part.len();
         self.parts.push_back(part);
         if dropped > 0 {
-            Queued::Dropped { messages: dropped }
+            Queued::DroppedOld { messages: dropped }
         } else {
             Queued::Waits
         }

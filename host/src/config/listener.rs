@@ -79,7 +79,7 @@ section! {
 }
 
 /// Keys that mean something to `ws` only.
-pub(crate) const WS_ONLY: [&str; 9] = [
+pub(crate) const WS_ONLY: [&str; 10] = [
     "static",
     "health-path",
     "path",
@@ -87,6 +87,7 @@ pub(crate) const WS_ONLY: [&str; 9] = [
     "origins",
     "websocket-ping",
     "pong-counts",
+    "handshake-ms",
     "handshakes-per-address-max",
     "handshake-bytes-max",
 ];

@@ -32,7 +32,8 @@ section! {
     /// dropped and counted.
     pub struct Log {
         /// Which levels: `error`, `warn`, `info`, `debug`, `trace`, also per part, like
-        /// `info,tidegate_cluster=debug`.
+        /// `info,tidegate_cluster=debug`. The parts are `tidegate`, `tidegate_link`,
+        /// `tidegate_deploy`, `tidegate_cluster`, `tidegate_runtime` and `tidegate_api`.
         level: String = "info".to_owned();
         /// `text` for people, `json` for programs.
         format: LogFormat = LogFormat::Text;

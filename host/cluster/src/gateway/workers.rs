@@ -282,7 +282,7 @@ impl Workers {
         }
     }
 
-    /// Chooses a worker for a new client.
+    /// Chooses a worker for an event or as a custodian.
     pub(super) fn choose(
         &mut self,
         tenant: u16,

@@ -191,7 +191,7 @@ impl AgentTask {
         tokio::spawn(async move { store.tidy().await });
     }
 
-    /// What is preparation makes room for something that was decided.
+    /// What is prepared makes room for something that was decided.
     pub(super) fn displace(&mut self, tenant: &Name) {
         let ready = |preparation: &&Preparation| {
             preparation.tenant == *tenant && matches!(preparation.stage, Stage::Ready(_))

@@ -25,7 +25,7 @@ pub(super) struct Tools {
     pub(super) inbox: mpsc::Sender<AgentMessage>,
 }
 
-/// One version to be started and preparation.
+/// One version to be started and held.
 pub(super) struct Prepare {
     pub(super) order: (usize, u64),
     pub(super) tenant: Name,
@@ -80,9 +80,9 @@ async fn start(tools: &Tools, ask: Prepare, tell: impl Fn(Step)) -> Result<Pin, 
     outcome.map(|()| obtained.pin)
 }
 
-/// One step towards what is desired. `preparation`: what is to be served is ready.
-pub(super) async fn step(tools: Tools, tenant: Name, next: Next, preparation: Option<Pin>) {
-    let outcome = go(&tools, &tenant, next, preparation).await;
+/// One step towards what is desired. `ready`: what is to be served is prepared.
+pub(super) async fn step(tools: Tools, tenant: Name, next: Next, ready: Option<Pin>) {
+    let outcome = go(&tools, &tenant, next, ready).await;
     // As above.
     let _ = tools
         .inbox
@@ -90,12 +90,7 @@ pub(super) async fn step(tools: Tools, tenant: Name, next: Next, preparation: Op
         .await;
 }
 
-async fn go(
-    tools: &Tools,
-    tenant: &Name,
-    next: Next,
-    preparation: Option<Pin>,
-) -> Result<(), String> {
+async fn go(tools: &Tools, tenant: &Name, next: Next, ready: Option<Pin>) -> Result<(), String> {
     let deployables = &tools.deployables;
     let tenant = tenant.clone();
     match next {
@@ -117,8 +112,8 @@ async fn go(
             at_ms,
             again,
         } => {
-            // What was preparation is decided this moment, whatever the clocks say.
-            let age = if preparation.is_some() {
+            // What was prepared is decided this moment, whatever the clocks say.
+            let age = if ready.is_some() {
                 0
             } else {
                 now_ms().saturating_sub(at_ms)
@@ -126,7 +121,7 @@ async fn go(
             let new = Coming::New(Duration::from_millis(age));
             let coming = again.map_or(new, Coming::Again);
             // Kept until it serves: from then on the state names it.
-            let _pin = match preparation {
+            let _pin = match ready {
                 Some(pin) => pin,
                 None => {
                     let ask = Prepare {

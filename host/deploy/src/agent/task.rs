@@ -1,4 +1,4 @@
-//! The agent's one task: what is desired, what runs, what is preparation, and who is told.
+//! The agent's one task: what is desired, what runs, what is prepared, and who is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -343,7 +343,7 @@ impl AgentTask {
         }
     }
 
-    /// What is preparation, if it is what is to be served.
+    /// What is prepared, if it is what is to be served.
     fn ready_for(&mut self, tenant: &Name, next: &Next) -> Option<Pin> {
         let Next::Serve {
             version, canary, ..

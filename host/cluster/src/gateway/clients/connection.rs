@@ -199,9 +199,8 @@ impl Connection {
         let length = frame.len() as u64;
         let queued = self.outbound.borrow_mut().push(frame, max, policy);
         let taken = match queued {
-            Queued::Waits => true,
-            Queued::Dropped { .. } => policy == QueuePolicy::DropOld,
-            Queued::Full => false,
+            Queued::Waits | Queued::DroppedOld { .. } => true,
+            Queued::DroppedNew | Queued::Full => false,
         };
         if taken {
             self.bytes_out.set(self.bytes_out.get() + length);

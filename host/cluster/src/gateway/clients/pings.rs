@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_hub::outbound::{Outgoing, ping_frame};
+use tidegate_hub::outbound::{Outgoing, Queued, ping_frame};
 use tidegate_wire::event::{Message, Transport};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -84,45 +84,58 @@ pub(in crate::gateway) async fn turn(home: Rc<dyn Home>, listener: usize) {
     }
 }
 
-/// One tick for one client: pings it if it is due. False if it has been silent for too long.
-pub(in crate::gateway) fn tick(connection: &Connection) -> bool {
+/// What a tick finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Tick {
+    /// Nothing is wrong.
+    Fine,
+    /// The client has been silent for too long.
+    Silent,
+    /// Its queue had no room for the ping, and the policy is to close.
+    Slow,
+}
+
+/// One tick for one client: pings it if it is due.
+pub(in crate::gateway) fn tick(connection: &Connection) -> Tick {
     let settings = &connection.listener;
     if settings.ping_interval.is_zero() {
-        return true;
+        return Tick::Fine;
     }
     connection.watch_silence();
     // What it sends is not read: its silence is ours.
     if connection.is_paused() {
         connection.heard();
-        return true;
+        return Tick::Fine;
     }
     let limit = i32::from(settings.ping_not_response_limit);
     let silent = connection.silent.get();
     if limit > 0 && silent >= 2 * limit {
-        return false;
+        return Tick::Silent;
     }
     connection.silent.set(silent.saturating_add(1));
-    if is_due(silent + 1, limit) {
-        ping(connection);
+    if is_due(silent + 1, limit) && !ping(connection) {
+        return Tick::Slow;
     }
-    true
+    Tick::Fine
 }
 
 const fn is_due(silent: i32, limit: i32) -> bool {
     silent != 0 && (limit == 0 || silent % 2 == 0)
 }
 
-fn ping(connection: &Connection) {
-    if let Some(data) = &connection.listener.ping_data {
+/// Whether the client's queue took it, as far as its policy asks for that.
+fn ping(connection: &Connection) -> bool {
+    let settings = &connection.listener;
+    let mut queued = Vec::new();
+    if let Some(data) = &settings.ping_data {
         let message = Message::Text(data.clone().into_bytes().into());
-        // A full queue means that the client is not idle but slow; its policy has dealt with it.
-        let _ = connection.send(&Outgoing::message(&message));
+        queued.extend(connection.send(&Outgoing::message(&message)));
     }
-    if connection.listener.web_socket_ping && connection.listener.transport == Transport::WebSocket
-    {
-        connection.queue(ping_frame());
+    if settings.web_socket_ping && settings.transport == Transport::WebSocket {
+        queued.push(connection.queue(ping_frame()));
     }
     connection.flush();
+    !queued.contains(&Queued::Full)
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use super::memory::Cuts;
 use crate::gateway::clients::connection::Connection;
 use crate::gateway::clients::memory::Memory;
 use crate::gateway::clients::pings;
-use crate::gateway::clients::pings::Wheel;
+use crate::gateway::clients::pings::{Tick, Wheel};
 use crate::gateway::settings::{ListenerSettings, NoWorker};
 use crate::gateway::shared::Context;
+use crate::gateway::shared::metrics::Cut;
 use crate::gateway::shared::socket::Socket;
 
 /// Told in close frames when the gateway ends or is lost.
@@ -157,7 +158,7 @@ impl State {
     fn pause_if_full(&mut self, connection: &Connection) {
         let settings = &self.context.settings;
         if connection.is_paused() {
-            // What was read before.
+            // It is paused already: this message was read before that.
         } else if !self.events.lanes.shares().has_room(&connection.tenant) {
             connection.set_paused(true);
             self.events
@@ -256,11 +257,19 @@ impl State {
             return;
         };
         for number in wheel.turn(|number| self.clients.connections.contains_key(&number)) {
-            if let Some(connection) = self.clients.connections.get(&number).cloned()
-                && !pings::tick(&connection)
-            {
-                connection.close(1001, "no answer to pings");
-                self.closed(&connection, CloseReason::Idle);
+            let Some(connection) = self.clients.connections.get(&number).cloned() else {
+                continue;
+            };
+            match pings::tick(&connection) {
+                Tick::Fine => {}
+                Tick::Silent => {
+                    connection.close(1001, "no answer to pings");
+                    self.closed(&connection, CloseReason::Idle);
+                }
+                Tick::Slow => {
+                    self.metrics.cut(connection.destroy(), Cut::Slow.name());
+                    self.closed(&connection, CloseReason::Slow);
+                }
             }
         }
     }

@@ -43,7 +43,8 @@ impl Deliver for Deliveries<'_> {
         match connection.send(message) {
             None => return self.metrics.refused_newline(),
             Some(Queued::Waits) => {}
-            Some(Queued::Dropped { messages }) => self.metrics.dropped_slow(messages),
+            Some(Queued::DroppedNew) => return self.metrics.dropped_slow(1),
+            Some(Queued::DroppedOld { messages }) => self.metrics.dropped_slow(messages),
             Some(Queued::Full) => {
                 self.closing.push((connection.number, CloseReason::Slow));
                 self.metrics.cut(connection.destroy(), Cut::Slow.name());

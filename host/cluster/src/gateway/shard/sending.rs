@@ -31,7 +31,8 @@ impl State {
                 self.events.lanes.unbind(number, worker);
             }
             if stays.is_none() && router.binds() {
-                // Who serves a client is its custodian: what others do to it is told once.
+                // A lane without a worker goes to its custodian, so that what others do to the client is
+                // told once.
                 stays = self.events.lanes.custodian(number).and_then(served);
             }
             let is_its_turn = std::mem::take(&mut is_its_turn);

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use tidegate_hub::outbound::{Outgoing, Queued};
 use tidegate_link::{Identity, Secret};
 use tidegate_wire::membership::Role;
 
 use super::*;
 use crate::gateway::commands::NoCommands;
 use crate::gateway::rig;
-use crate::gateway::settings::GatewaySettings;
+use crate::gateway::settings::{GatewaySettings, ListenerSettings};
 use crate::gateway::shared::socket::LocalClient;
 
 const PENDING_BYTES_MAX: usize = 64 << 10;
@@ -31,8 +32,13 @@ fn state() -> State {
 }
 
 fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {
+    let listener = state.context.settings.listeners[0].clone();
+    client_at(state, listener)
+}
+
+fn client_at(state: &mut State, listener: ListenerSettings) -> (LocalClient, Rc<Connection>) {
     let (client, socket) = LocalClient::pair();
-    let listener = Rc::new(state.context.settings.listeners[0].clone());
+    let listener = Rc::new(listener);
     let peer = Peer {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
         transport: listener.transport,
@@ -59,4 +65,30 @@ async fn a_client_is_held_once_however_much_it_still_sends() {
     // Who has gone is not held.
     state.closed(&clients[0].1, CloseReason::Client);
     assert_eq!(state.events.unread.len(), clients.len() - 1);
+}
+
+#[tokio::test]
+async fn a_ping_for_which_there_is_no_room_closes_a_client_as_slow() {
+    let mut state = state();
+    let listener = ListenerSettings {
+        ping_interval: std::time::Duration::from_secs(1),
+        ping_data: Some("are you there?".to_owned()),
+        queue_bytes_max: 1_000,
+        ..state.context.settings.listeners[0].clone()
+    };
+    let (_reads_nothing, connection) = client_at(&mut state, listener);
+    // More than the pipe takes.
+    let message = Message::Text(vec![b'x'; 1 << 20].into());
+    assert_eq!(
+        connection.send(&Outgoing::message(&message)),
+        Some(Queued::Waits)
+    );
+    assert_eq!(state.clients.connections.len(), 1);
+    for _ in 0..10_000 {
+        state.ping(0);
+        if state.clients.connections.is_empty() {
+            return;
+        }
+    }
+    panic!("the client is neither pinged nor closed");
 }
