@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidegate_hub::answer::Live;
-use tidegate_hub::outbound::{Account, Outbound, Outgoing, QueuePolicy, Queued, close_frame};
+use tidegate_hub::outbound::{Account, Outbound, Outgoing, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
 use tidegate_wire::event::{CloseReason, Peer, Transport};
 use tokio::io::{Interest, Ready};

@@ -263,7 +263,10 @@ async fn a_watcher_that_is_dropped_costs_nothing_anywhere() {
     let (one, two) = cluster().await;
     let mut feed = watch(&one, Filter::default());
     whole(&mut feed).await;
-    assert_eq!((watchers(&one), watchers(&two)), (vec![1, 1], vec![1, 1]));
+    eventually("every shard tells it", || {
+        (watchers(&one), watchers(&two)) == (vec![1, 1], vec![1, 1])
+    })
+    .await;
     drop(feed);
     eventually("no shard tells anybody", || {
         watchers(&one) == NOBODY && watchers(&two) == NOBODY
