@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use tidegate_tests::{Alone, Outcome, Signal, eventually, http, ports, tools};
 
 /// Those of `serve` in a cluster.
-const VITAL: [&str; 17] = [
+const VITAL: [&str; 18] = [
     "shard 0",
     "seat 0 of tenant default",
     "the quarantine of tenant default",
@@ -27,6 +27,7 @@ const VITAL: [&str; 17] = [
     "the worker",
     "the clock of plugins",
     "the deploy coordinator",
+    "the deploy client",
     "the deploy agent",
 ];
 

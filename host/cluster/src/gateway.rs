@@ -37,10 +37,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::shared::inbox::{Arrival, Parcel};
-pub use crate::gateway::shared::socket::LocalClient;
 use services::Services;
 use settings::GatewaySettings;
 use shard::Shard;
+pub use shared::socket::LocalClient;
 use shared::{Context, Status};
 pub use standing::Standing;
 use tidegate_link::membership::Members;

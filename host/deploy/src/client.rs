@@ -117,7 +117,7 @@ impl DeployClient {
             register.clone(),
             tell_up,
         );
-        tokio::spawn(watched("the deploy operator", task.run(messages, stop)));
+        tokio::spawn(watched("the deploy client", task.run(messages, stop)));
         Self {
             inner: Arc::new(ClientInner {
                 inbox,

@@ -45,6 +45,9 @@ impl Keeping {
     /// Takes a state, or one that is still to be kept if that is higher. Whether the store has a new
     /// one then.
     pub(super) async fn adopt(&mut self, desired: Desired) -> bool {
+        if self.unkept.is_none() && !desired.beats(&self.store.desired()) {
+            return false;
+        }
         let unkept = self.unkept.take().map(|it| it.desired);
         let failed = unkept.is_some();
         let desired = match unkept {

@@ -33,6 +33,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashSet;
@@ -59,7 +60,6 @@ use crate::gateway::clients::connection::home::Home;
 use crate::gateway::clients::memory::Memory;
 use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::shared::socket::Socket;
-use bytes::Bytes;
 
 use clients::Clients;
 use clock::Clock;

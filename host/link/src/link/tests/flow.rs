@@ -1,5 +1,6 @@
 //! What happens on a link once it is there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use tokio::time::{interval, timeout};
 
 use super::*;
 use crate::link::LinkEnd;
+use crate::link::queue::Queue;
 
 /// Frames up to the end of the link, and the end.
 async fn rest(link: &mut Link) -> (Vec<Frame>, LinkEnd) {
@@ -244,4 +246,29 @@ async fn an_oversized_frame_of_ours_ends_the_link_with_the_reason() {
     left.sender.send(numbered(1, &payload)).unwrap();
     let (_, end) = rest(&mut left).await;
     assert!(matches!(end, LinkEnd::Frame(_)), "{end}");
+}
+
+#[tokio::test]
+async fn who_waits_for_less_to_be_queued_is_told_when_it_is_and_at_the_end() {
+    let queue = Arc::new(Queue::new(1 << 20));
+    let wait = || {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.at_most(0).await })
+    };
+    queue.push(numbered(0, &Bytes::from(vec![7; 500]))).unwrap();
+    let waiting = wait();
+    let mut frames = Vec::new();
+    queue.take(&mut frames).await.unwrap();
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "what the reader has in hand counts");
+    // It comes for more.
+    let more = timeout(Duration::from_millis(1), queue.take(&mut frames));
+    more.await.expect_err("there is no more");
+    timeout(LONG, waiting).await.unwrap().unwrap();
+    queue.push(numbered(1, &Bytes::from(vec![7; 500]))).unwrap();
+    let waiting = wait();
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    queue.finish(LinkEnd::Closed);
+    timeout(LONG, waiting).await.unwrap().unwrap();
 }
