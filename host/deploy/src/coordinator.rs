@@ -70,10 +70,7 @@ enum CoordinatorMessage {
         outcome: Result<Pin, FetchError>,
     },
     /// What was lacking has been looked for.
-    Collected {
-        /// Something was found that the disk did not take.
-        unkept: bool,
-    },
+    Collected,
 }
 
 impl Coordinator {

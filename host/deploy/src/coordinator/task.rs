@@ -20,7 +20,7 @@ use super::{CoordinatorMessage, MESSAGES_MAX};
 use crate::change::{Change, Decision};
 use crate::keeping::{Keeping, retries};
 use crate::store::Intent;
-use crate::transfer::{Exchange, FetchError, From, PeerId};
+use crate::transfer::{Exchange, From, PeerId};
 use crate::{DeploySettings, Store, now_ms};
 
 /// How many tenants of one worker are remembered.
@@ -74,7 +74,7 @@ pub(super) struct CoordinatorTask {
     collecting: bool,
     /// Somebody who may have what was lacking has come meanwhile.
     collect_again: bool,
-    /// When to look again for what the disk did not take.
+    /// When to look again for what could not be had or kept.
     collect_at: Option<Instant>,
     retries: Backoff,
     /// The order of an earlier life whose outcome is not known.
@@ -141,6 +141,7 @@ impl CoordinatorTask {
             }
             if self.keeping.in_time().await {
                 self.announce();
+                self.collect();
             }
             self.collect_in_time();
             self.promote_in_time().await;
@@ -187,17 +188,7 @@ impl CoordinatorTask {
             CoordinatorMessage::Obtained { order, outcome } => {
                 self.component_obtained(order, outcome).await
             }
-            CoordinatorMessage::Collected { unkept } => {
-                self.collecting = false;
-                if unkept {
-                    self.collect_at = Some(Instant::now() + self.retries.next());
-                } else {
-                    self.retries.reset();
-                }
-                if std::mem::take(&mut self.collect_again) {
-                    self.collect();
-                }
-            }
+            CoordinatorMessage::Collected => self.collected(),
         }
     }
 
@@ -432,19 +423,31 @@ impl CoordinatorTask {
         self.collecting = true;
         let (exchange, inbox) = (self.exchange.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let mut unkept = false;
             for (version, bytes) in lacking {
                 match exchange.obtain(&version, bytes, From::Anyone).await {
                     Ok(_) => tracing::info!(%version, "a component was fetched to be kept"),
                     Err(error) => {
-                        unkept |= matches!(error, FetchError::Disk(_));
                         tracing::debug!(%version, %error, "a component is not to be had yet");
                     }
                 }
             }
             // The coordinator may be gone.
-            let _ = inbox.send(CoordinatorMessage::Collected { unkept }).await;
+            let _ = inbox.send(CoordinatorMessage::Collected).await;
         });
+    }
+
+    /// What is still lacking is looked for again: at once if somebody has come who may have it,
+    /// else after a while, since a disk may have room then or a peer may answer.
+    fn collected(&mut self) {
+        self.collecting = false;
+        if self.store.lacking().is_empty() {
+            self.retries.reset();
+            self.collect_again = false;
+        } else if std::mem::take(&mut self.collect_again) {
+            self.collect();
+        } else {
+            self.collect_at = Some(Instant::now() + self.retries.next());
+        }
     }
 
     fn collect_in_time(&mut self) {
