@@ -59,28 +59,28 @@ pub struct Arguments {
 pub enum Command {
     /// Run register, gateway and worker in one process
     #[command(after_help = SERVE_HELP)]
-    Serve(Serve),
+    Serve(ServeArgs),
     /// Run a register, which tells nodes about each other
     #[command(after_help = "Example: tidegate register --listen 127.0.0.1:1236")]
-    Register(Register),
+    Register(RegisterArgs),
     /// Run a gateway, which owns the clients' connections
     #[command(
         after_help = "Example: tidegate gateway --register 127.0.0.1:1236 --lan 127.0.0.1:2000 \
                       --listen ws://127.0.0.1:7272 --listen text://127.0.0.1:7273"
     )]
-    Gateway(Gateway),
+    Gateway(GatewayArgs),
     /// Run a worker, which runs a plugin
     #[command(after_help = "Example: tidegate worker --register 127.0.0.1:1236 chat.wasm")]
-    Worker(Worker),
+    Worker(WorkerArgs),
     /// Check configuration and plugins without starting anything
     #[command(after_help = "Example: tidegate check --config tidegate.toml chat.wasm")]
-    Check(Check),
+    Check(CheckArgs),
     /// Print the configuration that is in force, or the default one with comments
     #[command(after_help = "Example: tidegate config --default > tidegate.toml")]
-    Config(Print),
+    Config(ConfigArgs),
     /// Ask a running gateway
     #[command(flatten)]
-    Client(client::Command),
+    Client(client::ClientCommand),
 }
 
 /// Settings that every command takes.
@@ -106,7 +106,7 @@ impl Common {
 
 /// `tidegate serve`
 #[derive(Args, Debug)]
-pub struct Serve {
+pub struct ServeArgs {
     #[command(flatten)]
     common: Common,
     /// Where clients connect: ws://, tcp://, text:// or frame://; may be repeated. Without any:
@@ -138,7 +138,7 @@ pub struct Serve {
 
 /// `tidegate register`
 #[derive(Args, Debug)]
-pub struct Register {
+pub struct RegisterArgs {
     #[command(flatten)]
     common: Common,
     /// Where nodes connect
@@ -151,7 +151,7 @@ pub struct Register {
 
 /// `tidegate gateway`
 #[derive(Args, Debug)]
-pub struct Gateway {
+pub struct GatewayArgs {
     #[command(flatten)]
     common: Common,
     /// A register; may be repeated
@@ -200,7 +200,7 @@ enum RouterName {
 
 /// `tidegate worker`
 #[derive(Args, Debug)]
-pub struct Worker {
+pub struct WorkerArgs {
     #[command(flatten)]
     common: Common,
     /// A register; may be repeated
@@ -228,7 +228,7 @@ pub struct Worker {
 
 /// `tidegate check`
 #[derive(Args, Debug)]
-pub struct Check {
+pub struct CheckArgs {
     #[command(flatten)]
     common: Common,
     /// Plugins and command components to check besides those of the configuration
@@ -238,7 +238,7 @@ pub struct Check {
 
 /// `tidegate config`
 #[derive(Args, Debug)]
-pub struct Print {
+pub struct ConfigArgs {
     #[command(flatten)]
     common: Common,
     /// Prints every key with its default and its meaning
@@ -341,7 +341,7 @@ impl Flags {
         self.0.extend(file.cloned().map(Override::Command));
     }
 
-    fn gateway(&mut self, it: &Gateway) {
+    fn gateway(&mut self, it: &GatewayArgs) {
         self.command(it.command.as_ref());
         self.list("--register", "gateway.registers", &it.register);
         self.value("--lan", "gateway.lan", it.lan.as_ref());

@@ -9,6 +9,7 @@ mod adoption;
 mod announce;
 mod chores;
 mod custody;
+mod drain;
 mod gateways;
 mod home;
 mod lane;
@@ -32,10 +33,9 @@ use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
 use adoption::Adoptions;
 use custody::CustodyTable;
@@ -47,10 +47,8 @@ pub use lane::Lane;
 
 /// How often it is looked for what is over, in a lease.
 const LOOKS_PER_LEASE: u32 = 4;
-/// How often a drain looks whether it is over.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// How long links may take to end once they are closed.
-const CLOSING_MAX: Duration = Duration::from_secs(1);
+/// However short a lease is, it is not looked more often.
+const LOOK_MIN: Duration = Duration::from_millis(5);
 
 /// Times and bounds of a worker.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +103,8 @@ struct WorkerInner {
     table: Mutex<CustodyTable>,
     /// Told when a link has ended.
     parted: Notify,
+    /// Told when something may be over for which a drain waits.
+    settled: Arc<Notify>,
     adoptions: Arc<Adoptions>,
     /// Closes of lost gateways that others have told, who name no tenants.
     told_elsewhere: Closes<()>,
@@ -131,7 +131,7 @@ impl Worker {
     pub fn new(identity: Identity, settings: WorkerSettings, handlers: Arc<dyn Handlers>) -> Self {
         let inner = WorkerInner {
             identity,
-            shutdown_ms: AtomicU64::new(millis(settings.shutdown)),
+            shutdown_ms: AtomicU64::new(drain::millis(settings.shutdown)),
             settings,
             handlers,
             phase: watch::Sender::new(Phase::Serving),
@@ -140,6 +140,7 @@ impl Worker {
             told: AtomicU64::new(0),
             table: Mutex::default(),
             parted: Notify::new(),
+            settled: Arc::default(),
             adoptions: Arc::default(),
             told_elsewhere: Closes::new(1),
             served: Mutex::default(),
@@ -169,7 +170,7 @@ impl Worker {
     pub async fn run(&self, mut members: watch::Receiver<Arc<Members>>, stop: CancellationToken) {
         let inner = &self.inner;
         let mut dialers = Dialers::default();
-        let mut look = interval((inner.settings.link.lease / LOOKS_PER_LEASE).max(DRAIN_LOOK));
+        let mut look = interval((inner.settings.link.lease / LOOKS_PER_LEASE).max(LOOK_MIN));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A gateway may be lost during the drain too.
         let drain = async {
@@ -197,51 +198,11 @@ impl Worker {
         }
     }
 
-    /// Asks every gateway to send no more events, serves on until all that came are committed and
-    /// sent, at most for the configured time, then closes the links.
-    pub async fn drain(&self) {
-        let inner = &self.inner;
-        inner.enter(Phase::Draining);
-        let limit_ms = inner.shutdown_ms.load(Ordering::Relaxed);
-        let limit = Duration::from_millis(limit_ms);
-        if timeout(limit, inner.drained()).await.is_err() {
-            warn!(
-                limit_ms,
-                "the drain took too long: gateways send what is uncommitted to other workers"
-            );
-        }
-        let homes = inner.homes();
-        inner.enter(Phase::Closing);
-        inner.tasks.close();
-        let closed = async {
-            inner.tasks.wait().await;
-            for home in &homes {
-                home.sender.flushed().await;
-            }
-        };
-        if timeout(CLOSING_MAX, closed).await.is_err() {
-            warn!("some links did not end in time");
-        }
-        info!("worker drained");
-    }
-
-    /// Has the drain take less than the settings allow: others in the process have used up a part of
-    /// the time.
-    pub fn limit_drain(&self, limit: Duration) {
-        let limit = limit.min(self.inner.settings.shutdown);
-        let shutdown = &self.inner.shutdown_ms;
-        shutdown.store(millis(limit), Ordering::Relaxed);
-    }
-
     /// The number of live links.
     #[must_use]
     pub fn links(&self) -> watch::Receiver<usize> {
         self.inner.links.subscribe()
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl WorkerInner {
@@ -267,21 +228,6 @@ impl WorkerInner {
             Phase::Serving => true,
             Phase::Draining => !self.adoptions.are_settled(),
             Phase::Closing => false,
-        }
-    }
-
-    /// Waits until no gateway waits for this worker, nor the other way round, and no close may be
-    /// left to it: of a gateway without a link it is not known yet whether it is lost or has named
-    /// other custodians.
-    async fn drained(&self) {
-        loop {
-            let homes = self.homes();
-            let adopted = self.adoptions.are_settled();
-            let told = self.tellers.is_empty() && !self.keeps_custody();
-            if adopted && told && homes.iter().all(|home| home.is_drained()) {
-                return;
-            }
-            sleep(DRAIN_LOOK).await;
         }
     }
 }

@@ -7,50 +7,50 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use deploy::{Deploy, History, Promote, Rollback, Withdraw};
+use deploy::{DeployArgs, HistoryArgs, PromoteArgs, RollbackArgs, WithdrawArgs};
 
 /// What to ask or do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ClientCommand {
     /// Send a message to clients
     #[command(after_help = "\
 Examples:
   tidegate send --group lobby --except 7f00000107d000000001 \"hello\"
   tidegate send --everyone --binary < picture.png
   tidegate send --uid alice --uid bob --key order-17 \"your order is on its way\"")]
-    Send(Send),
+    Send(SendArgs),
     /// List or count clients
     #[command(after_help = "\
 Examples:
   tidegate clients --group lobby --fields uid,groups
   tidegate clients --count
   tidegate clients --all --json")]
-    Clients(Clients),
+    Clients(ClientsArgs),
     /// List groups with their counts
     #[command(after_help = "Examples:\n  tidegate groups\n  tidegate groups lobby kitchen")]
-    Groups(Groups),
+    Groups(GroupsArgs),
     /// List or count uids, or show whose clients are online
     #[command(
         after_help = "Examples:\n  tidegate uids --group lobby\n  tidegate uids alice bob\n  tidegate uids --count"
     )]
-    Uids(Uids),
+    Uids(UidsArgs),
     /// Read or change a client's session
     #[command(subcommand)]
-    Session(Session),
+    Session(SessionCommand),
     /// Close clients
     #[command(
         after_help = "Examples:\n  tidegate kick 7f00000107d000000001 --farewell bye\n  tidegate kick --uid mallory --now"
     )]
-    Kick(Kick),
+    Kick(KickArgs),
     /// Call the tenant's handler and print its reply
     #[command(after_help = "Example: tidegate request echo \"hello\"")]
-    Request(Request),
+    Request(RequestArgs),
     /// Show the cluster as the token's tenant sees it
     #[command(after_help = "Example: tidegate status --json")]
-    Status(Status),
+    Status(StatusArgs),
     /// Follow connects, closes, joins, leaves and binds until interrupted
     #[command(after_help = "Example: tidegate feed --kind joined,left --group lobby")]
-    Feed(Feed),
+    Feed(FeedArgs),
     /// Have all workers run a new version of the tenant's handler
     #[command(after_help = "\
 All workers prepare it, then all switch; if one cannot, none does. The token needs deploy = true in
@@ -60,19 +60,19 @@ Examples:
   tidegate deploy chat.wasm --tenant chat
   tidegate deploy chat.wasm --canary-percent 10 --canary-seconds 300
   tidegate deploy chat.wasm --canary-uid alice --canary-client 7f00000107d000000001")]
-    Deploy(Deploy),
+    Deploy(DeployArgs),
     /// Go back to an earlier version, or give up the one that some clients try
     #[command(after_help = "Examples:\n  tidegate rollback\n  tidegate rollback --to 3fa94c")]
-    Rollback(Rollback),
+    Rollback(RollbackArgs),
     /// Let all clients follow those that try a version
     #[command(after_help = "Example: tidegate promote --tenant chat")]
-    Promote(Promote),
+    Promote(PromoteArgs),
     /// Let the cluster forget what the tenant runs: workers start with their own file again
     #[command(after_help = "Example: tidegate withdraw --tenant chat")]
-    Withdraw(Withdraw),
+    Withdraw(WithdrawArgs),
     /// Show what the cluster ran for the tenant, and workers that lag behind
     #[command(after_help = "Example: tidegate history --json")]
-    History(History),
+    History(HistoryArgs),
 }
 
 /// Which gateway, as whom, and how answers are printed.
@@ -114,7 +114,7 @@ pub struct Which {
 #[derive(Args, Clone, Debug)]
 #[command(group(ArgGroup::new("to").required(true).multiple(true)
     .args(["client", "uid", "group", "everyone"])))]
-pub struct Send {
+pub struct SendArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -142,7 +142,7 @@ pub struct Send {
 
 /// `tidegate clients`
 #[derive(Args, Clone, Debug)]
-pub struct Clients {
+pub struct ClientsArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -176,7 +176,7 @@ pub struct Bound {
 
 /// `tidegate groups`
 #[derive(Args, Clone, Debug)]
-pub struct Groups {
+pub struct GroupsArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -190,7 +190,7 @@ pub struct Groups {
 
 /// `tidegate uids`
 #[derive(Args, Clone, Debug)]
-pub struct Uids {
+pub struct UidsArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -213,7 +213,7 @@ pub struct Uids {
 
 /// `tidegate session`
 #[derive(Clone, Debug, Subcommand)]
-pub enum Session {
+pub enum SessionCommand {
     /// Print a session, or one of its values
     #[command(after_help = "Example: tidegate session get 7f00000107d000000001 cart")]
     Get(SessionGet),
@@ -280,7 +280,7 @@ pub struct SessionDelete {
 /// `tidegate kick`
 #[derive(Args, Clone, Debug)]
 #[command(group(ArgGroup::new("whom").required(true).multiple(true).args(["clients", "uid"])))]
-pub struct Kick {
+pub struct KickArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -300,7 +300,7 @@ pub struct Kick {
 
 /// `tidegate request`
 #[derive(Args, Clone, Debug)]
-pub struct Request {
+pub struct RequestArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -315,7 +315,7 @@ pub struct Request {
 
 /// `tidegate status`
 #[derive(Args, Clone, Debug)]
-pub struct Status {
+pub struct StatusArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,
@@ -323,7 +323,7 @@ pub struct Status {
 
 /// `tidegate feed`
 #[derive(Args, Clone, Debug)]
-pub struct Feed {
+pub struct FeedArgs {
     /// Which gateway, and as whom.
     #[command(flatten)]
     pub connect: Connect,

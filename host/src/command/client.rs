@@ -21,7 +21,7 @@ use std::io::{Read, Write};
 use anyhow::Context;
 use tidegate_client::{Error, ErrorName};
 
-use crate::cli::client::Command;
+use crate::cli::client::ClientCommand;
 use output::Output;
 
 /// It did what it was told.
@@ -40,7 +40,7 @@ const INPUT_BYTES_MAX: u64 = 8 << 20;
 
 /// Runs one command to its end; gives the exit code.
 #[must_use]
-pub fn run(command: &Command) -> u8 {
+pub fn run(command: &ClientCommand) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -59,24 +59,24 @@ pub fn run(command: &Command) -> u8 {
     }
 }
 
-async fn go(command: &Command, out: &mut Output) -> anyhow::Result<u8> {
+async fn go(command: &ClientCommand, out: &mut Output) -> anyhow::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let client = connect::client(command.connect(), environment)?;
     match command {
-        Command::Send(it) => send::run(&client, it, out).await?,
-        Command::Clients(it) => clients::run(&client, it, out).await?,
-        Command::Groups(it) => groups::run(&client, it, out).await?,
-        Command::Uids(it) => uids::run(&client, it, out).await?,
-        Command::Session(it) => session::run(&client, it, out).await?,
-        Command::Kick(it) => kick::run(&client, it, out).await?,
-        Command::Request(it) => request::run(&client, it, out).await?,
-        Command::Status(it) => status::run(&client, it, out).await?,
-        Command::Feed(it) => feed::run(&client, it, out).await?,
-        Command::Deploy(it) => deploy::deploy(&client, it, out).await?,
-        Command::Rollback(it) => deploy::rollback(&client, it, out).await?,
-        Command::Promote(it) => deploy::promote(&client, it, out).await?,
-        Command::Withdraw(it) => deploy::withdraw(&client, it, out).await?,
-        Command::History(it) => history::run(&client, it, out).await?,
+        ClientCommand::Send(it) => send::run(&client, it, out).await?,
+        ClientCommand::Clients(it) => clients::run(&client, it, out).await?,
+        ClientCommand::Groups(it) => groups::run(&client, it, out).await?,
+        ClientCommand::Uids(it) => uids::run(&client, it, out).await?,
+        ClientCommand::Session(it) => session::run(&client, it, out).await?,
+        ClientCommand::Kick(it) => kick::run(&client, it, out).await?,
+        ClientCommand::Request(it) => request::run(&client, it, out).await?,
+        ClientCommand::Status(it) => status::run(&client, it, out).await?,
+        ClientCommand::Feed(it) => feed::run(&client, it, out).await?,
+        ClientCommand::Deploy(it) => deploy::deploy(&client, it, out).await?,
+        ClientCommand::Rollback(it) => deploy::rollback(&client, it, out).await?,
+        ClientCommand::Promote(it) => deploy::promote(&client, it, out).await?,
+        ClientCommand::Withdraw(it) => deploy::withdraw(&client, it, out).await?,
+        ClientCommand::History(it) => history::run(&client, it, out).await?,
     }
     Ok(if out.is_partial() { PARTIAL } else { DONE })
 }

@@ -116,7 +116,7 @@ impl Table {
 
 /// Reads TOML; every syntax error is added to `errors` with its place.
 pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Table {
-    let source = Source {
+    let source = Toml {
         file: file.into(),
         text,
     };
@@ -128,12 +128,12 @@ pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Ta
     source.table(root.get_ref())
 }
 
-struct Source<'a> {
+struct Toml<'a> {
     file: Arc<str>,
     text: &'a str,
 }
 
-impl Source<'_> {
+impl Toml<'_> {
     fn place(&self, span: Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -169,7 +169,7 @@ impl Budget {
     }
 
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
-        let mut source = Source::default();
+        let mut source = SourceNames::default();
         event.record(&mut source);
         let mut kinds = self.kinds();
         let kind = kinds.entry(event.metadata().callsite());
@@ -209,13 +209,13 @@ impl<S: Subscriber> Layer<S> for Budget {
     }
 }
 
-/// The names of a source, one after the other.
+/// The names of who caused a line, one after the other.
 #[derive(Debug, Default)]
-struct Source {
+struct SourceNames {
     names: String,
 }
 
-impl Visit for Source {
+impl Visit for SourceNames {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if !SOURCES.contains(&field.name()) || self.names.len() > SOURCE_BYTES_MAX {
             return;

@@ -27,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// How often the writer looks around when nothing is logged.
 const LOOK: Duration = Duration::from_secs(1);
 
-enum Entry {
+enum WriterOrder {
     Line(Box<[u8]>),
     Reopen,
     Flushed(SyncSender<()>),
@@ -36,7 +36,7 @@ enum Entry {
 /// The way to the writer. Clones share one queue.
 #[derive(Clone)]
 pub struct LogWriter {
-    queue: SyncSender<Entry>,
+    queue: SyncSender<WriterOrder>,
     shared: Arc<WriterShared>,
 }
 
@@ -95,7 +95,7 @@ impl LogWriter {
     /// Opens the file anew, which others may have renamed meanwhile.
     pub fn reopen(&self) {
         // A full queue is told by the lines that are lost.
-        let _ = self.queue.try_send(Entry::Reopen);
+        let _ = self.queue.try_send(WriterOrder::Reopen);
     }
 
     /// Waits until all that was logged before is written, or cannot be, at most for so long. False if
@@ -104,7 +104,7 @@ impl LogWriter {
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let (flushed, told) = sync_channel(1);
-        let mut entry = Entry::Flushed(flushed);
+        let mut entry = WriterOrder::Flushed(flushed);
         loop {
             match self.queue.try_send(entry) {
                 Ok(()) => break,
@@ -123,7 +123,7 @@ impl LogWriter {
     pub fn is_dead(&self) -> bool {
         let (told, _) = sync_channel(1);
         matches!(
-            self.queue.try_send(Entry::Flushed(told)),
+            self.queue.try_send(WriterOrder::Flushed(told)),
             Err(TrySendError::Disconnected(_))
         )
     }
@@ -140,7 +140,7 @@ impl LogWriter {
         // Counted as it waits: escaping makes it longer.
         let length = line.len();
         let waiting = self.shared.bytes.fetch_add(length, Ordering::Relaxed);
-        if waiting + length > BYTES_MAX || self.queue.try_send(Entry::Line(line)).is_err() {
+        if waiting + length > BYTES_MAX || self.queue.try_send(WriterOrder::Line(line)).is_err() {
             self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
             self.shared.lose(1, "full");
         }
@@ -227,7 +227,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, entries: &Receiver<Entry>, mut look: impl FnMut()) {
+    fn run(mut self, entries: &Receiver<WriterOrder>, mut look: impl FnMut()) {
         let pulse = Pulse::new("the log's writer");
         let mut looked = Instant::now();
         loop {
@@ -254,18 +254,18 @@ impl Thread {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn take(&mut self, entry: WriterOrder) {
         match entry {
-            Entry::Line(line) => {
+            WriterOrder::Line(line) => {
                 self.shared.bytes.fetch_sub(line.len(), Ordering::Relaxed);
                 self.batch.extend_from_slice(&line);
                 self.lines += 1;
             }
-            Entry::Reopen => {
+            WriterOrder::Reopen => {
                 self.write();
                 self.reopen();
             }
-            Entry::Flushed(told) => {
+            WriterOrder::Flushed(told) => {
                 self.write();
                 // Who waited may have gone.
                 let _ = told.try_send(());

@@ -19,7 +19,7 @@ pub(super) type LinkId = u64;
 
 #[derive(Debug)]
 pub(super) struct NodeTable {
-    nodes: BTreeMap<Incarnation, Entry>,
+    nodes: BTreeMap<Incarnation, TableNode>,
     lost: Lost,
     /// Gateways that were dropped while no node could learn of it. They are lost only if they are
     /// not back when the view settles: a register that was cut off from all must not kill all.
@@ -32,7 +32,7 @@ pub(super) struct NodeTable {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TableNode {
     node: Node,
     lease: Duration,
     place: NodePlace,
@@ -80,7 +80,7 @@ impl NodeTable {
         self.doubtful.remove(node.incarnation);
         let place = NodePlace::Link(link);
         let incarnation = node.incarnation;
-        let entry = Entry { node, lease, place };
+        let entry = TableNode { node, lease, place };
         let before = self.nodes.insert(incarnation, entry);
         if alone {
             self.settles = Some(now + self.grace);
@@ -125,7 +125,7 @@ impl NodeTable {
         let (Role::Gateway, Some(address)) = (node.role, node.address) else {
             return Ok(());
         };
-        let holds = |entry: &&Entry| {
+        let holds = |entry: &&TableNode| {
             entry.node.role == Role::Gateway
                 && entry.node.address == Some(address)
                 && entry.node.incarnation != node.incarnation
@@ -186,7 +186,7 @@ impl NodeTable {
                 self.lost.insert(incarnation);
             }
         }
-        let is_over = |_: &Incarnation, entry: &mut Entry| match entry.place {
+        let is_over = |_: &Incarnation, entry: &mut TableNode| match entry.place {
             NodePlace::Lease(until) => until <= now,
             NodePlace::Link(_) => false,
         };
@@ -253,7 +253,7 @@ impl NodeTable {
     }
 
     fn is_anybody_linked(&self) -> bool {
-        let is_linked = |entry: &Entry| matches!(entry.place, NodePlace::Link(_));
+        let is_linked = |entry: &TableNode| matches!(entry.place, NodePlace::Link(_));
         self.nodes.values().any(is_linked)
     }
 

@@ -114,6 +114,7 @@ impl WorkerInner {
     pub(super) fn recognised(&self, gateway: Incarnation) {
         let parted = self.table().parted.remove(&gateway);
         drop(parted);
+        self.settled.notify_one();
     }
 
     /// A link has ended. Its lanes are kept, unless a newer link replaced it.
@@ -133,6 +134,7 @@ impl WorkerInner {
         }
         self.adoptions.parted(home.link);
         self.parted.notify_one();
+        self.settled.notify_one();
     }
 
     /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
@@ -187,6 +189,7 @@ impl WorkerInner {
                     .spawn(watched("the teller of lost closes", tell));
             }
         }
+        self.settled.notify_one();
     }
 
     /// Drops what was told. As long as closes of the gateway are told the first custodian is at it; one

@@ -144,6 +144,7 @@ pub(super) fn begin(inner: &Arc<WorkerInner>, link: Link) -> Option<Begun> {
         sender,
         inner.adoptions.clone(),
         inner.meters.clone(),
+        inner.settled.clone(),
     ));
     info!(gateway = %peer.incarnation, name = %peer.name, "link to gateway is up");
     // Announces before another task may send an adoption over this link.

@@ -11,6 +11,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Frame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+use tokio::sync::Notify;
 
 use super::adoption::Adoptions;
 use super::meters::Meters;
@@ -34,6 +35,8 @@ pub(super) struct Home {
     pub(super) questions: Questions,
     adoptions: Arc<Adoptions>,
     meters: Arc<Meters>,
+    /// Told when a drain may have nothing more to wait for here.
+    settled: Arc<Notify>,
 }
 
 impl Home {
@@ -43,6 +46,7 @@ impl Home {
         sender: LinkSender,
         adoptions: Arc<Adoptions>,
         meters: Arc<Meters>,
+        settled: Arc<Notify>,
     ) -> Self {
         Self {
             link,
@@ -57,6 +61,7 @@ impl Home {
             questions: Questions::default(),
             adoptions,
             meters,
+            settled,
         }
     }
 
@@ -83,7 +88,11 @@ impl Home {
     /// An event ended.
     pub(super) fn leave(&self, bytes: u64) {
         self.uncommitted_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.uncommitted.fetch_sub(1, Ordering::Relaxed);
+        let left = self.uncommitted.fetch_sub(1, Ordering::SeqCst) - 1;
+        // Together with `set_drained`: whichever comes second tells.
+        if left == 0 && self.drained.load(Ordering::SeqCst) {
+            self.settled.notify_one();
+        }
     }
 
     /// Lets the link's task forget a lane at its next turn.
@@ -126,14 +135,13 @@ impl Home {
 
     /// The gateway has answered the drain.
     pub(super) fn set_drained(&self) {
-        self.drained.store(true, Ordering::Release);
+        self.drained.store(true, Ordering::SeqCst);
+        self.settled.notify_one();
     }
 
-    /// Whether the gateway has answered the drain and all its events are committed and written.
+    /// Whether the gateway has answered the drain and all its events are committed.
     pub(super) fn is_drained(&self) -> bool {
-        self.drained.load(Ordering::Acquire)
-            && self.uncommitted.load(Ordering::Acquire) == 0
-            && self.sender.queued_bytes() == 0
+        self.drained.load(Ordering::SeqCst) && self.uncommitted.load(Ordering::SeqCst) == 0
     }
 
     pub(super) fn lane_made(&self) {

@@ -193,6 +193,7 @@ impl LinkTask {
                 Frame::Confirm { shard, number } => self.send(Frame::Confirmed { shard, number }),
                 Frame::Adopted { sequence } => {
                     self.inner.adoptions.taken(self.home.link, sequence);
+                    self.inner.settled.notify_one();
                 }
                 Frame::Heartbeat => {}
                 Frame::Goodbye(reason) => return Err(LinkEnd::Goodbye(reason).into()),

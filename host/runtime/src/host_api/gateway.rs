@@ -17,10 +17,10 @@ use offered::types::Error;
 /// What an effect costs beside its payload, for the limit of bytes: about its size on a link.
 const EFFECT_BYTES: usize = 16;
 
-type Answer = Result<(), Error>;
+type Accepted = Result<(), Error>;
 
 impl wit::Host for HostState {
-    fn send_to_client(&mut self, client: String, message: wit::Message) -> Answer {
+    fn send_to_client(&mut self, client: String, message: wit::Message) -> Accepted {
         let to = Recipients::Client(parse_client(&client)?);
         self.send(to, message, &[])
     }
@@ -30,7 +30,7 @@ impl wit::Host for HostState {
         clients: Vec<String>,
         message: wit::Message,
         except: Vec<String>,
-    ) -> Answer {
+    ) -> Accepted {
         let to = Recipients::Clients(parse_clients(&clients)?);
         self.send(to, message, &except)
     }
@@ -40,7 +40,7 @@ impl wit::Host for HostState {
         uids: Vec<String>,
         message: wit::Message,
         except: Vec<String>,
-    ) -> Answer {
+    ) -> Accepted {
         let to = Recipients::Uids(parse_names("uid", uids)?);
         self.send(to, message, &except)
     }
@@ -50,16 +50,16 @@ impl wit::Host for HostState {
         groups: Vec<String>,
         message: wit::Message,
         except: Vec<String>,
-    ) -> Answer {
+    ) -> Accepted {
         let to = Recipients::Groups(parse_names("group", groups)?);
         self.send(to, message, &except)
     }
 
-    fn send_to_all(&mut self, message: wit::Message, except: Vec<String>) -> Answer {
+    fn send_to_all(&mut self, message: wit::Message, except: Vec<String>) -> Accepted {
         self.send(Recipients::Everyone, message, &except)
     }
 
-    fn send_raw(&mut self, to: wit::Recipients, bytes: Vec<u8>, except: Vec<String>) -> Answer {
+    fn send_raw(&mut self, to: wit::Recipients, bytes: Vec<u8>, except: Vec<String>) -> Accepted {
         let to = match to {
             wit::Recipients::Clients(clients) => Recipients::Clients(parse_clients(&clients)?),
             wit::Recipients::Uids(uids) => Recipients::Uids(parse_names("uid", uids)?),
@@ -72,58 +72,63 @@ impl wit::Host for HostState {
         self.push(Effect::SendRaw { to, bytes, except }, size)
     }
 
-    fn close_client(&mut self, client: String, farewell: Option<wit::Message>) -> Answer {
+    fn close_client(&mut self, client: String, farewell: Option<wit::Message>) -> Accepted {
         let client = parse_client(&client)?;
         let farewell = farewell.map(into_message);
         let size = EFFECT_BYTES + farewell.as_ref().map_or(0, message_bytes);
         self.push(Effect::Close { client, farewell }, size)
     }
 
-    fn close_uid(&mut self, uid: String, farewell: Option<wit::Message>) -> Answer {
+    fn close_uid(&mut self, uid: String, farewell: Option<wit::Message>) -> Accepted {
         let uid = parse_name("uid", &uid)?;
         let farewell = farewell.map(into_message);
         let size = EFFECT_BYTES + uid.len() + farewell.as_ref().map_or(0, message_bytes);
         self.push(Effect::CloseUid { uid, farewell }, size)
     }
 
-    fn destroy_client(&mut self, client: String) -> Answer {
+    fn destroy_client(&mut self, client: String) -> Accepted {
         let client = parse_client(&client)?;
         self.push(Effect::Destroy { client }, EFFECT_BYTES)
     }
 
-    fn bind_uid(&mut self, client: String, uid: String) -> Answer {
+    fn bind_uid(&mut self, client: String, uid: String) -> Accepted {
         let client = parse_client(&client)?;
         let uid = parse_name("uid", &uid)?;
         let size = EFFECT_BYTES + uid.len();
         self.push(Effect::BindUid { client, uid }, size)
     }
 
-    fn unbind_uid(&mut self, client: String) -> Answer {
+    fn unbind_uid(&mut self, client: String) -> Accepted {
         let client = parse_client(&client)?;
         self.push(Effect::UnbindUid { client }, EFFECT_BYTES)
     }
 
-    fn join_group(&mut self, client: String, group: String) -> Answer {
+    fn join_group(&mut self, client: String, group: String) -> Accepted {
         let client = parse_client(&client)?;
         let group = parse_name("group", &group)?;
         let size = EFFECT_BYTES + group.len();
         self.push(Effect::JoinGroup { client, group }, size)
     }
 
-    fn leave_group(&mut self, client: String, group: String) -> Answer {
+    fn leave_group(&mut self, client: String, group: String) -> Accepted {
         let client = parse_client(&client)?;
         let group = parse_name("group", &group)?;
         let size = EFFECT_BYTES + group.len();
         self.push(Effect::LeaveGroup { client, group }, size)
     }
 
-    fn ungroup(&mut self, group: String) -> Answer {
+    fn ungroup(&mut self, group: String) -> Accepted {
         let group = parse_name("group", &group)?;
         let size = EFFECT_BYTES + group.len();
         self.push(Effect::Ungroup { group }, size)
     }
 
-    fn command(&mut self, gateways: Option<Vec<String>>, name: String, payload: Vec<u8>) -> Answer {
+    fn command(
+        &mut self,
+        gateways: Option<Vec<String>>,
+        name: String,
+        payload: Vec<u8>,
+    ) -> Accepted {
         if matches!(self.current()?.origin, Origin::Command { .. }) {
             // It could go round for ever, at all gateways.
             return Err(Error::NotPermitted(
@@ -144,7 +149,7 @@ impl wit::Host for HostState {
         )
     }
 
-    fn set_session(&mut self, client: String, entries: Vec<(String, String)>) -> Answer {
+    fn set_session(&mut self, client: String, entries: Vec<(String, String)>) -> Accepted {
         let client = parse_client(&client)?;
         let entries = parse_entries(entries)?;
         let size = entries
@@ -160,7 +165,7 @@ impl wit::Host for HostState {
         client: String,
         entries: Vec<(String, String)>,
         deep: bool,
-    ) -> Answer {
+    ) -> Accepted {
         let client = parse_client(&client)?;
         let entries = parse_entries(entries)?;
         let changes = entries.into_iter().map(|(key, value)| {
@@ -175,14 +180,14 @@ impl wit::Host for HostState {
         self.push_session_changes(client, changes)
     }
 
-    fn delete_session(&mut self, client: String) -> Answer {
+    fn delete_session(&mut self, client: String) -> Accepted {
         let client = parse_client(&client)?;
         self.push_session_changes(client, std::iter::once((SessionChange::Clear, 0)))
     }
 }
 
 impl HostState {
-    fn send(&mut self, to: Recipients, message: wit::Message, except: &[String]) -> Answer {
+    fn send(&mut self, to: Recipients, message: wit::Message, except: &[String]) -> Accepted {
         let except = parse_clients(except)?;
         let message = into_message(message);
         let size = recipient_bytes(&to) + except.len() * EFFECT_BYTES + message_bytes(&message);

@@ -19,7 +19,7 @@ pub struct For {
 
 /// `tidegate deploy`
 #[derive(Args, Clone, Debug)]
-pub struct Deploy {
+pub struct DeployArgs {
     /// Which gateway, as whom, and for which tenant.
     #[command(flatten)]
     pub to: For,
@@ -48,7 +48,7 @@ pub struct Deploy {
 
 /// `tidegate rollback`
 #[derive(Args, Clone, Debug)]
-pub struct Rollback {
+pub struct RollbackArgs {
     /// Which gateway, as whom, and for which tenant.
     #[command(flatten)]
     pub of: For,
@@ -59,7 +59,7 @@ pub struct Rollback {
 
 /// `tidegate promote`
 #[derive(Args, Clone, Debug)]
-pub struct Promote {
+pub struct PromoteArgs {
     /// Which gateway, as whom, and for which tenant.
     #[command(flatten)]
     pub of: For,
@@ -67,7 +67,7 @@ pub struct Promote {
 
 /// `tidegate withdraw`
 #[derive(Args, Clone, Debug)]
-pub struct Withdraw {
+pub struct WithdrawArgs {
     /// Which gateway, as whom, and for which tenant.
     #[command(flatten)]
     pub of: For,
@@ -75,7 +75,7 @@ pub struct Withdraw {
 
 /// `tidegate history`
 #[derive(Args, Clone, Debug)]
-pub struct History {
+pub struct HistoryArgs {
     /// Which gateway, as whom, and for which tenant.
     #[command(flatten)]
     pub of: For,

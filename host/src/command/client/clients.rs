@@ -13,7 +13,7 @@ const PAGE_MAX: usize = 1000;
 
 pub(super) async fn run(
     client: &Client,
-    it: &cli::Clients,
+    it: &cli::ClientsArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let mut of = selectors(&it.which);

@@ -25,7 +25,7 @@ const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn deploy(
     client: &Client,
-    it: &cli::Deploy,
+    it: &cli::DeployArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let component = component(&it.plugin)?;
@@ -57,7 +57,7 @@ pub(super) async fn deploy(
 
 pub(super) async fn rollback(
     client: &Client,
-    it: &cli::Rollback,
+    it: &cli::RollbackArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
@@ -67,7 +67,7 @@ pub(super) async fn rollback(
 
 pub(super) async fn promote(
     client: &Client,
-    it: &cli::Promote,
+    it: &cli::PromoteArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
@@ -77,7 +77,7 @@ pub(super) async fn promote(
 
 pub(super) async fn withdraw(
     client: &Client,
-    it: &cli::Withdraw,
+    it: &cli::WithdrawArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;

@@ -7,7 +7,11 @@ use tidegate_client::{Client, Error, FeedFilter, Happening, Kind, Told};
 use super::output::Output;
 use crate::cli::client as cli;
 
-pub(super) async fn run(client: &Client, it: &cli::Feed, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::FeedArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let kinds: Result<Vec<Kind>, Error> = it
         .kind
         .iter()

@@ -7,7 +7,11 @@ use super::clients::List;
 use super::output::Output;
 use crate::cli::client as cli;
 
-pub(super) async fn run(client: &Client, it: &cli::Groups, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::GroupsArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     if !it.groups.is_empty() {
         return some(client, &it.groups, out).await;
     }

@@ -11,7 +11,7 @@ pub(super) const SHORT: usize = 12;
 
 pub(super) async fn run(
     client: &Client,
-    it: &cli::History,
+    it: &cli::HistoryArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;

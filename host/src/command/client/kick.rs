@@ -6,7 +6,11 @@ use super::output::Output;
 use super::send::told;
 use crate::cli::client as cli;
 
-pub(super) async fn run(client: &Client, it: &cli::Kick, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::KickArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let mut clients = it.clients.clone();
     let mut actions = Vec::new();
     if it.now && !it.uid.is_empty() {

@@ -11,7 +11,7 @@ use crate::cli::client as cli;
 
 pub(super) async fn run(
     client: &Client,
-    it: &cli::Request,
+    it: &cli::RequestArgs,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let payload = match &it.text {

@@ -9,7 +9,11 @@ use super::argument_or_input;
 use super::output::Output;
 use crate::cli::client::{self as cli, Which};
 
-pub(super) async fn run(client: &Client, it: &cli::Send, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::SendArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     if it.text.is_none() && std::io::stdin().is_terminal() {
         out.note("the message is read from here until Ctrl-D");
     }

@@ -5,22 +5,26 @@ use tidegate_client::{Client, Error, SessionEntries};
 
 use super::output::Output;
 use super::send::told;
-use crate::cli::client::{Session, SessionGet};
+use crate::cli::client::{SessionCommand, SessionGet};
 
-pub(super) async fn run(client: &Client, it: &Session, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &SessionCommand,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let done = match it {
-        Session::Get(it) => return get(client, it, out).await,
-        Session::Set(it) => {
+        SessionCommand::Get(it) => return get(client, it, out).await,
+        SessionCommand::Set(it) => {
             let entries = entries(&it.entries)?;
             client.set_session(&it.client, entries).await?
         }
-        Session::Merge(it) => {
+        SessionCommand::Merge(it) => {
             let (change, entries) = (&it.change, entries(&it.change.entries)?);
             client
                 .update_session(&change.client, entries, it.deep)
                 .await?
         }
-        Session::Delete(it) => client.delete_session(&it.client).await?,
+        SessionCommand::Delete(it) => client.delete_session(&it.client).await?,
     };
     told(done, false, out)
 }

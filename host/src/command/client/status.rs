@@ -9,7 +9,11 @@ use super::history::{SHORT, behind, short};
 use super::output::Output;
 use crate::cli::client as cli;
 
-pub(super) async fn run(client: &Client, _: &cli::Status, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    _: &cli::StatusArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let status = client.status().await?;
     // It comes from the register, without which everything else goes on.
     let deployment = client.deployment().await;

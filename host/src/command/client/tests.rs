@@ -3,11 +3,11 @@
 use clap::Parser;
 
 use super::*;
-use crate::cli::{Arguments, Command as Any};
+use crate::cli::{Arguments, Command};
 
-fn command(line: &str) -> Command {
+fn command(line: &str) -> ClientCommand {
     let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
-    let Any::Client(command) = arguments.command else {
+    let Command::Client(command) = arguments.command else {
         panic!("{line}")
     };
     command
@@ -69,7 +69,8 @@ fn a_send_needs_somebody_and_a_kick_too() {
             "{line}"
         );
     }
-    let Command::Send(send) = command("tidegate send --uid a --uid b --everyone hello") else {
+    let ClientCommand::Send(send) = command("tidegate send --uid a --uid b --everyone hello")
+    else {
         panic!("send")
     };
     assert_eq!((send.which.uid.len(), send.everyone), (2, true));

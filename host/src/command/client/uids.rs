@@ -7,7 +7,11 @@ use super::clients::List;
 use super::output::Output;
 use crate::cli::client as cli;
 
-pub(super) async fn run(client: &Client, it: &cli::Uids, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    client: &Client,
+    it: &cli::UidsArgs,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let groups: Vec<&str> = it.group.iter().map(String::as_str).collect();
     if it.count {
         let count = match it.estimate {

@@ -35,7 +35,7 @@ pub(super) struct Replies {
 /// The requests of one tenant.
 #[derive(Debug, Default)]
 struct Own {
-    entries: HashMap<[u8; 32], Entry>,
+    entries: HashMap<[u8; 32], UsedKey>,
     /// From the oldest on, with the number of each.
     order: VecDeque<(Instant, [u8; 32], u64)>,
     /// So many of the oldest have no reply any more, or will keep none.
@@ -43,7 +43,7 @@ struct Own {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct UsedKey {
     number: u64,
     request: [u8; 32],
     state: ReplyState,
@@ -147,7 +147,7 @@ impl Replies {
         let number = self.last;
         let (tell, reply) = watch::channel(None);
         let state = ReplyState::UnderWay { tell, keep: true };
-        let entry = Entry {
+        let entry = UsedKey {
             number,
             request,
             state,

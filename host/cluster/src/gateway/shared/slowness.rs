@@ -21,7 +21,7 @@ pub(in crate::gateway) struct Reading {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct ShardBacklog {
     events: AtomicU64,
     bytes: AtomicU64,
     fill: AtomicU64,
@@ -30,7 +30,7 @@ struct Slot {
 
 /// One tenant, over all shards.
 struct OfTenant {
-    slots: Vec<Slot>,
+    slots: Vec<ShardBacklog>,
     events: Gauge,
     bytes: Gauge,
     fill: Gauge,
@@ -45,7 +45,7 @@ impl Slowness {
         let of_tenant = |tenant: &tidegate_wire::Name| {
             let of = |name: &'static str| gauge!(name, "tenant" => tenant.to_string());
             OfTenant {
-                slots: (0..shards).map(|_| Slot::default()).collect(),
+                slots: (0..shards).map(|_| ShardBacklog::default()).collect(),
                 events: of("tidegate_gateway_pending_events"),
                 bytes: of("tidegate_gateway_pending_bytes"),
                 fill: of("tidegate_gateway_window_fill_ratio"),
@@ -74,7 +74,7 @@ impl Slowness {
 
 impl OfTenant {
     fn show(&self) {
-        let all = |of: fn(&Slot) -> &AtomicU64| {
+        let all = |of: fn(&ShardBacklog) -> &AtomicU64| {
             let slots = self.slots.iter();
             slots.map(move |slot| of(slot).load(Ordering::Relaxed))
         };

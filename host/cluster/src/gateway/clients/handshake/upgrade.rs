@@ -29,7 +29,7 @@ const BAD_KEY: &str =
 const BODY: &str = "A request for a WebSocket has no body.\n";
 const STRANGE_ORIGIN: &str = "This origin may not connect: see the listener's `origins`.\n";
 
-type Answer = Response<String>;
+type UpgradeResponse = Response<String>;
 
 /// Whether a request asks for a WebSocket. Other offers, like the `h2c` of curl and Java, are not
 /// taken, which a server may do without a word; those of HTTP/1.0 must be overlooked.
@@ -55,7 +55,7 @@ fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 }
 
 /// The answer to a request for a WebSocket: 101, or why there is none.
-pub(super) fn accept<B>(listener: &ListenerSettings, request: &Request<B>) -> Answer {
+pub(super) fn accept<B>(listener: &ListenerSettings, request: &Request<B>) -> UpgradeResponse {
     let headers = request.headers();
     let bad = |reason: &str| text(StatusCode::BAD_REQUEST, reason.to_owned());
     let path = request.uri().path();
@@ -147,7 +147,7 @@ pub(super) fn offer(listener: &ListenerSettings) -> String {
 }
 
 /// 426 with what would be right.
-pub(super) fn required(reason: String) -> Answer {
+pub(super) fn required(reason: String) -> UpgradeResponse {
     let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
     let headers = response.headers_mut();
     offer_web_socket(headers);
@@ -156,7 +156,7 @@ pub(super) fn required(reason: String) -> Answer {
 }
 
 /// A sentence for people.
-pub(super) fn text(status: StatusCode, body: String) -> Answer {
+pub(super) fn text(status: StatusCode, body: String) -> UpgradeResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
