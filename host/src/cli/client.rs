@@ -338,7 +338,7 @@ pub struct FeedArgs {
     pub uid: Vec<String>,
 }
 
-impl Command {
+impl ClientCommand {
     /// Which gateway, and as whom.
     #[must_use]
     pub const fn connect(&self) -> &Connect {
@@ -347,10 +347,10 @@ impl Command {
             Self::Clients(it) => &it.connect,
             Self::Groups(it) => &it.connect,
             Self::Uids(it) => &it.connect,
-            Self::Session(Session::Get(it)) => &it.connect,
-            Self::Session(Session::Set(it)) => &it.connect,
-            Self::Session(Session::Merge(it)) => &it.change.connect,
-            Self::Session(Session::Delete(it)) => &it.connect,
+            Self::Session(SessionCommand::Get(it)) => &it.connect,
+            Self::Session(SessionCommand::Set(it)) => &it.connect,
+            Self::Session(SessionCommand::Merge(it)) => &it.change.connect,
+            Self::Session(SessionCommand::Delete(it)) => &it.connect,
             Self::Kick(it) => &it.connect,
             Self::Request(it) => &it.connect,
             Self::Status(it) => &it.connect,
