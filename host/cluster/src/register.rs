@@ -19,7 +19,6 @@ use tidegate_link::net::{
 };
 use tidegate_link::{Identity, Link, LinkSender, LinkSettings};
 use tidegate_watchdog::vital;
-use tidegate_wire::frame::Frame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
@@ -268,7 +267,7 @@ impl RegisterTask {
         let view = self.table.view(now);
         for sender in self.links.values() {
             // A link that has ended says so by message.
-            let _ = sender.send(Frame::View(view.clone()));
+            let _ = sender.send(view.clone());
         }
         for role in [Role::Gateway, Role::Worker] {
             let count = self.table.count(role) as f64;

@@ -39,7 +39,7 @@ use tidegate_link::membership::fixed;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind, Message, Transport};
-use tidegate_wire::frame::{Announcement, Frame, Serving};
+use tidegate_wire::frame::{Announcement, Frame, GatewayFrame, PeerFrame, Serving, WorkerFrame};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -184,7 +184,9 @@ impl Home {
             window_events,
             window_bytes: 1 << 20,
         };
-        mine.sender.send(Frame::Announce(announcement)).unwrap();
+        mine.sender
+            .send(WorkerFrame::Announce(announcement))
+            .unwrap();
         Scripted {
             link: mine,
             frames: VecDeque::new(),
@@ -221,15 +223,22 @@ impl Client {
     }
 }
 
+fn to_worker(frame: Frame) -> GatewayFrame {
+    let Frame::ToWorker(frame) = frame else {
+        panic!("not for a worker: {frame:?}");
+    };
+    frame
+}
+
 struct Scripted {
     link: Link,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<GatewayFrame>,
     /// Compare-and-sets of each try.
     swaps: std::collections::HashMap<(tidegate_wire::id::EventId, u8), u32>,
 }
 
 impl Scripted {
-    async fn frame(&mut self) -> Frame {
+    async fn frame(&mut self) -> GatewayFrame {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return frame;
@@ -237,8 +246,8 @@ impl Scripted {
             let mut frames = Vec::new();
             within(self.link.receiver.recv(&mut frames)).await.unwrap();
             // Once a link, whatever the test is about.
-            frames.retain(|frame| *frame != Frame::Recognised);
-            self.frames.extend(frames);
+            frames.retain(|frame| *frame != GatewayFrame::Recognised.into());
+            self.frames.extend(frames.into_iter().map(to_worker));
         }
     }
 
@@ -246,9 +255,9 @@ impl Scripted {
     async fn confirm(&mut self) {
         loop {
             match self.frame().await {
-                Frame::Custody(_) => {}
-                Frame::Confirm { shard, number } => {
-                    let confirmed = Frame::Confirmed { shard, number };
+                GatewayFrame::Custody(_) => {}
+                GatewayFrame::Confirm { shard, number } => {
+                    let confirmed = WorkerFrame::Confirmed { shard, number };
                     return self.link.sender.send(confirmed).unwrap();
                 }
                 other => panic!("expected a confirm, got {other:?}"),
@@ -258,7 +267,7 @@ impl Scripted {
 
     async fn delivery(&mut self) -> Delivery {
         match self.frame().await {
-            Frame::Deliver(delivery) => *delivery,
+            GatewayFrame::Deliver(delivery) => *delivery,
             other => panic!("expected a delivery, got {other:?}"),
         }
     }
@@ -284,7 +293,7 @@ impl Scripted {
             effects,
             reply: None,
         };
-        self.link.sender.send(Frame::Commit(commit)).unwrap();
+        self.link.sender.send(WorkerFrame::Commit(commit)).unwrap();
     }
 
     fn done(&self, delivery: &Delivery, effects: Vec<Effect>) {
@@ -358,8 +367,8 @@ async fn uncommitted_events_of_a_lost_worker_go_to_another_in_order() {
     // The new worker learns what a custodian must know, then gets what was under way.
     let custody = loop {
         match second.frame().await {
-            Frame::Custody(list) => break list,
-            Frame::Deliver(delivery) => panic!("an event before its custody: {delivery:?}"),
+            GatewayFrame::Custody(list) => break list,
+            GatewayFrame::Deliver(delivery) => panic!("an event before its custody: {delivery:?}"),
             _ => {}
         }
     };
@@ -381,7 +390,7 @@ async fn uncommitted_events_of_a_lost_worker_go_to_another_in_order() {
 }
 
 /// The next frame of one of two workers, and of which.
-async fn either(workers: &mut [Scripted; 2]) -> (usize, Frame) {
+async fn either(workers: &mut [Scripted; 2]) -> (usize, GatewayFrame) {
     let [one, other] = workers;
     tokio::select! {
         frame = one.frame() => (0, frame),
@@ -403,7 +412,7 @@ async fn who_serves_a_client_after_the_loss_of_its_worker_is_its_custodian() {
     let mut custodians = std::collections::HashMap::new();
     while custodians.len() < clients.len() {
         let (worker, frame) = either(&mut others).await;
-        if let Frame::Custody(list) = frame {
+        if let GatewayFrame::Custody(list) = frame {
             custodians.extend(list.into_iter().map(|it| (it.client, worker)));
         }
     }
@@ -413,7 +422,7 @@ async fn who_serves_a_client_after_the_loss_of_its_worker_is_its_custodian() {
     let mut served = 0;
     while served < clients.len() {
         let (worker, frame) = either(&mut others).await;
-        if let Frame::Deliver(delivery) = frame {
+        if let GatewayFrame::Deliver(delivery) = frame {
             assert_eq!(custodians[&delivery.client], worker);
             served += 1;
         }
@@ -472,7 +481,7 @@ async fn changes_by_others_reach_the_custodian_and_the_next_event() {
     two.send("other").await;
     let other = worker.text("other").await;
     worker.done(&other, vec![set(first, "2")]);
-    let Frame::CustodyChanged(told) = worker.frame().await else {
+    let GatewayFrame::CustodyChanged(told) = worker.frame().await else {
         panic!("the custodian was not told")
     };
     let key = ("k".into(), Some("2".to_owned()));
@@ -540,11 +549,11 @@ async fn a_worker_that_leaves_is_drained_and_its_lanes_move() {
     let id = leaving.welcome().await;
     client.send("last").await;
     let last = leaving.text("last").await;
-    leaving.link.sender.send(Frame::Drain).unwrap();
+    leaving.link.sender.send(WorkerFrame::Drain).unwrap();
     let mut staying = home.worker(64).await;
     staying.confirm().await;
     leaving.done(&last, vec![say(id, "last")]);
-    while leaving.frame().await != Frame::Drained {}
+    while leaving.frame().await != GatewayFrame::Drained {}
     client.send("next").await;
     let next = staying.event().await;
     assert!(

@@ -20,7 +20,7 @@ use tidegate_link::membership::{Members, Membership, MembershipSettings, fixed, 
 use tidegate_link::net::stream::tcp;
 use tidegate_link::net::{AcceptSettings, accept_links, bind};
 use tidegate_link::{Identity, Link, LinkSettings, Secret, dial};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::NodeFrame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
@@ -182,7 +182,7 @@ async fn frozen(register: &TestRegister, identity: &Identity) -> Link {
         ..links()
     };
     let link = dial(register.address, identity, &never).await.unwrap();
-    let join = Frame::Join {
+    let join = NodeFrame::Join {
         node: identity.node.clone(),
         lease_ms: u32::try_from(LEASE.as_millis()).unwrap(),
     };

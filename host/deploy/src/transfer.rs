@@ -14,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CHUNK_BYTES_MAX, COMPONENT_BYTES_MAX, Deploy, is_version};
-use tidegate_wire::frame::Frame;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -270,7 +269,7 @@ impl Exchange {
         let mut offsets = (0..total).step_by(CHUNK_BYTES_MAX as usize);
         let ask = |offset| {
             let version = version.clone();
-            let fetch = Frame::Deploy(Box::new(Deploy::Fetch { version, offset }));
+            let fetch = Deploy::Fetch { version, offset };
             sender.send(fetch).map_err(|_| FetchError::Gone)
         };
         for offset in offsets.by_ref().take(AHEAD) {

@@ -162,7 +162,7 @@ impl<M: Send + 'static> Uplink<M> {
             first: self.place == 0,
             desired: (*self.shared.store.desired()).clone(),
         };
-        if let Err(end) = link.sender.send(Frame::Deploy(Box::new(enrol))) {
+        if let Err(end) = link.sender.send(enrol) {
             return end;
         }
         let peer = self.place as u64;

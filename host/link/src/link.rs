@@ -141,8 +141,8 @@ impl LinkSender {
     ///
     /// # Errors
     /// When the link has ended.
-    pub fn send(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.queue.push(frame)
+    pub fn send(&self, frame: impl Into<Frame>) -> Result<(), LinkEnd> {
+        self.queue.push(frame.into())
     }
 
     /// Queues a frame. Where another thread reads the queue it is not woken: true if that is to be done,
@@ -150,9 +150,9 @@ impl LinkSender {
     ///
     /// # Errors
     /// When the link has ended.
-    pub fn send_quietly(&self, frame: Frame) -> Result<bool, LinkEnd> {
+    pub fn send_quietly(&self, frame: impl Into<Frame>) -> Result<bool, LinkEnd> {
         if self.is_local {
-            return self.queue.push_quietly(frame);
+            return self.queue.push_quietly(frame.into());
         }
         self.send(frame).map(|()| false)
     }
@@ -167,16 +167,16 @@ impl LinkSender {
     ///
     /// # Errors
     /// When the link has ended.
-    pub fn send_answer(&self, frame: Frame) -> Result<(), LinkEnd> {
-        self.queue.push_answer(frame)
+    pub fn send_answer(&self, frame: impl Into<Frame>) -> Result<(), LinkEnd> {
+        self.queue.push_answer(frame.into())
     }
 
     /// Queues a frame that counts as this tenant's until it is written; see [`Self::has_room_for`].
     ///
     /// # Errors
     /// When the link has ended.
-    pub fn send_for(&self, tenant: &Name, frame: Frame) -> Result<(), LinkEnd> {
-        self.queue.push_for(tenant, frame)
+    pub fn send_for(&self, tenant: &Name, frame: impl Into<Frame>) -> Result<(), LinkEnd> {
+        self.queue.push_for(tenant, frame.into())
     }
 
     /// Whether this tenant may have more on the link, on which so many tenants share so many bytes

@@ -10,8 +10,8 @@ use crate::payload::Carry;
 use crate::query::{Answer, Query, RequestError, Selector};
 
 /// What any frame counts, and each part of one that comes in a list.
-const FRAME_BYTES: usize = 128;
-const PART_BYTES: usize = 32;
+pub(crate) const FRAME_BYTES: usize = 128;
+pub(crate) const PART_BYTES: usize = 32;
 
 /// Payloads, names and texts are counted by length, lists by their parts.
 pub fn weight(frame: &Frame) -> usize {
@@ -22,44 +22,12 @@ pub fn weight(frame: &Frame) -> usize {
 
 fn texts(frame: &Frame) -> usize {
     match frame {
-        Frame::Deliver(delivery) => {
-            let session = delivery.session.as_ref();
-            let session = session.map_or(0, |session| entries(&session.entries));
-            session + event(&delivery.kind)
-        }
-        Frame::Commit(commit) => commit.effects.iter().map(effect).sum(),
-        Frame::Forward(forward) => forward.effects.iter().map(effect).sum(),
-        Frame::Adopt { effects, .. } => effects.iter().map(effect).sum(),
-        Frame::Custody(custodies) => custodies.iter().map(custody).sum(),
-        Frame::CustodyChanged(changes) => changes.iter().map(custody_change).sum(),
-        Frame::Standing(clients) => clients.len() * PART_BYTES,
-        Frame::Told(closes) => closes.len() * PART_BYTES,
-        Frame::Release(clients) => clients.len() * PART_BYTES,
-        Frame::Announce(announcement) => announcement.serving.len() * FRAME_BYTES,
+        Frame::Heartbeat | Frame::Goodbye(_) => 0,
+        Frame::FromWorker(frame) => frame.texts(),
+        Frame::ToWorker(frame) => frame.texts(),
+        Frame::Peer(frame) => frame.texts(),
+        Frame::FromNode(frame) => frame.texts(),
         Frame::View(view) => view.nodes.iter().map(node).sum(),
-        Frame::Lost(incarnations) => std::mem::size_of_val(incarnations.as_slice()),
-        Frame::Join { node: joining, .. } => node(joining),
-        Frame::Heartbeat
-        | Frame::Goodbye(_)
-        | Frame::Load(_)
-        | Frame::Drain
-        | Frame::Drained
-        | Frame::ForwardAck { .. }
-        | Frame::Adopted { .. }
-        | Frame::Leave
-        | Frame::Unwatch { .. }
-        | Frame::Recognised
-        | Frame::Confirm { .. }
-        | Frame::Confirmed { .. } => 0,
-        Frame::Question(question) => asked(&question.effects, &question.query),
-        Frame::Ask(ask) => asked(&ask.effects, &ask.query),
-        Frame::Answered { answer, .. } => match &**answer {
-            Ok(answered) => found(&answered.answer) + answered.missing.len() * PART_BYTES,
-            Err(_) => 0,
-        },
-        Frame::Answer { answer, .. } => answer.as_ref().as_ref().map_or(0, found),
-        Frame::Watch { filter, .. } => names(&filter.groups) + names(&filter.uids),
-        Frame::Happened { happenings, .. } => happenings.iter().map(happening).sum(),
         Frame::Deploy(deploy) => deployed(deploy),
     }
 }
@@ -99,7 +67,7 @@ fn wanted(desired: &Desired) -> usize {
     releases.sum::<usize>() * FRAME_BYTES * 4
 }
 
-fn asked(effects: &[Effect], query: &Query) -> usize {
+pub(crate) fn asked(effects: &[Effect], query: &Query) -> usize {
     let effects: usize = effects.iter().map(effect).sum();
     effects
         + match query {
@@ -132,7 +100,7 @@ fn selector(selector: &Selector) -> usize {
     }
 }
 
-fn found(answer: &Answer) -> usize {
+pub(crate) fn found(answer: &Answer) -> usize {
     match answer {
         Answer::Clients { page, .. } => page
             .iter()
@@ -157,7 +125,7 @@ fn found(answer: &Answer) -> usize {
     }
 }
 
-fn happening(happening: &Happening) -> usize {
+pub(crate) fn happening(happening: &Happening) -> usize {
     FRAME_BYTES
         + match &happening.what {
             Change::Closed(_, groups) => names(groups),
@@ -169,7 +137,7 @@ fn happening(happening: &Happening) -> usize {
         }
 }
 
-fn names<T: AsRef<str>>(names: &[T]) -> usize {
+pub(crate) fn names<T: AsRef<str>>(names: &[T]) -> usize {
     names
         .iter()
         .map(|name| PART_BYTES + name.as_ref().len())
@@ -229,11 +197,11 @@ pub fn event(kind: &EventKind) -> usize {
     }
 }
 
-fn node(node: &Node) -> usize {
+pub(crate) fn node(node: &Node) -> usize {
     PART_BYTES + node.name.len() + names(&node.tags)
 }
 
-fn effect(effect: &Effect) -> usize {
+pub(crate) fn effect(effect: &Effect) -> usize {
     FRAME_BYTES
         + match effect {
             Effect::Send { to, except, .. } | Effect::SendRaw { to, except, .. } => {
@@ -274,6 +242,7 @@ fn recipients(to: &Recipients) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::effect::{Commit, Outcome};
+    use crate::frame::WorkerFrame;
     use crate::id::{ClientId, EventId, Incarnation};
 
     use super::*;
@@ -310,8 +279,8 @@ mod tests {
                 effects: vec![effect],
                 reply: None,
             };
-            assert!(weight(&Frame::Commit(commit)) >= 10_000);
+            assert!(weight(&WorkerFrame::Commit(commit).into()) >= 10_000);
         }
-        assert_eq!(weight(&Frame::Drain), FRAME_BYTES);
+        assert_eq!(weight(&WorkerFrame::Drain.into()), FRAME_BYTES);
     }
 }

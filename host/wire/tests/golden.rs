@@ -16,7 +16,7 @@ mod asked;
 #[path = "golden/deploy.rs"]
 mod deploy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
 
@@ -30,8 +30,8 @@ use tidegate_wire::event::{
     Transport,
 };
 use tidegate_wire::frame::{
-    Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, GroupsChange, Load,
-    Serving, decode, encode,
+    Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, GatewayFrame,
+    GroupsChange, Load, NodeFrame, PeerFrame, Serving, WorkerFrame, decode, encode,
 };
 use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
@@ -78,7 +78,7 @@ fn node(role: Role, address: Option<&str>) -> Node {
 }
 
 fn delivery(kind: EventKind, session: Option<SessionSnapshot>) -> Frame {
-    Frame::Deliver(Box::new(Delivery {
+    GatewayFrame::Deliver(Box::new(Delivery {
         event: EVENT,
         attempt: 1,
         losses: 2,
@@ -87,6 +87,7 @@ fn delivery(kind: EventKind, session: Option<SessionSnapshot>) -> Frame {
         session: session.map(Box::new),
         kind,
     }))
+    .into()
 }
 
 fn connect(transport: Transport, request: Option<HttpRequest>) -> Frame {
@@ -119,7 +120,7 @@ fn closed(reason: CloseReason) -> Frame {
 }
 
 fn commit(outcome: Outcome, effects: Vec<Effect>) -> Frame {
-    Frame::Commit(Commit {
+    WorkerFrame::Commit(Commit {
         event: EVENT,
         attempt: 1,
         client: CLIENT,
@@ -127,6 +128,7 @@ fn commit(outcome: Outcome, effects: Vec<Effect>) -> Frame {
         effects,
         reply: None,
     })
+    .into()
 }
 
 fn send(to: Recipients) -> Effect {
@@ -153,21 +155,23 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("heartbeat", Frame::Heartbeat),
         (
             "announce",
-            Frame::Announce(Announcement {
+            WorkerFrame::Announce(Announcement {
                 serving: vec![Serving {
                     tenant: "t".into(),
                     version: "v".into(),
                 }],
                 window_events: 4096,
                 window_bytes: 1 << 25,
-            }),
+            })
+            .into(),
         ),
         (
             "load",
-            Frame::Load(Load {
+            WorkerFrame::Load(Load {
                 clients: 9,
                 queued_bytes: 1000,
-            }),
+            })
+            .into(),
         ),
         (
             "deliver-text-session",
@@ -179,20 +183,38 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ),
         (
             "custody",
-            Frame::Custody(vec![Custody {
+            GatewayFrame::Custody(vec![Custody {
                 tenant: 1,
                 client: CLIENT,
                 uid: Some("u".into()),
                 groups: vec!["g".into()],
                 session: snapshot(),
-            }]),
+            }])
+            .into(),
         ),
-        ("release", Frame::Release(vec![CLIENT])),
-        ("drain", Frame::Drain),
-        ("drained", Frame::Drained),
+        ("release", GatewayFrame::Release(vec![CLIENT]).into()),
+        ("drain", WorkerFrame::Drain.into()),
+        ("drained", GatewayFrame::Drained.into()),
+        (
+            "adopt",
+            WorkerFrame::Adopt {
+                sequence: 6,
+                tenant: "t".into(),
+                effects: vec![send(Recipients::Everyone)],
+                close: CLOSE,
+            }
+            .into(),
+        ),
+        ("adopted", GatewayFrame::Adopted { sequence: 6 }.into()),
+    ]
+}
+
+/// Those between gateways, and between nodes and registers.
+fn of_other_links() -> Vec<(&'static str, Frame)> {
+    vec![
         (
             "forward",
-            Frame::Forward(Forward {
+            PeerFrame::Forward(Forward {
                 shard: 2,
                 sequence: 8,
                 tenant: "t".into(),
@@ -201,33 +223,26 @@ fn frames() -> Vec<(&'static str, Frame)> {
                     Effect::UnbindUid { client: CLIENT },
                 ],
                 close: None,
-            }),
+            })
+            .into(),
         ),
         (
             "forward-ack",
-            Frame::ForwardAck {
+            PeerFrame::ForwardAck {
                 shard: 2,
                 sequence: 8,
-            },
+            }
+            .into(),
         ),
-        (
-            "adopt",
-            Frame::Adopt {
-                sequence: 6,
-                tenant: "t".into(),
-                effects: vec![send(Recipients::Everyone)],
-                close: CLOSE,
-            },
-        ),
-        ("adopted", Frame::Adopted { sequence: 6 }),
         (
             "join",
-            Frame::Join {
+            NodeFrame::Join {
                 node: node(Role::Gateway, Some("10.0.0.7:2000")),
                 lease_ms: 10_000,
-            },
+            }
+            .into(),
         ),
-        ("leave", Frame::Leave),
+        ("leave", NodeFrame::Leave.into()),
         (
             "view",
             Frame::View(View {
@@ -235,7 +250,10 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 nodes: vec![node(Role::Worker, None), node(Role::Register, None)],
             }),
         ),
-        ("lost", Frame::Lost(vec![Incarnation(1), Incarnation(300)])),
+        (
+            "lost",
+            NodeFrame::Lost(vec![Incarnation(1), Incarnation(300)]).into(),
+        ),
     ]
 }
 
@@ -243,12 +261,12 @@ fn frames() -> Vec<(&'static str, Frame)> {
 fn handovers() -> Vec<(&'static str, Frame)> {
     let (shard, number) = (2, 300);
     vec![
-        ("recognised", Frame::Recognised),
-        ("confirm", Frame::Confirm { shard, number }),
-        ("confirmed", Frame::Confirmed { shard, number }),
+        ("recognised", GatewayFrame::Recognised.into()),
+        ("confirm", GatewayFrame::Confirm { shard, number }.into()),
+        ("confirmed", WorkerFrame::Confirmed { shard, number }.into()),
         (
             "custody-changed",
-            Frame::CustodyChanged(vec![
+            GatewayFrame::CustodyChanged(vec![
                 CustodyChange {
                     client: CLIENT,
                     uid: Some(None),
@@ -261,18 +279,20 @@ fn handovers() -> Vec<(&'static str, Frame)> {
                     groups: GroupsChange::All(vec!["a".into()]),
                     entries: vec![],
                 },
-            ]),
+            ])
+            .into(),
         ),
         (
             "standing",
-            Frame::Standing(vec![(CLIENT, Some(Incarnation(300))), (CLIENT, None)]),
+            GatewayFrame::Standing(vec![(CLIENT, Some(Incarnation(300))), (CLIENT, None)]).into(),
         ),
         (
             "told",
-            Frame::Told(vec![CloseId {
+            GatewayFrame::Told(vec![CloseId {
                 home: Incarnation(300),
                 client: CLIENT,
-            }]),
+            }])
+            .into(),
         ),
     ]
 }
@@ -414,6 +434,7 @@ fn hex<T: Serialize + DeserializeOwned + Carry + PartialEq + Debug>(value: &T) -
 fn cases() -> Vec<(String, String)> {
     let mut cases: Vec<(String, String)> = frames()
         .into_iter()
+        .chain(of_other_links())
         .chain(handovers())
         .map(|(name, frame)| (name.to_owned(), hex(&frame)))
         .collect();
@@ -458,59 +479,90 @@ fn bytes_of_every_frame_stay_as_they_are() {
     assert_eq!(golden.len(), cases.len(), "golden.txt has other lines");
 }
 
-/// Has no `_`, so that a new kind does not compile before somebody comes here.
-fn place(frame: &Frame) -> usize {
+/// The numbers of a frame: of its kind of link, and within that. Has no `_`, so that a new frame
+/// does not compile before somebody comes here.
+const fn place(frame: &Frame) -> (u8, Option<u8>) {
     match frame {
-        Frame::Heartbeat => 0,
-        Frame::Goodbye(_) => 1,
-        Frame::Announce(_) => 2,
-        Frame::Load(_) => 3,
-        Frame::Deliver(_) => 4,
-        Frame::Commit(_) => 5,
-        Frame::Custody(_) => 6,
-        Frame::Release(_) => 7,
-        Frame::Drain => 8,
-        Frame::Drained => 9,
-        Frame::Forward(_) => 10,
-        Frame::ForwardAck { .. } => 11,
-        Frame::Adopt { .. } => 12,
-        Frame::Adopted { .. } => 13,
-        Frame::Join { .. } => 14,
-        Frame::Leave => 15,
-        Frame::View(_) => 16,
-        Frame::Lost(_) => 17,
-        Frame::Question(_) => 18,
-        Frame::Answered { .. } => 19,
-        Frame::Ask(_) => 20,
-        Frame::Answer { .. } => 21,
-        Frame::Watch { .. } => 22,
-        Frame::Unwatch { .. } => 23,
-        Frame::Happened { .. } => 24,
-        Frame::Deploy(_) => 25,
-        Frame::Recognised => 26,
-        Frame::Confirm { .. } => 27,
-        Frame::Confirmed { .. } => 28,
-        Frame::CustodyChanged(_) => 29,
-        Frame::Standing(_) => 30,
-        Frame::Told(_) => 31,
+        Frame::Heartbeat => (0, None),
+        Frame::Goodbye(_) => (1, None),
+        Frame::FromWorker(frame) => (2, Some(worker_place(frame))),
+        Frame::ToWorker(frame) => (3, Some(gateway_place(frame))),
+        Frame::Peer(frame) => (4, Some(peer_place(frame))),
+        Frame::FromNode(frame) => (5, Some(node_place(frame))),
+        Frame::View(_) => (6, None),
+        Frame::Deploy(_) => (7, None),
+    }
+}
+
+const fn worker_place(frame: &WorkerFrame) -> u8 {
+    match frame {
+        WorkerFrame::Announce(_) => 0,
+        WorkerFrame::Load(_) => 1,
+        WorkerFrame::Commit(_) => 2,
+        WorkerFrame::Drain => 3,
+        WorkerFrame::Adopt { .. } => 4,
+        WorkerFrame::Question(_) => 5,
+        WorkerFrame::Confirmed { .. } => 6,
+    }
+}
+
+const fn gateway_place(frame: &GatewayFrame) -> u8 {
+    match frame {
+        GatewayFrame::Deliver(_) => 0,
+        GatewayFrame::Custody(_) => 1,
+        GatewayFrame::CustodyChanged(_) => 2,
+        GatewayFrame::Release(_) => 3,
+        GatewayFrame::Drained => 4,
+        GatewayFrame::Adopted { .. } => 5,
+        GatewayFrame::Answered { .. } => 6,
+        GatewayFrame::Recognised => 7,
+        GatewayFrame::Confirm { .. } => 8,
+        GatewayFrame::Standing(_) => 9,
+        GatewayFrame::Told(_) => 10,
+    }
+}
+
+const fn peer_place(frame: &PeerFrame) -> u8 {
+    match frame {
+        PeerFrame::Forward(_) => 0,
+        PeerFrame::ForwardAck { .. } => 1,
+        PeerFrame::Ask(_) => 2,
+        PeerFrame::Answer { .. } => 3,
+        PeerFrame::Watch { .. } => 4,
+        PeerFrame::Unwatch { .. } => 5,
+        PeerFrame::Happened { .. } => 6,
+    }
+}
+
+const fn node_place(frame: &NodeFrame) -> u8 {
+    match frame {
+        NodeFrame::Join { .. } => 0,
+        NodeFrame::Leave => 1,
+        NodeFrame::Lost(_) => 2,
     }
 }
 
 #[test]
-fn every_kind_of_frame_has_golden_bytes_and_its_documented_number() {
-    let mut seen = [false; 32];
+fn every_frame_has_golden_bytes_and_its_documented_numbers() {
+    let mut seen = BTreeSet::new();
     let all = frames()
         .into_iter()
+        .chain(of_other_links())
         .chain(handovers())
         .map(|(_, frame)| frame);
     for frame in all.chain(variants().into_iter().map(|(_, frame)| frame)) {
         let mut bytes = BytesMut::new();
         encode(&frame, &mut bytes).unwrap();
         let place = place(&frame);
-        assert_eq!(usize::from(bytes[8]), place, "{frame:?}");
-        seen[place] = true;
+        assert_eq!((bytes[8], place.1.map(|_| bytes[9])), place, "{frame:?}");
+        seen.insert(place);
     }
-    assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+    let within = |kind: u8, count: u8| (0..count).map(move |number| (kind, Some(number)));
+    let alone = [0, 1, 6, 7].map(|kind| (kind, None));
+    let all = [(2, 7), (3, 11), (4, 7), (5, 3)]
+        .into_iter()
+        .flat_map(|(kind, count)| within(kind, count));
+    assert_eq!(seen, alone.into_iter().chain(all).collect());
 }
 
 #[test]

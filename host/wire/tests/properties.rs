@@ -28,7 +28,7 @@ use tidegate_wire::event::{
 };
 use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, FrameError,
-    GroupsChange, Load, Serving, decode, encode,
+    GatewayFrame, GroupsChange, Load, NodeFrame, PeerFrame, Serving, WorkerFrame, decode, encode,
 };
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
@@ -237,7 +237,7 @@ fn delivery() -> impl Strategy<Value = Frame> {
     )
         .prop_map(
             |(event, (attempt, losses, tenant), client, session, kind)| {
-                Frame::Deliver(Box::new(Delivery {
+                Frame::from(GatewayFrame::Deliver(Box::new(Delivery {
                     event,
                     attempt,
                     losses,
@@ -245,7 +245,7 @@ fn delivery() -> impl Strategy<Value = Frame> {
                     client,
                     session: session.map(Box::new),
                     kind,
-                }))
+                })))
             },
         )
 }
@@ -260,14 +260,14 @@ fn commit() -> impl Strategy<Value = Frame> {
     let reply = option::of(asked::reply());
     (event(), any::<u8>(), client(), outcome, effects(), reply).prop_map(
         |(event, attempt, client, outcome, effects, reply)| {
-            Frame::Commit(Commit {
+            Frame::from(WorkerFrame::Commit(Commit {
                 event,
                 attempt,
                 client,
                 outcome,
                 effects,
                 reply: reply.map(Box::new),
-            })
+            }))
         },
     )
 }
@@ -305,11 +305,11 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
     let serving = (name(), name()).prop_map(|(tenant, version)| Serving { tenant, version });
     let announce = (vec(serving, 0..4), any::<u32>(), any::<u64>()).prop_map(
         |(serving, window_events, window_bytes)| {
-            Frame::Announce(Announcement {
+            Frame::from(WorkerFrame::Announce(Announcement {
                 serving,
                 window_events,
                 window_bytes,
-            })
+            }))
         },
     );
     let custody = (
@@ -344,36 +344,49 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
         });
     prop_oneof![
         Just(Frame::Heartbeat),
-        vec(change, 0..3).prop_map(Frame::CustodyChanged),
+        vec(change, 0..3)
+            .prop_map(GatewayFrame::CustodyChanged)
+            .prop_map_into(),
         vec(
             (client(), option::of(any::<u64>().prop_map(Incarnation))),
             0..3
         )
-        .prop_map(Frame::Standing),
+        .prop_map(GatewayFrame::Standing)
+        .prop_map_into(),
         vec((any::<u64>().prop_map(Incarnation), client()), 0..3).prop_map(|closes| {
             let close = |(home, client)| CloseId { home, client };
-            Frame::Told(closes.into_iter().map(close).collect())
+            Frame::from(GatewayFrame::Told(closes.into_iter().map(close).collect()))
         }),
         refusal().prop_map(Frame::Goodbye),
         announce,
-        any::<(u32, u64)>().prop_map(|(clients, queued_bytes)| Frame::Load(Load {
-            clients,
-            queued_bytes,
-        })),
-        vec(custody, 0..3).prop_map(Frame::Custody),
-        clients().prop_map(Frame::Release),
-        Just(Frame::Drain),
-        Just(Frame::Drained),
-        any::<(u16, u64)>().prop_map(|(shard, sequence)| Frame::ForwardAck { shard, sequence }),
-        any::<u64>().prop_map(|sequence| Frame::Adopted { sequence }),
-        Just(Frame::Recognised),
-        any::<(u16, u64)>().prop_map(|(shard, number)| Frame::Confirm { shard, number }),
-        any::<(u16, u64)>().prop_map(|(shard, number)| Frame::Confirmed { shard, number }),
-        (node(), any::<u32>()).prop_map(|(node, lease_ms)| Frame::Join { node, lease_ms }),
-        Just(Frame::Leave),
+        any::<(u32, u64)>().prop_map(|(clients, queued_bytes)| Frame::from(WorkerFrame::Load(
+            Load {
+                clients,
+                queued_bytes,
+            }
+        ))),
+        vec(custody, 0..3)
+            .prop_map(GatewayFrame::Custody)
+            .prop_map_into(),
+        clients().prop_map(GatewayFrame::Release).prop_map_into(),
+        Just(Frame::from(WorkerFrame::Drain)),
+        Just(Frame::from(GatewayFrame::Drained)),
+        any::<(u16, u64)>()
+            .prop_map(|(shard, sequence)| Frame::from(PeerFrame::ForwardAck { shard, sequence })),
+        any::<u64>().prop_map(|sequence| Frame::from(GatewayFrame::Adopted { sequence })),
+        Just(Frame::from(GatewayFrame::Recognised)),
+        any::<(u16, u64)>()
+            .prop_map(|(shard, number)| Frame::from(GatewayFrame::Confirm { shard, number })),
+        any::<(u16, u64)>()
+            .prop_map(|(shard, number)| Frame::from(WorkerFrame::Confirmed { shard, number })),
+        (node(), any::<u32>())
+            .prop_map(|(node, lease_ms)| Frame::from(NodeFrame::Join { node, lease_ms })),
+        Just(Frame::from(NodeFrame::Leave)),
         (any::<bool>(), vec(node(), 0..4))
             .prop_map(|(settled, nodes)| Frame::View(View { settled, nodes })),
-        vec(any::<u64>().prop_map(Incarnation), 0..4).prop_map(Frame::Lost),
+        vec(any::<u64>().prop_map(Incarnation), 0..4)
+            .prop_map(NodeFrame::Lost)
+            .prop_map_into(),
     ]
 }
 
@@ -385,19 +398,19 @@ fn closes() -> impl Strategy<Value = CloseId> {
 fn forwards() -> impl Strategy<Value = Frame> {
     (any::<(bool, bool, u16, u64)>(), name(), effects(), closes()).prop_map(
         |((adopt, marked, shard, sequence), tenant, effects, close)| match adopt {
-            true => Frame::Adopt {
+            true => Frame::from(WorkerFrame::Adopt {
                 sequence,
                 tenant,
                 effects,
                 close,
-            },
-            false => Frame::Forward(Forward {
+            }),
+            false => Frame::from(PeerFrame::Forward(Forward {
                 shard,
                 sequence,
                 tenant,
                 effects,
                 close: marked.then_some(close),
-            }),
+            })),
         },
     )
 }
@@ -599,13 +612,13 @@ fn a_long_list_of_the_smallest_effects_takes_tens_of_times_its_bytes_not_more() 
         port: 0,
         connection: 0,
     };
-    let frame = Frame::Forward(Forward {
+    let frame = Frame::from(PeerFrame::Forward(Forward {
         shard: 0,
         sequence: 1,
         tenant: "t".into(),
         effects: vec![Effect::UnbindUid { client }; 200_000],
         close: None,
-    });
+    }));
     let mut bytes = encoded(&[frame]);
     let length = bytes.len();
     let asked = asked_by(|| decode::<Frame>(&mut bytes, FRAME_BYTES_MAX).unwrap());
@@ -615,7 +628,7 @@ fn a_long_list_of_the_smallest_effects_takes_tens_of_times_its_bytes_not_more() 
 #[test]
 fn a_frame_over_the_limit_is_not_sent_and_leaves_the_buffer_as_it_was() {
     let payload = Payload::from(Bytes::from(vec![0; FRAME_BYTES_MAX]));
-    let frame = Frame::Forward(Forward {
+    let frame = Frame::from(PeerFrame::Forward(Forward {
         shard: 0,
         sequence: 1,
         tenant: "t".into(),
@@ -625,7 +638,7 @@ fn a_frame_over_the_limit_is_not_sent_and_leaves_the_buffer_as_it_was() {
             except: vec![],
         }],
         close: None,
-    });
+    }));
     let mut out = BytesMut::from(&b"before"[..]);
     let refused = encode(&frame, &mut out).expect_err("it is too large");
     assert!(matches!(refused, FrameError::TooLarge { .. }));
@@ -634,7 +647,7 @@ fn a_frame_over_the_limit_is_not_sent_and_leaves_the_buffer_as_it_was() {
 
 #[test]
 fn payloads_are_slices_of_the_frame_not_copies() {
-    let frame = Frame::Commit(Commit {
+    let frame = Frame::from(WorkerFrame::Commit(Commit {
         event: EventId {
             gateway: Incarnation(1),
             shard: 0,
@@ -653,7 +666,7 @@ fn payloads_are_slices_of_the_frame_not_copies() {
             except: vec![],
         }],
         reply: None,
-    });
+    }));
     let mut bytes = encoded(&[frame]);
     let asked = asked_by(|| decode::<Frame>(&mut bytes, FRAME_BYTES_MAX).unwrap());
     assert!(asked < 64 << 10, "{asked}");

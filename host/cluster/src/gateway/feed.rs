@@ -19,7 +19,7 @@ use tidegate_link::LinkSender;
 use tidegate_link::membership::Members;
 use tidegate_wire::Name;
 use tidegate_wire::feed::{Filter, Happening};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::query::AskError;
 use tokio::sync::{Notify, mpsc, watch};
@@ -115,8 +115,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn frame(&self) -> Frame {
-        Frame::Watch {
+    fn frame(&self) -> PeerFrame {
+        PeerFrame::Watch {
             watch: self.watcher.number,
             tenant: self.watcher.tenant.clone(),
             filter: Box::new(self.watcher.filter.clone()),
@@ -226,7 +226,7 @@ impl Feed {
         table.watches.remove(&number);
         for link in table.links.values() {
             // With the link, its watches end.
-            let _ = link.send(Frame::Unwatch { watch: number });
+            let _ = link.send(PeerFrame::Unwatch { watch: number });
         }
     }
 }

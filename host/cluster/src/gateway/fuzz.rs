@@ -15,7 +15,7 @@ use tidegate_fuzzing::Case;
 use tidegate_link::{Identity, LinkSettings, Secret, pair};
 use tidegate_wire::effect::Outcome;
 use tidegate_wire::event::{CloseReason, EventKind, Message, Transport};
-use tidegate_wire::frame::{Announcement, Frame, Serving};
+use tidegate_wire::frame::{Announcement, GatewayFrame, Serving, WorkerFrame};
 use tidegate_wire::membership::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -215,7 +215,7 @@ async fn begin(seen: Seen) -> (Gateway, TcpListener) {
     let (mine, theirs) = pair(worker, own, &LinkSettings::default());
     gateway.attach(theirs);
     mine.sender
-        .send(Frame::Announce(Announcement {
+        .send(WorkerFrame::Announce(Announcement {
             serving: vec![Serving {
                 tenant: tenant(),
                 version: "v1".into(),
@@ -233,7 +233,7 @@ async fn begin(seen: Seen) -> (Gateway, TcpListener) {
 async fn work(mut worker: Scripted, seen: Seen) {
     let mut messages = Vec::new();
     loop {
-        let Frame::Deliver(delivery) = worker.next().await else {
+        let GatewayFrame::Deliver(delivery) = worker.next().await else {
             continue;
         };
         worker.end(&delivery, Outcome::Done, vec![], None);

@@ -10,7 +10,7 @@ use tidegate_link::membership::Members;
 use tidegate_link::net::Backoff;
 use tidegate_link::{Link, LinkEnd};
 use tidegate_watchdog::watched;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, PeerFrame};
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::Node;
 use tokio::sync::watch;
@@ -123,40 +123,46 @@ async fn serve(services: &Services, link: Link) -> LinkEnd {
         }
         life.tell(receiver.heard());
         for frame in frames.drain(..) {
-            take(services, incarnation, frame);
+            // Others are not sent on this link.
+            if let Frame::Peer(frame) = frame {
+                take(services, incarnation, frame);
+            }
         }
     }
 }
 
-/// Brings one frame to the shard that waits for it. Others are not sent on this link.
-fn take(services: &Services, incarnation: Incarnation, frame: Frame) {
-    let (shard, parcel) = if let Frame::ForwardAck { shard, sequence } = frame {
-        let ack = Parcel::PeerAck {
-            incarnation,
-            sequence,
-        };
-        (shard, ack)
-    } else if let Frame::Answer {
-        shard,
-        number,
-        answer,
-    } = frame
-    {
-        let part = Parcel::PeerPart {
-            incarnation,
+/// Brings one frame to the shard that waits for it.
+fn take(services: &Services, incarnation: Incarnation, frame: PeerFrame) {
+    let (shard, parcel) = match frame {
+        PeerFrame::ForwardAck { shard, sequence } => {
+            let ack = Parcel::PeerAck {
+                incarnation,
+                sequence,
+            };
+            (shard, ack)
+        }
+        PeerFrame::Answer {
+            shard,
             number,
             answer,
-        };
-        (shard, part)
-    } else if let Frame::Happened {
-        watch,
-        happenings,
-        missed,
-    } = frame
-    {
-        return services.feed.told(incarnation, watch, happenings, missed);
-    } else {
-        return;
+        } => {
+            let part = Parcel::PeerPart {
+                incarnation,
+                number,
+                answer,
+            };
+            (shard, part)
+        }
+        PeerFrame::Happened {
+            watch,
+            happenings,
+            missed,
+        } => return services.feed.told(incarnation, watch, happenings, missed),
+        // These come on the link that the other gateway has dialled.
+        PeerFrame::Forward(_)
+        | PeerFrame::Ask(_)
+        | PeerFrame::Watch { .. }
+        | PeerFrame::Unwatch { .. } => return,
     };
     if let Some(inbox) = services.context.inboxes.get(usize::from(shard)) {
         inbox.push(parcel);

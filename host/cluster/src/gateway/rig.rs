@@ -12,7 +12,7 @@ use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::{Delivery, EventKind, Transport};
-use tidegate_wire::frame::{Announcement, Frame, Serving};
+use tidegate_wire::frame::{Announcement, Frame, GatewayFrame, Serving, WorkerFrame};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tidegate_wire::query::{Answer, Query};
@@ -201,7 +201,9 @@ impl Running {
             window_events: 4096,
             window_bytes: 16 << 20,
         };
-        mine.sender.send(Frame::Announce(announcement)).unwrap();
+        mine.sender
+            .send(WorkerFrame::Announce(announcement))
+            .unwrap();
         let there = workers.wait_for(|workers| *workers > before);
         soon("the worker to be known", there).await.unwrap();
         Scripted::new(mine)
@@ -247,10 +249,17 @@ pub(super) async fn two(commands: impl Fn() -> Arc<dyn Commands>) -> (Running, R
     (one, two)
 }
 
+fn to_worker(frame: Frame) -> GatewayFrame {
+    let Frame::ToWorker(frame) = frame else {
+        panic!("not for a worker: {frame:?}");
+    };
+    frame
+}
+
 /// A worker whose frames the test writes.
 pub(super) struct Scripted {
     pub(super) link: Link,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<GatewayFrame>,
 }
 
 impl Scripted {
@@ -261,12 +270,12 @@ impl Scripted {
         }
     }
 
-    pub(super) async fn frame(&mut self) -> Frame {
+    pub(super) async fn frame(&mut self) -> GatewayFrame {
         soon("a frame", self.next()).await
     }
 
     /// The same, however long it takes.
-    pub(super) async fn next(&mut self) -> Frame {
+    pub(super) async fn next(&mut self) -> GatewayFrame {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return frame;
@@ -274,15 +283,15 @@ impl Scripted {
             let mut frames = Vec::new();
             self.link.receiver.recv(&mut frames).await.unwrap();
             // Once a link, whatever the test is about.
-            frames.retain(|frame| *frame != Frame::Recognised);
-            self.frames.extend(frames);
+            frames.retain(|frame| *frame != GatewayFrame::Recognised.into());
+            self.frames.extend(frames.into_iter().map(to_worker));
         }
     }
 
     /// The next event; what else comes is passed over.
     pub(super) async fn delivery(&mut self) -> Delivery {
         loop {
-            if let Frame::Deliver(delivery) = self.frame().await {
+            if let GatewayFrame::Deliver(delivery) = self.frame().await {
                 return *delivery;
             }
         }
@@ -317,6 +326,6 @@ impl Scripted {
             effects,
             reply: reply.map(Box::new),
         };
-        self.link.sender.send(Frame::Commit(commit)).unwrap();
+        self.link.sender.send(WorkerFrame::Commit(commit)).unwrap();
     }
 }

@@ -43,7 +43,7 @@ use tidegate_hub::streams::Stream;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ impl PeerStream {
         let Some(link) = &self.link else { return };
         while let Some(forward) = self.stream.next(window) {
             // On a link that has ended it is sent again by the next one.
-            let _ = link.send(Frame::Forward(forward));
+            let _ = link.send(PeerFrame::Forward(forward));
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use tidegate_wire::Name;
-use tidegate_wire::frame::{Frame, Load};
+use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
@@ -151,7 +151,7 @@ impl Workers {
             worker.recognised = true;
             if worker.link.unrecognised.fetch_sub(1, Ordering::AcqRel) == 1 {
                 // On a link that has ended nothing was entrusted.
-                let _ = worker.link.sender.send(Frame::Recognised);
+                let _ = worker.link.sender.send(GatewayFrame::Recognised);
             }
         }
     }
@@ -359,7 +359,7 @@ impl Workers {
     pub(super) fn tell_told(&self, closes: &[CloseId]) {
         for worker in self.workers.values() {
             // A link that has ended has nothing to forget.
-            let _ = worker.link.sender.send(Frame::Told(closes.to_vec()));
+            let _ = worker.link.sender.send(GatewayFrame::Told(closes.to_vec()));
         }
     }
 
@@ -389,7 +389,7 @@ impl Workers {
         worker.drained = true;
         if worker.link.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
             // A link that has ended needs no answer.
-            let _ = worker.link.sender.send(Frame::Drained);
+            let _ = worker.link.sender.send(GatewayFrame::Drained);
         }
     }
 

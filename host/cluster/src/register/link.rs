@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_deploy::Coordinator;
 use tidegate_link::Link;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, NodeFrame};
 use tidegate_wire::hello::Refusal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -72,32 +72,29 @@ pub(super) async fn serve_link(
 
 /// What a frame means; none and the end of the link if it is not for registers.
 fn read(frame: Frame, link: &Link, id: LinkId, settings: &RegisterSettings) -> Option<Message> {
-    if let Frame::Join { node, lease_ms } = frame {
-        if node != link.peer {
+    let Frame::FromNode(frame) = frame else {
+        tracing::warn!(node = %link.peer.name, "a node sent a frame that is not for registers");
+        link.sender.close();
+        return None;
+    };
+    match frame {
+        NodeFrame::Join { node, .. } if node != link.peer => {
             let what = "node whose join differs from its hello".to_owned();
             link.sender.refuse(Refusal::WrongRole(what));
-            return None;
+            None
         }
-        return Some(Message::Join {
+        NodeFrame::Join { node, lease_ms } => Some(Message::Join {
             link: id,
             sender: link.sender.clone(),
             node,
             lease: lease(lease_ms, settings),
-        });
-    }
-    if matches!(frame, Frame::Leave) {
-        let incarnation = link.peer.incarnation;
-        return Some(Message::Leave {
+        }),
+        NodeFrame::Leave => Some(Message::Leave {
             link: id,
-            incarnation,
-        });
+            incarnation: link.peer.incarnation,
+        }),
+        NodeFrame::Lost(incarnations) => Some(Message::Lost(incarnations)),
     }
-    if let Frame::Lost(incarnations) = frame {
-        return Some(Message::Lost(incarnations));
-    }
-    tracing::warn!(node = %link.peer.name, "a node sent a frame that is not for registers");
-    link.sender.close();
-    None
 }
 
 /// A lease below two heartbeats would run out between them.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_fair::{Shares, Turns};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::WorkerFrame;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tracing::warn;
 
@@ -295,7 +295,7 @@ impl AdoptionWay {
     /// The sequence it was sent with; none if the link has ended.
     fn send(&mut self, adoption: &mut Adoption) -> Option<u64> {
         let sequence = self.sequence + 1;
-        let frame = Frame::Adopt {
+        let frame = WorkerFrame::Adopt {
             sequence,
             tenant: adoption.tenant.clone(),
             effects: adoption.effects.clone(),

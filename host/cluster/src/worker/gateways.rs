@@ -173,7 +173,7 @@ pub(super) async fn serve(inner: &WorkerInner, begun: Begun) {
         Over::End(end @ (LinkEnd::Closed | LinkEnd::ClosedHere)) => {
             info!(gateway = %peer.incarnation, name = %peer.name, reason = %end, "link to gateway ended");
         }
-        over @ (Over::End(_) | Over::BeyondWindow { .. } | Over::Unexpected(_)) => {
+        over @ (Over::End(_) | Over::BeyondWindow { .. } | Over::Unexpected) => {
             warn!(gateway = %peer.incarnation, name = %peer.name, reason = %over, "link to gateway ended");
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::WorkerFrame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
 use tokio::sync::Notify;
 
@@ -68,7 +68,7 @@ impl Home {
     /// Sends a commit. If the link has ended it is dropped: the gateway sends the event elsewhere.
     pub(super) fn commit(&self, commit: Commit) {
         self.meters.commits.increment(1);
-        let _ = self.sender.send_answer(Frame::Commit(commit));
+        let _ = self.sender.send_answer(WorkerFrame::Commit(commit));
     }
 
     /// Gives effects of a close to a live gateway, this one being lost.

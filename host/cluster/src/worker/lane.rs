@@ -15,7 +15,7 @@ use std::time::Duration;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
 use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use tidegate_wire::frame::{Custody, CustodyChange, GroupsChange, WorkerFrame};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::payload::Carry;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
@@ -459,8 +459,8 @@ pub(super) fn payload_bytes(value: &impl Carry) -> u64 {
 }
 
 /// A commit that gives the event back.
-pub(super) fn returned(delivery: &Delivery) -> Frame {
-    Frame::Commit(Commit {
+pub(super) fn returned(delivery: &Delivery) -> WorkerFrame {
+    WorkerFrame::Commit(Commit {
         event: delivery.event,
         attempt: delivery.attempt,
         client: delivery.client,

@@ -12,7 +12,9 @@ use tidegate_hub::give_back::give_back;
 use tidegate_link::{LinkEnd, LinkReceiver};
 use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
-use tidegate_wire::frame::{Announcement, Custody, CustodyChange, Frame, Load};
+use tidegate_wire::frame::{
+    Announcement, Custody, CustodyChange, Frame, GatewayFrame, Load, WorkerFrame,
+};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError};
 use tracing::{debug, warn};
@@ -46,8 +48,8 @@ pub(super) enum Over {
         window_events: u32,
         window_bytes: u64,
     },
-    #[error("a gateway does not send {0} frames to a worker")]
-    Unexpected(&'static str),
+    #[error("the gateway sent a frame that is not for workers")]
+    Unexpected,
 }
 
 /// An event that was accepted and is not yet with the handlers.
@@ -138,7 +140,7 @@ impl LinkTask {
     fn do_chore(&mut self, what: &Chore) -> Option<Over> {
         match what {
             Chore::Phase(Phase::Serving) => {}
-            Chore::Phase(Phase::Draining) => self.send(Frame::Drain),
+            Chore::Phase(Phase::Draining) => self.send(WorkerFrame::Drain),
             Chore::Phase(Phase::Closing) => return Some(LinkEnd::ClosedHere.into()),
             Chore::Serving(serving) => {
                 self.inner.served(serving);
@@ -153,7 +155,7 @@ impl LinkTask {
 
     fn announce(&self) {
         let settings = &self.inner.settings;
-        self.send(Frame::Announce(Announcement {
+        self.send(WorkerFrame::Announce(Announcement {
             serving: self.places.all(),
             window_events: settings.window_events,
             window_bytes: settings.window_bytes,
@@ -171,7 +173,7 @@ impl LinkTask {
             .pace
             .is_due(load, passed, self.inner.settings.load_interval)
         {
-            self.send(Frame::Load(load));
+            self.send(WorkerFrame::Load(load));
         }
     }
 
@@ -179,44 +181,30 @@ impl LinkTask {
         self.forget_lanes();
         self.look_at_room();
         for frame in frames.drain(..) {
+            let Frame::ToWorker(frame) = frame else {
+                return Err(Over::Unexpected);
+            };
             match frame {
-                Frame::Deliver(delivery) => self.deliver(delivery)?,
-                Frame::Custody(list) => list.into_iter().for_each(|custody| self.learn(custody)),
-                Frame::CustodyChanged(list) => {
+                GatewayFrame::Deliver(delivery) => self.deliver(delivery)?,
+                GatewayFrame::Custody(list) => {
+                    list.into_iter().for_each(|custody| self.learn(custody))
+                }
+                GatewayFrame::CustodyChanged(list) => {
                     list.into_iter().for_each(|it| self.learn_change(it))
                 }
-                Frame::Standing(list) => self.stand(&list),
-                Frame::Told(closes) => self.inner.told_by_others(&closes),
-                Frame::Release(clients) => self.release(&clients),
-                Frame::Drained => self.home.set_drained(),
-                Frame::Recognised => self.inner.recognised(self.home.gateway),
-                Frame::Confirm { shard, number } => self.send(Frame::Confirmed { shard, number }),
-                Frame::Adopted { sequence } => {
+                GatewayFrame::Standing(list) => self.stand(&list),
+                GatewayFrame::Told(closes) => self.inner.told_by_others(&closes),
+                GatewayFrame::Release(clients) => self.release(&clients),
+                GatewayFrame::Drained => self.home.set_drained(),
+                GatewayFrame::Recognised => self.inner.recognised(self.home.gateway),
+                GatewayFrame::Confirm { shard, number } => {
+                    self.send(WorkerFrame::Confirmed { shard, number })
+                }
+                GatewayFrame::Adopted { sequence } => {
                     self.inner.adoptions.taken(self.home.link, sequence);
                     self.inner.settled.notify_one();
                 }
-                Frame::Heartbeat => {}
-                Frame::Goodbye(reason) => return Err(LinkEnd::Goodbye(reason).into()),
-                Frame::Announce(_) => return Err(Over::Unexpected("announce")),
-                Frame::Load(_) => return Err(Over::Unexpected("load")),
-                Frame::Commit(_) => return Err(Over::Unexpected("commit")),
-                Frame::Drain => return Err(Over::Unexpected("drain")),
-                Frame::Forward(_) => return Err(Over::Unexpected("forward")),
-                Frame::ForwardAck { .. } => return Err(Over::Unexpected("forward-ack")),
-                Frame::Adopt { .. } => return Err(Over::Unexpected("adopt")),
-                Frame::Join { .. } => return Err(Over::Unexpected("join")),
-                Frame::Leave => return Err(Over::Unexpected("leave")),
-                Frame::View(_) => return Err(Over::Unexpected("view")),
-                Frame::Lost(_) => return Err(Over::Unexpected("lost")),
-                Frame::Answered { number, answer } => self.answered(number, *answer),
-                Frame::Question(_) => return Err(Over::Unexpected("question")),
-                Frame::Ask(_) => return Err(Over::Unexpected("ask")),
-                Frame::Answer { .. } => return Err(Over::Unexpected("answer")),
-                Frame::Watch { .. } => return Err(Over::Unexpected("watch")),
-                Frame::Unwatch { .. } => return Err(Over::Unexpected("unwatch")),
-                Frame::Happened { .. } => return Err(Over::Unexpected("happened")),
-                Frame::Deploy(_) => return Err(Over::Unexpected("deploy")),
-                Frame::Confirmed { .. } => return Err(Over::Unexpected("confirmed")),
+                GatewayFrame::Answered { number, answer } => self.answered(number, *answer),
             }
         }
         Ok(())
@@ -412,7 +400,7 @@ impl LinkTask {
     }
 
     /// A link that has ended is noticed by the loop.
-    fn send(&self, frame: Frame) {
+    fn send(&self, frame: WorkerFrame) {
         let _ = self.home.sender.send(frame);
     }
 }

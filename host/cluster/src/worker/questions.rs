@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 use tidegate_wire::effect::SessionChange;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::WorkerFrame;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tokio::sync::oneshot;
 
@@ -68,7 +68,7 @@ impl Questions {
                 number: question.number,
             }
         };
-        let sent = home.sender.send(Frame::Question(Box::new(question)));
+        let sent = home.sender.send(WorkerFrame::Question(Box::new(question)));
         sent.map_err(|_| AskError::Gone)?;
         let answer = answer.await.unwrap_or(Err(AskError::Gone));
         drop(guard);

@@ -69,10 +69,7 @@ impl Raw {
     }
 
     fn send(&self, frame: Deploy) {
-        self.link
-            .sender
-            .send(Frame::Deploy(Box::new(frame)))
-            .unwrap();
+        self.link.sender.send(frame).unwrap();
     }
 
     /// The next frame, none at the end of the link.

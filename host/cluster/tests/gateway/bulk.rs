@@ -33,7 +33,7 @@ impl Crowd {
         }
         let mut second = home.worker(1000).await;
         let mut frames = Vec::new();
-        while !frames.contains(&Frame::Recognised) {
+        while !frames.contains(&GatewayFrame::Recognised.into()) {
             within(second.link.receiver.recv(&mut frames))
                 .await
                 .unwrap();
@@ -63,9 +63,9 @@ struct Learnt {
 
 impl Learnt {
     /// Takes a frame; gives a delivery back.
-    fn take(&mut self, frame: Frame) -> Option<Delivery> {
+    fn take(&mut self, frame: GatewayFrame) -> Option<Delivery> {
         match frame {
-            Frame::Custody(list) => {
+            GatewayFrame::Custody(list) => {
                 for custody in list {
                     let value = custody.session.entries[0].1.clone();
                     self.unconfirmed += value.len();
@@ -73,7 +73,7 @@ impl Learnt {
                     self.sessions.insert(custody.client, value);
                 }
             }
-            Frame::CustodyChanged(list) => {
+            GatewayFrame::CustodyChanged(list) => {
                 for change in list {
                     *self.times.entry(change.client).or_default() += 1;
                     for (_, value) in change.entries {
@@ -81,15 +81,15 @@ impl Learnt {
                     }
                 }
             }
-            Frame::Confirm { shard, number } => self.confirms.push((shard, number)),
-            Frame::Deliver(delivery) => {
+            GatewayFrame::Confirm { shard, number } => self.confirms.push((shard, number)),
+            GatewayFrame::Deliver(delivery) => {
                 if let Some(session) = &delivery.session {
                     let value = session.entries[0].1.clone();
                     self.sessions.insert(delivery.client, value);
                 }
                 return Some(*delivery);
             }
-            Frame::Release(_) | Frame::Standing(_) | Frame::Recognised => {}
+            GatewayFrame::Release(_) | GatewayFrame::Standing(_) | GatewayFrame::Recognised => {}
             other => panic!("unexpected: {other:?}"),
         }
         None
@@ -98,7 +98,7 @@ impl Learnt {
     fn confirm(&mut self, worker: &Scripted) {
         self.unconfirmed = 0;
         for (shard, number) in self.confirms.drain(..) {
-            let confirmed = Frame::Confirmed { shard, number };
+            let confirmed = WorkerFrame::Confirmed { shard, number };
             worker.link.sender.send(confirmed).unwrap();
         }
     }
@@ -150,9 +150,9 @@ async fn let_go(crowd: &mut Crowd, learnt: &mut Learnt) -> BTreeSet<ClientId> {
         learnt.confirm(&crowd.second);
         tokio::select! {
             frame = crowd.first.frame() => match frame {
-                Frame::Release(list) => released.extend(list),
-                Frame::Drained => return released,
-                Frame::Custody(_) | Frame::CustodyChanged(_) => {}
+                GatewayFrame::Release(list) => released.extend(list),
+                GatewayFrame::Drained => return released,
+                GatewayFrame::Custody(_) | GatewayFrame::CustodyChanged(_) => {}
                 other => panic!("unexpected: {other:?}"),
             },
             frame = crowd.second.frame() => assert!(learnt.take(frame).is_none()),
@@ -186,7 +186,7 @@ async fn after_a_loss_custody_goes_in_a_window_and_live_events_are_answered_mean
 #[tokio::test]
 async fn a_worker_that_leaves_hands_over_in_a_window_and_is_let_go_at_its_end() {
     let mut crowd = Crowd::gather().await;
-    crowd.first.link.sender.send(Frame::Drain).unwrap();
+    crowd.first.link.sender.send(WorkerFrame::Drain).unwrap();
     let mut learnt = Learnt::default();
     bulk_in_windows(&mut crowd, &mut learnt).await;
     let released = let_go(&mut crowd, &mut learnt).await;
@@ -196,7 +196,7 @@ async fn a_worker_that_leaves_hands_over_in_a_window_and_is_let_go_at_its_end() 
 #[tokio::test]
 async fn changes_of_a_client_that_waits_are_told_together() {
     let mut crowd = Crowd::gather().await;
-    crowd.first.link.sender.send(Frame::Drain).unwrap();
+    crowd.first.link.sender.send(WorkerFrame::Drain).unwrap();
     let mut learnt = Learnt::default();
     learnt.begun(&mut crowd.second).await;
     live(&mut crowd, 0, &mut learnt, vec![]).await;
@@ -215,7 +215,7 @@ async fn changes_of_a_client_that_waits_are_told_together() {
 #[tokio::test]
 async fn a_link_that_ends_in_the_middle_loses_nobody() {
     let mut crowd = Crowd::gather().await;
-    crowd.first.link.sender.send(Frame::Drain).unwrap();
+    crowd.first.link.sender.send(WorkerFrame::Drain).unwrap();
     let mut learnt = Learnt::default();
     learnt.begun(&mut crowd.second).await;
     live(&mut crowd, 0, &mut learnt, vec![]).await;

@@ -213,7 +213,9 @@ impl Member {
             window_events: 4096,
             window_bytes: 1 << 24,
         };
-        mine.sender.send(Frame::Announce(announcement)).unwrap();
+        mine.sender
+            .send(WorkerFrame::Announce(announcement))
+            .unwrap();
         Scripted {
             link: mine,
             frames: VecDeque::new(),
@@ -267,8 +269,10 @@ impl Scripted {
     pub(crate) async fn event(&mut self) -> Delivery {
         loop {
             match self.frame().await {
-                Frame::Deliver(delivery) => return *delivery,
-                Frame::Custody(_) | Frame::CustodyChanged(_) | Frame::Standing(_) => {}
+                GatewayFrame::Deliver(delivery) => return *delivery,
+                GatewayFrame::Custody(_)
+                | GatewayFrame::CustodyChanged(_)
+                | GatewayFrame::Standing(_) => {}
                 other => panic!("expected a delivery, got {other:?}"),
             }
         }
@@ -304,12 +308,12 @@ impl Scripted {
             query,
             within_ms: 5000,
         };
-        let frame = Frame::Question(Box::new(question));
+        let frame = WorkerFrame::Question(Box::new(question));
         self.link.sender.send(frame).unwrap();
         let mut kept = VecDeque::new();
         loop {
             match self.frame().await {
-                Frame::Answered { number: of, answer } if of == number => {
+                GatewayFrame::Answered { number: of, answer } if of == number => {
                     kept.append(&mut self.frames);
                     self.frames = kept;
                     return *answer;

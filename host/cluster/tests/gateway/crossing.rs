@@ -4,11 +4,11 @@
 use super::*;
 
 /// Waits for a message of a client; gives what came before it.
-async fn before(worker: &mut Scripted, text: &str) -> Vec<Frame> {
+async fn before(worker: &mut Scripted, text: &str) -> Vec<GatewayFrame> {
     let mut frames = Vec::new();
     loop {
         match worker.frame().await {
-            Frame::Deliver(delivery) => {
+            GatewayFrame::Deliver(delivery) => {
                 let EventKind::Message(message) = &delivery.kind else {
                     panic!("unexpected: {delivery:?}");
                 };
@@ -23,7 +23,7 @@ async fn before(worker: &mut Scripted, text: &str) -> Vec<Frame> {
 
 /// A client's event is under way, another client's event changes the first one, and then the first
 /// one's event, which changes it too, is committed. Gives what its worker was told.
-async fn crossed(change: impl FnOnce(ClientId) -> Effect) -> Vec<Frame> {
+async fn crossed(change: impl FnOnce(ClientId) -> Effect) -> Vec<GatewayFrame> {
     let mut home = Home::start(Router::Bind, Transport::TextLines).await;
     let mut worker = home.worker(64).await;
     let mut one = home.client().await;
@@ -53,7 +53,7 @@ async fn a_group_that_others_add_is_told_after_the_commit_that_it_would_cross() 
         group: "room".into(),
     })
     .await;
-    let [Frame::CustodyChanged(list)] = told.as_slice() else {
+    let [GatewayFrame::CustodyChanged(list)] = told.as_slice() else {
         panic!("told once: {told:?}");
     };
     let groups = tidegate_wire::frame::GroupsChange::Some(vec![(room, true)]);
@@ -65,7 +65,7 @@ async fn a_group_that_others_add_is_told_after_the_commit_that_it_would_cross() 
 async fn a_key_that_others_set_is_told_as_it_is_after_the_commit_that_it_would_cross() {
     let told = crossed(|client| set(client, "\"theirs\"")).await;
     let changes = told.iter().flat_map(|frame| match frame {
-        Frame::CustodyChanged(list) => list.clone(),
+        GatewayFrame::CustodyChanged(list) => list.clone(),
         other => panic!("unexpected: {other:?}"),
     });
     // It may also come as the snapshot of the next event.

@@ -26,17 +26,17 @@ async fn recognised(worker: &mut Scripted) {
 }
 
 /// Confirms what a link brings until it is recognised; gives what came.
-async fn until_recognised(link: &mut Link) -> Vec<Frame> {
-    let (mut frames, mut looked) = (Vec::new(), 0);
-    while !frames.contains(&Frame::Recognised) {
-        within(link.receiver.recv(&mut frames)).await.unwrap();
-        for frame in &frames[looked..] {
-            if let Frame::Confirm { shard, number } = *frame {
-                let confirmed = Frame::Confirmed { shard, number };
+async fn until_recognised(link: &mut Link) -> Vec<GatewayFrame> {
+    let (mut received, mut frames) = (Vec::new(), Vec::new());
+    while !frames.contains(&GatewayFrame::Recognised) {
+        within(link.receiver.recv(&mut received)).await.unwrap();
+        for frame in received.drain(..).map(to_worker) {
+            if let GatewayFrame::Confirm { shard, number } = frame {
+                let confirmed = WorkerFrame::Confirmed { shard, number };
                 link.sender.send(confirmed).unwrap();
             }
+            frames.push(frame);
         }
-        looked = frames.len();
     }
     frames
 }
@@ -44,14 +44,17 @@ async fn until_recognised(link: &mut Link) -> Vec<Frame> {
 /// Waits until a link is recognised, and looks whether the client's custody came before that.
 async fn entrusted_before_recognised(link: &mut Link, id: ClientId) {
     let frames = until_recognised(link).await;
-    let of_client = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    let of_client =
+        |frame: &GatewayFrame| matches!(frame, GatewayFrame::Custody(list) if list[0].client == id);
     let custody = frames.iter().position(of_client);
-    let recognised = frames.iter().position(|frame| *frame == Frame::Recognised);
+    let recognised = frames
+        .iter()
+        .position(|frame| *frame == GatewayFrame::Recognised);
     assert!(custody.is_some() && custody < recognised, "{frames:?}");
 }
 
 /// The custody of a client, and the confirm behind it.
-async fn entrusted(heir: &mut Scripted, id: ClientId) -> Frame {
+async fn entrusted(heir: &mut Scripted, id: ClientId) -> WorkerFrame {
     named(heir, id).await;
     asked(heir).await
 }
@@ -59,7 +62,7 @@ async fn entrusted(heir: &mut Scripted, id: ClientId) -> Frame {
 /// The custody of a client.
 async fn named(custodian: &mut Scripted, id: ClientId) {
     match custodian.frame().await {
-        Frame::Custody(list) => {
+        GatewayFrame::Custody(list) => {
             assert_eq!(list[0].client, id);
             assert_eq!(list[0].uid.as_deref(), Some("anna"));
         }
@@ -68,9 +71,9 @@ async fn named(custodian: &mut Scripted, id: ClientId) {
 }
 
 /// A confirm; gives what answers it.
-async fn asked(custodian: &mut Scripted) -> Frame {
+async fn asked(custodian: &mut Scripted) -> WorkerFrame {
     match custodian.frame().await {
-        Frame::Confirm { shard, number } => Frame::Confirmed { shard, number },
+        GatewayFrame::Confirm { shard, number } => WorkerFrame::Confirmed { shard, number },
         other => panic!("expected a confirm, got {other:?}"),
     }
 }
@@ -79,19 +82,19 @@ async fn asked(custodian: &mut Scripted) -> Frame {
 async fn a_worker_that_leaves_is_let_go_when_its_heir_knows_its_clients() {
     let (_home, mut leaving, mut heir, _client, id) = in_custody().await;
     recognised(&mut heir).await;
-    leaving.link.sender.send(Frame::Drain).unwrap();
+    leaving.link.sender.send(WorkerFrame::Drain).unwrap();
     let confirmed = entrusted(&mut heir, id).await;
     heir.link.sender.send(confirmed).unwrap();
     // In this order: not let go before it was released.
-    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
-    assert_eq!(leaving.frame().await, Frame::Drained);
+    assert_eq!(leaving.frame().await, GatewayFrame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, GatewayFrame::Drained);
 }
 
 #[tokio::test]
 async fn until_the_heir_has_confirmed_both_learn_what_others_change() {
     let (home, mut leaving, mut heir, _client, id) = in_custody().await;
     recognised(&mut heir).await;
-    leaving.link.sender.send(Frame::Drain).unwrap();
+    leaving.link.sender.send(WorkerFrame::Drain).unwrap();
     let confirmed = entrusted(&mut heir, id).await;
     let _other = home.client().await;
     let connect = heir.delivery().await;
@@ -99,7 +102,7 @@ async fn until_the_heir_has_confirmed_both_learn_what_others_change() {
     // The one that leaves has known all of the client since its connect.
     for worker in [&mut leaving, &mut heir] {
         match worker.frame().await {
-            Frame::CustodyChanged(list) => {
+            GatewayFrame::CustodyChanged(list) => {
                 let key = ("k".into(), Some("2".to_owned()));
                 assert_eq!((list[0].client, &list[0].entries), (id, &vec![key]));
             }
@@ -107,33 +110,33 @@ async fn until_the_heir_has_confirmed_both_learn_what_others_change() {
         }
     }
     heir.link.sender.send(confirmed).unwrap();
-    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
-    assert_eq!(leaving.frame().await, Frame::Drained);
+    assert_eq!(leaving.frame().await, GatewayFrame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, GatewayFrame::Drained);
 }
 
 #[tokio::test]
 async fn a_worker_that_leaves_gets_another_heir_if_the_first_is_lost() {
     let (mut home, mut leaving, mut heir, _client, id) = in_custody().await;
     recognised(&mut heir).await;
-    leaving.link.sender.send(Frame::Drain).unwrap();
+    leaving.link.sender.send(WorkerFrame::Drain).unwrap();
     entrusted(&mut heir, id).await;
     let mut next = home.worker(64).await;
     recognised(&mut next).await;
     drop(heir);
     let confirmed = entrusted(&mut next, id).await;
     next.link.sender.send(confirmed).unwrap();
-    assert_eq!(leaving.frame().await, Frame::Release(vec![id]));
-    assert_eq!(leaving.frame().await, Frame::Drained);
+    assert_eq!(leaving.frame().await, GatewayFrame::Release(vec![id]));
+    assert_eq!(leaving.frame().await, GatewayFrame::Drained);
 }
 
 #[tokio::test]
 async fn a_worker_that_leaves_alone_waits_for_nobody() {
     let (_home, mut leaving, mut heir, _client, id) = in_custody().await;
     recognised(&mut heir).await;
-    leaving.link.sender.send(Frame::Drain).unwrap();
+    leaving.link.sender.send(WorkerFrame::Drain).unwrap();
     entrusted(&mut heir, id).await;
     drop(heir);
-    assert_eq!(leaving.frame().await, Frame::Drained);
+    assert_eq!(leaving.frame().await, GatewayFrame::Drained);
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients()
         }];
         again
             .sender
-            .send(Frame::Announce(Announcement {
+            .send(WorkerFrame::Announce(Announcement {
                 serving,
                 window_events: 64,
                 window_bytes: 1 << 20,

@@ -38,7 +38,7 @@ fn announce(link: &Link) {
         window_bytes: 1 << 20,
     };
     // A link that was refused takes nothing.
-    let _ = link.sender.send(Frame::Announce(announcement));
+    let _ = link.sender.send(WorkerFrame::Announce(announcement));
 }
 
 /// Returns once each shard has had two turns: it serves the links that came before.

@@ -230,7 +230,7 @@ async fn a_gateway_that_does_not_answer_is_missing_by_the_deadline_and_then_at_o
     assert_eq!(found, partial);
     assert!(took < Duration::from_secs(2), "waited again: {took:?}");
     // A sign of life after that: it is asked again, and answers.
-    let ack = Frame::ForwardAck {
+    let ack = PeerFrame::ForwardAck {
         shard: 0,
         sequence: 0,
     };
@@ -240,8 +240,8 @@ async fn a_gateway_that_does_not_answer_is_missing_by_the_deadline_and_then_at_o
         loop {
             link.receiver.recv(&mut frames).await.unwrap();
             for frame in frames.drain(..) {
-                if let Frame::Ask(ask) = frame {
-                    let answer = Frame::Answer {
+                if let Frame::Peer(PeerFrame::Ask(ask)) = frame {
+                    let answer = PeerFrame::Answer {
                         shard: ask.shard,
                         number: ask.number,
                         answer: Box::new(Ok(Answer::Count(4))),

@@ -4,12 +4,12 @@
 use super::*;
 
 /// Confirms and collects what comes until something that `wanted` knows; gives all.
-async fn until(worker: &mut Scripted, wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
+async fn until(worker: &mut Scripted, wanted: impl Fn(&GatewayFrame) -> bool) -> Vec<GatewayFrame> {
     let mut frames = Vec::new();
     loop {
         let frame = worker.frame().await;
-        if let Frame::Confirm { shard, number } = frame {
-            let confirmed = Frame::Confirmed { shard, number };
+        if let GatewayFrame::Confirm { shard, number } = frame {
+            let confirmed = WorkerFrame::Confirmed { shard, number };
             worker.link.sender.send(confirmed).unwrap();
             continue;
         }
@@ -21,9 +21,9 @@ async fn until(worker: &mut Scripted, wanted: impl Fn(&Frame) -> bool) -> Vec<Fr
     }
 }
 
-fn stands(frame: &Frame, id: ClientId, behind: Option<u64>) -> bool {
+fn stands(frame: &GatewayFrame, id: ClientId, behind: Option<u64>) -> bool {
     let behind = behind.map(Incarnation);
-    matches!(frame, Frame::Standing(list) if list.contains(&(id, behind)))
+    matches!(frame, GatewayFrame::Standing(list) if list.contains(&(id, behind)))
 }
 
 /// A client whose worker is on the gateway's machine, and a worker on another one.
@@ -34,7 +34,8 @@ async fn apart() -> (Home, Scripted, Scripted, Client, ClientId) {
     let id = first.welcome().await;
     let mut second = home.worker_on("b").await;
     let frames = until(&mut second, |frame| stands(frame, id, Some(2))).await;
-    let told = |frame: &Frame| matches!(frame, Frame::Custody(list) if list[0].client == id);
+    let told =
+        |frame: &GatewayFrame| matches!(frame, GatewayFrame::Custody(list) if list[0].client == id);
     assert!(frames.iter().any(told), "{frames:?}");
     (home, first, second, client, id)
 }
@@ -51,9 +52,9 @@ async fn a_second_custodian_on_another_machine_learns_what_changes() {
     };
     first.done(&event, vec![set(id, "7"), join, say(id, "done")]);
     assert_eq!(client.line().await, "done");
-    let changed = |frame: &Frame| matches!(frame, Frame::CustodyChanged(_));
+    let changed = |frame: &GatewayFrame| matches!(frame, GatewayFrame::CustodyChanged(_));
     let mut frames = until(&mut second, changed).await;
-    let Some(Frame::CustodyChanged(list)) = frames.pop() else {
+    let Some(GatewayFrame::CustodyChanged(list)) = frames.pop() else {
         panic!("told above");
     };
     assert_eq!(list[0].entries, [("k".into(), Some("7".to_owned()))]);
@@ -75,7 +76,8 @@ async fn both_custodians_forget_a_client_whose_close_is_committed() {
     let close = first.delivery().await;
     assert!(matches!(close.kind, EventKind::Close(_)));
     first.done(&close, vec![]);
-    let released = |frame: &Frame| matches!(frame, Frame::Release(list) if list.contains(&id));
+    let released =
+        |frame: &GatewayFrame| matches!(frame, GatewayFrame::Release(list) if list.contains(&id));
     until(&mut second, released).await;
 }
 
@@ -87,10 +89,14 @@ async fn workers_of_one_machine_get_no_second_custody() {
     first.welcome().await;
     let mut other = home.worker(64).await;
     let mut frames = Vec::new();
-    while !frames.contains(&Frame::Recognised) {
+    while !frames.contains(&GatewayFrame::Recognised.into()) {
         within(other.link.receiver.recv(&mut frames)).await.unwrap();
     }
-    assert_eq!(frames, [Frame::Recognised], "nothing was sent to it");
+    assert_eq!(
+        frames,
+        [GatewayFrame::Recognised.into()],
+        "nothing was sent to it"
+    );
     client.send("a").await;
     first.text("a").await;
 }

@@ -2,7 +2,6 @@
 
 use tidegate_link::LinkSender;
 use tidegate_wire::deploy::{Deploy, Running, reason};
-use tidegate_wire::frame::Frame;
 
 use super::task::AgentTask;
 use crate::converge::{Now, nothing_left};
@@ -10,7 +9,7 @@ use crate::{Serving, TakenBack};
 
 /// A link that has ended says so by a message.
 pub(super) fn send(sender: &LinkSender, frame: Deploy) {
-    let _ = sender.send(Frame::Deploy(Box::new(frame)));
+    let _ = sender.send(frame);
 }
 
 impl AgentTask {

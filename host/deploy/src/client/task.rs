@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use tidegate_link::LinkSender;
 use tidegate_link::deadline;
 use tidegate_wire::deploy::{Deploy, DeployError, Desired, Overview, Progress};
-use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -218,7 +217,7 @@ impl ClientTask {
             {
                 coordinator.known = Some(desired.rank());
                 // A link that has ended starts over with the whole state.
-                let _ = sender.send(Frame::Deploy(Box::new(Deploy::State((*desired).clone()))));
+                let _ = sender.send(Deploy::State((*desired).clone()));
             }
         }
     }
@@ -232,7 +231,7 @@ impl ClientTask {
             .coordinators
             .get(coordinator)
             .and_then(|coordinator| coordinator.sender.as_ref());
-        sender.is_some_and(|sender| sender.send(Frame::Deploy(Box::new(frame))).is_ok())
+        sender.is_some_and(|sender| sender.send(frame).is_ok())
     }
 
     fn pass_on(&mut self, number: u64, progress: Progress) {

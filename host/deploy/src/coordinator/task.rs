@@ -8,7 +8,6 @@ use tidegate_link::deadline;
 use tidegate_link::net::Backoff;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Desired, Overview, Progress, Running, WorkerState, reason};
-use tidegate_wire::frame::Frame;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 use tokio::sync::mpsc;
@@ -46,7 +45,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn send(&self, frame: Deploy) {
         // A link that has ended says so by a message.
-        let _ = self.sender.send(Frame::Deploy(Box::new(frame)));
+        let _ = self.sender.send(frame);
     }
 
     /// What it runs for the tenant, if it has told and has settings for it.

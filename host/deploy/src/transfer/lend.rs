@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CHUNK_BYTES_MAX, Deploy};
-use tidegate_wire::frame::Frame;
 
 use super::{Exchange, PeerId};
 
@@ -60,7 +59,7 @@ impl Exchange {
             None => Deploy::Missing { version },
         };
         // A link that has ended needs no answer.
-        let _ = sender.send(Frame::Deploy(Box::new(answer)));
+        let _ = sender.send(answer);
     }
 
     async fn lent(&self, peer: PeerId, version: &Name) -> Option<Arc<Bytes>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
 use tidegate_wire::event::Message;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, WorkerFrame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,7 +91,7 @@ async fn linked_to_socket(settings: &LinkSettings) -> (Link, TcpStream) {
 
 /// A frame with a number and a payload.
 fn numbered(number: u64, payload: &Bytes) -> Frame {
-    Frame::Commit(Commit {
+    Frame::FromWorker(WorkerFrame::Commit(Commit {
         event: EventId {
             gateway: Incarnation(2),
             shard: 0,
@@ -110,11 +110,11 @@ fn numbered(number: u64, payload: &Bytes) -> Frame {
             except: Vec::new(),
         }],
         reply: None,
-    })
+    }))
 }
 
 fn number(frame: &Frame) -> u64 {
-    let Frame::Commit(commit) = frame else {
+    let Frame::FromWorker(WorkerFrame::Commit(commit)) = frame else {
         panic!("a commit is expected, not {frame:?}");
     };
     commit.event.sequence

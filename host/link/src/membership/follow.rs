@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, NodeFrame};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Role, View};
@@ -116,7 +116,7 @@ impl Follower {
     async fn stay(&self, mut link: Link, told: &mut Option<String>) -> Option<Apart> {
         let lease_ms = u32::try_from(self.settings.lease.as_millis()).unwrap_or(u32::MAX);
         let node = self.identity.node.clone();
-        if let Err(end) = link.sender.send(Frame::Join { node, lease_ms }) {
+        if let Err(end) = link.sender.send(NodeFrame::Join { node, lease_ms }) {
             return Some(end.into());
         }
         let mut joined = false;
@@ -155,7 +155,7 @@ impl Follower {
         let lost: Vec<Incarnation> = known.filter(|it| members.is_lost(*it)).collect();
         if !lost.is_empty() {
             // A link that has ended starts over with a whole view.
-            let _ = link.sender.send(Frame::Lost(lost));
+            let _ = link.sender.send(NodeFrame::Lost(lost));
         }
     }
 
@@ -163,7 +163,7 @@ impl Follower {
     async fn part(&self, link: &Link) {
         if !self.stop.is_cancelled() {
             // A link that has ended leaves it to the lease as well.
-            let _ = link.sender.send(Frame::Leave);
+            let _ = link.sender.send(NodeFrame::Leave);
         }
         link.sender.close();
         let _ = timeout(LEAVE_MAX, link.sender.flushed()).await;

@@ -4,7 +4,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::{CloseReason, EventKind, Peer, Transport};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
@@ -35,7 +35,7 @@ fn peer() -> Box<Peer> {
 }
 
 fn ask(query: Query, effects: Vec<Effect>) -> Frame {
-    Frame::Ask(Box::new(Ask {
+    PeerFrame::Ask(Box::new(Ask {
         shard: 1,
         number: 300,
         tenant: "t".into(),
@@ -43,14 +43,16 @@ fn ask(query: Query, effects: Vec<Effect>) -> Frame {
         query,
         within_ms: 5000,
     }))
+    .into()
 }
 
 fn answer(answer: Result<Answer, AskError>) -> Frame {
-    Frame::Answer {
+    PeerFrame::Answer {
         shard: 1,
         number: 300,
         answer: Box::new(answer),
     }
+    .into()
 }
 
 fn selectors() -> Vec<Selector> {
@@ -274,7 +276,7 @@ pub(crate) fn frames() -> Vec<(String, Frame)> {
             effects: vec![],
             reply: Some(Box::new(reply)),
         };
-        add(format!("reply {at}"), Frame::Commit(commit));
+        add(format!("reply {at}"), WorkerFrame::Commit(commit).into());
     }
     for (at, query) in queries().into_iter().enumerate() {
         add(format!("query {at:02}"), ask(query, vec![]));
@@ -294,14 +296,20 @@ pub(crate) fn frames() -> Vec<(String, Frame)> {
         query: Query::UidEstimate,
         within_ms: 5000,
     };
-    add("question".into(), Frame::Question(Box::new(question)));
+    add(
+        "question".into(),
+        WorkerFrame::Question(Box::new(question)).into(),
+    );
     let answered = Answered {
         answer: Answer::Count(7),
         missing: vec![address()],
     };
     for (at, answer) in [Ok(answered), Err(AskError::Gone)].into_iter().enumerate() {
         let (number, answer) = (300, Box::new(answer));
-        add(format!("answered {at}"), Frame::Answered { number, answer });
+        add(
+            format!("answered {at}"),
+            GatewayFrame::Answered { number, answer }.into(),
+        );
     }
     for (name, frame) in watches() {
         add(name.into(), frame);
@@ -322,19 +330,21 @@ fn watches() -> Vec<(&'static str, Frame)> {
         groups: vec!["g".into()],
         uids: vec!["u".into()],
     };
-    let watch = Frame::Watch {
+    let watch = PeerFrame::Watch {
         watch: 300,
         tenant: "t".into(),
         filter: Box::new(filter),
-    };
-    let happened = Frame::Happened {
+    }
+    .into();
+    let happened = PeerFrame::Happened {
         watch: 300,
         happenings: happenings(),
         missed: 9,
-    };
+    }
+    .into();
     vec![
         ("watch", watch),
-        ("unwatch", Frame::Unwatch { watch: 300 }),
+        ("unwatch", PeerFrame::Unwatch { watch: 300 }.into()),
         ("happened", happened),
     ]
 }

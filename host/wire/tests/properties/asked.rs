@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tidegate_wire::effect::Reply;
 use tidegate_wire::event::{CloseReason, EventKind, Peer};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
     Query, Question, RequestError, Selector, SwapRefusal,
@@ -257,32 +257,36 @@ fn asked() -> impl Strategy<Value = Frame> {
         },
     );
     prop_oneof![
-        question.prop_map(|question| Frame::Question(Box::new(question))),
-        ask.prop_map(|ask| Frame::Ask(Box::new(ask))),
+        question.prop_map(|question| Frame::from(WorkerFrame::Question(Box::new(question)))),
+        ask.prop_map(|ask| Frame::from(PeerFrame::Ask(Box::new(ask)))),
     ]
 }
 
 fn answered() -> impl Strategy<Value = Frame> {
     let found = (answer(), gateways()).prop_map(|(answer, missing)| Answered { answer, missing });
     prop_oneof![
-        (any::<u64>(), found).prop_map(|(number, found)| Frame::Answered {
+        (any::<u64>(), found).prop_map(|(number, found)| Frame::from(GatewayFrame::Answered {
             number,
             answer: Box::new(Ok(found)),
-        }),
-        (any::<u64>(), error()).prop_map(|(number, error)| Frame::Answered {
+        })),
+        (any::<u64>(), error()).prop_map(|(number, error)| Frame::from(GatewayFrame::Answered {
             number,
             answer: Box::new(Err(error)),
-        }),
-        (any::<(u16, u64)>(), answer()).prop_map(|((shard, number), answer)| Frame::Answer {
-            shard,
-            number,
-            answer: Box::new(Ok(answer)),
-        }),
-        (any::<(u16, u64)>(), error()).prop_map(|((shard, number), error)| Frame::Answer {
-            shard,
-            number,
-            answer: Box::new(Err(error)),
-        }),
+        })),
+        (any::<(u16, u64)>(), answer()).prop_map(|((shard, number), answer)| Frame::from(
+            PeerFrame::Answer {
+                shard,
+                number,
+                answer: Box::new(Ok(answer)),
+            }
+        )),
+        (any::<(u16, u64)>(), error()).prop_map(|((shard, number), error)| Frame::from(
+            PeerFrame::Answer {
+                shard,
+                number,
+                answer: Box::new(Err(error)),
+            }
+        )),
     ]
 }
 
@@ -317,18 +321,20 @@ fn watches() -> impl Strategy<Value = Frame> {
         },
     );
     prop_oneof![
-        (any::<u64>(), name(), filter).prop_map(|(watch, tenant, filter)| Frame::Watch {
-            watch,
-            tenant,
-            filter: Box::new(filter),
-        }),
-        any::<u64>().prop_map(|watch| Frame::Unwatch { watch }),
+        (any::<u64>(), name(), filter).prop_map(|(watch, tenant, filter)| Frame::from(
+            PeerFrame::Watch {
+                watch,
+                tenant,
+                filter: Box::new(filter),
+            }
+        )),
+        any::<u64>().prop_map(|watch| Frame::from(PeerFrame::Unwatch { watch })),
         (any::<(u64, u64)>(), vec(happening, 0..4)).prop_map(|((watch, missed), happenings)| {
-            Frame::Happened {
+            Frame::from(PeerFrame::Happened {
                 watch,
                 happenings,
                 missed,
-            }
+            })
         }),
     ]
 }

@@ -10,7 +10,7 @@ use tidegate_fair::{Place, Places};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::feed::Filter;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::PeerFrame;
 
 use super::{Feed, WATCHERS_MAX, Watching};
 use crate::gateway::shared::queue::Stretch;
@@ -37,25 +37,8 @@ impl Remote {
         }
     }
 
-    /// Takes what concerns watchers and gives any other frame back.
-    pub(in crate::gateway) fn take(&mut self, frame: Frame) -> Option<Frame> {
-        if let Frame::Watch {
-            watch,
-            tenant,
-            filter,
-        } = frame
-        {
-            self.watch(watch, tenant, *filter);
-        } else if let Frame::Unwatch { watch } = frame {
-            self.watches.remove(&watch);
-        } else {
-            return Some(frame);
-        }
-        None
-    }
-
     /// From now on a watcher of the other gateway is told.
-    fn watch(&mut self, watch: u64, tenant: Name, filter: Filter) {
+    pub(in crate::gateway) fn watch(&mut self, watch: u64, tenant: Name, filter: Filter) {
         let Some(place) = self.places.take(&tenant) else {
             // It is never told that it is, and lists this gateway as missing.
             return tracing::warn!(
@@ -70,6 +53,11 @@ impl Remote {
         self.feed.context.runtime.spawn(telling);
         self.watches.insert(watch, (watching, place));
     }
+
+    /// A watcher of the other gateway is told nothing more.
+    pub(in crate::gateway) fn unwatch(&mut self, watch: u64) {
+        self.watches.remove(&watch);
+    }
 }
 
 /// Sends what a watcher's queue gets until that or the link ends.
@@ -82,7 +70,7 @@ async fn tell(watch: u64, watcher: Arc<Watcher>, sender: LinkSender) {
     let mut stretches = vec![Stretch::default()];
     loop {
         for Stretch { missed, happenings } in stretches {
-            let told = Frame::Happened {
+            let told = PeerFrame::Happened {
                 watch,
                 happenings,
                 missed,

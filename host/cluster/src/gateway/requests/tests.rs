@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_wire::effect::{Effect, Outcome, Recipients, Reply};
 use tidegate_wire::event::{Delivery, EventKind, Message};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::GatewayFrame;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinHandle;
 
@@ -291,7 +291,7 @@ async fn a_request_is_never_in_custody() {
     let mut second = gateway.worker().await;
     drop(first);
     // Custody would be told before anything else.
-    let Frame::Deliver(again) = second.frame().await else {
+    let GatewayFrame::Deliver(again) = second.frame().await else {
         panic!("not the event");
     };
     second.end(&again, Outcome::Done, vec![], ok(""));

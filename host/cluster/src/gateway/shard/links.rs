@@ -14,7 +14,7 @@ use tidegate_link::{Link, LinkEnd, LinkReceiver, LinkSender};
 use tidegate_watchdog::tolerate;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Scope};
-use tidegate_wire::frame::{Announcement, Forward, Frame};
+use tidegate_wire::frame::{Announcement, Forward, Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::{Node, Role};
 use tidegate_wire::query::{Ask, AskError, Question};
@@ -154,26 +154,32 @@ impl WorkerTask {
     }
 
     fn batch(&mut self, frames: &mut Vec<Frame>) {
-        let context = self.shard.context.clone();
         let mut own = Vec::new();
         for frame in frames.drain(..) {
-            if let Frame::Commit(commit) = frame {
-                if commit.event.gateway != context.incarnation() {
-                    continue;
-                }
-                let shard = usize::from(commit.event.shard);
-                if shard == usize::from(self.shard.index) {
-                    own.push(commit);
-                } else if let Some(list) = self.others.get_mut(shard) {
-                    list.push(commit);
-                }
-            } else {
+            if !matches!(frame, Frame::FromWorker(WorkerFrame::Commit(_))) {
                 // What was sent before must have been applied before.
                 self.hand_over(&mut own);
-                self.frame(frame);
             }
+            let Frame::FromWorker(frame) = frame else {
+                unexpected(&self.node, &self.sender);
+                continue;
+            };
+            self.frame(frame, &mut own);
         }
         self.hand_over(&mut own);
+    }
+
+    /// Adds a commit to those that are handed over together.
+    fn gather(&mut self, commit: Commit, own: &mut Vec<Commit>) {
+        if commit.event.gateway != self.shard.context.incarnation() {
+            return;
+        }
+        let shard = usize::from(commit.event.shard);
+        if shard == usize::from(self.shard.index) {
+            own.push(commit);
+        } else if let Some(list) = self.others.get_mut(shard) {
+            list.push(commit);
+        }
     }
 
     fn hand_over(&mut self, own: &mut Vec<Commit>) {
@@ -187,18 +193,19 @@ impl WorkerTask {
         }
     }
 
-    fn frame(&mut self, frame: Frame) {
+    fn frame(&mut self, frame: WorkerFrame, own: &mut Vec<Commit>) {
         let context = &self.shard.context;
         match frame {
-            Frame::Announce(announcement) => self.announce(announcement),
-            Frame::Load(load) => context.all(|| Parcel::Load(self.key, load)),
-            Frame::Drain => context.all(|| Parcel::Draining(self.key)),
-            Frame::Confirmed { shard, number } => {
+            WorkerFrame::Commit(commit) => self.gather(commit, own),
+            WorkerFrame::Announce(announcement) => self.announce(announcement),
+            WorkerFrame::Load(load) => context.all(|| Parcel::Load(self.key, load)),
+            WorkerFrame::Drain => context.all(|| Parcel::Draining(self.key)),
+            WorkerFrame::Confirmed { shard, number } => {
                 if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
                     inbox.push(Parcel::Confirmed(self.key, number));
                 }
             }
-            Frame::Adopt {
+            WorkerFrame::Adopt {
                 sequence,
                 tenant,
                 effects,
@@ -215,32 +222,7 @@ impl WorkerTask {
                     });
                 }
             }
-            Frame::Question(question) => self.question(question),
-            Frame::Commit(_) | Frame::Heartbeat => {}
-            Frame::Goodbye(_)
-            | Frame::Deliver(_)
-            | Frame::Custody(_)
-            | Frame::Release(_)
-            | Frame::Drained
-            | Frame::Forward(_)
-            | Frame::ForwardAck { .. }
-            | Frame::Adopted { .. }
-            | Frame::Join { .. }
-            | Frame::Leave
-            | Frame::View(_)
-            | Frame::Lost(_)
-            | Frame::Answered { .. }
-            | Frame::Ask(_)
-            | Frame::Answer { .. }
-            | Frame::Watch { .. }
-            | Frame::Unwatch { .. }
-            | Frame::Happened { .. }
-            | Frame::Deploy(_)
-            | Frame::Recognised
-            | Frame::Confirm { .. }
-            | Frame::CustodyChanged(_)
-            | Frame::Standing(_)
-            | Frame::Told(_) => unexpected(&self.node, &self.sender),
+            WorkerFrame::Question(question) => self.question(question),
         }
     }
 
@@ -256,7 +238,7 @@ impl WorkerTask {
                 "a worker gave away a close of a tenant that it never announced: refused");
             let sequence = adoption.sequence;
             // A link that has ended waits for nothing.
-            let _ = self.sender.send(Frame::Adopted { sequence });
+            let _ = self.sender.send(GatewayFrame::Adopted { sequence });
         } else if let Some(inbox) = self
             .shard
             .context
@@ -281,7 +263,7 @@ impl WorkerTask {
             Some(_) | None => {
                 let (number, answer) = (question.number, Box::new(Err(AskError::Gone)));
                 // A link that has ended waits for nothing.
-                let _ = link.send(Frame::Answered { number, answer });
+                let _ = link.send(GatewayFrame::Answered { number, answer });
             }
         }
     }
@@ -337,32 +319,39 @@ async fn forwards(
         }
         let mut arrived = Vec::new();
         for frame in frames.drain(..) {
-            let forward = match watchers.take(frame) {
-                None => continue,
-                Some(Frame::Forward(forward)) => forward,
-                Some(Frame::Ask(ask)) => {
-                    answer(&shard.services, *ask, sender);
-                    continue;
-                }
-                Some(_) => {
-                    unexpected(peer, sender);
-                    continue;
-                }
+            let Frame::Peer(frame) = frame else {
+                unexpected(peer, sender);
+                continue;
             };
-            let ack = (forward.shard, forward.sequence);
-            arrived.retain(|(stream, _)| *stream != ack.0);
-            arrived.push(ack);
-            let mut received = context
-                .received
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if received.is_new(peer.incarnation, forward.shard, forward.sequence) {
-                distribute(shard, forward);
+            match frame {
+                PeerFrame::Forward(forward) => {
+                    let ack = (forward.shard, forward.sequence);
+                    arrived.retain(|(stream, _)| *stream != ack.0);
+                    arrived.push(ack);
+                    let mut received = context
+                        .received
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if received.is_new(peer.incarnation, forward.shard, forward.sequence) {
+                        distribute(shard, forward);
+                    }
+                }
+                PeerFrame::Ask(ask) => answer(&shard.services, *ask, sender),
+                PeerFrame::Watch {
+                    watch,
+                    tenant,
+                    filter,
+                } => watchers.watch(watch, tenant, *filter),
+                PeerFrame::Unwatch { watch } => watchers.unwatch(watch),
+                // These go to the gateway that has dialled.
+                PeerFrame::ForwardAck { .. }
+                | PeerFrame::Answer { .. }
+                | PeerFrame::Happened { .. } => unexpected(peer, sender),
             }
         }
         for (shard, sequence) in arrived {
             // Without this answer the forwards come again and are known.
-            let _ = sender.send(Frame::ForwardAck { shard, sequence });
+            let _ = sender.send(PeerFrame::ForwardAck { shard, sequence });
         }
     }
 }

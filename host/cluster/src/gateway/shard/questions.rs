@@ -18,7 +18,7 @@ use tidegate_hub::directory::check;
 use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::GatewayFrame;
 use tidegate_wire::query::{Answered, AskError, Question};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -70,7 +70,7 @@ impl Asker {
                 let fit = answer.and_then(|answer| fits(context, &link, tenant, answer));
                 let answer = Box::new(fit);
                 // A worker whose link has ended has lost the event too.
-                let _ = link.send_for(tenant, Frame::Answered { number, answer });
+                let _ = link.send_for(tenant, GatewayFrame::Answered { number, answer });
             }
             // A caller that is gone needs no answer.
             Self::Caller(caller) => drop(caller.send(answer)),
@@ -82,7 +82,7 @@ impl Asker {
             Self::Worker(link, number) => {
                 let answer = Box::new(Err(error));
                 // As above.
-                let _ = link.send(Frame::Answered { number, answer });
+                let _ = link.send(GatewayFrame::Answered { number, answer });
             }
             Self::Caller(caller) => drop(caller.send(Err(error))),
         }

@@ -8,7 +8,7 @@ use tidegate_fair::{Shares, Turns};
 use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::GatewayFrame;
 use tidegate_wire::id::{ClientId, Incarnation};
 
 use super::State;
@@ -138,7 +138,7 @@ impl State {
             }
             What::Adopted(link, sequence) => {
                 let sequence = *sequence;
-                let _ = link.send(Frame::Adopted { sequence });
+                let _ = link.send(GatewayFrame::Adopted { sequence });
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tidegate_hub::directory::{Reach, merge, owner, reach};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, Ask, AskError, Query, SwapRefusal};
 use tokio::sync::oneshot;
@@ -130,8 +130,8 @@ impl State {
         }
     }
 
-    fn ask_frame(&self, number: u64, asked: &Asked) -> Frame {
-        Frame::Ask(Box::new(Ask {
+    fn ask_frame(&self, number: u64, asked: &Asked) -> PeerFrame {
+        PeerFrame::Ask(Box::new(Ask {
             shard: self.index,
             number,
             tenant: asked.tenant.clone(),

@@ -2,7 +2,7 @@
 
 use tidegate_hub::lanes::{Next, WorkerKey};
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::GatewayFrame;
 use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
@@ -135,7 +135,7 @@ impl State {
             let sent = worker
                 .link
                 .sender
-                .send_quietly(Frame::Deliver(Box::new(delivery)));
+                .send_quietly(GatewayFrame::Deliver(Box::new(delivery)));
             self.custody
                 .wakes
                 .sent(&worker.link.sender, sent == Ok(true));
@@ -149,7 +149,7 @@ impl State {
             && worker.telling.take_release(number)
         {
             // As with the event.
-            let _ = worker.link.sender.send(Frame::Release(vec![client]));
+            let _ = worker.link.sender.send(GatewayFrame::Release(vec![client]));
         }
     }
 }

@@ -6,7 +6,7 @@ use tidegate_hub::custody_updates::{Names, Next, Parts, Task};
 use tidegate_hub::lanes::WorkerKey;
 use tidegate_wire::Name;
 use tidegate_wire::event::{SessionEntries, SessionSnapshot};
-use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use tidegate_wire::frame::{Custody, CustodyChange, GatewayFrame, GroupsChange};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::session::Session;
 use tidegate_wire::weight;
@@ -32,11 +32,14 @@ struct CustodyBatch {
 }
 
 impl CustodyBatch {
-    fn frames(self) -> impl Iterator<Item = Frame> {
-        let custodies = (!self.custodies.is_empty()).then_some(Frame::Custody(self.custodies));
-        let changes = (!self.changes.is_empty()).then_some(Frame::CustodyChanged(self.changes));
-        let releases = (!self.releases.is_empty()).then_some(Frame::Release(self.releases));
-        let standings = (!self.standings.is_empty()).then_some(Frame::Standing(self.standings));
+    fn frames(self) -> impl Iterator<Item = GatewayFrame> {
+        let custodies =
+            (!self.custodies.is_empty()).then_some(GatewayFrame::Custody(self.custodies));
+        let changes =
+            (!self.changes.is_empty()).then_some(GatewayFrame::CustodyChanged(self.changes));
+        let releases = (!self.releases.is_empty()).then_some(GatewayFrame::Release(self.releases));
+        let standings =
+            (!self.standings.is_empty()).then_some(GatewayFrame::Standing(self.standings));
         [custodies, changes, standings, releases]
             .into_iter()
             .flatten()
@@ -134,7 +137,7 @@ impl State {
             let _ = sender.send(frame);
         }
         if let Some(number) = worker.telling.ask() {
-            let _ = sender.send(Frame::Confirm { shard, number });
+            let _ = sender.send(GatewayFrame::Confirm { shard, number });
         }
     }
 
@@ -290,7 +293,10 @@ impl State {
                 worker.telling.postpone(number, ANEW);
             }
             // If the link has ended, another custodian is named when its loss arrives.
-            let _ = worker.link.sender.send(Frame::Custody(vec![custody]));
+            let _ = worker
+                .link
+                .sender
+                .send(GatewayFrame::Custody(vec![custody]));
         }
         bytes
     }
@@ -311,14 +317,14 @@ impl State {
         // As with custody.
         if parts.standing {
             let standing = self.standing(number, key, true);
-            let _ = sender.send(Frame::Standing(standing.into_iter().collect()));
+            let _ = sender.send(GatewayFrame::Standing(standing.into_iter().collect()));
             bytes += STANDING_BYTES;
         }
         if !parts.is_only_standing()
             && let Some(change) = self.change(number, parts)
         {
             bytes += weight::custody_change(&change);
-            let _ = sender.send(Frame::CustodyChanged(vec![change]));
+            let _ = sender.send(GatewayFrame::CustodyChanged(vec![change]));
         }
         self.metrics.custody_told(bytes);
         if self.events.lanes.is_unconfirmed(number, key)

@@ -9,7 +9,7 @@ use tidegate_hub::directory::{Reach, check, merge, reach};
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::query::{Answer, AskError, Query};
 use tidegate_wire::sketch::stable_hash;
 use tokio::sync::oneshot;
@@ -64,7 +64,7 @@ impl Done {
             } => {
                 let fit = answer.and_then(|answer| fits(context, &link, tenant, answer));
                 let answer = Box::new(fit);
-                let frame = Frame::Answer {
+                let frame = PeerFrame::Answer {
                     shard,
                     number,
                     answer,

@@ -55,7 +55,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
 
-    use tidegate_wire::frame::Frame;
+    use tidegate_wire::frame::GatewayFrame;
     use tidegate_wire::membership::Role;
 
     use super::*;
@@ -83,7 +83,7 @@ mod tests {
         let context = &mut Context::from_waker(&waker);
         assert!(reading.as_mut().poll(context).is_pending());
         for _ in 0..frames {
-            let must_wake = mine.sender.send_quietly(Frame::Drained).unwrap();
+            let must_wake = mine.sender.send_quietly(GatewayFrame::Drained).unwrap();
             wakes.sent(&mine.sender, must_wake);
         }
         let before = woken.0.load(Ordering::Relaxed);

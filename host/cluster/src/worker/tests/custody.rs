@@ -3,7 +3,7 @@
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Outcome, Recipients};
 use tidegate_wire::event::{CloseReason, Closed, Delivery};
-use tidegate_wire::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use tidegate_wire::frame::{Custody, CustodyChange, GatewayFrame, GroupsChange, WorkerFrame};
 use tidegate_wire::id::{CloseId, Incarnation};
 
 use super::rig::Rig;
@@ -37,7 +37,7 @@ async fn part(rig: &Rig, link: GatewayLink, left: usize) {
 
 async fn adopt(link: &mut GatewayLink) -> (u64, Name, Vec<Effect>) {
     match link.next().await {
-        Frame::Adopt {
+        WorkerFrame::Adopt {
             sequence,
             tenant,
             effects,
@@ -78,7 +78,7 @@ async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
     let (sequence, tenant, effects) = adopt(&mut other_link).await;
     assert_eq!((sequence, &*tenant), (1, "default"));
     assert_eq!(effects, [farewell()]);
-    other_link.send(Frame::Adopted { sequence });
+    other_link.send(GatewayFrame::Adopted { sequence });
     rig.see(&[&other], &[&lost]);
     drop(close);
     other_link.load_with(0).await;
@@ -88,16 +88,16 @@ async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
 #[tokio::test]
 async fn custody_of_a_client_whose_lane_is_elsewhere_is_told_too() {
     let (lost, other, rig, lost_link, _other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![
+    lost_link.send(GatewayFrame::Custody(vec![
         lost.custody(7, "anna", "room"),
         lost.custody(8, "bert", "room"),
     ]));
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "hall")]));
-    lost_link.send(Frame::Release(vec![lost.client(8)]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "hall")]));
+    lost_link.send(GatewayFrame::Release(vec![lost.client(8)]));
     lost_link.deliver(with_session(lost.message(9, 1), &[]));
     // All that was sent before has been handled.
     let marker = rig.script.next().await;
-    lost_link.send(Frame::Release(vec![lost.client(9)]));
+    lost_link.send(GatewayFrame::Release(vec![lost.client(9)]));
     marker.done(Vec::new());
     let mut lost_link = lost_link;
     lost_link.commit().await;
@@ -144,7 +144,7 @@ async fn crossed(again: bool) {
     let (lost, other, rig, lost_link, _other_link) = linked_twice().await;
     lost_link.deliver(lost.connect(7, 1));
     let running = rig.script.next().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     lost_link.deliver(with_session(lost.message(8, 2), &[]));
     let marker = rig.script.next().await;
     assert_eq!(
@@ -157,7 +157,7 @@ async fn crossed(again: bool) {
     let mut lost_link = lost_link;
     lost_link.commit().await;
     if again {
-        lost_link.send(Frame::Custody(vec![lost.custody(7, "otto", "hall")]));
+        lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "otto", "hall")]));
         lost_link.deliver(lost.message(7, 4));
         let next = rig.script.next().await;
         next.done(vec![set(lost.client(7), "c", "3")]);
@@ -198,7 +198,7 @@ async fn custody_of_a_lane_that_is_worked_here_leaves_its_mirror_alone() {
     let running = rig.script.next().await;
     running.done(vec![set(lost.client(7), "a", "2")]);
     // The gateway sends this before it has the commit.
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     lost_link.deliver(lost.message(7, 2));
     let next = rig.script.next().await;
     assert_eq!(next.session("a").as_deref(), Some("2"));
@@ -237,8 +237,8 @@ async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again(
     assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
     late.done(vec![set(nobody(), "k", "1")]);
     assert_eq!(adopt(&mut other_link).await.2, [set(nobody(), "k", "1")]);
-    other_link.send(Frame::Adopted { sequence: 1 });
-    other_link.send(Frame::Adopted { sequence: 2 });
+    other_link.send(GatewayFrame::Adopted { sequence: 1 });
+    other_link.send(GatewayFrame::Adopted { sequence: 2 });
     drop((early, late));
     other_link.load_with(0).await;
     assert!(rig.script.is_idle());
@@ -247,7 +247,7 @@ async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again(
 #[tokio::test]
 async fn a_close_that_the_handlers_give_back_is_told_again() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     other_link.load_with(1).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -259,7 +259,7 @@ async fn a_close_that_the_handlers_give_back_is_told_again() {
 #[tokio::test]
 async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     other_link.load_with(1).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -269,7 +269,7 @@ async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
     let mut again = other.accept().await;
     let (sequence, _, effects) = adopt(&mut again).await;
     assert_eq!((sequence, effects), (1, vec![farewell()]));
-    again.send(Frame::Adopted { sequence });
+    again.send(GatewayFrame::Adopted { sequence });
     drop(again);
     let mut last = other.accept().await;
     last.load_with(0).await;
@@ -278,7 +278,7 @@ async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
 #[tokio::test]
 async fn a_lost_gateway_that_still_has_a_link_is_refused_and_its_closes_are_told() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     other_link.load_with(1).await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
@@ -289,7 +289,7 @@ async fn a_lost_gateway_that_still_has_a_link_is_refused_and_its_closes_are_told
 #[tokio::test]
 async fn a_new_link_drops_the_custody_of_the_old_one() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![
+    lost_link.send(GatewayFrame::Custody(vec![
         lost.custody(7, "anna", "room"),
         lost.custody(8, "bert", "room"),
     ]));
@@ -297,8 +297,8 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
     drop(lost_link);
     let mut again = lost.accept().await;
     again.load_with(0).await;
-    again.send(Frame::Custody(vec![lost.custody(8, "bert", "hall")]));
-    again.send(Frame::Recognised);
+    again.send(GatewayFrame::Custody(vec![lost.custody(8, "bert", "hall")]));
+    again.send(GatewayFrame::Recognised);
     again.load_with(1).await;
     part(&rig, again, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -312,7 +312,7 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
 #[tokio::test]
 async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![
+    lost_link.send(GatewayFrame::Custody(vec![
         lost.custody(7, "anna", "room"),
         lost.custody(8, "bert", "room"),
     ]));
@@ -320,7 +320,7 @@ async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
     drop(lost_link);
     let mut again = lost.accept().await;
     // Only one shard has come to it.
-    again.send(Frame::Custody(vec![lost.custody(8, "bert", "hall")]));
+    again.send(GatewayFrame::Custody(vec![lost.custody(8, "bert", "hall")]));
     again.load_with(3).await;
     part(&rig, again, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -340,7 +340,7 @@ async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
 #[tokio::test]
 async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() {
     let (lost, _other, _rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     other_link.load_with(1).await;
     let parted = std::time::Instant::now();
     // The listener is not accepted from any more, so no new link comes about.
@@ -352,7 +352,7 @@ async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() 
 #[tokio::test]
 async fn changes_since_a_custodian_was_told_reach_the_close() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
-    lost_link.send(Frame::Custody(vec![lost.custody(7, "anna", "room")]));
+    lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
     let change = |entries: &[(&str, Option<&str>)], groups| CustodyChange {
         client: lost.client(7),
         uid: None,
@@ -362,7 +362,7 @@ async fn changes_since_a_custodian_was_told_reach_the_close() {
             .map(|(key, value)| ((*key).into(), value.map(str::to_owned)))
             .collect(),
     };
-    lost_link.send(Frame::CustodyChanged(vec![
+    lost_link.send(GatewayFrame::CustodyChanged(vec![
         change(&[("from", None), ("a", Some("1"))], vec![]),
         change(&[], vec![("room".into(), false), ("hall".into(), true)]),
     ]));
@@ -379,7 +379,7 @@ async fn changes_since_a_custodian_was_told_reach_the_close() {
 async fn adoptions_of_many_closes_go_in_a_window() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     let custodies = (0..100).map(|it| lost.custody(it, "anna", "room"));
-    lost_link.send(Frame::Custody(custodies.collect()));
+    lost_link.send(GatewayFrame::Custody(custodies.collect()));
     other_link.load_with(100).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -392,9 +392,9 @@ async fn adoptions_of_many_closes_go_in_a_window() {
     assert_eq!(first.len(), 18, "1 MiB of 60 KiB each, and no more");
     let mut adopted = 0;
     let mut answer = |frame| match frame {
-        Frame::Adopt { sequence, .. } => {
+        WorkerFrame::Adopt { sequence, .. } => {
             adopted += 1;
-            Frame::Adopted { sequence }
+            GatewayFrame::Adopted { sequence }
         }
         other => panic!("not an adoption: {other:?}"),
     };
@@ -420,7 +420,9 @@ async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig,
         tenant: u16::from(connection >= slow),
         ..lost.custody(connection, "anna", "room")
     };
-    lost_link.send(Frame::Custody((0..slow + quick).map(custody).collect()));
+    lost_link.send(GatewayFrame::Custody(
+        (0..slow + quick).map(custody).collect(),
+    ));
     other_link.load_with(slow + quick).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
@@ -480,9 +482,9 @@ async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     rig.see_workers(&[&lost, &other], &[], &[FIRST]);
     let custodies = [7, 8].map(|it| lost.custody(it, "anna", "room"));
-    lost_link.send(Frame::Custody(custodies.to_vec()));
+    lost_link.send(GatewayFrame::Custody(custodies.to_vec()));
     let standing = (lost.client(7), Some(Incarnation(FIRST)));
-    lost_link.send(Frame::Standing(vec![standing]));
+    lost_link.send(GatewayFrame::Standing(vec![standing]));
     other_link.load_with(2).await;
     part(&rig, lost_link, 1).await;
     rig.see_workers(&[&other], &[&lost], &[FIRST]);
@@ -490,7 +492,7 @@ async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
     assert_eq!(close.delivery.client, lost.client(8));
     close.done(vec![farewell()]);
     assert_eq!(adopt(&mut other_link).await.2, [farewell()]);
-    other_link.send(Frame::Adopted { sequence: 1 });
+    other_link.send(GatewayFrame::Adopted { sequence: 1 });
     assert!(rig.script.is_idle(), "the first custodian tells 7");
     (lost, other, rig, other_link)
 }
@@ -510,7 +512,7 @@ async fn a_second_custodian_tells_a_close_once_the_first_is_gone_too() {
 #[tokio::test]
 async fn a_second_custodian_forgets_a_close_that_was_told() {
     let (lost, other, rig, mut other_link) = second_of_seven().await;
-    other_link.send(Frame::Told(vec![CloseId {
+    other_link.send(GatewayFrame::Told(vec![CloseId {
         home: lost.incarnation(),
         client: lost.client(7),
     }]));

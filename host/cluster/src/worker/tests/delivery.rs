@@ -3,7 +3,7 @@
 use tidegate_link;
 use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{GatewayFrame, WorkerFrame};
 use tidegate_wire::membership::Role;
 
 use super::rig::{Rig, serving};
@@ -25,7 +25,7 @@ async fn announces_first_and_again_at_each_change_with_places_kept() {
     assert_eq!(link.announcement.serving, serving(&[("default", "v1")]));
     assert_eq!(link.announcement.window_events, settings().window_events);
     rig.script.serve(&[("other", "v1"), ("default", "v2")]);
-    let Frame::Announce(again) = link.next().await else {
+    let WorkerFrame::Announce(again) = link.next().await else {
         panic!("not an announcement");
     };
     assert_eq!(
@@ -33,7 +33,7 @@ async fn announces_first_and_again_at_each_change_with_places_kept() {
         serving(&[("default", "v2"), ("other", "v1")])
     );
     rig.script.serve(&[("other", "v1")]);
-    let Frame::Announce(again) = link.next().await else {
+    let WorkerFrame::Announce(again) = link.next().await else {
         panic!("not an announcement");
     };
     assert_eq!(again.serving, serving(&[("default", ""), ("other", "v1")]));
@@ -200,7 +200,7 @@ async fn a_lane_is_forgotten_after_its_close_and_after_a_release() {
     rig.script.next().await.done(Vec::new());
     link.commit().await;
     link.load_with(2).await;
-    link.send(Frame::Release(vec![gateway.client(2), nobody()]));
+    link.send(GatewayFrame::Release(vec![gateway.client(2), nobody()]));
     link.load_with(1).await;
     link.deliver(gateway.message(2, 5));
     assert_eq!(link.commit().await.outcome, Outcome::Returned);
@@ -211,7 +211,7 @@ async fn a_released_lane_ends_what_is_under_way_first() {
     let (gateway, rig, mut link) = linked().await;
     link.deliver(with_session(gateway.message(1, 1), &[]));
     let running = rig.script.next().await;
-    link.send(Frame::Release(vec![gateway.client(1)]));
+    link.send(GatewayFrame::Release(vec![gateway.client(1)]));
     link.deliver(with_session(gateway.message(2, 2), &[]));
     // The release has been handled when this one is dispatched.
     rig.script.next().await.done(Vec::new());
@@ -278,7 +278,7 @@ async fn a_link_in_one_process_serves_like_one_over_tcp() {
     link.deliver(with_session(gateway.message(7, 1), &[]));
     rig.script.next().await.done(Vec::new());
     assert_eq!(link.commit().await.event, gateway.event(1));
-    link.send(Frame::Drain);
+    link.send(WorkerFrame::Drain);
     assert!(
         link.rest().await.is_empty(),
         "a frame out of place ends the link"

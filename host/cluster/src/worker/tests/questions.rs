@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tidegate_wire::effect::{Effect, Recipients};
-use tidegate_wire::frame::Frame;
+use tidegate_wire::frame::{GatewayFrame, WorkerFrame};
 use tidegate_wire::query::{Answer, Answered, AskError, Query, Question};
 use tokio::task::JoinHandle;
 
@@ -33,7 +33,7 @@ impl Running {
 
 async fn question(link: &mut GatewayLink) -> Question {
     match link.next().await {
-        Frame::Question(question) => *question,
+        WorkerFrame::Question(question) => *question,
         other => panic!("not a question: {other:?}"),
     }
 }
@@ -46,7 +46,7 @@ fn answered(answer: Answer) -> Result<Answered, AskError> {
 fn answer(link: &GatewayLink, question: &Question, answer: Answer) {
     let answer = Box::new(answered(answer));
     let number = question.number;
-    link.send(Frame::Answered { number, answer });
+    link.send(GatewayFrame::Answered { number, answer });
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tidegate_wire::effect::{Commit, Effect, SessionChange};
 use tidegate_wire::event::{
     CloseReason, Closed, Delivery, EventKind, Message, Peer, SessionSnapshot, Transport,
 };
-use tidegate_wire::frame::{Announcement, Custody, Frame};
+use tidegate_wire::frame::{Announcement, Custody, Frame, GatewayFrame, WorkerFrame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role};
 use tokio::net::{TcpListener, TcpStream};
@@ -220,10 +220,17 @@ pub(super) fn set(client: ClientId, key: &str, value: &str) -> Effect {
     }
 }
 
+fn from_worker(frame: Frame) -> WorkerFrame {
+    let Frame::FromWorker(frame) = frame else {
+        panic!("not from a worker: {frame:?}");
+    };
+    frame
+}
+
 /// The gateway's end of one link.
 pub(super) struct GatewayLink {
     link: Link,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<WorkerFrame>,
     pub(super) announcement: Announcement,
 }
 
@@ -240,38 +247,38 @@ impl GatewayLink {
             announcement,
         };
         match this.next().await {
-            Frame::Announce(announcement) => this.announcement = announcement,
+            WorkerFrame::Announce(announcement) => this.announcement = announcement,
             other => panic!("the first frame is {other:?}"),
         }
         this
     }
 
-    pub(super) fn send(&self, frame: Frame) {
+    pub(super) fn send(&self, frame: impl Into<Frame>) {
         self.link.sender.send(frame).unwrap();
     }
 
     pub(super) fn deliver(&self, delivery: Delivery) {
-        self.send(Frame::Deliver(Box::new(delivery)));
+        self.send(GatewayFrame::Deliver(Box::new(delivery)));
     }
 
     /// The next frame, whatever it is.
-    async fn receive(&mut self) -> Result<Frame, LinkEnd> {
+    async fn receive(&mut self) -> Result<WorkerFrame, LinkEnd> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return Ok(frame);
             }
             let mut frames = Vec::new();
             self.link.receiver.recv(&mut frames).await?;
-            self.frames.extend(frames);
+            self.frames.extend(frames.into_iter().map(from_worker));
         }
     }
 
     /// The next frame that is not a load.
-    pub(super) async fn next(&mut self) -> Frame {
+    pub(super) async fn next(&mut self) -> WorkerFrame {
         soon("a frame from the worker", async {
             loop {
                 match self.receive().await.unwrap() {
-                    Frame::Load(_) => {}
+                    WorkerFrame::Load(_) => {}
                     frame => return frame,
                 }
             }
@@ -281,7 +288,7 @@ impl GatewayLink {
 
     pub(super) async fn commit(&mut self) -> Commit {
         match self.next().await {
-            Frame::Commit(commit) => commit,
+            WorkerFrame::Commit(commit) => commit,
             other => panic!("not a commit: {other:?}"),
         }
     }
@@ -291,8 +298,8 @@ impl GatewayLink {
         soon("a load with that number of clients", async {
             loop {
                 match self.receive().await.unwrap() {
-                    Frame::Load(load) if load.clients == clients => return,
-                    Frame::Load(_) => {}
+                    WorkerFrame::Load(load) if load.clients == clients => return,
+                    WorkerFrame::Load(_) => {}
                     other => panic!("not a load: {other:?}"),
                 }
             }
@@ -301,12 +308,12 @@ impl GatewayLink {
     }
 
     /// What comes before the next load but one: all that was sent by now.
-    pub(super) async fn until_load(&mut self) -> Vec<Frame> {
+    pub(super) async fn until_load(&mut self) -> Vec<WorkerFrame> {
         soon("a load", async {
             let (mut frames, mut loads) = (Vec::new(), 0);
             while loads < 2 {
                 match self.receive().await.unwrap() {
-                    Frame::Load(_) => loads += 1,
+                    WorkerFrame::Load(_) => loads += 1,
                     frame => frames.push(frame),
                 }
             }
@@ -316,13 +323,13 @@ impl GatewayLink {
     }
 
     /// Waits for the end of the link and returns what came before it, except loads.
-    pub(super) async fn rest(mut self) -> Vec<Frame> {
+    pub(super) async fn rest(mut self) -> Vec<WorkerFrame> {
         soon("the end of the link", async {
             let mut rest = Vec::new();
             while let Ok(frame) = self.receive().await {
                 rest.push(frame);
             }
-            rest.retain(|frame| !matches!(frame, Frame::Load(_)));
+            rest.retain(|frame| !matches!(frame, WorkerFrame::Load(_)));
             rest
         })
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tidegate_wire::frame::{FRAME_BYTES_MAX, encode};
+use tidegate_wire::frame::{FRAME_BYTES_MAX, GatewayFrame, WorkerFrame, encode};
 use tidegate_wire::hello::Refusal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{interval, timeout};
@@ -72,14 +72,14 @@ async fn close_hands_over_what_is_queued_although_the_peer_sends_too() {
         let sender = left.sender.clone();
         drop(left);
         assert_eq!(
-            sender.send(Frame::Drain),
+            sender.send(WorkerFrame::Drain),
             Err(LinkEnd::ClosedHere),
             "no frame is taken after the end"
         );
         let (frames, end) = rest(&mut right).await;
         assert!(numbers(&frames).into_iter().eq(0..COUNT));
         assert_eq!(end, LinkEnd::Closed);
-        assert_eq!(right.sender.send(Frame::Drain), Err(LinkEnd::Closed));
+        assert_eq!(right.sender.send(WorkerFrame::Drain), Err(LinkEnd::Closed));
         timeout(LONG, sender.flushed()).await.unwrap();
     }
 }
@@ -87,10 +87,10 @@ async fn close_hands_over_what_is_queued_although_the_peer_sends_too() {
 #[tokio::test]
 async fn the_reason_of_a_refusal_arrives_behind_the_frames_before_it() {
     for (left, mut right) in of_both_kinds(&settings()).await {
-        left.sender.send(Frame::Drain).unwrap();
+        left.sender.send(WorkerFrame::Drain).unwrap();
         left.sender.refuse(Refusal::Lost);
         let (frames, end) = rest(&mut right).await;
-        assert_eq!(frames, [Frame::Drain]);
+        assert_eq!(frames, [WorkerFrame::Drain.into()]);
         assert_eq!(end, LinkEnd::Goodbye(Refusal::Lost));
         assert_eq!(rest(&mut right).await, (vec![], end), "an end is an end");
     }
@@ -109,7 +109,7 @@ async fn dropping_the_receiver_closes_the_link() {
 #[tokio::test]
 async fn an_end_that_closes_reads_no_further() {
     for (mut left, right) in of_both_kinds(&settings()).await {
-        right.sender.send(Frame::Drain).unwrap();
+        right.sender.send(WorkerFrame::Drain).unwrap();
         left.sender.close();
         let (_, end) = rest(&mut left).await;
         assert_eq!(end, LinkEnd::ClosedHere);
@@ -219,12 +219,12 @@ async fn heartbeats_keep_an_idle_link() {
 async fn good_frames_before_a_bad_one_are_handed_out_and_none_behind_it() {
     let (mut link, mut socket) = linked_to_socket(&settings()).await;
     let mut bytes = BytesMut::new();
-    encode(&Frame::Drain, &mut bytes).unwrap();
+    encode(&Frame::from(WorkerFrame::Drain), &mut bytes).unwrap();
     bytes.extend_from_slice(&[5, 0, 0, 0, 1, 0, 0, 0, 0xff]);
-    encode(&Frame::Drained, &mut bytes).unwrap();
+    encode(&Frame::from(GatewayFrame::Drained), &mut bytes).unwrap();
     socket.write_all(&bytes).await.unwrap();
     let (frames, end) = rest(&mut link).await;
-    assert_eq!(frames, [Frame::Drain]);
+    assert_eq!(frames, [WorkerFrame::Drain.into()]);
     assert!(matches!(end, LinkEnd::Frame(_)), "{end}");
     let mut last = Vec::new();
     let _ = timeout(LONG, socket.read_to_end(&mut last)).await.unwrap();

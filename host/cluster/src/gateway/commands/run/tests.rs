@@ -133,10 +133,10 @@ async fn a_command_among_effects_runs_once_at_each_gateway_that_is_named() {
 
 #[tokio::test]
 async fn adopted_commands_run_once_at_each_gateway() {
-    use tidegate_wire::frame::Frame;
+    use tidegate_wire::frame::WorkerFrame;
     use tidegate_wire::id::{ClientId, CloseId, Incarnation};
     let (notes, one, two, worker) = cluster().await;
-    let adopt = Frame::Adopt {
+    let adopt = WorkerFrame::Adopt {
         sequence: 1,
         tenant: tenant(),
         effects: vec![command(None, "adopted")],
