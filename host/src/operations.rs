@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use tidegate_cluster::gateway::Standing;
+use tidegate_cluster::gateway::GatewayHealth;
 use tidegate_deploy::Store;
 use tidegate_link::membership::Joining;
 use tidegate_watchdog::watched;
@@ -48,21 +48,21 @@ pub async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<
 }
 
 /// A gateway is ready while it has workers for a tenant of its own, and room for one more client.
-pub fn ready_as_gateway(readiness: &Readiness, gateway: Standing, joined: Option<Joined>) {
-    let standing = gateway.clone();
+pub fn ready_as_gateway(readiness: &Readiness, gateway: GatewayHealth, joined: Option<Joined>) {
+    let health = gateway.clone();
     let at_registers = joined.clone();
     readiness.look("workers", move || {
-        let workers = standing.workers();
+        let workers = health.workers();
         if workers == 0 {
             return Err(format!(
                 "no worker is linked{}",
                 apart(at_registers.as_ref())
             ));
         }
-        if standing.serves_any() {
+        if health.serves_any() {
             return Ok(());
         }
-        let tenants: Vec<&str> = standing.tenants().map(|name| &**name).collect();
+        let tenants: Vec<&str> = health.tenants().map(|name| &**name).collect();
         let tenants = tenants.join(", ");
         Err(format!(
             "workers are linked ({workers}), but none serves a tenant of this gateway: {tenants}"

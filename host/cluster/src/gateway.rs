@@ -10,6 +10,7 @@ pub mod commands;
 mod feed;
 #[cfg(test)]
 mod fuzz;
+mod health;
 mod peers;
 mod questions;
 mod requests;
@@ -19,7 +20,6 @@ mod services;
 pub mod settings;
 mod shard;
 mod shared;
-mod standing;
 mod workers;
 
 use std::io;
@@ -37,12 +37,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::shared::inbox::{Arrival, Parcel};
+pub use health::GatewayHealth;
 use services::Services;
 use settings::GatewaySettings;
 use shard::Shard;
 pub use shared::socket::LocalClient;
 use shared::{Context, Status};
-pub use standing::Standing;
 use tidegate_link::membership::Members;
 use tidegate_link::{Identity, Link};
 
@@ -131,8 +131,8 @@ impl Gateway {
 
     /// Whether it can do what it is there for.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing(self.services.context.clone())
+    pub fn health(&self) -> GatewayHealth {
+        GatewayHealth(self.services.context.clone())
     }
 
     /// Serves a link that is authenticated: a worker in the same process.

@@ -60,22 +60,22 @@ pub struct Parts {
     /// Keys of its session.
     pub keys: Names,
     /// Whether the worker is its first custodian or the second.
-    pub standing: bool,
+    pub rank: bool,
 }
 
 impl Parts {
-    /// Whether nothing but the standing must be told.
+    /// Whether nothing but its rank must be told.
     #[must_use]
-    pub fn is_only_standing(&self) -> bool {
+    pub fn is_only_rank(&self) -> bool {
         !self.uid && self.groups == Names::default() && self.keys == Names::default()
     }
 
-    /// Everything, also its standing.
+    /// Everything, also its rank.
     pub const ALL: Self = Self {
         uid: true,
         groups: Names::All,
         keys: Names::All,
-        standing: true,
+        rank: true,
     };
 
     fn add(&mut self, part: Part<'_>) {
@@ -89,7 +89,7 @@ impl Parts {
             Part::Group(group) => self.groups.add(group),
             Part::Key(key) => self.keys.add(key),
             Part::Session => self.keys = Names::All,
-            Part::Standing => self.standing = true,
+            Part::Rank => self.rank = true,
         }
     }
 }
@@ -108,7 +108,7 @@ pub enum Part<'a> {
     /// Its whole session.
     Session,
     /// Whether the worker is its first custodian or the second.
-    Standing,
+    Rank,
 }
 
 /// What a worker must be told of one client.
@@ -140,7 +140,7 @@ struct Batch {
 
 /// One worker's link, for one shard.
 #[derive(Debug)]
-pub struct Telling {
+pub struct CustodyUpdates {
     window: usize,
     tasks: FxHashMap<u32, Task>,
     /// Of the tasks, in the order in which they came; a number without a task is passed over.
@@ -158,7 +158,7 @@ pub struct Telling {
     unconfirmed: usize,
 }
 
-impl Telling {
+impl CustodyUpdates {
     /// Nothing to tell; the window is shared by so many shards, and is a part of the link's queue.
     #[must_use]
     pub fn new(shards: usize, queue_bytes_max: usize) -> Self {

@@ -71,7 +71,7 @@ pub struct Lane {
     mirror: Option<WorkerKey>,
     /// The workers that would tell the close if this gateway were lost: the first, and one on
     /// another host.
-    seats: [Seat; 2],
+    seats: [CustodianSlot; 2],
     /// Workers beside them that know the client.
     others: Vec<WorkerKey>,
     /// How many workers had linked when the lane was opened.
@@ -94,7 +94,7 @@ pub struct Lane {
 
 /// Who would tell a client's close.
 #[derive(Debug, Default)]
-struct Seat {
+struct CustodianSlot {
     now: Option<Custodian>,
     /// Who takes the place once it has said that it knows the client: the other is leaving.
     next: Option<Custodian>,
@@ -688,7 +688,7 @@ impl Lanes {
         }
         self.unweigh(&lane);
         let mut workers = lane.others;
-        let seats = lane.seats.iter().flat_map(Seat::both);
+        let seats = lane.seats.iter().flat_map(CustodianSlot::both);
         workers.extend(seats.map(|it| it.worker));
         workers.sort_unstable();
         workers.dedup();

@@ -63,7 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     )?;
     operations::ready_as_gateway(
         &readiness,
-        gateway.standing(),
+        gateway.health(),
         Some(membership.joined.clone()),
     );
     readiness.set("start", true, "done");

@@ -100,7 +100,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         settings::worker(&config),
         Arc::clone(&bridge) as _,
     );
-    operations::ready_as_gateway(&readiness, gateway.standing(), None);
+    operations::ready_as_gateway(&readiness, gateway.health(), None);
     readiness.set("start", true, "done");
     let (to_worker, to_gateway) = pair(
         gateway_identity.node,

@@ -283,8 +283,9 @@ fn handovers() -> Vec<(&'static str, Frame)> {
             .into(),
         ),
         (
-            "standing",
-            GatewayFrame::Standing(vec![(CLIENT, Some(Incarnation(300))), (CLIENT, None)]).into(),
+            "custody-rank",
+            GatewayFrame::CustodyRank(vec![(CLIENT, Some(Incarnation(300))), (CLIENT, None)])
+                .into(),
         ),
         (
             "told",
@@ -517,7 +518,7 @@ const fn gateway_place(frame: &GatewayFrame) -> u8 {
         GatewayFrame::Answered { .. } => 6,
         GatewayFrame::Recognised => 7,
         GatewayFrame::Confirm { .. } => 8,
-        GatewayFrame::Standing(_) => 9,
+        GatewayFrame::CustodyRank(_) => 9,
         GatewayFrame::Told(_) => 10,
     }
 }

@@ -351,7 +351,7 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
             (client(), option::of(any::<u64>().prop_map(Incarnation))),
             0..3
         )
-        .prop_map(GatewayFrame::Standing)
+        .prop_map(GatewayFrame::CustodyRank)
         .prop_map_into(),
         vec((any::<u64>().prop_map(Incarnation), client()), 0..3).prop_map(|closes| {
             let close = |(home, client)| CloseId { home, client };

@@ -14,7 +14,7 @@ use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
-use tidegate_hub::custody_updates::{Part, Telling};
+use tidegate_hub::custody_updates::{CustodyUpdates, Part};
 use tidegate_hub::lanes::{Next, WorkerKey};
 use tidegate_hub::routing::{Candidate, Router, choose};
 use tidegate_hub::tenants::Tenants;
@@ -39,7 +39,7 @@ pub(super) struct Worker {
     /// Lanes older than this it may know from an earlier link.
     epoch: u32,
     /// What it must be told of clients in custody.
-    pub(super) telling: Telling,
+    pub(super) telling: CustodyUpdates,
 }
 
 impl Worker {
@@ -127,7 +127,7 @@ impl Workers {
                     recognised: false,
                     places,
                     epoch: epoch(),
-                    telling: Telling::new(shards, queue_bytes_max),
+                    telling: CustodyUpdates::new(shards, queue_bytes_max),
                 };
                 self.workers.insert(key, worker);
             }

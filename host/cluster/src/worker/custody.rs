@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::WorkerInner;
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 use super::lane::{Farewell, Lane};
 use super::telling::{Permit, ROUNDS_MAX, TELLING_MAX, Telling};
 
@@ -42,7 +42,7 @@ const CUSTODIAN_SHARD: u16 = u16::MAX;
 /// The links that live, and what is kept of those that ended.
 #[derive(Debug, Default)]
 pub(super) struct CustodyTable {
-    live: BTreeMap<Incarnation, Arc<Home>>,
+    live: BTreeMap<Incarnation, Arc<GatewayLink>>,
     parted: BTreeMap<Incarnation, Parted>,
     deferred: Vec<Deferred>,
 }
@@ -90,13 +90,13 @@ impl WorkerInner {
     }
 
     /// The live links.
-    pub(super) fn homes(&self) -> Vec<Arc<Home>> {
+    pub(super) fn homes(&self) -> Vec<Arc<GatewayLink>> {
         self.table().live.values().cloned().collect()
     }
 
     /// A link has begun. What was kept of an earlier one to the same gateway stays until the gateway
     /// is known to have learnt of this one: see [`Self::recognised`].
-    pub(super) fn link_up(&self, home: &Arc<Home>) {
+    pub(super) fn link_up(&self, home: &Arc<GatewayLink>) {
         let earlier = {
             let mut table = self.table();
             let earlier = table.live.insert(home.gateway, home.clone());
@@ -118,7 +118,7 @@ impl WorkerInner {
     }
 
     /// A link has ended. Its lanes are kept, unless a newer link replaced it.
-    pub(super) fn link_down(&self, home: &Home, lanes: Vec<Arc<Lane>>) {
+    pub(super) fn link_down(&self, home: &GatewayLink, lanes: Vec<Arc<Lane>>) {
         home.end();
         {
             let mut table = self.table();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 use super::{Phase, Worker, WorkerInner};
 
 /// How long links may take to end once they are closed.
@@ -87,7 +87,7 @@ impl WorkerInner {
     }
 
     /// Whether nothing is left to be done that comes over these links or that closes have left.
-    fn is_settled(&self, homes: &[Arc<Home>]) -> bool {
+    fn is_settled(&self, homes: &[Arc<GatewayLink>]) -> bool {
         self.adoptions.are_settled()
             && self.tellers.is_empty()
             && !self.keeps_custody()

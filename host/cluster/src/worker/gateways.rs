@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 use super::link::{LinkTask, Over};
 use super::{Phase, WorkerInner};
 
@@ -116,7 +116,7 @@ async fn dial(
 /// A link that has announced itself and waits to be served.
 pub(super) struct Begun {
     task: LinkTask,
-    home: Arc<Home>,
+    home: Arc<GatewayLink>,
     peer: Node,
     receiver: LinkReceiver,
 }
@@ -138,7 +138,7 @@ pub(super) fn begin(inner: &Arc<WorkerInner>, link: Link) -> Option<Begun> {
         sender.close();
         return None;
     }
-    let home = Arc::new(Home::new(
+    let home = Arc::new(GatewayLink::new(
         inner.links_made.fetch_add(1, Ordering::Relaxed),
         peer.incarnation,
         sender,

@@ -23,7 +23,7 @@ use tidegate_wire::session::Session;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 use super::telling::Permit;
 use state::{LaneState, UnderWay};
 
@@ -34,7 +34,7 @@ pub struct Lane {
     tenant: Name,
     /// The tenant's place in the announcement on the link.
     place: u16,
-    home: Arc<Home>,
+    home: Arc<GatewayLink>,
     state: Mutex<LaneState>,
 }
 
@@ -57,7 +57,7 @@ enum CommitWay {
 }
 
 impl Lane {
-    pub(super) fn new(client: ClientId, tenant: Name, place: u16, home: Arc<Home>) -> Self {
+    pub(super) fn new(client: ClientId, tenant: Name, place: u16, home: Arc<GatewayLink>) -> Self {
         home.lane_made();
         Self {
             client,

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::announce::{Pace, Places};
 use super::chores::{Chore, Chores, next_chore};
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 use super::lane::{Lane, payload_bytes, returned};
 use super::{Phase, WorkerInner};
 
@@ -57,7 +57,7 @@ type WaitingDelivery = (Name, Box<Delivery>, Arc<Lane>);
 
 pub(super) struct LinkTask {
     inner: Arc<WorkerInner>,
-    home: Arc<Home>,
+    home: Arc<GatewayLink>,
     lanes: FxHashMap<u32, Arc<Lane>>,
     /// Events that wait until the link has room for their commits; bounded by the window.
     waiting: VecDeque<WaitingDelivery>,
@@ -71,7 +71,7 @@ pub(super) struct LinkTask {
 
 impl LinkTask {
     /// Queues the announcement, which must be the first frame.
-    pub(super) fn new(inner: Arc<WorkerInner>, home: Arc<Home>) -> Self {
+    pub(super) fn new(inner: Arc<WorkerInner>, home: Arc<GatewayLink>) -> Self {
         let serving = inner.handlers.serving().borrow().clone();
         let mut task = Self {
             inner,
@@ -192,7 +192,7 @@ impl LinkTask {
                 GatewayFrame::CustodyChanged(list) => {
                     list.into_iter().for_each(|it| self.learn_change(it))
                 }
-                GatewayFrame::Standing(list) => self.stand(&list),
+                GatewayFrame::CustodyRank(list) => self.stand(&list),
                 GatewayFrame::Told(closes) => self.inner.told_by_others(&closes),
                 GatewayFrame::Release(clients) => self.release(&clients),
                 GatewayFrame::Drained => self.home.set_drained(),

@@ -10,7 +10,7 @@ use tidegate_wire::frame::WorkerFrame;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tokio::sync::oneshot;
 
-use super::home::Home;
+use super::gateway_link::GatewayLink;
 
 /// The questions of one link.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Questions {
     pub(super) async fn ask(
         &self,
         mut question: Question,
-        home: &Home,
+        home: &GatewayLink,
     ) -> Result<Answered, AskError> {
         let (caller, answer) = oneshot::channel();
         let guard = {

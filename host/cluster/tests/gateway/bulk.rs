@@ -89,7 +89,7 @@ impl Learnt {
                 }
                 return Some(*delivery);
             }
-            GatewayFrame::Release(_) | GatewayFrame::Standing(_) | GatewayFrame::Recognised => {}
+            GatewayFrame::Release(_) | GatewayFrame::CustodyRank(_) | GatewayFrame::Recognised => {}
             other => panic!("unexpected: {other:?}"),
         }
         None

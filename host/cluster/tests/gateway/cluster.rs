@@ -272,7 +272,7 @@ impl Scripted {
                 GatewayFrame::Deliver(delivery) => return *delivery,
                 GatewayFrame::Custody(_)
                 | GatewayFrame::CustodyChanged(_)
-                | GatewayFrame::Standing(_) => {}
+                | GatewayFrame::CustodyRank(_) => {}
                 other => panic!("expected a delivery, got {other:?}"),
             }
         }

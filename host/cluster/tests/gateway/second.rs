@@ -23,7 +23,7 @@ async fn until(worker: &mut Scripted, wanted: impl Fn(&GatewayFrame) -> bool) ->
 
 fn stands(frame: &GatewayFrame, id: ClientId, behind: Option<u64>) -> bool {
     let behind = behind.map(Incarnation);
-    matches!(frame, GatewayFrame::Standing(list) if list.contains(&(id, behind)))
+    matches!(frame, GatewayFrame::CustodyRank(list) if list.contains(&(id, behind)))
 }
 
 /// A client whose worker is on the gateway's machine, and a worker on another one.

@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn telling() -> Telling {
-    Telling::new(1, 64 << 20)
+fn telling() -> CustodyUpdates {
+    CustodyUpdates::new(1, 64 << 20)
 }
 
 /// Sends what the window allows, each client with so many bytes; gives who was told.
-fn send(telling: &mut Telling, bytes: usize) -> Vec<u32> {
+fn send(telling: &mut CustodyUpdates, bytes: usize) -> Vec<u32> {
     let mut told = Vec::new();
     while let Some(next) = telling.next_due() {
         told.push(next.connection);
@@ -62,7 +62,7 @@ fn changes_of_a_client_that_waits_are_told_once() {
         uid: true,
         groups: Names::Some(vec![name.clone()]),
         keys: Names::Some(vec![name]),
-        standing: false,
+        rank: false,
     };
     assert_eq!((next.task, next.known), (Task::Tell(parts), false));
     assert!(telling.next_due().is_none());
@@ -89,7 +89,7 @@ fn a_release_replaces_what_was_to_be_told_and_a_new_custody_replaces_it() {
     telling.mark(1, Part::All);
     assert!(!telling.releases());
     let all = Parts {
-        standing: false,
+        rank: false,
         ..Parts::ALL
     };
     assert_eq!(telling.next_due().unwrap().task, Task::Tell(all));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tidegate_wire::event::EventKind;
 
-use super::{Custodian, FIRST, Heard, Lane, Lanes, SECOND, Seat, WorkerKey};
+use super::{Custodian, CustodianSlot, FIRST, Heard, Lane, Lanes, SECOND, WorkerKey};
 
 /// Which of a client's custodians.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Which {
     Second,
 }
 
-impl Seat {
+impl CustodianSlot {
     pub(super) fn both(&self) -> impl Iterator<Item = Custodian> + use<> {
         self.now.into_iter().chain(self.next)
     }
@@ -43,7 +43,7 @@ impl Seat {
 }
 
 impl Lane {
-    const fn seat(&self, which: Which) -> &Seat {
+    const fn seat(&self, which: Which) -> &CustodianSlot {
         let [first, second] = &self.seats;
         match which {
             Which::First => first,
@@ -51,7 +51,7 @@ impl Lane {
         }
     }
 
-    const fn seat_mut(&mut self, which: Which) -> &mut Seat {
+    const fn seat_mut(&mut self, which: Which) -> &mut CustodianSlot {
         let [first, second] = &mut self.seats;
         match which {
             Which::First => first,
@@ -71,7 +71,7 @@ impl Lane {
 
     /// A custodian was told.
     fn told(&mut self, worker: WorkerKey) {
-        for it in self.seats.iter_mut().flat_map(Seat::both_mut) {
+        for it in self.seats.iter_mut().flat_map(CustodianSlot::both_mut) {
             if it.worker == worker && it.heard == Heard::Nothing {
                 it.heard = Heard::Told;
             }
@@ -80,7 +80,7 @@ impl Lane {
 
     /// Whether a worker is or becomes one of its custodians.
     pub(super) fn keeps(&self, worker: WorkerKey) -> bool {
-        let mut seats = self.seats.iter().flat_map(Seat::both);
+        let mut seats = self.seats.iter().flat_map(CustodianSlot::both);
         seats.any(|it| it.worker == worker)
     }
 
@@ -156,7 +156,7 @@ impl Lanes {
 
     fn count_handovers(&mut self, lane: &Lane, more: bool) {
         let open = lane.seats.iter().filter(|seat| seat.is_open());
-        for it in open.flat_map(Seat::both) {
+        for it in open.flat_map(CustodianSlot::both) {
             let count = self.handovers.entry(it.worker).or_default();
             if more {
                 *count += 1;
@@ -238,7 +238,7 @@ impl Lanes {
     /// All who are or become custodians of a client.
     pub fn custodians(&self, connection: u32) -> impl Iterator<Item = WorkerKey> + use<'_> {
         let lane = self.lanes.get(&connection).into_iter();
-        let seats = lane.flat_map(|lane| lane.seats.iter().flat_map(Seat::both));
+        let seats = lane.flat_map(|lane| lane.seats.iter().flat_map(CustodianSlot::both));
         seats.map(|it| it.worker)
     }
 
@@ -246,7 +246,7 @@ impl Lanes {
     #[must_use]
     pub fn is_unconfirmed(&self, connection: u32, worker: WorkerKey) -> bool {
         self.lanes.get(&connection).is_some_and(|lane| {
-            let mut seats = lane.seats.iter().flat_map(Seat::both);
+            let mut seats = lane.seats.iter().flat_map(CustodianSlot::both);
             seats.any(|it| it.worker == worker && it.heard != Heard::Confirmed)
         })
     }

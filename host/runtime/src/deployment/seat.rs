@@ -33,7 +33,7 @@ use super::probation::Probation;
 use super::routes::{RouteKind, RoutePlace, seat_of};
 use super::settings::Rollout;
 use super::starting::Started;
-use super::suspects::{Standing, Suspects};
+use super::suspects::{Suspects, Treatment};
 use super::ticket::Ticket;
 use crate::dead_letter::DeadLetters;
 use crate::engine::Runtime;
@@ -319,7 +319,7 @@ impl Seat {
             RouteKind::Canary { .. } => return false,
             RouteKind::Own { .. } => {}
         }
-        if self.standing(delivery.client) != Standing::Good {
+        if self.treatment(delivery.client) != Treatment::Good {
             return true;
         }
         if !self.guarded {
@@ -344,12 +344,12 @@ impl Seat {
         }
     }
 
-    fn standing(&self, client: ClientId) -> Standing {
+    fn treatment(&self, client: ClientId) -> Treatment {
         // Almost always nobody is suspect, and no clock is read.
         if self.common.suspects.any() {
-            return self.common.suspects.standing(client, Instant::now());
+            return self.common.suspects.treatment(client, Instant::now());
         }
-        Standing::Good
+        Treatment::Good
     }
 
     /// Behind what its client has there. Without room there it is given back as it is dropped.

@@ -22,7 +22,7 @@ const BREAKS_COUNTED: u32 = 2;
 
 /// How a client's events are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Treatment {
     /// On the instance of its seat.
     Good,
     /// Alone.
@@ -110,20 +110,20 @@ impl Suspects {
     }
 
     /// How the client's events are run now.
-    pub(super) fn standing(&self, client: ClientId, now: Instant) -> Standing {
+    pub(super) fn treatment(&self, client: ClientId, now: Instant) -> Treatment {
         let mut table = self.table();
         let Some(suspect) = table.get(&client).copied() else {
-            return Standing::Good;
+            return Treatment::Good;
         };
         if is_over(&suspect, now) {
             table.remove(&client);
             self.count.store(table.len(), Ordering::Release);
-            return Standing::Good;
+            return Treatment::Good;
         }
         match suspect.dead_letters {
-            0 => Standing::Good,
-            DEAD_LETTERS_MAX.. => Standing::Closing,
-            _ => Standing::Alone,
+            0 => Treatment::Good,
+            DEAD_LETTERS_MAX.. => Treatment::Closing,
+            _ => Treatment::Alone,
         }
     }
 
@@ -159,18 +159,18 @@ mod tests {
     fn a_client_is_alone_after_one_dead_letter_and_closing_after_all() {
         let (suspects, now) = (Suspects::default(), Instant::now());
         assert!(suspects.broke(client(1), now));
-        assert_eq!(suspects.standing(client(1), now), Standing::Good);
+        assert_eq!(suspects.treatment(client(1), now), Treatment::Good);
         for count in 1..DEAD_LETTERS_MAX {
             suspects.dead_letter(client(1), now);
             assert_eq!(
-                suspects.standing(client(1), now),
-                Standing::Alone,
+                suspects.treatment(client(1), now),
+                Treatment::Alone,
                 "{count}"
             );
         }
         suspects.dead_letter(client(1), now);
-        assert_eq!(suspects.standing(client(1), now), Standing::Closing);
-        assert_eq!(suspects.standing(client(2), now), Standing::Good);
+        assert_eq!(suspects.treatment(client(1), now), Treatment::Closing);
+        assert_eq!(suspects.treatment(client(2), now), Treatment::Good);
         suspects.forget(client(1));
         assert!(!suspects.any());
     }
@@ -188,9 +188,9 @@ mod tests {
         let (suspects, now) = (Suspects::default(), Instant::now());
         (0..DEAD_LETTERS_MAX).for_each(|_| suspects.dead_letter(client(1), now));
         let before = now + DEAD_LETTERS_WITHIN - Duration::from_millis(1);
-        assert_eq!(suspects.standing(client(1), before), Standing::Closing);
+        assert_eq!(suspects.treatment(client(1), before), Treatment::Closing);
         let after = now + DEAD_LETTERS_WITHIN;
-        assert_eq!(suspects.standing(client(1), after), Standing::Good);
+        assert_eq!(suspects.treatment(client(1), after), Treatment::Good);
         assert!(!suspects.any());
     }
 
@@ -203,7 +203,7 @@ mod tests {
             suspects.dead_letter(client(number), now);
         }
         assert_eq!(suspects.table().len(), SUSPECTS_MAX);
-        assert_eq!(suspects.standing(client(99), start), Standing::Good);
-        assert_eq!(suspects.standing(client(100), start), Standing::Alone);
+        assert_eq!(suspects.treatment(client(99), start), Treatment::Good);
+        assert_eq!(suspects.treatment(client(100), start), Treatment::Alone);
     }
 }

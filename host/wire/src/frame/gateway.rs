@@ -86,7 +86,7 @@ pub enum GatewayFrame {
     },
     /// Of each of these clients you are the second custodian behind this worker, or the first. The
     /// second tells a close once the first is gone too.
-    Standing(Vec<(ClientId, Option<Incarnation>)>),
+    CustodyRank(Vec<(ClientId, Option<Incarnation>)>),
     /// These closes of lost gateways were told, by whomever.
     Told(Vec<CloseId>),
 }
@@ -106,7 +106,7 @@ impl GatewayFrame {
                 Ok(answered) => found(&answered.answer) + answered.missing.len() * PART_BYTES,
                 Err(_) => 0,
             },
-            Self::Standing(clients) => clients.len() * PART_BYTES,
+            Self::CustodyRank(clients) => clients.len() * PART_BYTES,
             Self::Told(closes) => closes.len() * PART_BYTES,
             Self::Drained | Self::Adopted { .. } | Self::Recognised | Self::Confirm { .. } => 0,
         }
@@ -129,7 +129,7 @@ impl Carry for GatewayFrame {
             | Self::Adopted { .. }
             | Self::Recognised
             | Self::Confirm { .. }
-            | Self::Standing(_)
+            | Self::CustodyRank(_)
             | Self::Told(_) => {}
         }
     }
@@ -149,7 +149,7 @@ impl Carry for GatewayFrame {
             | Self::Adopted { .. }
             | Self::Recognised
             | Self::Confirm { .. }
-            | Self::Standing(_)
+            | Self::CustodyRank(_)
             | Self::Told(_) => {}
         }
     }

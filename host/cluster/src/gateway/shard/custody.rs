@@ -121,7 +121,7 @@ impl State {
                 if let Some(later) = later.filter(|_| self.events.lanes.is_known(number)) {
                     self.name(number, Which::First, later);
                 } else if let Some(second) = self.events.lanes.succeed(number) {
-                    self.workers.mark(second, number, Part::Standing);
+                    self.workers.mark(second, number, Part::Rank);
                 }
             }
             self.pump(number);
@@ -177,7 +177,7 @@ impl State {
     /// The first custodian leaves, and the second one is to be the first.
     fn hand_to_second(&mut self, number: u32, second: WorkerKey) {
         let known = self.events.lanes.promote(number);
-        self.workers.mark(second, number, Part::Standing);
+        self.workers.mark(second, number, Part::Rank);
         if known && let Some(replaced) = self.events.lanes.confirm(number, second) {
             self.dismissed(number, replaced);
         }
@@ -221,7 +221,7 @@ impl State {
     /// because it took over as the second one with an event: then it must not forget the client.
     fn dismissed(&mut self, number: u32, worker: WorkerKey) {
         if self.events.lanes.custodians(number).any(|it| it == worker) {
-            self.workers.mark(worker, number, Part::Standing);
+            self.workers.mark(worker, number, Part::Rank);
         } else {
             self.workers.release(worker, number);
         }
@@ -231,7 +231,7 @@ impl State {
     fn name(&mut self, number: u32, which: Which, worker: WorkerKey) {
         self.events.lanes.name(number, which, worker);
         self.workers.mark(worker, number, Part::All);
-        self.workers.mark(worker, number, Part::Standing);
+        self.workers.mark(worker, number, Part::Rank);
     }
 
     /// Who could be a client's custodian: who serves it, or anybody who stays.
@@ -256,7 +256,7 @@ impl State {
                 self.dismissed(number, replaced);
                 // The second stands behind another one, or this one may be leaving by now itself.
                 if let (Some(second), _) = self.events.lanes.seated(number, Which::Second) {
-                    self.workers.mark(second, number, Part::Standing);
+                    self.workers.mark(second, number, Part::Rank);
                 }
                 self.review(number);
             }

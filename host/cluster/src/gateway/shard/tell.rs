@@ -13,12 +13,12 @@ use tidegate_wire::weight;
 
 use super::State;
 
-/// What a client's standing counts.
+/// what a client's rank counts.
 const STANDING_BYTES: usize = 32;
 
 /// What a worker is told again that was told amid events.
 const ANEW: Parts = Parts {
-    standing: false,
+    rank: false,
     ..Parts::ALL
 };
 
@@ -27,7 +27,7 @@ const ANEW: Parts = Parts {
 struct CustodyBatch {
     custodies: Vec<Custody>,
     changes: Vec<CustodyChange>,
-    standings: Vec<(ClientId, Option<Incarnation>)>,
+    ranks: Vec<(ClientId, Option<Incarnation>)>,
     releases: Vec<ClientId>,
 }
 
@@ -38,11 +38,8 @@ impl CustodyBatch {
         let changes =
             (!self.changes.is_empty()).then_some(GatewayFrame::CustodyChanged(self.changes));
         let releases = (!self.releases.is_empty()).then_some(GatewayFrame::Release(self.releases));
-        let standings =
-            (!self.standings.is_empty()).then_some(GatewayFrame::Standing(self.standings));
-        [custodies, changes, standings, releases]
-            .into_iter()
-            .flatten()
+        let ranks = (!self.ranks.is_empty()).then_some(GatewayFrame::CustodyRank(self.ranks));
+        [custodies, changes, ranks, releases].into_iter().flatten()
     }
 }
 
@@ -157,26 +154,24 @@ impl State {
             Task::Tell(_) if !next.known => Parts::ALL,
             Task::Tell(parts) => parts,
         };
-        if parts.standing {
-            batch
-                .standings
-                .extend(self.standing(number, key, next.known));
+        if parts.rank {
+            batch.ranks.extend(self.rank(number, key, next.known));
         }
         let is_at_work = self.events.lanes.is_at_work(number, key);
-        if is_at_work && next.known && !parts.is_only_standing() {
+        if is_at_work && next.known && !parts.is_only_rank() {
             // What it has done to the client and is not committed here would be mixed with what it is
             // told. Its own record is of one time.
-            let standing = std::mem::take(&mut parts.standing);
+            let rank = std::mem::take(&mut parts.rank);
             self.events.lanes.postpone(number, key);
             if let Some(worker) = self.workers.get_mut(key) {
-                if standing {
+                if rank {
                     worker.telling.told(number, STANDING_BYTES, false);
                 }
                 worker.telling.postpone(number, parts);
             }
             return;
         }
-        let bytes = if parts.is_only_standing() {
+        let bytes = if parts.is_only_rank() {
             STANDING_BYTES
         } else if parts.keys == Names::All
             && (is_at_work || !self.events.lanes.mirrors(number, key))
@@ -213,7 +208,7 @@ impl State {
 
     /// Whether a worker is the first custodian or the second. Who was never told otherwise takes itself
     /// for the first.
-    fn standing(
+    fn rank(
         &self,
         number: u32,
         key: WorkerKey,
@@ -315,12 +310,12 @@ impl State {
         let sender = worker.link.sender.clone();
         let mut bytes = 0;
         // As with custody.
-        if parts.standing {
-            let standing = self.standing(number, key, true);
-            let _ = sender.send(GatewayFrame::Standing(standing.into_iter().collect()));
+        if parts.rank {
+            let rank = self.rank(number, key, true);
+            let _ = sender.send(GatewayFrame::CustodyRank(rank.into_iter().collect()));
             bytes += STANDING_BYTES;
         }
-        if !parts.is_only_standing()
+        if !parts.is_only_rank()
             && let Some(change) = self.change(number, parts)
         {
             bytes += weight::custody_change(&change);

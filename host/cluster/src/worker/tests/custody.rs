@@ -483,8 +483,8 @@ async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
     rig.see_workers(&[&lost, &other], &[], &[FIRST]);
     let custodies = [7, 8].map(|it| lost.custody(it, "anna", "room"));
     lost_link.send(GatewayFrame::Custody(custodies.to_vec()));
-    let standing = (lost.client(7), Some(Incarnation(FIRST)));
-    lost_link.send(GatewayFrame::Standing(vec![standing]));
+    let rank = (lost.client(7), Some(Incarnation(FIRST)));
+    lost_link.send(GatewayFrame::CustodyRank(vec![rank]));
     other_link.load_with(2).await;
     part(&rig, lost_link, 1).await;
     rig.see_workers(&[&other], &[&lost], &[FIRST]);

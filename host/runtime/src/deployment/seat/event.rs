@@ -10,7 +10,7 @@ use tidegate_wire::id::ClientId;
 
 use super::lanes::{Past, WaitingCall};
 use super::runner::{Runner, Side};
-use super::{Probation, RouteKind, Seat, Standing};
+use super::{Probation, RouteKind, Seat, Treatment};
 use crate::dead_letter::DeadLetter;
 use crate::deployment::Job;
 use crate::deployment::ticket::{Ticket, payload_bytes};
@@ -243,7 +243,7 @@ impl Seat {
     /// In quarantine the first try is on a fresh instance.
     fn tries_max(&self, client: ClientId) -> usize {
         match self.kind {
-            RouteKind::Quarantine if self.standing(client) != Standing::Good => 1,
+            RouteKind::Quarantine if self.treatment(client) != Treatment::Good => 1,
             RouteKind::Quarantine | RouteKind::Canary { .. } | RouteKind::Own { .. } => TRIES_MAX,
         }
     }
@@ -251,7 +251,7 @@ impl Seat {
     /// Whether it is a message of a client that is being closed since its events break.
     fn is_unheard(&self, ticket: &Ticket) -> bool {
         matches!(ticket.job().delivery.kind, EventKind::Message(_))
-            && self.standing(ticket.client()) == Standing::Closing
+            && self.treatment(ticket.client()) == Treatment::Closing
     }
 
     fn set_aside(&self, waiting: WaitingCall) {

@@ -18,7 +18,7 @@ use super::meters::Meters;
 use super::questions::Questions;
 
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct GatewayLink {
     /// The worker's number of this link.
     pub(super) link: u64,
     /// The gateway at the other end.
@@ -39,7 +39,7 @@ pub(super) struct Home {
     settled: Arc<Notify>,
 }
 
-impl Home {
+impl GatewayLink {
     pub(super) fn new(
         link: u64,
         gateway: Incarnation,

@@ -11,11 +11,11 @@ use tidegate_wire::event::Transport;
 
 use super::shared::Context;
 
-/// How a gateway stands. Clones look at the same.
+/// Whether a gateway can do its work. Clones look at the same.
 #[derive(Clone)]
-pub struct Standing(pub(super) Arc<Context>);
+pub struct GatewayHealth(pub(super) Arc<Context>);
 
-impl Standing {
+impl GatewayHealth {
     /// How many workers have a link and have said what they serve.
     #[must_use]
     pub fn workers(&self) -> usize {
@@ -58,8 +58,10 @@ impl Standing {
     }
 }
 
-impl fmt::Debug for Standing {
+impl fmt::Debug for GatewayHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Standing").field(&self.workers()).finish()
+        f.debug_tuple("GatewayHealth")
+            .field(&self.workers())
+            .finish()
     }
 }
