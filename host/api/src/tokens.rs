@@ -61,7 +61,7 @@ impl Tokens {
 
     /// What this token is good for. All tokens are looked at, whichever fits.
     #[must_use]
-    pub fn grant(&self, token: &[u8]) -> Option<&Grant> {
+    pub(crate) fn grant(&self, token: &[u8]) -> Option<&Grant> {
         let hash = hash(token);
         self.entries.iter().fold(None, |found, (known, grant)| {
             match bool::from(known.ct_eq(&hash)) {

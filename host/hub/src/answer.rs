@@ -20,7 +20,7 @@ use crate::select::{Start, selected, size};
 /// The most entries of one part of a page. Coordinators ask for more than callers may.
 pub const PART_MAX: u32 = 10_000;
 /// A part of a page ends once its entries have so many bytes.
-pub const PART_BYTES_MAX: usize = 256 << 10;
+pub(crate) const PART_BYTES_MAX: usize = 256 << 10;
 /// A part of a page ends once so many members were looked at for it.
 const LOOKS_MAX: usize = 100_000;
 /// What an entry counts besides its texts.

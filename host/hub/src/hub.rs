@@ -279,7 +279,7 @@ impl Hub {
 
     /// The clients of a uid.
     #[must_use]
-    pub fn uid_members(&self, uid: &str) -> Option<&Members> {
+    pub(crate) fn uid_members(&self, uid: &str) -> Option<&Members> {
         self.uids.get(uid)
     }
 

@@ -28,7 +28,7 @@ pub const KEPT_MAX: usize = 10;
 /// How many tenants may be deployed by the cluster.
 pub const TENANTS_MAX: usize = 512;
 /// The longest reason, in bytes; longer ones are cut.
-pub const REASON_BYTES_MAX: usize = 300;
+pub(crate) const REASON_BYTES_MAX: usize = 300;
 /// How many clients a canary may name.
 pub const CANARY_CLIENTS_MAX: usize = 1000;
 

@@ -52,7 +52,7 @@ pub trait Commands: Send + Sync + 'static {
 
 /// Of a gateway without command components.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoCommands;
+pub(crate) struct NoCommands;
 
 impl Commands for NoCommands {
     fn execute(

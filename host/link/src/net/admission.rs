@@ -335,7 +335,7 @@ impl Admitted {
 
     /// Waits until this connection is told to go. It may stay if it turns out that its request
     /// came meanwhile; it says so by [`Self::heard`] or [`Self::busy`].
-    pub async fn told_to_go(&self) {
+    pub(crate) async fn told_to_go(&self) {
         self.told.notified().await;
     }
 }
