@@ -26,7 +26,7 @@ const ADOPTIONS_MAX: usize = 16_384;
 /// Bytes of adoptions that are kept at most.
 const ADOPTION_BYTES_MAX: usize = 64 << 20;
 /// From here on no more closes are told until gateways have answered.
-const ADOPTIONS_CROWDED: usize = 1024;
+const ADOPTIONS_BACKLOG_MAX: usize = 1024;
 /// What may be under way to one gateway that it has not answered: so many, and so many bytes.
 const UNDER_WAY_MAX: usize = 128;
 const UNDER_WAY_BYTES_MAX: usize = 1 << 20;
@@ -37,21 +37,21 @@ const WAIT_LOOKS: u32 = 4 * super::LOOKS_PER_LEASE;
 
 #[derive(Debug)]
 pub(super) struct Adoptions {
-    book: Mutex<Book>,
+    state: Mutex<AdoptionsState>,
 }
 
 #[derive(Debug)]
-struct Book {
+struct AdoptionsState {
     unsent: Turns<Name, Adoption>,
     /// By the link and the sequence that each was sent with.
     sent: BTreeMap<(u64, u64), Adoption>,
     /// What is kept, sent or not.
-    kept: Load,
+    kept: KeptAdoptions,
     /// The number of those that are kept, against the limit from which on closes wait.
-    crowd: Shares<Name>,
+    backlog: Shares<Name>,
     tenants: usize,
     /// By the number of the link.
-    links: BTreeMap<u64, AdoptionWay>,
+    links: BTreeMap<u64, Adopter>,
     /// The gateways of the view, and at how many looks each was there.
     gateways: BTreeMap<Incarnation, u32>,
     looks: u64,
@@ -59,20 +59,20 @@ struct Book {
 
 /// Adoptions of all tenants against a limit in number and one in bytes.
 #[derive(Debug)]
-struct Load {
+struct KeptAdoptions {
     max: (usize, usize),
     number: Shares<Name>,
     bytes: Shares<Name>,
 }
 
 #[derive(Debug)]
-struct AdoptionWay {
+struct Adopter {
     gateway: Incarnation,
     sender: LinkSender,
     /// The last sequence used on this link.
     sequence: u64,
     /// What it has not answered.
-    under_way: Load,
+    under_way: KeptAdoptions,
 }
 
 #[derive(Debug)]
@@ -89,18 +89,18 @@ struct Adoption {
 
 impl Default for Adoptions {
     fn default() -> Self {
-        let book = Book {
+        let state = AdoptionsState {
             unsent: Turns::default(),
             sent: BTreeMap::new(),
-            kept: Load::new((ADOPTIONS_MAX, ADOPTION_BYTES_MAX), 1),
-            crowd: Shares::new(ADOPTIONS_CROWDED, 1),
+            kept: KeptAdoptions::new((ADOPTIONS_MAX, ADOPTION_BYTES_MAX), 1),
+            backlog: Shares::new(ADOPTIONS_BACKLOG_MAX, 1),
             tenants: 1,
             links: BTreeMap::new(),
             gateways: BTreeMap::new(),
             looks: 0,
         };
         Self {
-            book: Mutex::new(book),
+            state: Mutex::new(state),
         }
     }
 }
@@ -108,119 +108,119 @@ impl Default for Adoptions {
 impl Adoptions {
     /// So many tenants share what may be kept.
     pub(super) fn share_among(&self, tenants: usize) {
-        let mut book = self.book();
-        if book.tenants == tenants {
+        let mut state = self.state();
+        if state.tenants == tenants {
             return;
         }
-        book.tenants = tenants;
-        book.kept.share_among(tenants);
-        book.crowd.resize(ADOPTIONS_CROWDED, tenants);
-        for way in book.links.values_mut() {
-            way.under_way.share_among(tenants);
+        state.tenants = tenants;
+        state.kept.share_among(tenants);
+        state.backlog.resize(ADOPTIONS_BACKLOG_MAX, tenants);
+        for adopter in state.links.values_mut() {
+            adopter.under_way.share_among(tenants);
         }
-        book.send_unsent();
+        state.send_unsent();
     }
 
     /// Keeps the effects and sends them to a live gateway, now or when there is one.
     pub(super) fn add(&self, tenant: Name, effects: Vec<Effect>, close: CloseId) {
-        let mut book = self.book();
+        let mut state = self.state();
         // A close without effects is told to gateways for the second custodians only.
-        if effects.is_empty() && book.links.is_empty() {
+        if effects.is_empty() && state.links.is_empty() {
             return;
         }
         let bytes = weight::effects(&effects);
-        if !book.kept.has_room(&tenant) || bytes > book.kept.bytes.room(&tenant) {
-            drop(book);
+        if !state.kept.has_room(&tenant) || bytes > state.kept.bytes.room(&tenant) {
+            drop(state);
             warn!(%tenant, "no gateway adopts the effects of closes: some are dropped");
             return;
         }
-        book.kept.take(&tenant, bytes);
-        book.crowd.take(&tenant, 1);
+        state.kept.take(&tenant, bytes);
+        state.backlog.take(&tenant, 1);
         let adoption = Adoption {
             tenant: tenant.clone(),
             effects,
             close,
             bytes,
             counted: 0,
-            since: book.looks,
+            since: state.looks,
         };
-        book.unsent.push(tenant, adoption);
-        book.send_unsent();
+        state.unsent.push(tenant, adoption);
+        state.send_unsent();
     }
 
     /// There is a new link.
     pub(super) fn linked(&self, link: u64, gateway: Incarnation, sender: LinkSender) {
-        let mut book = self.book();
-        let way = AdoptionWay {
+        let mut state = self.state();
+        let adopter = Adopter {
             gateway,
             sender,
             sequence: 0,
-            under_way: Load::new((UNDER_WAY_MAX, UNDER_WAY_BYTES_MAX), book.tenants),
+            under_way: KeptAdoptions::new((UNDER_WAY_MAX, UNDER_WAY_BYTES_MAX), state.tenants),
         };
-        book.links.insert(link, way);
-        book.send_unsent();
+        state.links.insert(link, adopter);
+        state.send_unsent();
     }
 
     /// Learns which gateways there are. `looked` is true once a look.
     pub(super) fn follow(&self, members: &Members, looked: bool) {
-        let mut book = self.book();
-        let gateways = &mut book.gateways;
+        let mut state = self.state();
+        let gateways = &mut state.gateways;
         gateways.retain(|gateway, _| members.nodes.contains_key(gateway));
         for node in members.gateways() {
             let looks = gateways.entry(node.incarnation).or_default();
             *looks = looks.saturating_add(looked.into());
         }
-        book.looks += u64::from(looked);
-        book.send_unsent();
+        state.looks += u64::from(looked);
+        state.send_unsent();
     }
 
     /// A link has ended: what it did not acknowledge goes elsewhere.
     pub(super) fn parted(&self, link: u64) {
-        let mut book = self.book();
-        book.links.remove(&link);
-        let sent = book
+        let mut state = self.state();
+        state.links.remove(&link);
+        let sent = state
             .sent
             .extract_if((link, 0)..=(link, u64::MAX), |_, _| true);
         let sent: Vec<_> = sent.map(|(_, adoption)| adoption).collect();
         for adoption in sent.into_iter().rev() {
-            book.unsent.push_front(adoption.tenant.clone(), adoption);
+            state.unsent.push_front(adoption.tenant.clone(), adoption);
         }
-        book.send_unsent();
+        state.send_unsent();
     }
 
     /// The gateway has taken one.
     pub(super) fn taken(&self, link: u64, sequence: u64) {
-        let mut book = self.book();
-        if let Some(adoption) = book.sent.remove(&(link, sequence)) {
+        let mut state = self.state();
+        if let Some(adoption) = state.sent.remove(&(link, sequence)) {
             let tenant = &adoption.tenant;
-            book.kept.give(tenant, adoption.bytes);
-            book.crowd.give(tenant, 1);
-            if let Some(way) = book.links.get_mut(&link) {
-                way.under_way.give(tenant, adoption.counted);
+            state.kept.give(tenant, adoption.bytes);
+            state.backlog.give(tenant, 1);
+            if let Some(adopter) = state.links.get_mut(&link) {
+                adopter.under_way.give(tenant, adoption.counted);
             }
-            book.send_unsent();
+            state.send_unsent();
         }
     }
 
     /// Whether nothing waits for a gateway, or there is none.
     pub(super) fn are_settled(&self) -> bool {
-        let book = self.book();
-        book.kept.number.total() == 0 || (book.links.is_empty() && book.gateways.is_empty())
+        let state = self.state();
+        state.kept.number.total() == 0 || (state.links.is_empty() && state.gateways.is_empty())
     }
 
     /// Whether gateways should be given time to answer before this tenant has more for them. Never
     /// without any: then the closes matter more than their effects, which nobody is there to see.
-    pub(super) fn is_crowded(&self, tenant: &Name) -> bool {
-        let book = self.book();
-        !book.crowd.has_room(tenant) && !book.links.is_empty()
+    pub(super) fn is_backlogged(&self, tenant: &Name) -> bool {
+        let state = self.state();
+        !state.backlog.has_room(tenant) && !state.links.is_empty()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, AdoptionsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Book {
+impl AdoptionsState {
     /// Sends what may go now: tenants take turns.
     fn send_unsent(&mut self) {
         let Self {
@@ -233,18 +233,19 @@ impl Book {
         } = self;
         let is_settled = |looks: &u32| *looks >= SETTLED_LOOKS;
         let any_settled = gateways.values().any(is_settled);
-        let able = |way: &AdoptionWay, adoption: &Adoption| {
+        let able = |adopter: &Adopter, adoption: &Adoption| {
             let anybody = !any_settled || *looks >= adoption.since + u64::from(WAIT_LOOKS);
-            (anybody || gateways.get(&way.gateway).is_some_and(is_settled))
-                && way.under_way.has_room(&adoption.tenant)
+            (anybody || gateways.get(&adopter.gateway).is_some_and(is_settled))
+                && adopter.under_way.has_room(&adoption.tenant)
         };
-        while links.values().any(AdoptionWay::has_room) {
-            let next = unsent.next(|_, adoption| links.values().any(|way| able(way, adoption)));
+        while links.values().any(Adopter::has_room) {
+            let next =
+                unsent.next(|_, adoption| links.values().any(|adopter| able(adopter, adoption)));
             let Some((tenant, mut adoption)) = next else {
                 return;
             };
-            let number = links.iter_mut().find_map(|(link, way)| {
-                let sequence = able(way, &adoption).then(|| way.send(&mut adoption));
+            let number = links.iter_mut().find_map(|(link, adopter)| {
+                let sequence = able(adopter, &adoption).then(|| adopter.send(&mut adoption));
                 Some((*link, sequence.flatten()?))
             });
             // All links that it could take have ended, and their tasks do not know yet.
@@ -256,7 +257,7 @@ impl Book {
     }
 }
 
-impl Load {
+impl KeptAdoptions {
     fn new(max: (usize, usize), tenants: usize) -> Self {
         Self {
             max,
@@ -285,10 +286,10 @@ impl Load {
     }
 }
 
-impl AdoptionWay {
+impl Adopter {
     /// Whether any tenant may have room.
     fn has_room(&self) -> bool {
-        let Load { max, number, bytes } = &self.under_way;
+        let KeptAdoptions { max, number, bytes } = &self.under_way;
         number.total() < max.0 && bytes.total() < max.1
     }
 

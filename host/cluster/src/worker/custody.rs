@@ -278,7 +278,7 @@ async fn tell(inner: Arc<WorkerInner>, gateway: Incarnation, lanes: Vec<Arc<Lane
     info!(%gateway, clients = lanes.len(), "gateway lost: telling the closes of its clients");
     let lanes = lanes.into_iter().map(|lane| (lane.tenant().clone(), lane));
     let mut telling = Telling::new(lanes);
-    let able = |tenant: &Name| !inner.adoptions.is_crowded(tenant);
+    let able = |tenant: &Name| !inner.adoptions.is_backlogged(tenant);
     while !telling.is_over() {
         let mut begun = 0;
         while begun < TELLING_MAX
