@@ -7,6 +7,7 @@
 pub mod access;
 mod clients;
 pub mod commands;
+mod end;
 mod feed;
 #[cfg(test)]
 mod fuzz;
@@ -27,13 +28,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tidegate_watchdog::{vital, watched};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::shared::inbox::{Arrival, Parcel};
@@ -41,14 +40,10 @@ pub use health::GatewayHealth;
 use services::Services;
 use settings::GatewaySettings;
 use shard::Shard;
+use shared::Context;
 pub use shared::socket::LocalClient;
-use shared::{Context, Status};
 use tidegate_link::membership::Members;
 use tidegate_link::{Identity, Link};
-
-/// So long before the end of a gateway the ends of its clients are over, so that what was cut can be
-/// counted and told.
-const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -108,6 +103,10 @@ impl Gateway {
         }
     }
 
+    fn context(&self) -> &Arc<Context> {
+        &self.services.context
+    }
+
     /// The way in for whoever serves the Client API.
     #[must_use]
     pub fn access(&self) -> access::Access {
@@ -117,7 +116,7 @@ impl Gateway {
     /// Clients that a handler knows and of whom it is not certain that their custodians know them.
     #[must_use]
     pub fn unguarded(&self) -> usize {
-        let statuses = self.services.context.statuses.iter();
+        let statuses = self.context().statuses.iter();
         statuses
             .map(|it| it.unguarded.load(Ordering::Acquire))
             .sum()
@@ -126,13 +125,13 @@ impl Gateway {
     /// How many workers have a link and have said what they serve.
     #[must_use]
     pub fn workers(&self) -> watch::Receiver<usize> {
-        self.services.context.announced.count()
+        self.context().announced.count()
     }
 
     /// Whether it can do what it is there for.
     #[must_use]
     pub fn health(&self) -> GatewayHealth {
-        GatewayHealth(self.services.context.clone())
+        GatewayHealth(self.context().clone())
     }
 
     /// Serves a link that is authenticated: a worker in the same process.
@@ -144,20 +143,20 @@ impl Gateway {
     /// clients' connections and tells no handler, whose effects nobody would take. Call it before the
     /// stop of [`Self::run`].
     pub fn lose(&self) {
-        self.services.context.lose();
+        self.context().lose();
     }
 
     /// Whether this life was declared lost: by [`Self::lose`], or a worker said so.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.services.context.lost.is_cancelled()
+        self.context().lost.is_cancelled()
     }
 
     /// Connects a client of this process to a listener, as if it came from `address`.
     #[must_use]
     pub fn connect(&self, listener: usize, address: SocketAddr) -> LocalClient {
         let (client, socket) = LocalClient::pair();
-        if let Some(count) = self.services.context.connections.get(listener) {
+        if let Some(count) = self.context().connections.get(listener) {
             count.fetch_add(1, Ordering::AcqRel);
         }
         self.arrive(Arrival::Local {
@@ -170,8 +169,8 @@ impl Gateway {
 
     fn arrive(&self, arrival: Arrival) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = turn % self.services.context.inboxes.len();
-        if let Some(inbox) = self.services.context.inboxes.get(place) {
+        let place = turn % self.context().inboxes.len();
+        if let Some(inbox) = self.context().inboxes.get(place) {
             inbox.push(Parcel::Arrival(arrival));
         }
     }
@@ -188,7 +187,7 @@ impl Gateway {
         let accepting = stop.child_token();
         for (index, listener) in listeners.into_iter().enumerate() {
             let accept = clients::listener::clients(
-                self.services.context.clone(),
+                self.context().clone(),
                 listener,
                 index,
                 accepting.clone(),
@@ -199,22 +198,21 @@ impl Gateway {
         // Workers may come until the very end: somebody must take the last closes.
         let nodes = CancellationToken::new();
         if let Some(lan) = lan {
-            let accept =
-                clients::listener::nodes(self.services.context.clone(), lan, nodes.clone());
+            let accept = clients::listener::nodes(self.context().clone(), lan, nodes.clone());
             tokio::spawn(vital("the listener for nodes", nodes.clone(), accept));
         }
         let follow = peers::follow(self.services.clone(), members);
         let peers = tokio::spawn(watched("the links to other gateways", follow));
         tokio::select! {
             biased;
-            () = self.services.context.lost.cancelled() => accepting.cancel(),
+            () = self.context().lost.cancelled() => accepting.cancel(),
             () = stop.cancelled() => {}
         }
         self.end().await;
         peers.abort();
         nodes.cancel();
-        self.services.context.all(|| Parcel::Stop);
-        self.services.context.ended.cancel();
+        self.context().all(|| Parcel::Stop);
+        self.context().ended.cancel();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         if threads.is_empty() {
@@ -229,53 +227,6 @@ impl Gateway {
         });
         // The threads stop at their next turn.
         let _ = joined.await;
-    }
-
-    async fn end(&self) {
-        let deadline = Instant::now() + self.services.context.settings.shutdown;
-        let half = Instant::now() + self.services.context.settings.shutdown / 2;
-        self.services.context.ending.store(true, Ordering::Release);
-        self.services.context.all(|| Parcel::Quiesce);
-        self.until(half, 1, |status| status.events.load(Ordering::Acquire) == 0)
-            .await;
-        self.services.context.all(|| {
-            Parcel::GoAway(deadline - LAST_WORDS.min(self.services.context.settings.shutdown / 2))
-        });
-        // What the last events did must have reached the other gateways, which take nothing more
-        // from this one once it has left.
-        self.until(deadline, 2, |status| {
-            status.lanes.load(Ordering::Acquire) == 0
-                && status.forwards.load(Ordering::Acquire) == 0
-                && status.sockets.load(Ordering::Acquire) == 0
-        })
-        .await;
-        let left: usize = self
-            .services
-            .context
-            .statuses
-            .iter()
-            .map(|status| status.lanes.load(Ordering::Acquire))
-            .sum();
-        if left > 0 {
-            tracing::warn!(
-                clients = left,
-                "the end came before these closes were committed"
-            );
-        }
-    }
-
-    /// Waits until all shards have done what they were told `told` times and are as far as `done` says,
-    /// at most until then.
-    async fn until(&self, deadline: Instant, told: usize, done: impl Fn(&Status) -> bool) {
-        let context = &self.services.context;
-        let is_done = |status: &Status| status.told.load(Ordering::Acquire) >= told && done(status);
-        let all = async {
-            while !context.statuses.iter().all(is_done) {
-                context.nearer_the_end.notified().await;
-            }
-        };
-        // What is not done by then is told below.
-        let _ = timeout_at(deadline, all).await;
     }
 }
 

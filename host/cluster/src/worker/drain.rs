@@ -15,6 +15,8 @@ use super::{Phase, Worker, WorkerInner};
 
 /// How long links may take to end once they are closed.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
+/// A drain that takes longer says what it waits for.
+const SILENCE: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Asks every gateway to send no more events, serves on until all that came are committed and
@@ -24,7 +26,14 @@ impl Worker {
         inner.enter(Phase::Draining);
         let limit_ms = inner.shutdown_ms.load(Ordering::Relaxed);
         let limit = Duration::from_millis(limit_ms);
-        if timeout(limit, inner.drained()).await.is_err() {
+        let drained = inner.drained();
+        tokio::pin!(drained);
+        let is_over = timeout(limit.min(SILENCE), &mut drained).await.is_ok();
+        if !is_over {
+            inner.tell_what_is_left();
+        }
+        let rest = limit.saturating_sub(SILENCE);
+        if !is_over && timeout(rest, drained).await.is_err() {
             warn!(
                 limit_ms,
                 "the drain took too long: gateways send what is uncommitted to other workers"
@@ -84,6 +93,18 @@ impl WorkerInner {
                 () = self.tellers.wait(), if !self.tellers.is_empty() => {}
             }
         }
+    }
+
+    fn tell_what_is_left(&self) {
+        let homes = self.homes();
+        info!(
+            events = homes.iter().map(|home| home.uncommitted()).sum::<u32>(),
+            gateways = homes.iter().filter(|home| !home.is_released()).count(),
+            closes = self.tellers.len(),
+            custody = self.keeps_custody(),
+            "the drain waits: for events that are handled, gateways that let this worker go, and \
+             closes of lost gateways that are told or may be left to it"
+        );
     }
 
     /// Whether nothing is left to be done that comes over these links or that closes have left.

@@ -141,7 +141,17 @@ impl GatewayLink {
 
     /// Whether the gateway has answered the drain and all its events are committed.
     pub(super) fn is_drained(&self) -> bool {
-        self.drained.load(Ordering::SeqCst) && self.uncommitted.load(Ordering::SeqCst) == 0
+        self.is_released() && self.uncommitted() == 0
+    }
+
+    /// Whether the gateway has answered the drain.
+    pub(super) fn is_released(&self) -> bool {
+        self.drained.load(Ordering::SeqCst)
+    }
+
+    /// Events that came and have not ended.
+    pub(super) fn uncommitted(&self) -> u32 {
+        self.uncommitted.load(Ordering::SeqCst)
     }
 
     pub(super) fn lane_made(&self) {
