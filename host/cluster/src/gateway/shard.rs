@@ -11,18 +11,14 @@ mod custody;
 mod deliveries;
 mod events;
 mod feed;
-mod inquiry;
+mod forwards;
 mod links;
 mod memory;
-mod part;
 mod peers;
 mod questions;
-mod releases;
 mod requests;
-mod rounds;
 mod run;
 mod sending;
-mod swaps;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -36,21 +32,16 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashSet;
 use tidegate_fair::Shares;
 use tidegate_hub::lanes::Lanes;
-use tidegate_hub::streams::Stream;
-use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
-use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
 
 use super::services::Services;
 use super::settings::ListenerSettings;
-use super::shared::life::Life;
 use super::shared::metrics::Cut;
 use super::shared::{Context, Status};
 use super::workers::Workers;
@@ -69,47 +60,6 @@ use peers::Peers;
 use questions::Questions;
 
 pub(super) use run::run;
-
-/// Another gateway, as this shard sees it.
-#[derive(Debug)]
-struct PeerStream {
-    stream: Stream,
-    link: Option<LinkSender>,
-    /// Tenants of whom something was dropped since they had room.
-    full: FxHashSet<Name>,
-    /// When it last missed a deadline, and what its link says of its life.
-    suspect: Option<Instant>,
-    life: Option<Arc<Life>>,
-}
-
-impl PeerStream {
-    fn new(context: &Context, shard: u16) -> Self {
-        let bytes_max = context.settings.forward_bytes_max;
-        Self {
-            stream: Stream::new(shard, bytes_max, context.tenants.count()),
-            link: None,
-            full: FxHashSet::default(),
-            suspect: None,
-            life: None,
-        }
-    }
-
-    /// Sends what the window allows.
-    fn send(&mut self, window: usize) {
-        let Some(link) = &self.link else { return };
-        while let Some(forward) = self.stream.next(window) {
-            // On a link that has ended it is sent again by the next one.
-            let _ = link.send(PeerFrame::Forward(forward));
-        }
-    }
-
-    /// Whether it missed a deadline and gave no sign of life since.
-    fn is_suspect(&self) -> bool {
-        let heard = self.life.as_ref().map(|life| life.heard());
-        self.suspect
-            .is_some_and(|missed| heard.is_none_or(|heard| heard <= missed))
-    }
-}
 
 /// One shard. Shared by the tasks of its thread.
 pub(super) struct Shard {
@@ -163,7 +113,7 @@ impl Shard {
 
     /// Whether this life of a node was declared lost.
     pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
-        self.state.borrow().peers.view.is_lost(incarnation)
+        self.state.borrow().peers.is_lost(incarnation)
     }
 
     fn status(&self) -> Option<&Status> {
@@ -274,7 +224,7 @@ impl State {
             events: Events::new(&context),
             workers: Workers::default(),
             custody: Custody::new(&context),
-            peers: Peers::new(&context),
+            peers: Peers::new(context.clone(), index),
             questions: Questions::new(&context),
             watchers: feed::Watchers::default(),
             clock: Clock::default(),
@@ -307,15 +257,6 @@ impl State {
         self.events.lanes = Lanes::default();
     }
 
-    /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
-    fn unsettled(&self) -> usize {
-        let open = |peer: &&PeerStream| !peer.stream.is_empty();
-        if self.context.lost.is_cancelled() {
-            return 0;
-        }
-        self.peers.streams.values().filter(open).count()
-    }
-
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
     fn finish_turn(&mut self) {
         self.end_closing();
@@ -339,7 +280,9 @@ impl State {
             status
                 .events
                 .store(self.events.lanes.events(), Ordering::Release);
-            status.forwards.store(self.unsettled(), Ordering::Release);
+            status
+                .forwards
+                .store(self.peers.unsettled(), Ordering::Release);
             // Last: whoever sees it sees what the turn has done.
             status
                 .told

@@ -34,7 +34,7 @@ impl State {
         self.metrics.committed(commit.outcome);
         self.metrics.took(tenant, committed.took_us);
         let author = (committed.kind != EventType::Request).then_some((number, worker));
-        self.questions.swaps.forget(commit.event.sequence);
+        self.questions.event_committed(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
             Outcome::Done if committed.kind == EventType::Close => {
@@ -173,7 +173,7 @@ impl State {
         // Most commits concern this shard alone.
         if effects
             .iter()
-            .all(|effect| self.is_only_here(effect.scope()))
+            .all(|effect| self.peers.is_only_here(effect.scope()))
         {
             return;
         }

@@ -209,7 +209,7 @@ impl State {
                 incarnation,
                 sender,
                 life,
-            } => self.peer_up(incarnation, sender, life),
+            } => self.peers.up(incarnation, sender, life),
             Parcel::PeerDown(incarnation) => self.peer_down(incarnation),
             Parcel::Act {
                 tenant,
@@ -224,12 +224,18 @@ impl State {
                 let part = self.part(&gather.asked);
                 gather.give(&self.context, part);
             }
-            Parcel::Part { number, answer } => self.part_of_shards(number, answer),
+            Parcel::Part { number, answer } => {
+                let own = self.context.settings.announced;
+                self.questions.rounds().part_of_shards(own, number, answer);
+            }
             Parcel::PeerPart {
                 incarnation,
                 number,
                 answer,
-            } => self.part_of_peer(incarnation, number, *answer),
+            } => {
+                let rounds = self.questions.rounds();
+                rounds.part_of_peer(incarnation, number, *answer);
+            }
             Parcel::PeerAck {
                 incarnation,
                 sequence,

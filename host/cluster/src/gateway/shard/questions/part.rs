@@ -11,12 +11,12 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
-use super::State;
+use crate::gateway::shard::State;
 use crate::gateway::shared::gather::{Asked, shards_of};
 
 impl State {
     /// This shard's part.
-    pub(super) fn part(&mut self, asked: &Asked) -> Result<Answer, AskError> {
+    pub(in crate::gateway::shard) fn part(&mut self, asked: &Asked) -> Result<Answer, AskError> {
         // Whom an effect has closed is offline, also before the end of the turn.
         self.end_closing();
         match &asked.query {
@@ -109,7 +109,7 @@ impl State {
 
     /// Applies effects here and passes them on. A tenant without a listener here may have clients
     /// elsewhere.
-    pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    pub(in crate::gateway::shard) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
         match self.tenant_index(tenant) {
             Some(index) => self.effects(index, effects, None),
             None => self.pass_on(tenant, effects, None),
@@ -124,7 +124,7 @@ impl State {
         effects: &[Effect],
     ) -> Once {
         let now = std::time::Instant::now();
-        let once = self.questions.keys.see(tenant, key, request, now);
+        let once = self.questions.see_key(tenant, key, request, now);
         if once == Once::First {
             self.act(tenant, effects.to_vec());
         }
@@ -162,7 +162,7 @@ impl State {
             | Reach::Gateways(_)
             | Reach::EveryGateway
             | Reach::Owner(_) => {
-                self.peers.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
+                self.peers.is_empty() && shards_of(&self.context, asked).len() == 1
             }
         }
     }
