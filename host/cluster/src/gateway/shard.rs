@@ -19,7 +19,6 @@ mod questions;
 mod requests;
 mod run;
 mod sending;
-mod tell;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -44,7 +43,7 @@ use super::services::Services;
 use super::settings::ListenerSettings;
 use super::shared::metrics::Cut;
 use super::shared::{Context, Status};
-use super::workers::Workers;
+use super::workers::{Workers, host};
 use crate::gateway::clients::connection::Connection;
 use crate::gateway::clients::connection::codec::Codec;
 use crate::gateway::clients::connection::home::Home;
@@ -222,8 +221,8 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             clients: Clients::new(&context, index, rng.random::<u32>()),
             events: Events::new(&context),
-            workers: Workers::default(),
-            custody: Custody::new(&context),
+            workers: Workers::new(host::own(&context)),
+            custody: Custody::default(),
             peers: Peers::new(context.clone(), index),
             questions: Questions::new(&context),
             watchers: feed::Watchers::default(),
@@ -263,15 +262,15 @@ impl State {
         self.review_some();
         self.tell_custodians();
         self.settle_workers();
-        if !self.custody.told.is_empty() {
-            let told = std::mem::take(&mut self.custody.told);
+        let told = self.custody.take_told();
+        if !told.is_empty() {
             self.workers.tell_told(&told);
         }
         self.flush_dirty();
         self.clients.memory.set_events(self.events.lanes.bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let unguarded = self.events.lanes.doubts() + self.custody.reviews.len();
+            let unguarded = self.events.lanes.doubts() + self.custody.reviews();
             status.unguarded.store(unguarded, Ordering::Release);
             self.metrics.guarded(unguarded, self.events.lanes.singles());
             status

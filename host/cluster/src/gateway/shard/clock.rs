@@ -9,9 +9,9 @@ use crate::gateway::shared::slowness::Reading;
 
 /// The shard's clock.
 pub(super) struct Clock {
-    pub(super) began: Instant,
+    began: Instant,
     /// The wall clock at that time, in milliseconds since 1970.
-    pub(super) began_at_ms: u64,
+    began_at_ms: u64,
 }
 
 impl Default for Clock {
@@ -23,26 +23,38 @@ impl Default for Clock {
     }
 }
 
+impl Clock {
+    /// Reads the clock.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The wall clock at a time of this clock.
+    const fn wall_ms(&self, now_us: u64) -> u64 {
+        self.began_at_ms.saturating_add(now_us / 1_000)
+    }
+
+    /// The wall clock may have been set; `now_us` is the time of this clock.
+    fn set_wall_clock(&mut self, now_us: u64) {
+        self.began_at_ms = now_ms().saturating_sub(now_us / 1_000);
+    }
+}
+
 impl State {
     /// Reads the clock. Lanes count by it until the next time.
     pub(super) fn clock(&mut self) -> u64 {
-        let now_us = self.clock.began.elapsed().as_micros();
-        self.events
-            .lanes
-            .tick(u64::try_from(now_us).unwrap_or(u64::MAX));
+        self.events.lanes.tick(self.clock.now_us());
         self.events.lanes.now_us()
     }
 
     /// The wall clock when the clock was read last, in milliseconds since 1970, without another reading.
     pub(super) const fn wall_ms(&self) -> u64 {
-        self.clock
-            .began_at_ms
-            .saturating_add(self.events.lanes.now_us() / 1_000)
+        self.clock.wall_ms(self.events.lanes.now_us())
     }
 
     /// The wall clock may have been set.
     pub(super) fn look_at_wall_clock(&mut self) {
-        self.clock.began_at_ms = now_ms().saturating_sub(self.events.lanes.now_us() / 1_000);
+        self.clock.set_wall_clock(self.events.lanes.now_us());
     }
 
     /// So many clients of a tenant have all that commits sent them then.

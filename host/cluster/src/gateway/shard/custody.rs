@@ -4,48 +4,23 @@
 //!
 //! A custodian that leaves in peace keeps its place until the next one has said that it knows the
 //! client, and is told what others change meanwhile; a worker that leaves is let go when no handover
-//! of its clients is open. What custodians are told is in [`tell`](super::tell).
+//! of its clients is open. What custodians are told is in [`tell`].
 
-use std::collections::VecDeque;
+mod pending;
+mod tell;
+
 use std::sync::Arc;
-use tidegate_wire::Name;
-use tidegate_wire::id::CloseId;
 
 use tidegate_hub::custody_updates::Part;
 use tidegate_hub::lanes::{Which, WorkerKey};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
-use crate::gateway::shared::Context;
 use crate::gateway::shared::worker_link::WorkerLink;
-use crate::gateway::workers::host;
-use crate::gateway::workers::wakes::Wakes;
+pub(super) use pending::Custody;
 
 /// Clients whose custodians are looked at in one turn.
 const REVIEWS_PER_TURN: usize = 256;
-
-/// Who keeps which client in custody, as far as something is to be done about it.
-pub(super) struct Custody {
-    /// Clients whose custodians may be missing or leaving.
-    pub(super) reviews: VecDeque<u32>,
-    /// Closes of lost gateways that were told and applied here: second custodians forget them.
-    pub(super) told: Vec<CloseId>,
-    /// The machine of this gateway.
-    pub(super) host: Name,
-    /// Links whose readers are to be woken.
-    pub(super) wakes: Wakes,
-}
-
-impl Custody {
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            reviews: VecDeque::new(),
-            told: Vec::new(),
-            host: host::own(context),
-            wakes: Wakes::default(),
-        }
-    }
-}
 
 impl State {
     /// A worker is there, or serves other tenants than before.
@@ -91,8 +66,7 @@ impl State {
     /// Whether a worker serves a client's tenant.
     fn serves(&self, key: WorkerKey, number: u32) -> bool {
         let tenant = self.events.lanes.tenant(number);
-        let worker = self.workers.get(key);
-        tenant.is_some_and(|tenant| worker.is_some_and(|worker| worker.place(tenant).is_some()))
+        tenant.is_some_and(|tenant| self.workers.announces(key, tenant))
     }
 
     /// A worker is leaving: its idle lanes may move, and its clients get other custodians.
@@ -104,10 +78,9 @@ impl State {
     /// A worker's link is lost: its lanes' events are sent again, and its clients get other
     /// custodians. A later link of the same worker keeps its clients: others may be worse off.
     pub(super) fn worker_lost(&mut self, key: WorkerKey, later: Option<WorkerKey>) {
-        let Some(worker) = self.workers.remove(key) else {
+        let Some(waiting) = self.workers.remove(key) else {
             return;
         };
-        let waiting = worker.window.into_waiting();
         for number in &waiting {
             self.events.lanes.set_queued(*number, false);
         }
@@ -125,7 +98,7 @@ impl State {
                 }
             }
             self.pump(number);
-            self.custody.reviews.push_back(number);
+            self.custody.review_later(number);
         }
         // Each of them has its first custodian again, and need not get one with an event.
         for number in waiting {
@@ -135,14 +108,13 @@ impl State {
 
     /// All clients are looked at, at the next turns.
     fn review_all(&mut self) {
-        self.custody.reviews.clear();
-        self.custody.reviews.extend(self.events.lanes.connections());
+        self.custody.review_all(self.events.lanes.connections());
     }
 
     /// Looks at some of the clients whose custodians may be missing.
     pub(super) fn review_some(&mut self) {
         for _ in 0..REVIEWS_PER_TURN {
-            let Some(number) = self.custody.reviews.pop_front() else {
+            let Some(number) = self.custody.next_review() else {
                 return;
             };
             self.review(number);
@@ -190,8 +162,8 @@ impl State {
             return;
         };
         let (second, next) = self.events.lanes.seated(number, Which::Second);
-        let needed = self.context.settings.second_custodian
-            && self.workers.needs_second(tenant, first, &self.custody.host);
+        let needed =
+            self.context.settings.second_custodian && self.workers.needs_second(tenant, first);
         if !needed {
             if second.or(next).is_none() {
                 return;
@@ -206,8 +178,8 @@ impl State {
             return;
         }
         let router = self.context.settings.router;
-        let (host, rng) = (&self.custody.host, &mut self.rng);
-        if let Some(worker) = self.workers.choose_second(tenant, first, host, router, rng)
+        let rng = &mut self.rng;
+        if let Some(worker) = self.workers.choose_second(tenant, first, router, rng)
             && Some(worker) != second
         {
             if let Some(replaced) = self.events.lanes.drop_next(number, Which::Second) {
@@ -246,12 +218,7 @@ impl State {
 
     /// A worker has taken all that it was told up to this batch.
     pub(super) fn confirmed(&mut self, key: WorkerKey, batch: u64) {
-        let Some(worker) = self.workers.get_mut(key) else {
-            return;
-        };
-        let clients = worker.telling.confirmed(batch);
-        self.workers.has_untold(key);
-        for number in clients {
+        for number in self.workers.confirmed(key, batch) {
             if let Some(replaced) = self.events.lanes.confirm(number, key) {
                 self.dismissed(number, replaced);
                 // The second stands behind another one, or this one may be leaving by now itself.
@@ -266,7 +233,7 @@ impl State {
     /// Lets workers go, and drop what an earlier link entrusted to them, once it is certain that
     /// somebody else, or they over this link, know each client.
     pub(super) fn settle_workers(&mut self) {
-        if !self.custody.reviews.is_empty() {
+        if self.custody.reviews() > 0 {
             return;
         }
         for leaving in self.workers.leaving() {

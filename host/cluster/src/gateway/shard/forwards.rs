@@ -39,7 +39,7 @@ impl State {
         };
         self.adopt(&adoption.tenant, adoption.effects, adoption.close);
         if self.context.settings.second_custodian {
-            self.custody.told.push(adoption.close);
+            self.custody.close_told(adoption.close);
         }
         let adopted = Release::Adoption(adoption.link, adoption.sequence);
         self.postpone(&adoption.tenant, adopted);

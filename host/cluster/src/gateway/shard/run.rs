@@ -84,10 +84,10 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
 
 /// Wakes whoever reads what was sent, behind all clients that can be read now.
 async fn wake_links(shard: Rc<Shard>) {
-    let bell = shard.state.borrow().custody.wakes.bell();
+    let bell = shard.state.borrow().workers.bell();
     loop {
         bell.notified().await;
-        shard.state.borrow_mut().custody.wakes.wake_all();
+        shard.state.borrow_mut().workers.wake_all();
     }
 }
 
@@ -100,7 +100,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl Shard {
     /// Whether custodians are still to be looked at.
     fn has_reviews(&self) -> bool {
-        !self.state.borrow().custody.reviews.is_empty()
+        self.state.borrow().custody.reviews() > 0
     }
 
     fn take(self: &Rc<Self>, parcel: Parcel) {

@@ -1,8 +1,7 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
-use tidegate_hub::lanes::{Next, WorkerKey};
+use tidegate_hub::lanes::Next;
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::GatewayFrame;
 use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
@@ -103,7 +102,7 @@ impl State {
         // large ones would fill the link.
         let mut extra =
             weight::event(&sending.kind) + session.as_deref().map_or(0, weight::session);
-        self.release_first(number, key);
+        self.workers.release_first(key, client);
         match &sending.kind {
             EventKind::Request { .. } => {}
             _ if !sending.with_custody && next.under_way > 0 => {}
@@ -128,28 +127,8 @@ impl State {
             session,
             kind: sending.kind,
         };
-        let counted = self.workers.sent(key, tenant, sending.bytes + extra);
+        let bytes = sending.bytes + extra;
+        let counted = self.workers.deliver(key, tenant, bytes, delivery);
         self.events.lanes.counted(number, counted);
-        if let Some(worker) = self.workers.get(key) {
-            // If the link has ended, its loss is on the way and takes the event back.
-            let sent = worker
-                .link
-                .sender
-                .send_quietly(GatewayFrame::Deliver(Box::new(delivery)));
-            self.custody
-                .wakes
-                .sent(&worker.link.sender, sent == Ok(true));
-        }
-    }
-
-    /// A worker that is to forget a client does so before it gets another event of it.
-    fn release_first(&mut self, number: u32, key: WorkerKey) {
-        let client = self.client_id(number);
-        if let Some(worker) = self.workers.get_mut(key)
-            && worker.telling.take_release(number)
-        {
-            // As with the event.
-            let _ = worker.link.sender.send(GatewayFrame::Release(vec![client]));
-        }
     }
 }

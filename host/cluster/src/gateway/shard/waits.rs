@@ -74,12 +74,14 @@ impl State {
                 "more comes than handlers do: the share of a worker's window is used up",
             )
         };
-        let worker = oldest.under_way.and_then(|(key, _)| self.workers.get(key));
+        let worker = oldest
+            .under_way
+            .and_then(|(key, _)| self.workers.incarnation(key));
         tracing::warn!(tenant = %name, reason, why,
             age_ms = oldest.age_us / 1_000, under_way_ms = under_way_us / 1_000,
             events = self.events.lanes.events_of(tenant), bytes = self.events.lanes.shares().used(&tenant),
             kind = oldest.kind.name(), client = %self.client_id(oldest.connection),
-            worker = worker.map(|worker| tracing::field::display(worker.link.worker)),
+            worker = worker.map(tracing::field::display),
             "a tenant's oldest event is late");
     }
 }
