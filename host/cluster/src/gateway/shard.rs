@@ -16,7 +16,6 @@ mod links;
 mod memory;
 mod peers;
 mod questions;
-mod requests;
 mod run;
 mod sending;
 #[cfg(test)]
@@ -32,7 +31,6 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_fair::Shares;
-use tidegate_hub::lanes::Lanes;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
 use tidegate_wire::hello::Refusal;
@@ -177,7 +175,7 @@ impl Home for Shard {
         self.state
             .borrow()
             .events
-            .lanes
+            .lanes()
             .is_settled(connection.number)
     }
 
@@ -253,7 +251,7 @@ impl State {
             connection.tell_close();
             connection.close(1001, clients::GOING_AWAY);
         }
-        self.events.lanes = Lanes::default();
+        self.events.forget_all();
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
@@ -267,18 +265,19 @@ impl State {
             self.workers.tell_told(&told);
         }
         self.flush_dirty();
-        self.clients.memory.set_events(self.events.lanes.bytes());
+        self.clients.memory.set_events(self.events.lanes().bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let unguarded = self.events.lanes.doubts() + self.custody.reviews();
+            let unguarded = self.events.lanes().doubts() + self.custody.reviews();
             status.unguarded.store(unguarded, Ordering::Release);
-            self.metrics.guarded(unguarded, self.events.lanes.singles());
+            self.metrics
+                .guarded(unguarded, self.events.lanes().singles());
             status
                 .lanes
-                .store(self.events.lanes.len(), Ordering::Release);
+                .store(self.events.lanes().len(), Ordering::Release);
             status
                 .events
-                .store(self.events.lanes.events(), Ordering::Release);
+                .store(self.events.lanes().events(), Ordering::Release);
             status
                 .forwards
                 .store(self.peers.unsettled(), Ordering::Release);

@@ -83,7 +83,7 @@ impl State {
         loop {
             let number = self.clients.next;
             self.clients.next = number.wrapping_add(step);
-            if !self.events.lanes.contains(number) {
+            if !self.events.lanes().contains(number) {
                 return number;
             }
         }
@@ -119,14 +119,9 @@ impl State {
         self.metrics.connected();
         self.clock();
         self.tell_connected(number, tenant, &peer);
-        self.events.lanes.open(number, tenant);
-        self.events.lanes.push(
-            number,
-            EventKind::Connect {
-                peer: Box::new(peer),
-                request,
-            },
-        );
+        let peer = Box::new(peer);
+        self.events
+            .open(number, tenant, EventKind::Connect { peer, request });
         self.pump(number);
         self.finish_turn();
         connection
@@ -148,24 +143,23 @@ impl State {
             }
             NoWorker::Drop | NoWorker::Close => {}
         }
-        self.events.lanes.push(number, EventKind::Message(message));
-        self.clients.memory.set_events(self.events.lanes.bytes());
+        self.events
+            .lanes_mut()
+            .push(number, EventKind::Message(message));
+        self.clients.memory.set_events(self.events.lanes().bytes());
         self.pump(number);
         self.pause_if_full(connection);
     }
 
     /// Stops reading a client whose lane is full, or any that sends while its tenant has no room.
     fn pause_if_full(&mut self, connection: &Connection) {
-        let settings = &self.context.settings;
+        let (number, tenant) = (connection.number, connection.tenant);
         if connection.is_paused() {
             // It is paused already: this message was read before that.
-        } else if !self.events.lanes.shares().has_room(&connection.tenant) {
+        } else if self.events.hold(tenant, number) {
             connection.set_paused(true);
-            self.events
-                .unread
-                .insert((connection.tenant, connection.number));
-            self.metrics.held(connection.tenant);
-        } else if self.events.lanes.lane_bytes(connection.number) >= settings.hold_bytes_max
+            self.metrics.held(tenant);
+        } else if self.events.lanes().lane_bytes(number) >= self.context.settings.hold_bytes_max
             && !connection.has_left()
         {
             connection.set_paused(true);
@@ -178,24 +172,21 @@ impl State {
         if self.clients.quiet || !connection.is_paused() {
             return;
         }
-        if self.events.lanes.shares().has_room(&connection.tenant) {
+        if !self.events.hold(connection.tenant, connection.number) {
             connection.set_paused(false);
-        } else {
-            self.events
-                .unread
-                .insert((connection.tenant, connection.number));
         }
     }
 
     /// Reads a client again whose lane has room, and the others of its tenant that are held.
     pub(super) fn resume_reading(&mut self, number: u32, tenant: u16) {
         self.resume_reading_of(number);
-        if !self.events.unread.is_empty() && self.events.lanes.shares().has_plenty(&tenant) {
-            let all = (tenant, u32::MIN)..=(tenant, u32::MAX);
-            let held: Vec<(u16, u32)> = self.events.unread.extract_if(all, |_| true).collect();
-            for (_, number) in held {
-                self.resume_reading_of(number);
-            }
+        self.resume_reading_of_tenant(tenant);
+    }
+
+    /// Reads the clients of a tenant again that are held, if there is room for what they send.
+    pub(super) fn resume_reading_of_tenant(&mut self, tenant: u16) {
+        for number in self.events.take_held(tenant) {
+            self.resume_reading_of(number);
         }
     }
 
@@ -206,12 +197,13 @@ impl State {
         if connection.is_paused()
             && !self.clients.quiet
             && (connection.has_left()
-                || self.events.lanes.lane_bytes(number) <= self.context.settings.hold_bytes_max / 2)
+                || self.events.lanes().lane_bytes(number)
+                    <= self.context.settings.hold_bytes_max / 2)
         {
             connection.set_paused(false);
         }
         // It sends no more and has all its answers.
-        if connection.input_ended() && self.events.lanes.is_settled(number) {
+        if connection.input_ended() && self.events.lanes().is_settled(number) {
             connection.close(1000, "");
             self.clients.closing.push((number, CloseReason::Client));
         }
@@ -226,7 +218,7 @@ impl State {
         self.tell_closed(number, connection.tenant, reason);
         self.clients.connections.remove(&number);
         give_back(&mut self.clients.connections);
-        self.events.unread.remove(&(connection.tenant, number));
+        self.events.let_go(connection.tenant, number);
         if let Some(hub) = self.clients.hubs.get_mut(usize::from(connection.tenant)) {
             hub.go_offline(number);
         }
@@ -238,7 +230,7 @@ impl State {
         };
         self.clock();
         self.events
-            .lanes
+            .lanes_mut()
             .push(number, EventKind::Close(Box::new(closed)));
         self.pump(number);
     }

@@ -43,18 +43,18 @@ impl Clock {
 impl State {
     /// Reads the clock. Lanes count by it until the next time.
     pub(super) fn clock(&mut self) -> u64 {
-        self.events.lanes.tick(self.clock.now_us());
-        self.events.lanes.now_us()
+        self.events.lanes_mut().tick(self.clock.now_us());
+        self.events.lanes().now_us()
     }
 
     /// The wall clock when the clock was read last, in milliseconds since 1970, without another reading.
     pub(super) const fn wall_ms(&self) -> u64 {
-        self.clock.wall_ms(self.events.lanes.now_us())
+        self.clock.wall_ms(self.events.lanes().now_us())
     }
 
     /// The wall clock may have been set.
     pub(super) fn look_at_wall_clock(&mut self) {
-        self.clock.set_wall_clock(self.events.lanes.now_us());
+        self.clock.set_wall_clock(self.events.lanes().now_us());
     }
 
     /// So many clients of a tenant have all that commits sent them then.
@@ -65,7 +65,7 @@ impl State {
 
     /// Writes what this turn has queued for clients, once for each.
     pub(super) fn flush_dirty(&mut self) {
-        let came_us = self.events.effects_us.take();
+        let came_us = self.events.take_effects_us();
         if self.clients.dirty.is_empty() {
             return;
         }
@@ -96,10 +96,14 @@ impl State {
         let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
             let reading = Reading {
-                events: self.events.lanes.events_of(tenant) as u64,
-                bytes: self.events.lanes.shares().used(&tenant) as u64,
+                events: self.events.lanes().events_of(tenant) as u64,
+                bytes: self.events.lanes().shares().used(&tenant) as u64,
                 fill: self.workers.fill(tenant),
-                age_us: self.events.lanes.oldest_age_us(tenant).unwrap_or_default(),
+                age_us: self
+                    .events
+                    .lanes()
+                    .oldest_age_us(tenant)
+                    .unwrap_or_default(),
             };
             self.context.slowness.tell(self.index, tenant, reading);
         }

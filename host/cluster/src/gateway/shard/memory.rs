@@ -60,7 +60,7 @@ impl State {
         if self.clients.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.tell_cuts();
         }
-        self.clients.memory.set_events(self.events.lanes.bytes());
+        self.clients.memory.set_events(self.events.lanes().bytes());
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             let now = self.clients.memory.bytes();
             let before = status.kept.swap(now, Ordering::AcqRel);
@@ -95,7 +95,7 @@ impl State {
         let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
         keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
         let keeping = keeping.into_iter().map(|connection| {
-            let tenant = self.events.lanes.tenant(connection.number);
+            let tenant = self.events.lanes().tenant(connection.number);
             (tenant, connection.kept(), connection)
         });
         let chosen = choose(keeping, self.clients.memory.excess());

@@ -229,12 +229,12 @@ impl State {
         } = during;
         if !self
             .events
-            .lanes
+            .lanes()
             .is_under_way(connection, worker, sequence, attempt)
         {
             return None;
         }
-        self.tenant_name(self.events.lanes.tenant(connection)?)
+        self.tenant_name(self.events.lanes().tenant(connection)?)
             .cloned()
     }
 }

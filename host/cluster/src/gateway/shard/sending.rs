@@ -17,7 +17,7 @@ impl State {
     /// The same; a lane that has waited for its turn has it for one event.
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         let router = self.context.settings.router;
-        while let Some(next) = self.events.lanes.next(number, router.binds()) {
+        while let Some(next) = self.events.lanes().next(number, router.binds()) {
             let tenant = next.tenant;
             let served = |worker| self.workers.served(worker, tenant);
             let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
@@ -27,12 +27,12 @@ impl State {
                 if next.under_way > 0 {
                     return;
                 }
-                self.events.lanes.unbind(number, worker);
+                self.events.lanes_mut().unbind(number, worker);
             }
             if stays.is_none() && router.binds() {
                 // A lane without a worker goes to its custodian, so that what others do to the client is
                 // told once.
-                stays = self.events.lanes.custodian(number).and_then(served);
+                stays = self.events.lanes().custodian(number).and_then(served);
             }
             let is_its_turn = std::mem::take(&mut is_its_turn);
             let rng = &mut self.rng;
@@ -50,17 +50,14 @@ impl State {
             match place {
                 Placement::Worker(served) => self.send_event(number, &next, served),
                 Placement::Later(worker) => {
-                    if self.events.lanes.set_queued(number, true) {
+                    if self.events.lanes_mut().set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
                         self.metrics.waits(tenant);
                     }
                     return;
                 }
                 Placement::Nowhere => {
-                    if self.events.lanes.set_queued(number, true) {
-                        self.events.unrouted.push(tenant, number);
-                    }
-                    return;
+                    return self.events.wait_for_route(tenant, number);
                 }
             }
         }
@@ -74,7 +71,7 @@ impl State {
         };
         if next.is_close {
             self.events
-                .lanes
+                .lanes_mut()
                 .complete_close(number, |closed| match hub.remove(number) {
                     Some(client) => {
                         closed.uid = client.uid().cloned();
@@ -84,14 +81,14 @@ impl State {
                     None => SessionSnapshot::default(),
                 });
         }
-        let Some(sending) = self.events.lanes.send(number, key) else {
+        let Some(sending) = self.events.lanes_mut().send(number, key) else {
             return;
         };
         if let Some(waited_us) = sending.waited_us {
             self.metrics.waited(tenant, waited_us);
         }
         let session = sending.with_session.then(|| {
-            let last = self.events.lanes.last_session(number).cloned();
+            let last = self.events.lanes().last_session(number).cloned();
             Box::new(
                 last.or_else(|| Some(hub.client(number)?.snapshot()))
                     .unwrap_or_default(),
@@ -129,6 +126,6 @@ impl State {
         };
         let bytes = sending.bytes + extra;
         let counted = self.workers.deliver(key, tenant, bytes, delivery);
-        self.events.lanes.counted(number, counted);
+        self.events.lanes_mut().counted(number, counted);
     }
 }

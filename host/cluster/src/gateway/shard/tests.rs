@@ -59,12 +59,12 @@ async fn a_client_is_held_once_however_much_it_still_sends() {
             state.message(connection, Message::Text(vec![b'x'; 8].into()));
         }
     }
-    assert!(state.events.lanes.bytes() > PENDING_BYTES_MAX);
-    assert_eq!(state.events.unread.len(), clients.len());
+    assert!(state.events.lanes().bytes() > PENDING_BYTES_MAX);
+    assert_eq!(state.events.held(), clients.len());
     assert!(clients.iter().all(|(_, connection)| connection.is_paused()));
     // Who has gone is not held.
     state.closed(&clients[0].1, CloseReason::Client);
-    assert_eq!(state.events.unread.len(), clients.len() - 1);
+    assert_eq!(state.events.held(), clients.len() - 1);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl State {
         let mut parts = match next.task {
             Task::Release => {
                 batch.releases.push(client);
-                self.events.lanes.released(number, key);
+                self.events.lanes_mut().released(number, key);
                 if let Some(telling) = self.workers.telling(key) {
                     telling.released();
                 }
@@ -145,12 +145,12 @@ impl State {
         if parts.rank {
             batch.ranks.extend(self.rank(number, key, next.known));
         }
-        let is_at_work = self.events.lanes.is_at_work(number, key);
+        let is_at_work = self.events.lanes().is_at_work(number, key);
         if is_at_work && next.known && !parts.is_only_rank() {
             // What it has done to the client and is not committed here would be mixed with what it is
             // told. Its own record is of one time.
             let rank = std::mem::take(&mut parts.rank);
-            self.events.lanes.postpone(number, key);
+            self.events.lanes_mut().postpone(number, key);
             if let Some(telling) = self.workers.telling(key) {
                 if rank {
                     telling.told(number, STANDING_BYTES, false);
@@ -162,7 +162,7 @@ impl State {
         let bytes = if parts.is_only_rank() {
             STANDING_BYTES
         } else if parts.keys == Names::All
-            && (is_at_work || !self.events.lanes.mirrors(number, key))
+            && (is_at_work || !self.events.lanes().mirrors(number, key))
         {
             let place = self.place_of(number, key);
             let Some(custody) = place.and_then(|place| self.custody(number, place)) else {
@@ -180,11 +180,11 @@ impl State {
             bytes
         };
         self.metrics.custody_told(bytes);
-        let entrusts = self.events.lanes.is_unconfirmed(number, key);
+        let entrusts = self.events.lanes().is_unconfirmed(number, key);
         if is_at_work && !next.known {
-            self.events.lanes.told_amid(number, key);
+            self.events.lanes_mut().told_amid(number, key);
         } else {
-            self.events.lanes.told(number, key);
+            self.events.lanes_mut().told(number, key);
         }
         if let Some(telling) = self.workers.telling(key) {
             telling.told(number, bytes, entrusts);
@@ -202,14 +202,14 @@ impl State {
         key: WorkerKey,
         known: bool,
     ) -> Option<(ClientId, Option<Incarnation>)> {
-        let behind = self.events.lanes.stands_behind(number, key);
+        let behind = self.events.lanes().stands_behind(number, key);
         let behind = behind.and_then(|first| self.workers.incarnation(first));
         (behind.is_some() || known).then_some((self.client_id(number), behind))
     }
 
     /// The place of a client's tenant at a worker.
     fn place_of(&self, number: u32, key: WorkerKey) -> Option<u16> {
-        let name = self.tenant_name(self.events.lanes.tenant(number)?)?;
+        let name = self.tenant_name(self.events.lanes().tenant(number)?)?;
         self.workers.place_of(key, name)
     }
 
@@ -244,7 +244,7 @@ impl State {
     }
 
     fn record(&self, number: u32) -> Option<Record<'_>> {
-        let tenant = self.events.lanes.tenant(number)?;
+        let tenant = self.events.lanes().tenant(number)?;
         let hub = self.clients.hubs.get(usize::from(tenant))?;
         if let Some(client) = hub.client(number) {
             return Some(Record {
@@ -253,7 +253,7 @@ impl State {
                 session: Snapshot::Live(client.session(), client.session_version()),
             });
         }
-        let (closed, session) = self.events.lanes.closing(number)?;
+        let (closed, session) = self.events.lanes().closing(number)?;
         Some(Record {
             uid: closed.uid.as_ref(),
             groups: &closed.groups,
@@ -274,7 +274,7 @@ impl State {
         };
         let bytes = weight::custody(&custody);
         self.metrics.custody_told(bytes);
-        let crosses = self.events.lanes.told_with_event(number, key);
+        let crosses = self.events.lanes_mut().told_with_event(number, key);
         let again = crosses.then_some(ANEW);
         self.workers.entrust(key, number, custody, again);
         bytes
@@ -307,13 +307,13 @@ impl State {
                 .send(key, GatewayFrame::CustodyChanged(vec![change]));
         }
         self.metrics.custody_told(bytes);
-        if self.events.lanes.is_unconfirmed(number, key)
+        if self.events.lanes().is_unconfirmed(number, key)
             && let Some(telling) = self.workers.telling(key)
         {
             telling.told(number, 0, true);
             self.workers.has_untold(key);
         }
-        self.events.lanes.told_with_event(number, key);
+        self.events.lanes_mut().told_with_event(number, key);
         bytes
     }
 }

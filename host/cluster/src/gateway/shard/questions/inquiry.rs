@@ -216,7 +216,7 @@ impl Inquiry {
         let mut state = self.shard.state.borrow_mut();
         let own = ClientId::new(state.context.settings.announced, during.connection);
         if matches!(&self.asked.query, Query::CompareAndSet { client, .. } if *client == own) {
-            state.events.lanes.session_changed(during.connection);
+            state.events.lanes_mut().session_changed(during.connection);
         }
     }
 }

@@ -100,8 +100,8 @@ impl State {
             .filter(|hub| client.gateway() == gateway && hub.is_online(number))
             .ok_or(SwapRefusal::Offline)?;
         hub.compare_and_set(number, key, expected, new.map(String::as_str))?;
-        self.events.lanes.session_changed(number);
-        for worker in self.events.lanes.custodians(number) {
+        self.events.lanes_mut().session_changed(number);
+        for worker in self.events.lanes().custodians(number) {
             self.workers.mark(worker, number, Part::Key(key));
         }
         Ok(())
