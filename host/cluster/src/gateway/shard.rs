@@ -4,6 +4,7 @@
 //! awaits. Others reach it through its inbox. What happens to a client becomes an event in its
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
+mod client_events;
 mod clients;
 mod clock;
 mod commits;
@@ -13,7 +14,6 @@ mod events;
 mod feed;
 mod forwards;
 mod links;
-mod memory;
 mod peers;
 mod questions;
 mod run;
@@ -124,7 +124,7 @@ impl Home for Shard {
     }
 
     fn memory(&self) -> Rc<Memory> {
-        self.state.borrow().clients.memory.clone()
+        self.state.borrow().clients.memory().clone()
     }
 
     fn listener(&self, index: usize) -> Option<Rc<ListenerSettings>> {
@@ -181,7 +181,7 @@ impl Home for Shard {
 
     fn end_of_client(&self) -> Instant {
         let own = Instant::now() + self.context.settings.close;
-        self.state.borrow().clients.gone.unwrap_or(own)
+        self.state.borrow().clients.end().unwrap_or(own)
     }
 
     fn client_gone(&self, connection: &Connection) {
@@ -243,14 +243,11 @@ impl State {
 
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
-        self.clients.quiet = true;
-        self.clients.gone = Some(Instant::now() + self.context.settings.close);
+        let end = Instant::now() + self.context.settings.close;
+        self.clients.lose(end);
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
-        for (_, connection) in self.clients.connections.drain() {
-            connection.tell_close();
-            connection.close(1001, clients::GOING_AWAY);
-        }
+        self.clients.send_away();
         self.events.forget_all();
     }
 
@@ -265,7 +262,7 @@ impl State {
             self.workers.tell_told(&told);
         }
         self.flush_dirty();
-        self.clients.memory.set_events(self.events.lanes().bytes());
+        self.clients.set_events(self.events.lanes().bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
             let unguarded = self.events.lanes().doubts() + self.custody.reviews();
@@ -284,7 +281,7 @@ impl State {
             // Last: whoever sees it sees what the turn has done.
             status
                 .told
-                .store(self.clients.told_to_end, Ordering::Release);
+                .store(self.clients.told_to_end(), Ordering::Release);
         }
         self.context.tell_nearer_the_end();
     }

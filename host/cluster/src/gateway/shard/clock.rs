@@ -66,11 +66,11 @@ impl State {
     /// Writes what this turn has queued for clients, once for each.
     pub(super) fn flush_dirty(&mut self) {
         let came_us = self.events.take_effects_us();
-        if self.clients.dirty.is_empty() {
-            return;
+        let dirty = self.clients.take_dirty();
+        if dirty.is_empty() {
+            return self.clients.reuse(dirty);
         }
         let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
-        let dirty = std::mem::take(&mut self.clients.dirty);
         for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
             let mut written = 0;
             for connection in of_tenant {
@@ -86,9 +86,7 @@ impl State {
                 self.delivered(first.tenant, came_us, written);
             }
         }
-        // Its room is used again.
-        self.clients.dirty = dirty;
-        self.clients.dirty.clear();
+        self.clients.reuse(dirty);
     }
 
     /// Says how it is with each tenant.

@@ -71,9 +71,9 @@ impl State {
 
     /// Closes a client whose events break the handler.
     fn close_broken(&mut self, number: u32) {
-        if let Some(connection) = self.clients.connections.get(&number) {
+        if let Some(connection) = self.clients.get(number) {
             connection.close(1011, "the handler failed");
-            self.clients.closing.push((number, CloseReason::Server));
+            self.clients.close_later(number, CloseReason::Server);
         }
     }
 
@@ -196,16 +196,14 @@ impl State {
         effects: &[Effect],
         author: Option<(u32, WorkerKey)>,
     ) {
-        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
+        let Some((hub, outbound)) = self.clients.hub_and_outbound(tenant) else {
             return;
         };
         self.events.effects_come();
         let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
-            connections: &self.clients.connections,
+            outbound,
             lanes: self.events.lanes_mut(),
-            dirty: &mut self.clients.dirty,
-            closing: &mut self.clients.closing,
             workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,

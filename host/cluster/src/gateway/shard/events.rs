@@ -125,12 +125,12 @@ impl Events {
         is_full
     }
 
-    /// Lets go one that is gone.
+    /// A client is gone, and not held any more.
     pub(super) fn let_go(&mut self, tenant: u16, number: u32) {
         self.held.remove(&(tenant, number));
     }
 
-    /// Takes those of a tenant that has plenty of room.
+    /// Takes those of a tenant, if it has plenty of room again.
     pub(super) fn take_held(&mut self, tenant: u16) -> Vec<u32> {
         if self.held.is_empty() || !self.lanes.shares().has_plenty(&tenant) {
             return Vec::new();

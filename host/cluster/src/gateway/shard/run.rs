@@ -73,7 +73,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
-                shard.state.borrow_mut().tell_cuts();
+                shard.state.borrow_mut().clients.tell_cuts();
                 return inbox.close();
             }
             shard.take(parcel);
@@ -243,18 +243,11 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
-                self.clients.told_to_end += 1;
-                self.clients.quiet = true;
+                self.clients.stop_reading();
                 self.end_requests();
-                for connection in self.clients.connections.values() {
-                    connection.set_paused(true);
-                }
             }
             Parcel::GoAway(deadline) => {
-                self.clients.told_to_end += 1;
-                self.clients.gone = Some(deadline);
-                let all: Vec<_> = self.clients.connections.values().cloned().collect();
-                for connection in all {
+                for connection in self.clients.say_goodbye(deadline) {
                     connection.close(1001, clients::GOING_AWAY);
                     self.closed(&connection, CloseReason::GoingAway);
                 }

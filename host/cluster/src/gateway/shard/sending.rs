@@ -66,7 +66,7 @@ impl State {
     fn send_event(&mut self, number: u32, next: &Next, served: Served) {
         let Served { worker: key, place } = served;
         let tenant = next.tenant;
-        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
+        let Some(hub) = self.clients.hub_mut(tenant) else {
             return;
         };
         if next.is_close {

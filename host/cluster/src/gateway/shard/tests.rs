@@ -83,10 +83,10 @@ async fn a_ping_for_which_there_is_no_room_closes_a_client_as_slow() {
         connection.send(&Outgoing::message(&message)),
         Some(Queued::Waits)
     );
-    assert_eq!(state.clients.connections.len(), 1);
+    assert_eq!(state.clients.count(), 1);
     for _ in 0..10_000 {
         state.ping(0);
-        if state.clients.connections.is_empty() {
+        if state.clients.count() == 0 {
             return;
         }
     }

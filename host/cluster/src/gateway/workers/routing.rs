@@ -1,12 +1,12 @@
 //! Which worker an event goes to, and which workers can be custodians of a client.
 
-use super::{Placement, Served, Worker, Workers};
-
 use rand::rngs::StdRng;
 use tidegate_hub::lanes::{Next, WorkerKey};
 use tidegate_hub::routing::{Candidate, Router, choose};
 use tidegate_hub::window::Window;
 use tidegate_wire::Name;
+
+use super::{Placement, Served, Worker, Workers};
 
 impl Workers {
     /// Where the next event of a lane goes that stays where it is, or else may choose. `is_its_turn` if

@@ -245,7 +245,7 @@ impl State {
 
     fn record(&self, number: u32) -> Option<Record<'_>> {
         let tenant = self.events.lanes().tenant(number)?;
-        let hub = self.clients.hubs.get(usize::from(tenant))?;
+        let hub = self.clients.hub(tenant)?;
         if let Some(client) = hub.client(number) {
             return Some(Record {
                 uid: client.uid(),

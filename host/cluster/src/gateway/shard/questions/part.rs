@@ -12,6 +12,7 @@ use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
 use crate::gateway::shard::State;
+use crate::gateway::shard::clients::Outbound;
 use crate::gateway::shared::gather::{Asked, shards_of};
 
 impl State {
@@ -65,19 +66,16 @@ impl State {
 
     fn look_up(&mut self, asked: &Asked) -> Result<Answer, AskError> {
         let gateway = self.context.settings.announced;
-        let tenant = self.tenant_index(&asked.tenant).map(usize::from);
-        // No listener is the tenant's: it has no clients here.
-        let mut nobody = Hub::default();
-        let hub = match tenant {
-            Some(tenant) => self.clients.hubs.get_mut(tenant).unwrap_or(&mut nobody),
-            None => &mut nobody,
-        };
+        let tenant = self.tenant_index(&asked.tenant);
+        let found = tenant.and_then(|tenant| self.clients.hub_and_outbound(tenant));
+        // Without a listener here the tenant has no clients here.
+        let (mut no_hub, mut no_outbound) = (Hub::default(), Outbound::default());
+        let (hub, outbound) = found.unwrap_or((&mut no_hub, &mut no_outbound));
         let trial = Trial::begin(hub, gateway, &asked.effects);
-        let connections = &self.clients.connections;
         let ground = Ground {
             hub,
             gateway,
-            live: &|number| Some(connections.get(&number)?.live()),
+            live: &|number| Some(outbound.get(number)?.live()),
         };
         let found = answer(ground, &asked.query);
         trial.undo(hub);
@@ -96,7 +94,7 @@ impl State {
         let (gateway, number) = (self.context.settings.announced, client.connection);
         let hub = self
             .tenant_index(tenant)
-            .and_then(|tenant| self.clients.hubs.get_mut(usize::from(tenant)))
+            .and_then(|tenant| self.clients.hub_mut(tenant))
             .filter(|hub| client.gateway() == gateway && hub.is_online(number))
             .ok_or(SwapRefusal::Offline)?;
         hub.compare_and_set(number, key, expected, new.map(String::as_str))?;

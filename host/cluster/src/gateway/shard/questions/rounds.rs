@@ -170,7 +170,11 @@ impl Rounds {
 
     /// Nobody waits for the round any more.
     pub(super) fn forget(&mut self, number: u64) {
-        self.waiting.remove(&number);
+        self.remove(number);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Round> {
+        self.waiting.remove(&number)
     }
 }
 
@@ -241,7 +245,7 @@ impl State {
 
     /// The deadline is over: what is there must do.
     pub(super) fn end_round(&mut self, number: u64, suspect: bool) -> Found {
-        let Some(mut round) = self.questions.rounds().waiting.remove(&number) else {
+        let Some(mut round) = self.questions.rounds().remove(number) else {
             return Found::default();
         };
         if round.here {
