@@ -4,6 +4,7 @@
 //! awaits. Others reach it through its inbox. What happens to a client becomes an event in its
 //! lane; what commits bring becomes deliveries, written once per turn and connection.
 
+mod client_events;
 mod clients;
 mod clock;
 mod commits;
@@ -11,19 +12,12 @@ mod custody;
 mod deliveries;
 mod events;
 mod feed;
-mod inquiry;
+mod forwards;
 mod links;
-mod memory;
-mod part;
 mod peers;
 mod questions;
-mod releases;
-mod requests;
-mod rounds;
 mod run;
 mod sending;
-mod swaps;
-mod tell;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -36,24 +30,18 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashSet;
 use tidegate_fair::Shares;
-use tidegate_hub::lanes::Lanes;
-use tidegate_hub::streams::Stream;
-use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
-use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
 
 use super::services::Services;
 use super::settings::ListenerSettings;
-use super::shared::life::Life;
 use super::shared::metrics::Cut;
 use super::shared::{Context, Status};
-use super::workers::Workers;
+use super::workers::{Workers, host};
 use crate::gateway::clients::connection::Connection;
 use crate::gateway::clients::connection::codec::Codec;
 use crate::gateway::clients::connection::home::Home;
@@ -69,47 +57,6 @@ use peers::Peers;
 use questions::Questions;
 
 pub(super) use run::run;
-
-/// Another gateway, as this shard sees it.
-#[derive(Debug)]
-struct PeerStream {
-    stream: Stream,
-    link: Option<LinkSender>,
-    /// Tenants of whom something was dropped since they had room.
-    full: FxHashSet<Name>,
-    /// When it last missed a deadline, and what its link says of its life.
-    suspect: Option<Instant>,
-    life: Option<Arc<Life>>,
-}
-
-impl PeerStream {
-    fn new(context: &Context, shard: u16) -> Self {
-        let bytes_max = context.settings.forward_bytes_max;
-        Self {
-            stream: Stream::new(shard, bytes_max, context.tenants.count()),
-            link: None,
-            full: FxHashSet::default(),
-            suspect: None,
-            life: None,
-        }
-    }
-
-    /// Sends what the window allows.
-    fn send(&mut self, window: usize) {
-        let Some(link) = &self.link else { return };
-        while let Some(forward) = self.stream.next(window) {
-            // On a link that has ended it is sent again by the next one.
-            let _ = link.send(PeerFrame::Forward(forward));
-        }
-    }
-
-    /// Whether it missed a deadline and gave no sign of life since.
-    fn is_suspect(&self) -> bool {
-        let heard = self.life.as_ref().map(|life| life.heard());
-        self.suspect
-            .is_some_and(|missed| heard.is_none_or(|heard| heard <= missed))
-    }
-}
 
 /// One shard. Shared by the tasks of its thread.
 pub(super) struct Shard {
@@ -163,7 +110,7 @@ impl Shard {
 
     /// Whether this life of a node was declared lost.
     pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
-        self.state.borrow().peers.view.is_lost(incarnation)
+        self.state.borrow().peers.is_lost(incarnation)
     }
 
     fn status(&self) -> Option<&Status> {
@@ -177,7 +124,7 @@ impl Home for Shard {
     }
 
     fn memory(&self) -> Rc<Memory> {
-        self.state.borrow().clients.memory.clone()
+        self.state.borrow().clients.memory().clone()
     }
 
     fn listener(&self, index: usize) -> Option<Rc<ListenerSettings>> {
@@ -228,13 +175,13 @@ impl Home for Shard {
         self.state
             .borrow()
             .events
-            .lanes
+            .lanes()
             .is_settled(connection.number)
     }
 
     fn end_of_client(&self) -> Instant {
         let own = Instant::now() + self.context.settings.close;
-        self.state.borrow().clients.gone.unwrap_or(own)
+        self.state.borrow().clients.end().unwrap_or(own)
     }
 
     fn client_gone(&self, connection: &Connection) {
@@ -272,9 +219,9 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             clients: Clients::new(&context, index, rng.random::<u32>()),
             events: Events::new(&context),
-            workers: Workers::default(),
-            custody: Custody::new(&context),
-            peers: Peers::new(&context),
+            workers: Workers::new(host::own(&context)),
+            custody: Custody::default(),
+            peers: Peers::new(context.clone(), index),
             questions: Questions::new(&context),
             watchers: feed::Watchers::default(),
             clock: Clock::default(),
@@ -296,24 +243,12 @@ impl State {
 
     /// This life was declared lost: nothing is told any more.
     fn lose(&mut self) {
-        self.clients.quiet = true;
-        self.clients.gone = Some(Instant::now() + self.context.settings.close);
+        let end = Instant::now() + self.context.settings.close;
+        self.clients.lose(end);
         self.end_requests();
         self.workers.refuse(&Refusal::Lost);
-        for (_, connection) in self.clients.connections.drain() {
-            connection.tell_close();
-            connection.close(1001, clients::GOING_AWAY);
-        }
-        self.events.lanes = Lanes::default();
-    }
-
-    /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
-    fn unsettled(&self) -> usize {
-        let open = |peer: &&PeerStream| !peer.stream.is_empty();
-        if self.context.lost.is_cancelled() {
-            return 0;
-        }
-        self.peers.streams.values().filter(open).count()
+        self.clients.send_away();
+        self.events.forget_all();
     }
 
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
@@ -322,28 +257,31 @@ impl State {
         self.review_some();
         self.tell_custodians();
         self.settle_workers();
-        if !self.custody.told.is_empty() {
-            let told = std::mem::take(&mut self.custody.told);
+        let told = self.custody.take_told();
+        if !told.is_empty() {
             self.workers.tell_told(&told);
         }
         self.flush_dirty();
-        self.clients.memory.set_events(self.events.lanes.bytes());
+        self.clients.set_events(self.events.lanes().bytes());
         self.metrics.tell();
         if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let unguarded = self.events.lanes.doubts() + self.custody.reviews.len();
+            let unguarded = self.events.lanes().doubts() + self.custody.reviews();
             status.unguarded.store(unguarded, Ordering::Release);
-            self.metrics.guarded(unguarded, self.events.lanes.singles());
+            self.metrics
+                .guarded(unguarded, self.events.lanes().singles());
             status
                 .lanes
-                .store(self.events.lanes.len(), Ordering::Release);
+                .store(self.events.lanes().len(), Ordering::Release);
             status
                 .events
-                .store(self.events.lanes.events(), Ordering::Release);
-            status.forwards.store(self.unsettled(), Ordering::Release);
+                .store(self.events.lanes().events(), Ordering::Release);
+            status
+                .forwards
+                .store(self.peers.unsettled(), Ordering::Release);
             // Last: whoever sees it sees what the turn has done.
             status
                 .told
-                .store(self.clients.told_to_end, Ordering::Release);
+                .store(self.clients.told_to_end(), Ordering::Release);
         }
         self.context.tell_nearer_the_end();
     }

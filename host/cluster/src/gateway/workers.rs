@@ -1,35 +1,39 @@
 //! The workers that a shard knows: their links, tenants, windows and loads.
 
 pub(in crate::gateway) mod host;
-pub(in crate::gateway) mod wakes;
+mod routing;
+mod telling;
+mod wakes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
 use tidegate_wire::Name;
+use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, Incarnation};
 
-use tidegate_hub::custody_updates::{CustodyUpdates, Part};
-use tidegate_hub::lanes::{Next, WorkerKey};
-use tidegate_hub::routing::{Candidate, Router, choose};
+use tidegate_hub::custody_updates::CustodyUpdates;
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_hub::tenants::Tenants;
 use tidegate_hub::window::Window;
+use tokio::sync::Notify;
 
 use super::shared::worker_link::WorkerLink;
+use wakes::Wakes;
 
 /// One shard's share of a worker.
 #[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) link: Arc<WorkerLink>,
+struct Worker {
+    link: Arc<WorkerLink>,
     load: Load,
     /// Clients that this shard gave it since its last report.
     given: u64,
-    pub(super) window: Window,
+    window: Window,
     draining: bool,
     drained: bool,
     /// This shard has nobody whom only an earlier link of this worker was entrusted with.
@@ -39,7 +43,7 @@ pub(super) struct Worker {
     /// Lanes older than this it may know from an earlier link.
     epoch: u32,
     /// What it must be told of clients in custody.
-    pub(super) telling: CustodyUpdates,
+    telling: CustodyUpdates,
 }
 
 impl Worker {
@@ -50,27 +54,24 @@ impl Worker {
         Some(Served { worker, place })
     }
 
-    /// The place that a tenant has, or had, in the worker's announcement.
-    pub(super) fn place_of(&self, tenant: &Name) -> Option<u16> {
-        let serving = &self.link.announcement.serving;
-        let place = serving.iter().position(|it| it.tenant == *tenant)?;
-        u16::try_from(place).ok()
-    }
-
     /// The place of a tenant in the worker's announcement.
-    pub(super) fn place(&self, tenant: u16) -> Option<u16> {
+    fn place(&self, tenant: u16) -> Option<u16> {
         self.places.get(usize::from(tenant)).copied().flatten()
     }
 }
 
 /// All workers of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Workers {
     workers: BTreeMap<WorkerKey, Worker>,
     /// Those that are leaving and were not let go yet.
     leaving: BTreeSet<WorkerKey>,
     /// Those that may have something to be told.
     untold: BTreeSet<WorkerKey>,
+    /// The machine of this gateway.
+    own_host: Name,
+    /// Links whose readers are to be woken.
+    wakes: Wakes,
 }
 
 /// A tenant that a worker serves.
@@ -93,6 +94,16 @@ pub(super) enum Placement {
 }
 
 impl Workers {
+    pub(super) fn new(own_host: Name) -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            own_host,
+            wakes: Wakes::default(),
+        }
+    }
+
     /// Takes a new worker or a new announcement of a known one. The tenants that it serves share its
     /// window. A new one may know lanes older than `epoch` from an earlier link.
     pub(super) fn insert(
@@ -165,58 +176,12 @@ impl Workers {
         self.workers.get(&key).is_some_and(|worker| worker.draining)
     }
 
-    /// What this worker is to be told of a client, if it is there.
-    pub(super) fn mark(&mut self, key: WorkerKey, connection: u32, part: Part<'_>) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.mark(connection, part);
-            self.untold.insert(key);
-        }
-    }
-
-    /// The events of a client that something to be told waited for are committed.
-    pub(super) fn resume(&mut self, key: WorkerKey, connection: u32) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.resume(connection);
-            self.untold.insert(key);
-        }
-    }
-
-    /// A worker that is there is to forget a client.
-    pub(super) fn release(&mut self, key: WorkerKey, connection: u32) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.release(connection);
-            self.untold.insert(key);
-        }
-    }
-
-    /// A worker learns all of a client by itself.
-    pub(super) fn knows(&mut self, key: WorkerKey, connection: u32) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.told_apart(connection);
-        }
-    }
-
-    /// A client is gone that a worker has forgotten by itself.
-    pub(super) fn forget(&mut self, key: WorkerKey, connection: u32) {
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.forget(connection);
-        }
-    }
-
-    /// Those that may have something to be told; each must be looked at.
-    pub(super) fn take_untold(&mut self) -> BTreeSet<WorkerKey> {
-        std::mem::take(&mut self.untold)
-    }
-
-    /// One of them has more to be told, or may have.
-    pub(super) fn has_untold(&mut self, key: WorkerKey) {
-        self.untold.insert(key);
-    }
-
-    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Worker> {
+    /// Forgets a worker. Gives the lanes that waited for room there, if it was there.
+    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Vec<u32>> {
         self.leaving.remove(&key);
         self.untold.remove(&key);
-        self.workers.remove(&key)
+        let worker = self.workers.remove(&key)?;
+        Some(worker.window.into_waiting())
     }
 
     /// Ends all links.
@@ -224,14 +189,6 @@ impl Workers {
         for worker in self.workers.values() {
             worker.link.sender.refuse(reason.clone());
         }
-    }
-
-    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
-        self.workers.get_mut(&key)
-    }
-
-    pub(super) fn get(&self, key: WorkerKey) -> Option<&Worker> {
-        self.workers.get(&key)
     }
 
     pub(super) fn set_load(&mut self, key: WorkerKey, load: Load) {
@@ -255,104 +212,28 @@ impl Workers {
         self.workers.get(&key)?.served(tenant)
     }
 
+    /// Whether a worker said that it serves a tenant, though it may be leaving.
+    pub(super) fn announces(&self, key: WorkerKey, tenant: u16) -> bool {
+        let worker = self.workers.get(&key);
+        worker.is_some_and(|worker| worker.place(tenant).is_some())
+    }
+
+    /// The place that a tenant has, or had, in a worker's announcement.
+    pub(super) fn place_of(&self, key: WorkerKey, tenant: &Name) -> Option<u16> {
+        let serving = &self.workers.get(&key)?.link.announcement.serving;
+        let place = serving.iter().position(|it| it.tenant == *tenant)?;
+        u16::try_from(place).ok()
+    }
+
+    /// Which life of a node a worker is.
+    pub(super) fn incarnation(&self, key: WorkerKey) -> Option<Incarnation> {
+        Some(self.workers.get(&key)?.link.worker)
+    }
+
     /// Whether somebody serves this tenant.
     pub(super) fn serves(&self, tenant: u16) -> bool {
         let mut workers = self.workers.values();
         workers.any(|worker| worker.served(tenant).is_some())
-    }
-
-    /// Where the next event of a lane goes that stays where it is, or else may choose. `is_its_turn` if
-    /// the lane has waited.
-    pub(super) fn place(
-        &mut self,
-        next: &Next,
-        is_its_turn: bool,
-        stays: Option<Served>,
-        router: Router,
-        rng: &mut StdRng,
-    ) -> Placement {
-        let Some(served) = stays.or_else(|| self.choose(next.tenant, router, rng)) else {
-            return Placement::Nowhere;
-        };
-        let admits = |window: &Window| window.admits(next.tenant, next.under_way, is_its_turn);
-        match self.workers.get(&served.worker) {
-            Some(worker) if admits(&worker.window) => Placement::Worker(served),
-            Some(_) => Placement::Later(served.worker),
-            None => Placement::Nowhere,
-        }
-    }
-
-    /// Chooses a worker for an event or as a custodian.
-    pub(super) fn choose(
-        &mut self,
-        tenant: u16,
-        router: Router,
-        rng: &mut StdRng,
-    ) -> Option<Served> {
-        self.choose_of(tenant, router, rng, |_| true)
-    }
-
-    /// Chooses among those on machines that `fits`.
-    fn choose_of(
-        &mut self,
-        tenant: u16,
-        router: Router,
-        rng: &mut StdRng,
-        fits: impl Fn(&Name) -> bool,
-    ) -> Option<Served> {
-        let able = self.workers.values().filter(|it| fits(&it.link.host));
-        let able = able.filter_map(|worker| Some((worker.served(tenant)?, candidate(worker))));
-        let (able, candidates): (Vec<Served>, Vec<Candidate>) = able.unzip();
-        let served = *able.get(choose(router, &candidates, rng)?)?;
-        if let Some(worker) = self.workers.get_mut(&served.worker) {
-            worker.given += 1;
-        }
-        Some(served)
-    }
-
-    /// Whether the second custodian of a client is right where it is, given the first one and the
-    /// machine of this gateway.
-    pub(super) fn is_apart(&self, first: WorkerKey, second: WorkerKey) -> bool {
-        match (self.workers.get(&first), self.workers.get(&second)) {
-            (Some(first), Some(second)) => !second.draining && second.link.host != first.link.host,
-            _ => false,
-        }
-    }
-
-    /// Whether a client of this tenant needs a second custodian: its first one shares the machine of
-    /// this gateway, or there are three machines or more.
-    pub(super) fn needs_second(&self, tenant: u16, first: WorkerKey, own: &Name) -> bool {
-        let Some(first) = self.workers.get(&first) else {
-            return false;
-        };
-        let first = &first.link.host;
-        let serving = self.workers.values();
-        let serving = serving.filter(|it| it.served(tenant).is_some());
-        let mut others = serving.map(|it| &it.link.host).filter(|it| *it != first);
-        if first == own {
-            others.next().is_some()
-        } else {
-            others.any(|it| it != own)
-        }
-    }
-
-    /// Chooses a second custodian: not on the machine of the first one, and on another one than this
-    /// gateway if there is one.
-    pub(super) fn choose_second(
-        &mut self,
-        tenant: u16,
-        first: WorkerKey,
-        own: &Name,
-        router: Router,
-        rng: &mut StdRng,
-    ) -> Option<WorkerKey> {
-        let first = self.workers.get(&first)?.link.host.clone();
-        let best = self.choose_of(tenant, router, rng, |host| *host != first && host != own);
-        let best = match best {
-            Some(best) => Some(best),
-            None => self.choose_of(tenant, router, rng, |host| *host != first),
-        };
-        best.map(|served| served.worker)
     }
 
     /// Tells all workers of closes that were told.
@@ -363,10 +244,41 @@ impl Workers {
         }
     }
 
-    /// Counts an event that was sent; gives how many bytes it counts.
-    pub(super) fn sent(&mut self, key: WorkerKey, tenant: u16, bytes: usize) -> usize {
-        let worker = self.workers.get_mut(&key);
-        worker.map_or(0, |worker| worker.window.sent(tenant, bytes))
+    /// Sends an event of so many bytes; gives how many it counts in the window.
+    pub(super) fn deliver(
+        &mut self,
+        key: WorkerKey,
+        tenant: u16,
+        bytes: usize,
+        delivery: Delivery,
+    ) -> usize {
+        let Some(worker) = self.workers.get_mut(&key) else {
+            return 0;
+        };
+        let counted = worker.window.sent(tenant, bytes);
+        let sender = &worker.link.sender;
+        // If the link has ended, its loss is on the way and takes the event back.
+        let sent = sender.send_quietly(GatewayFrame::Deliver(Box::new(delivery)));
+        self.wakes.sent(sender, sent == Ok(true));
+        counted
+    }
+
+    /// Sends something else.
+    pub(super) fn send(&self, key: WorkerKey, frame: GatewayFrame) {
+        if let Some(worker) = self.workers.get(&key) {
+            // A link that has ended has nothing to be told.
+            let _ = worker.link.sender.send(frame);
+        }
+    }
+
+    /// Rings when readers of links are to be woken.
+    pub(super) fn bell(&self) -> Rc<Notify> {
+        self.wakes.bell()
+    }
+
+    /// Wakes the readers of links on which events were sent.
+    pub(super) fn wake_all(&mut self) {
+        self.wakes.wake_all();
     }
 
     /// Counts events that came back.
@@ -452,12 +364,5 @@ impl Workers {
             let waiting = worker.window.long_waiting(now, long);
             waiting.map(move |(tenant, lanes)| (tenant, lanes, incarnation))
         })
-    }
-}
-
-const fn candidate(worker: &Worker) -> Candidate {
-    Candidate {
-        clients: worker.load.clients as u64 + worker.given,
-        queued_bytes: worker.load.queued_bytes,
     }
 }

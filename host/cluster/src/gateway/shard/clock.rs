@@ -9,9 +9,9 @@ use crate::gateway::shared::slowness::Reading;
 
 /// The shard's clock.
 pub(super) struct Clock {
-    pub(super) began: Instant,
+    began: Instant,
     /// The wall clock at that time, in milliseconds since 1970.
-    pub(super) began_at_ms: u64,
+    began_at_ms: u64,
 }
 
 impl Default for Clock {
@@ -23,26 +23,38 @@ impl Default for Clock {
     }
 }
 
+impl Clock {
+    /// Reads the clock.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The wall clock at a time of this clock.
+    const fn wall_ms(&self, now_us: u64) -> u64 {
+        self.began_at_ms.saturating_add(now_us / 1_000)
+    }
+
+    /// The wall clock may have been set; `now_us` is the time of this clock.
+    fn set_wall_clock(&mut self, now_us: u64) {
+        self.began_at_ms = now_ms().saturating_sub(now_us / 1_000);
+    }
+}
+
 impl State {
     /// Reads the clock. Lanes count by it until the next time.
     pub(super) fn clock(&mut self) -> u64 {
-        let now_us = self.clock.began.elapsed().as_micros();
-        self.events
-            .lanes
-            .tick(u64::try_from(now_us).unwrap_or(u64::MAX));
-        self.events.lanes.now_us()
+        self.events.lanes_mut().tick(self.clock.now_us());
+        self.events.lanes().now_us()
     }
 
     /// The wall clock when the clock was read last, in milliseconds since 1970, without another reading.
     pub(super) const fn wall_ms(&self) -> u64 {
-        self.clock
-            .began_at_ms
-            .saturating_add(self.events.lanes.now_us() / 1_000)
+        self.clock.wall_ms(self.events.lanes().now_us())
     }
 
     /// The wall clock may have been set.
     pub(super) fn look_at_wall_clock(&mut self) {
-        self.clock.began_at_ms = now_ms().saturating_sub(self.events.lanes.now_us() / 1_000);
+        self.clock.set_wall_clock(self.events.lanes().now_us());
     }
 
     /// So many clients of a tenant have all that commits sent them then.
@@ -53,12 +65,12 @@ impl State {
 
     /// Writes what this turn has queued for clients, once for each.
     pub(super) fn flush_dirty(&mut self) {
-        let came_us = self.events.effects_us.take();
-        if self.clients.dirty.is_empty() {
-            return;
+        let came_us = self.events.take_effects_us();
+        let dirty = self.clients.take_dirty();
+        if dirty.is_empty() {
+            return self.clients.reuse(dirty);
         }
         let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
-        let dirty = std::mem::take(&mut self.clients.dirty);
         for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
             let mut written = 0;
             for connection in of_tenant {
@@ -74,9 +86,7 @@ impl State {
                 self.delivered(first.tenant, came_us, written);
             }
         }
-        // Its room is used again.
-        self.clients.dirty = dirty;
-        self.clients.dirty.clear();
+        self.clients.reuse(dirty);
     }
 
     /// Says how it is with each tenant.
@@ -84,10 +94,14 @@ impl State {
         let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
             let reading = Reading {
-                events: self.events.lanes.events_of(tenant) as u64,
-                bytes: self.events.lanes.shares().used(&tenant) as u64,
+                events: self.events.lanes().events_of(tenant) as u64,
+                bytes: self.events.lanes().shares().used(&tenant) as u64,
                 fill: self.workers.fill(tenant),
-                age_us: self.events.lanes.oldest_age_us(tenant).unwrap_or_default(),
+                age_us: self
+                    .events
+                    .lanes()
+                    .oldest_age_us(tenant)
+                    .unwrap_or_default(),
             };
             self.context.slowness.tell(self.index, tenant, reading);
         }

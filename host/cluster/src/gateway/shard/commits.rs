@@ -6,7 +6,6 @@ use tidegate_hub::lanes::WorkerKey;
 use tidegate_wire::effect::{Commit, DEAD_LETTERS_MAX, Effect, Outcome};
 use tidegate_wire::event::{CloseReason, EventType};
 use tidegate_wire::id::{ClientId, CloseId};
-use tokio::time::Instant;
 
 use super::State;
 use super::deliveries::Deliveries;
@@ -18,7 +17,7 @@ impl State {
     /// One event has ended at a worker.
     pub(super) fn commit(&mut self, worker: WorkerKey, commit: Commit) {
         let number = commit.client.connection;
-        let Some(tenant) = self.events.lanes.tenant(number) else {
+        let Some(tenant) = self.events.lanes().tenant(number) else {
             return self.metrics.stale();
         };
         if commit.outcome == Outcome::Returned {
@@ -26,7 +25,7 @@ impl State {
         }
         let committed =
             self.events
-                .lanes
+                .lanes_mut()
                 .commit(number, worker, commit.event.sequence, commit.attempt);
         let Ok(committed) = committed else {
             return self.metrics.stale();
@@ -34,7 +33,7 @@ impl State {
         self.metrics.committed(commit.outcome);
         self.metrics.took(tenant, committed.took_us);
         let author = (committed.kind != EventType::Request).then_some((number, worker));
-        self.questions.swaps.forget(commit.event.sequence);
+        self.questions.event_committed(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
             Outcome::Done if committed.kind == EventType::Close => {
@@ -45,12 +44,7 @@ impl State {
             Outcome::DeadLettered if committed.kind == EventType::Connect => {
                 self.close_broken(number)
             }
-            Outcome::DeadLettered
-                if self
-                    .events
-                    .strikes
-                    .dead_letter(number, Instant::now().into_std()) =>
-            {
+            Outcome::DeadLettered if self.events.dead_letter(number) => {
                 tracing::warn!(client = %commit.client, dead_letters = DEAD_LETTERS_MAX,
                     "a client is closed: so many of its events broke the handler");
                 self.close_broken(number);
@@ -61,7 +55,8 @@ impl State {
             self.forget(number, tenant, worker, acts);
         }
         if committed.kind == EventType::Request {
-            self.request_ended(number, commit.outcome, commit.reply);
+            self.events
+                .end_request(number, commit.outcome, commit.reply);
         }
         self.resume(number);
         if committed.kind == EventType::Connect {
@@ -76,9 +71,9 @@ impl State {
 
     /// Closes a client whose events break the handler.
     fn close_broken(&mut self, number: u32) {
-        if let Some(connection) = self.clients.connections.get(&number) {
+        if let Some(connection) = self.clients.get(number) {
             connection.close(1011, "the handler failed");
-            self.clients.closing.push((number, CloseReason::Server));
+            self.clients.close_later(number, CloseReason::Server);
         }
     }
 
@@ -95,11 +90,11 @@ impl State {
         while in_vain < LOOKS_MAX
             && let Some(next) = self.workers.next_waiting(worker, tenant)
         {
-            let before = self.events.lanes.under_way(next);
-            self.events.lanes.set_queued(next, false);
+            let before = self.events.lanes().under_way(next);
+            self.events.lanes_mut().set_queued(next, false);
             self.pump_from(next, true);
             // It may have gone elsewhere, have nothing to send, or as much under way as it may have.
-            in_vain += usize::from(self.events.lanes.under_way(next) == before);
+            in_vain += usize::from(self.events.lanes().under_way(next) == before);
         }
     }
 
@@ -117,8 +112,7 @@ impl State {
     /// it. One that closed it keeps the effects until it knows that they arrived.
     fn forget(&mut self, number: u32, tenant: u16, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
-        self.events.strikes.forget(number);
-        let mut workers = self.events.lanes.remove(number);
+        let mut workers = self.events.remove(number);
         workers.retain(|worker| *worker != closer || acts);
         self.workers.forget(closer, number);
         let tenant = self.tenant_name(tenant).filter(|_| acts).cloned();
@@ -127,7 +121,7 @@ impl State {
 
     /// Lets a worker be told what waited for its commits.
     fn resume(&mut self, number: u32) {
-        if let Some(worker) = self.events.lanes.may_resume(number) {
+        if let Some(worker) = self.events.lanes_mut().may_resume(number) {
             self.workers.resume(worker, number);
         }
     }
@@ -138,25 +132,25 @@ impl State {
     fn returned(&mut self, worker: WorkerKey, tenant: u16, commit: &Commit) {
         let number = commit.client.connection;
         let (sequence, attempt) = (commit.event.sequence, commit.attempt);
-        let custodian = self.events.lanes.custodian(number);
+        let custodian = self.events.lanes().custodian(number);
         let Some((events, counted)) = self
             .events
-            .lanes
+            .lanes_mut()
             .returned(number, worker, sequence, attempt)
         else {
             return self.metrics.stale();
         };
-        if custodian != self.events.lanes.custodian(number) {
+        if custodian != self.events.lanes().custodian(number) {
             // It may have taken itself for the custodian before its handlers gave the connect back.
             self.release(commit.client, vec![worker], None);
-        } else if self.events.lanes.is_unconfirmed(number, worker) {
+        } else if self.events.lanes().is_unconfirmed(number, worker) {
             // No commit will show that it has heard what came with the event.
             self.workers.mark(worker, number, Part::All);
         }
         self.resume(number);
         self.workers.returned(worker, tenant, events, counted);
-        if self.events.lanes.is_idle(number) && self.events.lanes.set_queued(number, true) {
-            self.events.unrouted.push(tenant, number);
+        if self.events.lanes().is_idle(number) {
+            self.events.wait_for_route(tenant, number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.
         self.pump_waiting(worker, tenant);
@@ -173,7 +167,7 @@ impl State {
         // Most commits concern this shard alone.
         if effects
             .iter()
-            .all(|effect| self.is_only_here(effect.scope()))
+            .all(|effect| self.peers.is_only_here(effect.scope()))
         {
             return;
         }
@@ -202,18 +196,14 @@ impl State {
         effects: &[Effect],
         author: Option<(u32, WorkerKey)>,
     ) {
-        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
+        let Some((hub, outbound)) = self.clients.hub_and_outbound(tenant) else {
             return;
         };
-        self.events
-            .effects_us
-            .get_or_insert(self.events.lanes.now_us());
+        self.events.effects_come();
         let gateway = self.context.settings.announced;
         let mut deliveries = Deliveries {
-            connections: &self.clients.connections,
-            lanes: &mut self.events.lanes,
-            dirty: &mut self.clients.dirty,
-            closing: &mut self.clients.closing,
+            outbound,
+            lanes: self.events.lanes_mut(),
             workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,

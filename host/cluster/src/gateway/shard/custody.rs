@@ -4,48 +4,23 @@
 //!
 //! A custodian that leaves in peace keeps its place until the next one has said that it knows the
 //! client, and is told what others change meanwhile; a worker that leaves is let go when no handover
-//! of its clients is open. What custodians are told is in [`tell`](super::tell).
+//! of its clients is open. What custodians are told is in [`tell`].
 
-use std::collections::VecDeque;
+mod pending;
+mod tell;
+
 use std::sync::Arc;
-use tidegate_wire::Name;
-use tidegate_wire::id::CloseId;
 
 use tidegate_hub::custody_updates::Part;
 use tidegate_hub::lanes::{Which, WorkerKey};
 use tidegate_wire::hello::Refusal;
 
 use super::State;
-use crate::gateway::shared::Context;
 use crate::gateway::shared::worker_link::WorkerLink;
-use crate::gateway::workers::host;
-use crate::gateway::workers::wakes::Wakes;
+pub(super) use pending::Custody;
 
 /// Clients whose custodians are looked at in one turn.
 const REVIEWS_PER_TURN: usize = 256;
-
-/// Who keeps which client in custody, as far as something is to be done about it.
-pub(super) struct Custody {
-    /// Clients whose custodians may be missing or leaving.
-    pub(super) reviews: VecDeque<u32>,
-    /// Closes of lost gateways that were told and applied here: second custodians forget them.
-    pub(super) told: Vec<CloseId>,
-    /// The machine of this gateway.
-    pub(super) host: Name,
-    /// Links whose readers are to be woken.
-    pub(super) wakes: Wakes,
-}
-
-impl Custody {
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            reviews: VecDeque::new(),
-            told: Vec::new(),
-            host: host::own(context),
-            wakes: Wakes::default(),
-        }
-    }
-}
 
 impl State {
     /// A worker is there, or serves other tenants than before.
@@ -62,7 +37,7 @@ impl State {
             return link.sender.close();
         }
         let shards = self.context.inboxes.len();
-        let lanes = &mut self.events.lanes;
+        let lanes = self.events.lanes_mut();
         let queue = self.context.settings.link.queue_bytes_max;
         let tenants = &self.context.tenants;
         self.workers
@@ -78,21 +53,16 @@ impl State {
     /// Lanes that had nowhere to go look again.
     pub(super) fn route_unrouted(&mut self) {
         let workers = &self.workers;
-        for number in self
-            .events
-            .unrouted
-            .take_served(|tenant| workers.serves(tenant))
-        {
-            self.events.lanes.set_queued(number, false);
+        for number in self.events.take_routable(|tenant| workers.serves(tenant)) {
+            self.events.lanes_mut().set_queued(number, false);
             self.pump(number);
         }
     }
 
     /// Whether a worker serves a client's tenant.
     fn serves(&self, key: WorkerKey, number: u32) -> bool {
-        let tenant = self.events.lanes.tenant(number);
-        let worker = self.workers.get(key);
-        tenant.is_some_and(|tenant| worker.is_some_and(|worker| worker.place(tenant).is_some()))
+        let tenant = self.events.lanes().tenant(number);
+        tenant.is_some_and(|tenant| self.workers.announces(key, tenant))
     }
 
     /// A worker is leaving: its idle lanes may move, and its clients get other custodians.
@@ -104,28 +74,27 @@ impl State {
     /// A worker's link is lost: its lanes' events are sent again, and its clients get other
     /// custodians. A later link of the same worker keeps its clients: others may be worse off.
     pub(super) fn worker_lost(&mut self, key: WorkerKey, later: Option<WorkerKey>) {
-        let Some(worker) = self.workers.remove(key) else {
+        let Some(waiting) = self.workers.remove(key) else {
             return;
         };
-        let waiting = worker.window.into_waiting();
         for number in &waiting {
-            self.events.lanes.set_queued(*number, false);
+            self.events.lanes_mut().set_queued(*number, false);
         }
-        let concerned = self.events.lanes.of_worker(key);
+        let concerned = self.events.lanes().of_worker(key);
         for number in &concerned {
-            self.events.lanes.take_back(*number, key, true);
+            self.events.lanes_mut().take_back(*number, key, true);
         }
         for number in concerned {
-            if self.events.lanes.custodian(number).is_none() {
+            if self.events.lanes().custodian(number).is_none() {
                 let later = later.filter(|later| self.serves(*later, number));
-                if let Some(later) = later.filter(|_| self.events.lanes.is_known(number)) {
+                if let Some(later) = later.filter(|_| self.events.lanes().is_known(number)) {
                     self.name(number, Which::First, later);
-                } else if let Some(second) = self.events.lanes.succeed(number) {
+                } else if let Some(second) = self.events.lanes_mut().succeed(number) {
                     self.workers.mark(second, number, Part::Rank);
                 }
             }
             self.pump(number);
-            self.custody.reviews.push_back(number);
+            self.custody.review_later(number);
         }
         // Each of them has its first custodian again, and need not get one with an event.
         for number in waiting {
@@ -135,14 +104,13 @@ impl State {
 
     /// All clients are looked at, at the next turns.
     fn review_all(&mut self) {
-        self.custody.reviews.clear();
-        self.custody.reviews.extend(self.events.lanes.connections());
+        self.custody.review_all(self.events.lanes().connections());
     }
 
     /// Looks at some of the clients whose custodians may be missing.
     pub(super) fn review_some(&mut self) {
         for _ in 0..REVIEWS_PER_TURN {
-            let Some(number) = self.custody.reviews.pop_front() else {
+            let Some(number) = self.custody.next_review() else {
                 return;
             };
             self.review(number);
@@ -151,10 +119,10 @@ impl State {
 
     /// Sees to it that a client has its custodians, and that those who leave are replaced.
     pub(super) fn review(&mut self, number: u32) {
-        if !self.events.lanes.is_known(number) {
+        if !self.events.lanes().is_known(number) {
             return;
         }
-        let (first, next) = self.events.lanes.seated(number, Which::First);
+        let (first, next) = self.events.lanes().seated(number, Which::First);
         let leaves = first.is_some_and(|it| self.workers.is_draining(it));
         if first.is_none() {
             if let Some(worker) = self.choose_custodian(number) {
@@ -162,10 +130,10 @@ impl State {
             }
         } else if leaves
             && next.is_none()
-            && self.events.lanes.may_be_handed_over(number)
+            && self.events.lanes().may_be_handed_over(number)
             && let Some(worker) = self.choose_custodian(number)
         {
-            if self.events.lanes.seated(number, Which::Second).0 == Some(worker) {
+            if self.events.lanes().seated(number, Which::Second).0 == Some(worker) {
                 self.hand_to_second(number, worker);
             } else {
                 self.name(number, Which::First, worker);
@@ -176,27 +144,27 @@ impl State {
 
     /// The first custodian leaves, and the second one is to be the first.
     fn hand_to_second(&mut self, number: u32, second: WorkerKey) {
-        let known = self.events.lanes.promote(number);
+        let known = self.events.lanes_mut().promote(number);
         self.workers.mark(second, number, Part::Rank);
-        if known && let Some(replaced) = self.events.lanes.confirm(number, second) {
+        if known && let Some(replaced) = self.events.lanes_mut().confirm(number, second) {
             self.dismissed(number, replaced);
         }
     }
 
     /// The same for the second custodian, which is on another machine than the first one, if any is.
     fn review_second(&mut self, number: u32) {
-        let (now, next) = self.events.lanes.seated(number, Which::First);
-        let (Some(first), Some(tenant)) = (next.or(now), self.events.lanes.tenant(number)) else {
+        let (now, next) = self.events.lanes().seated(number, Which::First);
+        let (Some(first), Some(tenant)) = (next.or(now), self.events.lanes().tenant(number)) else {
             return;
         };
-        let (second, next) = self.events.lanes.seated(number, Which::Second);
-        let needed = self.context.settings.second_custodian
-            && self.workers.needs_second(tenant, first, &self.custody.host);
+        let (second, next) = self.events.lanes().seated(number, Which::Second);
+        let needed =
+            self.context.settings.second_custodian && self.workers.needs_second(tenant, first);
         if !needed {
             if second.or(next).is_none() {
                 return;
             }
-            for dismissed in self.events.lanes.dismiss_second(number) {
+            for dismissed in self.events.lanes_mut().dismiss_second(number) {
                 self.dismissed(number, dismissed);
             }
             return;
@@ -206,11 +174,11 @@ impl State {
             return;
         }
         let router = self.context.settings.router;
-        let (host, rng) = (&self.custody.host, &mut self.rng);
-        if let Some(worker) = self.workers.choose_second(tenant, first, host, router, rng)
+        let rng = &mut self.rng;
+        if let Some(worker) = self.workers.choose_second(tenant, first, router, rng)
             && Some(worker) != second
         {
-            if let Some(replaced) = self.events.lanes.drop_next(number, Which::Second) {
+            if let Some(replaced) = self.events.lanes_mut().drop_next(number, Which::Second) {
                 self.dismissed(number, replaced);
             }
             self.name(number, Which::Second, worker);
@@ -220,7 +188,12 @@ impl State {
     /// A worker is not a client's custodian in one place any more. It may be in the other one, say
     /// because it took over as the second one with an event: then it must not forget the client.
     fn dismissed(&mut self, number: u32, worker: WorkerKey) {
-        if self.events.lanes.custodians(number).any(|it| it == worker) {
+        if self
+            .events
+            .lanes()
+            .custodians(number)
+            .any(|it| it == worker)
+        {
             self.workers.mark(worker, number, Part::Rank);
         } else {
             self.workers.release(worker, number);
@@ -229,16 +202,20 @@ impl State {
 
     /// Names a custodian, or who takes its place once it knows the client.
     fn name(&mut self, number: u32, which: Which, worker: WorkerKey) {
-        self.events.lanes.name(number, which, worker);
+        self.events.lanes_mut().name(number, which, worker);
         self.workers.mark(worker, number, Part::All);
         self.workers.mark(worker, number, Part::Rank);
     }
 
     /// Who could be a client's custodian: who serves it, or anybody who stays.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
-        let tenant = self.events.lanes.tenant(number)?;
+        let tenant = self.events.lanes().tenant(number)?;
         let router = self.context.settings.router;
-        let serving = self.events.lanes.worker(number).filter(|_| router.binds());
+        let serving = self
+            .events
+            .lanes()
+            .worker(number)
+            .filter(|_| router.binds());
         let serving = serving.and_then(|it| self.workers.served(it, tenant));
         let choose = || self.workers.choose(tenant, router, &mut self.rng);
         serving.or_else(choose).map(|served| served.worker)
@@ -246,16 +223,11 @@ impl State {
 
     /// A worker has taken all that it was told up to this batch.
     pub(super) fn confirmed(&mut self, key: WorkerKey, batch: u64) {
-        let Some(worker) = self.workers.get_mut(key) else {
-            return;
-        };
-        let clients = worker.telling.confirmed(batch);
-        self.workers.has_untold(key);
-        for number in clients {
-            if let Some(replaced) = self.events.lanes.confirm(number, key) {
+        for number in self.workers.confirmed(key, batch) {
+            if let Some(replaced) = self.events.lanes_mut().confirm(number, key) {
                 self.dismissed(number, replaced);
                 // The second stands behind another one, or this one may be leaving by now itself.
-                if let (Some(second), _) = self.events.lanes.seated(number, Which::Second) {
+                if let (Some(second), _) = self.events.lanes().seated(number, Which::Second) {
                     self.workers.mark(second, number, Part::Rank);
                 }
                 self.review(number);
@@ -266,14 +238,14 @@ impl State {
     /// Lets workers go, and drop what an earlier link entrusted to them, once it is certain that
     /// somebody else, or they over this link, know each client.
     pub(super) fn settle_workers(&mut self) {
-        if !self.custody.reviews.is_empty() {
+        if self.custody.reviews() > 0 {
             return;
         }
         for leaving in self.workers.leaving() {
-            let handed_over = self.events.lanes.handovers(leaving) == 0;
+            let handed_over = self.events.lanes().handovers(leaving) == 0;
             self.workers.tell_drained(leaving, handed_over);
         }
-        let lanes = &self.events.lanes;
+        let lanes = self.events.lanes();
         self.workers.recognise(|epoch| lanes.are_certain(epoch));
     }
 }

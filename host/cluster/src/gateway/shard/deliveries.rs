@@ -1,28 +1,23 @@
 //! Where the deliveries of [`apply`](tidegate_hub::effects) go: the queues of this shard's clients.
 
 use std::net::SocketAddrV4;
-use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use tidegate_hub::custody_updates::Part;
 use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::lanes::{Lanes, WorkerKey};
-use tidegate_hub::outbound::{Outgoing, Queued};
+use tidegate_hub::outbound::Outgoing;
 use tidegate_wire::effect::{Effect, SessionChange};
-use tidegate_wire::event::CloseReason;
 
+use super::clients::Outbound;
 use super::feed::Watchers;
-use crate::gateway::clients::connection::Connection;
-use crate::gateway::shared::metrics::{Cut, Metrics};
+use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::workers::Workers;
 
 /// The parts of a shard that effects reach, beside the hub.
 pub(super) struct Deliveries<'a> {
-    pub(super) connections: &'a FxHashMap<u32, Rc<Connection>>,
+    pub(super) outbound: &'a mut Outbound,
     pub(super) lanes: &'a mut Lanes,
-    pub(super) dirty: &'a mut Vec<Rc<Connection>>,
-    pub(super) closing: &'a mut Vec<(u32, CloseReason)>,
     pub(super) workers: &'a mut Workers,
     pub(super) metrics: &'a Metrics,
     pub(super) watchers: &'a Watchers,
@@ -37,43 +32,15 @@ pub(super) struct Deliveries<'a> {
 
 impl Deliver for Deliveries<'_> {
     fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
-        let Some(connection) = self.connections.get(&connection) else {
-            return;
-        };
-        match connection.send(message) {
-            None => return self.metrics.refused_newline(),
-            Some(Queued::Waits) => {}
-            Some(Queued::DroppedNew) => return self.metrics.dropped_slow(1),
-            Some(Queued::DroppedOld { messages }) => self.metrics.dropped_slow(messages),
-            Some(Queued::Full) => {
-                self.closing.push((connection.number, CloseReason::Slow));
-                self.metrics.cut(connection.destroy(), Cut::Slow.name());
-                return;
-            }
-        }
-        self.metrics.message_out();
-        if connection.mark_dirty() {
-            self.dirty.push(connection.clone());
-        }
+        self.outbound.send(connection, message, self.metrics);
     }
 
     fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
-        if let Some(connection) = self.connections.get(&connection) {
-            match farewell.map(|farewell| connection.farewell(farewell)) {
-                Some(Some(())) => self.metrics.message_out(),
-                Some(None) => self.metrics.refused_newline(),
-                None => {}
-            }
-            connection.close(1000, "");
-            self.closing.push((connection.number, CloseReason::Server));
-        }
+        self.outbound.close(connection, farewell, self.metrics);
     }
 
     fn destroy(&mut self, connection: u32) {
-        if let Some(connection) = self.connections.get(&connection) {
-            connection.destroy();
-            self.closing.push((connection.number, CloseReason::Server));
-        }
+        self.outbound.destroy(connection);
     }
 
     fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>) {
@@ -90,7 +57,7 @@ impl Deliver for Deliveries<'_> {
             }
         }
         // A client that is gone has been told as closed, though its record changes on.
-        if self.watched && self.connections.contains_key(&connection) {
+        if self.watched && self.outbound.get(connection).is_some() {
             self.watchers
                 .changed(self.tenant, self.gateway, hub, connection, what);
         }

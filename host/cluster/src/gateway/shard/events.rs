@@ -1,27 +1,31 @@
 //! The events of a shard's clients, until they are committed.
 
+mod requests;
+
 use std::collections::BTreeSet;
 
-use tidegate_hub::lanes::Lanes;
+use tidegate_hub::lanes::{Lanes, WorkerKey};
 use tidegate_hub::strikes::Strikes;
 use tidegate_hub::unrouted::Unrouted;
+use tidegate_wire::event::EventKind;
+use tokio::time::Instant;
 
-use super::requests::Requests;
 use crate::gateway::shared::Context;
+use requests::Requests;
 
 /// Events that wait or are under way.
 pub(super) struct Events {
-    pub(super) lanes: Lanes,
+    lanes: Lanes,
     /// Lanes whose tenant nobody serves.
-    pub(super) unrouted: Unrouted,
+    unrouted: Unrouted,
     /// Lanes that ended while they waited for a worker, and may still stand in a queue.
-    pub(super) gone_while_queued: usize,
-    pub(super) requests: Requests,
+    gone_while_queued: usize,
+    requests: Requests,
     /// Clients whose socket is not read because too much of their tenant waits.
-    pub(super) unread: BTreeSet<(u16, u32)>,
-    pub(super) strikes: Strikes,
+    held: BTreeSet<(u16, u32)>,
+    strikes: Strikes,
     /// When the first effects of this turn came, on the clock of the lanes.
-    pub(super) effects_us: Option<u64>,
+    effects_us: Option<u64>,
 }
 
 impl Events {
@@ -33,9 +37,121 @@ impl Events {
             unrouted: Unrouted::default(),
             gone_while_queued: 0,
             requests: Requests::default(),
-            unread: BTreeSet::new(),
+            held: BTreeSet::new(),
             strikes: Strikes::default(),
             effects_us: None,
         }
+    }
+
+    /// The lanes, which keep their own rules.
+    pub(super) const fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    pub(super) const fn lanes_mut(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    /// Opens a lane with its first event.
+    pub(super) fn open(&mut self, number: u32, tenant: u16, first: EventKind) {
+        self.lanes.open(number, tenant);
+        self.lanes.push(number, first);
+    }
+
+    /// The last event of a lane is committed. Gives the workers that know its client.
+    pub(super) fn remove(&mut self, number: u32) -> Vec<WorkerKey> {
+        self.strikes.forget(number);
+        self.lanes.remove(number)
+    }
+
+    /// Forgets all lanes: this life was declared lost.
+    pub(super) fn forget_all(&mut self) {
+        self.lanes = Lanes::default();
+    }
+
+    /// An event of a client broke its handler. Says whether it was one too many.
+    pub(super) fn dead_letter(&mut self, number: u32) -> bool {
+        self.strikes.dead_letter(number, Instant::now().into_std())
+    }
+
+    /// Effects come in this turn.
+    pub(super) fn effects_come(&mut self) {
+        self.effects_us.get_or_insert(self.lanes.now_us());
+    }
+
+    /// When the first effects of this turn came, if any did.
+    pub(super) const fn take_effects_us(&mut self) -> Option<u64> {
+        self.effects_us.take()
+    }
+}
+
+/// Lanes whose tenant nobody serves.
+impl Events {
+    /// A lane waits until somebody serves its tenant, unless it waits already.
+    pub(super) fn wait_for_route(&mut self, tenant: u16, number: u32) {
+        if self.lanes.set_queued(number, true) {
+            self.unrouted.push(tenant, number);
+        }
+    }
+
+    /// Takes those whose tenant is served now.
+    pub(super) fn take_routable(&mut self, serves: impl Fn(u16) -> bool) -> Vec<u32> {
+        self.unrouted.take_served(serves)
+    }
+
+    /// Lanes that are gone leave the queue here; says whether they are to leave those of workers, in
+    /// which so many lanes wait. Not before they are half of all that wait: so a request that is
+    /// taken off costs no look at all of them.
+    pub(super) fn sweep(&mut self, waiting_for_workers: usize) -> bool {
+        let queued = self.unrouted.count() + waiting_for_workers;
+        if self.gone_while_queued == 0 || self.gone_while_queued * 2 < queued {
+            return false;
+        }
+        self.gone_while_queued = 0;
+        let lanes = &self.lanes;
+        self.unrouted.retain(|number| lanes.contains(number));
+        true
+    }
+}
+
+/// Clients that are not read because too much of their tenant waits.
+impl Events {
+    /// Holds a client if its tenant has no room. Says whether it does.
+    pub(super) fn hold(&mut self, tenant: u16, number: u32) -> bool {
+        let is_full = !self.lanes.shares().has_room(&tenant);
+        if is_full {
+            self.held.insert((tenant, number));
+        }
+        is_full
+    }
+
+    /// A client is gone, and not held any more.
+    pub(super) fn let_go(&mut self, tenant: u16, number: u32) {
+        self.held.remove(&(tenant, number));
+    }
+
+    /// Takes those of a tenant, if it has plenty of room again.
+    pub(super) fn take_held(&mut self, tenant: u16) -> Vec<u32> {
+        if self.held.is_empty() || !self.lanes.shares().has_plenty(&tenant) {
+            return Vec::new();
+        }
+        let all = (tenant, u32::MIN)..=(tenant, u32::MAX);
+        let held = self.held.extract_if(all, |_| true);
+        held.map(|(_, number)| number).collect()
+    }
+
+    /// The tenants of whom somebody is held.
+    pub(super) fn held_tenants(&self) -> impl Iterator<Item = u16> {
+        let first = self.held.first().map(|(tenant, _)| *tenant);
+        std::iter::successors(first, |tenant| {
+            let next = (tenant.checked_add(1)?, u32::MIN);
+            self.held.range(next..).next().map(|(tenant, _)| *tenant)
+        })
+    }
+
+    /// How many are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 }

@@ -124,7 +124,7 @@ impl State {
         if !self.watchers.watch(tenant) {
             return;
         }
-        let hub = self.clients.hubs.get(usize::from(tenant));
+        let hub = self.clients.hub(tenant);
         let client = hub.and_then(|hub| hub.client(number));
         let uid = client.and_then(Client::uid).cloned();
         let groups = client.map(|client| client.groups().to_vec());

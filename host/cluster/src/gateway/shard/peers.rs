@@ -1,360 +1,275 @@
-//! Effects beyond this shard: which other shards and gateways they concern, and the streams to those
-//! gateways, which come and go with the view.
+//! The other gateways: the streams of effects to them, which come and go with the view, and what
+//! waits until they have acknowledged something.
 
+mod concerned;
+mod early;
+mod peer_stream;
+mod releases;
+
+use std::collections::HashSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use metrics::{Counter, counter};
 use rustc_hash::FxHashMap;
-use tidegate_fair::Shares;
+use tidegate_hub::directory::{Reach, owner, reach};
+use tidegate_link::LinkSender;
 use tidegate_link::membership::Members;
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Effect, Scope};
+use tidegate_wire::effect::Effect;
+use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+use tidegate_wire::query::Query;
 
-use super::releases::Releases;
-use super::{PeerStream, State};
 use crate::gateway::shared::Context;
-use crate::gateway::shared::inbox::{AdoptClose, Parcel};
+use crate::gateway::shared::gather::fits;
+use crate::gateway::shared::inbox::AdoptClose;
 use crate::gateway::shared::life::Life;
-
-/// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
-/// earlier has no more than a window of them under way; what is beyond is refused.
-const EARLY_MAX: usize = 1024;
-
-/// Closes whose home is not known to be lost; each tenant has its share.
-#[derive(Debug)]
-pub(super) struct Early {
-    adoptions: Vec<AdoptClose>,
-    shares: Shares<Name>,
-}
-
-impl Early {
-    pub(super) fn new(tenants: usize) -> Self {
-        Self {
-            adoptions: Vec::new(),
-            shares: Shares::new(EARLY_MAX, tenants),
-        }
-    }
-
-    fn add(&mut self, adoption: AdoptClose) -> Result<(), AdoptClose> {
-        let shares = &mut self.shares;
-        self.adoptions.retain(|it| {
-            let is_open = !it.link.is_closed();
-            if !is_open {
-                shares.give(&it.tenant, 1);
-            }
-            is_open
-        });
-        if !shares.has_room(&adoption.tenant) {
-            return Err(adoption);
-        }
-        shares.take(&adoption.tenant, 1);
-        self.adoptions.push(adoption);
-        Ok(())
-    }
-
-    fn take(&mut self) -> Vec<AdoptClose> {
-        for adoption in &self.adoptions {
-            self.shares.give(&adoption.tenant, 1);
-        }
-        std::mem::take(&mut self.adoptions)
-    }
-}
+pub(super) use concerned::Concerned;
+use early::Early;
+use peer_stream::PeerStream;
+pub(super) use releases::Release;
+use releases::Releases;
 
 /// The other gateways.
 pub(super) struct Peers {
-    pub(super) streams: FxHashMap<Incarnation, PeerStream>,
+    context: Arc<Context>,
+    /// The shard whose peers they are.
+    shard: u16,
+    streams: FxHashMap<Incarnation, PeerStream>,
     /// Announced address → incarnation.
-    pub(super) addresses: FxHashMap<SocketAddrV4, Incarnation>,
-    pub(super) view: Arc<Members>,
-    pub(super) releases: Releases,
+    addresses: FxHashMap<SocketAddrV4, Incarnation>,
+    view: Arc<Members>,
+    releases: Releases,
     /// Closes of gateways that are alive, as far as is known here.
-    pub(super) early: Early,
+    early: Early,
+    dropped: Counter,
+    unknown: Counter,
+}
+
+/// Whom a question is for.
+pub(super) struct Reached {
+    /// This gateway.
+    pub(super) own: bool,
+    /// Other gateways, in order.
+    pub(super) peers: Vec<(SocketAddrV4, Incarnation)>,
 }
 
 impl Peers {
-    pub(super) fn new(context: &Context) -> Self {
+    pub(super) fn new(context: Arc<Context>, shard: u16) -> Self {
+        let dropped = |reason| counter!("tidegate_gateway_dropped_total", "reason" => reason);
         Self {
+            shard,
             streams: FxHashMap::default(),
             addresses: FxHashMap::default(),
             view: Arc::default(),
             releases: Releases::new(context.tenants.count()),
             early: Early::new(context.tenants.count()),
+            dropped: dropped("forward-full"),
+            unknown: dropped("unknown-gateway"),
+            context,
         }
+    }
+
+    /// Whether this life of a node was declared lost.
+    pub(super) fn is_lost(&self, incarnation: Incarnation) -> bool {
+        self.view.is_lost(incarnation)
+    }
+
+    /// Gateways that have not acknowledged everything. Nobody takes anything from a lost life.
+    pub(super) fn unsettled(&self) -> usize {
+        if self.context.lost.is_cancelled() {
+            return 0;
+        }
+        let streams = self.streams.values();
+        streams.filter(|peer| !peer.is_settled()).count()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// The announced addresses of all gateways, this one too, in order.
+    pub(super) fn gateways(&self) -> Vec<SocketAddrV4> {
+        let mut all: Vec<_> = self.addresses.keys().copied().collect();
+        all.push(self.context.settings.announced);
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 }
 
-impl State {
-    /// Effects of a close. Every gateway applies those of one close at most once,
-    /// also when several custodians tell it, or the home did before it was lost.
-    pub(super) fn adopt(&mut self, tenant: &Name, effects: Vec<Effect>, close: CloseId) {
-        if self.context.closes.is_new(tenant, close) {
-            if let Some(index) = self.tenant_index(tenant) {
-                self.apply(index, &effects, None);
-            }
-            self.pass_on(tenant, effects, Some(close));
-        } else {
-            // Known here is not known everywhere.
-            for (peer, effects) in self.concerned(effects).peers {
-                self.forward(peer, tenant, effects, Some(close));
-            }
-        }
+/// Streams.
+impl Peers {
+    fn window(&self) -> usize {
+        let queue = self.context.settings.link.queue_bytes_max;
+        tidegate_hub::streams::window(self.context.inboxes.len(), queue)
     }
 
-    /// Effects of a close whose home is lost, as a worker says. One that is alive, as far as is known
-    /// here, tells its closes itself: they wait until it is gone.
-    pub(super) fn adopt_lost(&mut self, adoption: AdoptClose) {
-        if !self.peers.view.is_listed(adoption.close.home) {
-            self.adopt(&adoption.tenant, adoption.effects, adoption.close);
-            if self.context.settings.second_custodian {
-                self.custody.told.push(adoption.close);
-            }
-            return self.adopted(&adoption.tenant, adoption.link, adoption.sequence);
-        }
-        if let Err(adoption) = self.peers.early.add(adoption) {
-            tracing::warn!(home = %adoption.close.home, tenant = %adoption.tenant,
-                "workers give away closes of a gateway that is alive: refused");
-        }
-    }
-
-    /// Brings effects to everybody whom they concern but the clients of this shard: other shards,
-    /// other gateways, and the commands of this one.
-    pub(super) fn pass_on(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
-        let commands = self.own_commands(&effects);
-        self.distribute(tenant, effects, close);
-        // What was asked for before a command is there before it.
-        self.services.commands.start(tenant, commands);
-    }
-
-    fn own_commands(&self, effects: &[Effect]) -> Vec<Effect> {
-        let own = self.context.settings.announced;
-        let is_own = |effect: &&Effect| {
-            matches!(effect.scope(), Scope::Gateways(gateways)
-                if gateways.is_none_or(|gateways| gateways.contains(&own)))
-        };
-        effects.iter().filter(is_own).cloned().collect()
-    }
-
-    /// Whether a scope concerns no other shard and no other gateway.
-    pub(super) fn is_only_here(&self, scope: Scope<'_>) -> bool {
-        let is_own = |client: &ClientId| {
-            client.gateway() == self.context.settings.announced
-                && self.context.shard_of(client.connection) == usize::from(self.index)
-        };
-        match scope {
-            Scope::Client(client) => is_own(&client),
-            Scope::Clients(clients) => clients.iter().all(is_own),
-            Scope::Everywhere => self.context.inboxes.len() == 1 && self.peers.streams.is_empty(),
-            // A command is run by whoever spreads the effects.
-            Scope::Gateways(_) => false,
-        }
-    }
-
-    /// Sends effects to the other shards and gateways that they concern, in order.
-    fn distribute(&mut self, tenant: &Name, effects: Vec<Effect>, close: Option<CloseId>) {
-        let Concerned { shards, peers } = self.concerned(effects);
-        for (shard, effects) in shards.into_iter().enumerate() {
-            if let Some(inbox) = self
-                .context
-                .inboxes
-                .get(shard)
-                .filter(|_| !effects.is_empty())
-            {
-                let effects = Arc::new(effects);
-                inbox.push(Parcel::Effects {
-                    tenant: tenant.clone(),
-                    effects,
-                });
-            }
-        }
-        for (peer, effects) in peers {
-            self.forward(peer, tenant, effects, close);
-        }
-    }
-
-    /// Effects by the other shards and gateways that they concern.
-    fn concerned(&self, effects: Vec<Effect>) -> Concerned {
-        let mut shards: Vec<Vec<Effect>> = vec![Vec::new(); self.context.inboxes.len()];
-        let mut peers: FxHashMap<Incarnation, Vec<Effect>> = FxHashMap::default();
-        for effect in effects {
-            let targets = self.targets(effect.scope());
-            for (shard, concerned) in targets.shards.iter().enumerate() {
-                if let Some(list) = shards.get_mut(shard).filter(|_| *concerned) {
-                    list.push(effect.clone());
-                }
-            }
-            for peer in targets.peers {
-                peers.entry(peer).or_default().push(effect.clone());
-            }
-        }
-        Concerned { shards, peers }
-    }
-
-    /// The other shards and gateways that a scope concerns.
-    fn targets(&self, scope: Scope<'_>) -> Targets {
-        let mut targets = Targets {
-            shards: vec![false; self.context.inboxes.len()],
-            peers: Vec::new(),
-        };
-        match scope {
-            Scope::Client(client) => self.target(client, &mut targets),
-            Scope::Clients(clients) => {
-                for client in clients {
-                    self.target(*client, &mut targets);
-                }
-            }
-            Scope::Everywhere => {
-                targets.shards.fill(true);
-                targets.peers.extend(self.peers.streams.keys());
-            }
-            Scope::Gateways(None) => targets.peers.extend(self.peers.streams.keys()),
-            Scope::Gateways(Some(gateways)) => {
-                for gateway in gateways {
-                    self.target_gateway(*gateway, &mut targets);
-                }
-            }
-        }
-        if let Some(own) = targets.shards.get_mut(usize::from(self.index)) {
-            *own = false;
-        }
-        targets
-    }
-
-    /// A client of a gateway that nobody knows is offline.
-    fn target(&self, client: ClientId, targets: &mut Targets) {
-        if client.gateway() == self.context.settings.announced {
-            let shard = self.context.shard_of(client.connection);
-            if let Some(shard) = targets.shards.get_mut(shard) {
-                *shard = true;
-            }
-        } else if let Some(peer) = self.peers.addresses.get(&client.gateway())
-            && !targets.peers.contains(peer)
-        {
-            targets.peers.push(*peer);
-        }
-    }
-
-    fn target_gateway(&self, gateway: SocketAddrV4, targets: &mut Targets) {
-        if gateway == self.context.settings.announced {
-            return;
-        }
-        match self.peers.addresses.get(&gateway) {
-            Some(peer) if targets.peers.contains(peer) => {}
-            Some(peer) => targets.peers.push(*peer),
-            None => {
-                self.metrics.unknown_gateway();
-                tracing::debug!(%gateway, "a command for a gateway that is not in the view: skipped");
-            }
-        }
-    }
-
-    fn forward(
+    pub(super) fn forward(
         &mut self,
         incarnation: Incarnation,
         tenant: &Name,
         effects: Vec<Effect>,
         close: Option<CloseId>,
     ) {
-        let window = self.forward_window();
-        let Some(peer) = self.peers.streams.get_mut(&incarnation) else {
+        let window = self.window();
+        let Some(peer) = self.streams.get_mut(&incarnation) else {
             return;
         };
-        match peer.stream.push(tenant, effects, close) {
-            Ok(()) => {
-                if !peer.full.is_empty() {
-                    peer.full.remove(tenant);
-                }
-                peer.send(window);
-            }
-            Err(tidegate_hub::streams::Full) => {
-                self.metrics.forward_dropped();
-                if peer.full.insert(tenant.clone()) {
-                    let bytes_max = self.context.settings.forward_bytes_max;
-                    tracing::warn!(gateway = %incarnation, %tenant, bytes_max,
-                        "a gateway does not acknowledge: effects for it are dropped, beyond the \
-                        tenant's share");
-                }
+        if let Err(dropped) = peer.push(tenant, effects, close, window) {
+            self.dropped.increment(1);
+            if dropped.is_first {
+                let bytes_max = self.context.settings.forward_bytes_max;
+                tracing::warn!(gateway = %incarnation, %tenant, bytes_max,
+                    "a gateway does not acknowledge: effects for it are dropped, beyond the \
+                    tenant's share");
             }
         }
     }
 
-    /// There is a link to another gateway: what it has not acknowledged is sent again.
-    pub(super) fn peer_up(
-        &mut self,
-        incarnation: Incarnation,
-        sender: tidegate_link::LinkSender,
-        life: Arc<Life>,
-    ) {
-        let window = self.forward_window();
-        let Some(peer) = self.peers.streams.get_mut(&incarnation) else {
-            return;
-        };
-        peer.stream.restart();
-        peer.link = Some(sender);
-        peer.life = Some(life);
-        peer.send(window);
-    }
-
-    fn forward_window(&self) -> usize {
-        let queue = self.context.settings.link.queue_bytes_max;
-        tidegate_hub::streams::window(self.context.inboxes.len(), queue)
-    }
-
-    pub(super) fn peer_ack(&mut self, incarnation: Incarnation, sequence: u64) {
-        let window = self.forward_window();
-        if let Some(peer) = self.peers.streams.get_mut(&incarnation) {
-            let releases = &mut self.peers.releases;
-            peer.stream
-                .acknowledge(sequence, |tenant| releases.look_at(tenant));
-            peer.send(window);
+    /// There is a link to another gateway.
+    pub(super) fn up(&mut self, incarnation: Incarnation, link: LinkSender, life: Arc<Life>) {
+        let window = self.window();
+        if let Some(peer) = self.streams.get_mut(&incarnation) {
+            peer.up(link, life, window);
         }
-        self.send_releases();
     }
 
-    /// The view has changed: streams to gateways that are gone end.
-    pub(super) fn members(&mut self, members: Arc<Members>) {
+    pub(super) fn down(&mut self, incarnation: Incarnation) {
+        if let Some(peer) = self.streams.get_mut(&incarnation) {
+            peer.down();
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, incarnation: Incarnation, sequence: u64) {
+        let window = self.window();
+        if let Some(peer) = self.streams.get_mut(&incarnation) {
+            let releases = &mut self.releases;
+            peer.acknowledge(sequence, |tenant| releases.look_at(tenant), window);
+        }
+    }
+
+    /// The view has changed: streams to gateways that are gone end. Says which these are.
+    pub(super) fn set_view(&mut self, members: Arc<Members>) -> Vec<Incarnation> {
         let own = self.context.incarnation();
         let others: Vec<(Incarnation, SocketAddrV4)> = members
             .gateways()
             .filter(|node| node.incarnation != own)
             .filter_map(|node| Some((node.incarnation, node.address?)))
             .collect();
-        let gone: Vec<Incarnation> = self
-            .peers
-            .streams
-            .keys()
-            .filter(|incarnation| others.iter().all(|(live, _)| live != *incarnation))
-            .copied()
-            .collect();
-        for incarnation in gone {
-            self.peer_down(incarnation);
-            self.peers.streams.remove(&incarnation);
-        }
-        self.peers.addresses.clear();
+        let is_gone = |incarnation: &Incarnation, _: &mut PeerStream| {
+            others.iter().all(|(live, _)| live != incarnation)
+        };
+        let gone = self.streams.extract_if(is_gone);
+        let gone = gone.map(|(incarnation, _)| incarnation).collect();
+        self.addresses.clear();
         for (incarnation, address) in others {
-            self.peers.addresses.insert(address, incarnation);
-            self.peers
-                .streams
+            self.addresses.insert(address, incarnation);
+            self.streams
                 .entry(incarnation)
-                .or_insert_with(|| PeerStream::new(&self.context, self.index));
+                .or_insert_with(|| PeerStream::new(&self.context, self.shard));
         }
-        self.peers.view = members;
-        for adoption in self.peers.early.take() {
-            self.adopt_lost(adoption);
-        }
-        self.peers.releases.look_at_all();
-        self.send_releases();
+        self.view = members;
+        self.releases.look_at_all();
+        gone
     }
 }
 
-/// What concerns whom, besides this shard.
-struct Concerned {
-    shards: Vec<Vec<Effect>>,
-    peers: FxHashMap<Incarnation, Vec<Effect>>,
+/// Questions.
+impl Peers {
+    /// The gateways that can matter to a question.
+    pub(super) fn reached(&self, query: &Query) -> Reached {
+        let own = self.context.settings.announced;
+        let pick = |wanted: &dyn Fn(SocketAddrV4) -> bool| {
+            let others = self
+                .addresses
+                .iter()
+                .map(|(address, node)| (*address, *node));
+            let mut peers: Vec<_> = others.filter(|(address, _)| wanted(*address)).collect();
+            peers.sort_unstable_by_key(|(address, _)| *address);
+            let own = wanted(own);
+            Reached { own, peers }
+        };
+        match reach(query) {
+            Reach::Nobody => pick(&|_| false),
+            Reach::Homes(clients) => {
+                let homes: HashSet<SocketAddrV4> =
+                    clients.into_iter().map(ClientId::gateway).collect();
+                pick(&|address| homes.contains(&address))
+            }
+            Reach::From(after) => pick(&|address| ClientId::new(address, u32::MAX) > after),
+            Reach::Everywhere | Reach::EveryGateway => pick(&|_| true),
+            Reach::Gateways(gateways) => pick(&|address| gateways.contains(&address)),
+            Reach::Owner(key) => {
+                let all = self.addresses.keys().copied().chain([own]);
+                let owner = owner(&key, all);
+                pick(&|address| Some(address) == owner)
+            }
+        }
+    }
+
+    /// Asks a gateway. Says whether it can be expected to answer.
+    pub(super) fn ask(
+        &self,
+        peer: Incarnation,
+        tenant: &Name,
+        question: impl FnOnce() -> PeerFrame,
+    ) -> bool {
+        let peer = self.streams.get(&peer);
+        peer.and_then(PeerStream::link_for_questions)
+            .filter(|link| fits(&self.context, link, tenant, ()).is_ok())
+            .is_some_and(|link| link.send_for(tenant, question()).is_ok())
+    }
+
+    /// A gateway has not answered by a deadline.
+    pub(super) fn missed_deadline(&mut self, peer: Incarnation) {
+        if let Some(peer) = self.streams.get_mut(&peer) {
+            peer.missed_deadline();
+        }
+    }
 }
 
-/// Whom a scope concerns, besides this shard.
-struct Targets {
-    shards: Vec<bool>,
-    peers: Vec<Incarnation>,
+/// Closes that workers tell or may forget.
+impl Peers {
+    /// Keeps the close of a gateway that is alive, as far as is known here, until it is gone. Gives
+    /// one back whose home is gone.
+    pub(super) fn keep_early(&mut self, adoption: AdoptClose) -> Option<AdoptClose> {
+        if !self.view.is_listed(adoption.close.home) {
+            return Some(adoption);
+        }
+        if let Err(adoption) = self.early.add(adoption) {
+            tracing::warn!(home = %adoption.close.home, tenant = %adoption.tenant,
+                "workers give away closes of a gateway that is alive: refused");
+        }
+        None
+    }
+
+    /// Closes that were kept: some of their homes may be gone.
+    pub(super) fn take_early(&mut self) -> Vec<AdoptClose> {
+        self.early.take()
+    }
+
+    /// Keeps a release until what was sent for this tenant has arrived. Gives those that wait for
+    /// nothing, which may be the same one.
+    pub(super) fn postpone(&mut self, tenant: &Name, release: Release) -> Vec<Release> {
+        let until = self.streams.iter().filter_map(|(peer, stream)| {
+            let last = stream.last_unacknowledged(tenant)?;
+            Some((*peer, last))
+        });
+        let until: Vec<_> = until.collect();
+        if until.is_empty() {
+            return vec![release];
+        }
+        self.releases.postpone(tenant, release, until)
+    }
+
+    /// Releases that nothing holds back any more.
+    pub(super) fn take_releases(&mut self) -> Vec<Release> {
+        let streams = &self.streams;
+        self.releases.take_due(|tenant, peer, pushed| {
+            let peer = streams.get(&peer);
+            peer.is_none_or(|peer| peer.has_arrived(tenant, pushed))
+        })
+    }
 }

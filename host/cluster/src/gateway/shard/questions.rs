@@ -4,13 +4,17 @@
 //! sees what came before it and nothing that comes later; questions that take several rounds go
 //! on in a task. Whatever happens, the answer is there by the deadline. Bounded in number.
 
+mod inquiry;
+mod part;
+mod rounds;
+mod swaps;
+
 use std::future::Future;
-use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 use tidegate_hub::idempotency::{KEYS_MAX, Keys};
 
 use tidegate_histogram::Histogram;
@@ -19,16 +23,16 @@ use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::LinkSender;
 use tidegate_wire::Name;
 use tidegate_wire::frame::GatewayFrame;
-use tidegate_wire::query::{Answered, AskError, Question};
+use tidegate_wire::query::{Answered, AskError, Once, Query, Question};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::inquiry::Inquiry;
-use super::rounds::Rounds;
-use super::swaps::Swaps;
 use super::{Shard, State};
 use crate::gateway::shared::Context;
 use crate::gateway::shared::gather::{Asked, fits};
+use inquiry::Inquiry;
+use rounds::Rounds;
+use swaps::{Known, Swaps};
 
 /// Questions of one shard that may be under way; each tenant has its share.
 pub(super) const QUESTIONS_MAX: usize = 10_000;
@@ -46,10 +50,10 @@ pub(in crate::gateway) enum Asker {
 
 /// Questions of this shard's events and of callers.
 pub(super) struct Questions {
-    pub(super) rounds: Rounds,
-    pub(super) swaps: Swaps,
+    rounds: Rounds,
+    swaps: Swaps,
     /// Idempotency keys that this shard remembers.
-    pub(super) keys: Keys,
+    keys: Keys,
 }
 
 impl Questions {
@@ -60,6 +64,32 @@ impl Questions {
             swaps: Swaps::default(),
             keys: Keys::new(keys_max, context.tenants.count()),
         }
+    }
+
+    /// The rounds that wait for parts.
+    pub(super) const fn rounds(&mut self) -> &mut Rounds {
+        &mut self.rounds
+    }
+
+    /// A compare-and-set of an event; `nth` counts those of one attempt.
+    fn swap(&mut self, during: During, nth: u32, query: &Query) -> Result<Known, AskError> {
+        self.swaps.ask(during.sequence, nth, query)
+    }
+
+    /// The event of this sequence is committed.
+    pub(super) fn event_committed(&mut self, sequence: u64) {
+        self.swaps.forget(sequence);
+    }
+
+    /// A request with an idempotency key is here: the first one, or again.
+    fn see_key(
+        &mut self,
+        tenant: &Name,
+        key: [u8; 32],
+        request: [u8; 32],
+        now: StdInstant,
+    ) -> Once {
+        self.keys.see(tenant, key, request, now)
     }
 }
 
@@ -199,22 +229,13 @@ impl State {
         } = during;
         if !self
             .events
-            .lanes
+            .lanes()
             .is_under_way(connection, worker, sequence, attempt)
         {
             return None;
         }
-        self.tenant_name(self.events.lanes.tenant(connection)?)
+        self.tenant_name(self.events.lanes().tenant(connection)?)
             .cloned()
-    }
-
-    /// The announced addresses of all gateways, this one too, in order.
-    pub(super) fn gateways(&self) -> Vec<SocketAddrV4> {
-        let mut all: Vec<_> = self.peers.addresses.keys().copied().collect();
-        all.push(self.context.settings.announced);
-        all.sort_unstable();
-        all.dedup();
-        all
     }
 }
 

@@ -73,7 +73,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
         }
         for parcel in parcels.drain(..) {
             if matches!(parcel, Parcel::Stop) {
-                shard.state.borrow_mut().tell_cuts();
+                shard.state.borrow_mut().clients.tell_cuts();
                 return inbox.close();
             }
             shard.take(parcel);
@@ -84,10 +84,10 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
 
 /// Wakes whoever reads what was sent, behind all clients that can be read now.
 async fn wake_links(shard: Rc<Shard>) {
-    let bell = shard.state.borrow().custody.wakes.bell();
+    let bell = shard.state.borrow().workers.bell();
     loop {
         bell.notified().await;
-        shard.state.borrow_mut().custody.wakes.wake_all();
+        shard.state.borrow_mut().workers.wake_all();
     }
 }
 
@@ -100,7 +100,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl Shard {
     /// Whether custodians are still to be looked at.
     fn has_reviews(&self) -> bool {
-        !self.state.borrow().custody.reviews.is_empty()
+        self.state.borrow().custody.reviews() > 0
     }
 
     fn take(self: &Rc<Self>, parcel: Parcel) {
@@ -209,7 +209,7 @@ impl State {
                 incarnation,
                 sender,
                 life,
-            } => self.peer_up(incarnation, sender, life),
+            } => self.peers.up(incarnation, sender, life),
             Parcel::PeerDown(incarnation) => self.peer_down(incarnation),
             Parcel::Act {
                 tenant,
@@ -224,12 +224,18 @@ impl State {
                 let part = self.part(&gather.asked);
                 gather.give(&self.context, part);
             }
-            Parcel::Part { number, answer } => self.part_of_shards(number, answer),
+            Parcel::Part { number, answer } => {
+                let own = self.context.settings.announced;
+                self.questions.rounds().part_of_shards(own, number, answer);
+            }
             Parcel::PeerPart {
                 incarnation,
                 number,
                 answer,
-            } => self.part_of_peer(incarnation, number, *answer),
+            } => {
+                let rounds = self.questions.rounds();
+                rounds.part_of_peer(incarnation, number, *answer);
+            }
             Parcel::PeerAck {
                 incarnation,
                 sequence,
@@ -237,18 +243,11 @@ impl State {
             Parcel::Members(members) => self.members(members),
             Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
-                self.clients.told_to_end += 1;
-                self.clients.quiet = true;
+                self.clients.stop_reading();
                 self.end_requests();
-                for connection in self.clients.connections.values() {
-                    connection.set_paused(true);
-                }
             }
             Parcel::GoAway(deadline) => {
-                self.clients.told_to_end += 1;
-                self.clients.gone = Some(deadline);
-                let all: Vec<_> = self.clients.connections.values().cloned().collect();
-                for connection in all {
+                for connection in self.clients.say_goodbye(deadline) {
                     connection.close(1001, clients::GOING_AWAY);
                     self.closed(&connection, CloseReason::GoingAway);
                 }

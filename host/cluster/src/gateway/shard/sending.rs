@@ -1,8 +1,7 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
-use tidegate_hub::lanes::{Next, WorkerKey};
+use tidegate_hub::lanes::Next;
 use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
-use tidegate_wire::frame::GatewayFrame;
 use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
@@ -18,7 +17,7 @@ impl State {
     /// The same; a lane that has waited for its turn has it for one event.
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         let router = self.context.settings.router;
-        while let Some(next) = self.events.lanes.next(number, router.binds()) {
+        while let Some(next) = self.events.lanes().next(number, router.binds()) {
             let tenant = next.tenant;
             let served = |worker| self.workers.served(worker, tenant);
             let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
@@ -28,12 +27,12 @@ impl State {
                 if next.under_way > 0 {
                     return;
                 }
-                self.events.lanes.unbind(number, worker);
+                self.events.lanes_mut().unbind(number, worker);
             }
             if stays.is_none() && router.binds() {
                 // A lane without a worker goes to its custodian, so that what others do to the client is
                 // told once.
-                stays = self.events.lanes.custodian(number).and_then(served);
+                stays = self.events.lanes().custodian(number).and_then(served);
             }
             let is_its_turn = std::mem::take(&mut is_its_turn);
             let rng = &mut self.rng;
@@ -51,17 +50,14 @@ impl State {
             match place {
                 Placement::Worker(served) => self.send_event(number, &next, served),
                 Placement::Later(worker) => {
-                    if self.events.lanes.set_queued(number, true) {
+                    if self.events.lanes_mut().set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
                         self.metrics.waits(tenant);
                     }
                     return;
                 }
                 Placement::Nowhere => {
-                    if self.events.lanes.set_queued(number, true) {
-                        self.events.unrouted.push(tenant, number);
-                    }
-                    return;
+                    return self.events.wait_for_route(tenant, number);
                 }
             }
         }
@@ -70,12 +66,12 @@ impl State {
     fn send_event(&mut self, number: u32, next: &Next, served: Served) {
         let Served { worker: key, place } = served;
         let tenant = next.tenant;
-        let Some(hub) = self.clients.hubs.get_mut(usize::from(tenant)) else {
+        let Some(hub) = self.clients.hub_mut(tenant) else {
             return;
         };
         if next.is_close {
             self.events
-                .lanes
+                .lanes_mut()
                 .complete_close(number, |closed| match hub.remove(number) {
                     Some(client) => {
                         closed.uid = client.uid().cloned();
@@ -85,14 +81,14 @@ impl State {
                     None => SessionSnapshot::default(),
                 });
         }
-        let Some(sending) = self.events.lanes.send(number, key) else {
+        let Some(sending) = self.events.lanes_mut().send(number, key) else {
             return;
         };
         if let Some(waited_us) = sending.waited_us {
             self.metrics.waited(tenant, waited_us);
         }
         let session = sending.with_session.then(|| {
-            let last = self.events.lanes.last_session(number).cloned();
+            let last = self.events.lanes().last_session(number).cloned();
             Box::new(
                 last.or_else(|| Some(hub.client(number)?.snapshot()))
                     .unwrap_or_default(),
@@ -103,7 +99,7 @@ impl State {
         // large ones would fill the link.
         let mut extra =
             weight::event(&sending.kind) + session.as_deref().map_or(0, weight::session);
-        self.release_first(number, key);
+        self.workers.release_first(key, client);
         match &sending.kind {
             EventKind::Request { .. } => {}
             _ if !sending.with_custody && next.under_way > 0 => {}
@@ -128,28 +124,8 @@ impl State {
             session,
             kind: sending.kind,
         };
-        let counted = self.workers.sent(key, tenant, sending.bytes + extra);
-        self.events.lanes.counted(number, counted);
-        if let Some(worker) = self.workers.get(key) {
-            // If the link has ended, its loss is on the way and takes the event back.
-            let sent = worker
-                .link
-                .sender
-                .send_quietly(GatewayFrame::Deliver(Box::new(delivery)));
-            self.custody
-                .wakes
-                .sent(&worker.link.sender, sent == Ok(true));
-        }
-    }
-
-    /// A worker that is to forget a client does so before it gets another event of it.
-    fn release_first(&mut self, number: u32, key: WorkerKey) {
-        let client = self.client_id(number);
-        if let Some(worker) = self.workers.get_mut(key)
-            && worker.telling.take_release(number)
-        {
-            // As with the event.
-            let _ = worker.link.sender.send(GatewayFrame::Release(vec![client]));
-        }
+        let bytes = sending.bytes + extra;
+        let counted = self.workers.deliver(key, tenant, bytes, delivery);
+        self.events.lanes_mut().counted(number, counted);
     }
 }

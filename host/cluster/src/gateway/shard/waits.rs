@@ -23,17 +23,14 @@ impl State {
                      share of the worker's window is used up; others have theirs");
             }
         }
-        let mut held = self.events.unread.first().copied();
-        while let Some((tenant, _)) = held {
+        for tenant in self.events.held_tenants() {
             if let Some(name) = tenants.name(tenant)
                 && named.is_due(tenant, now)
             {
-                tracing::warn!(tenant = %name, bytes = self.events.lanes.shares().used(&tenant),
+                tracing::warn!(tenant = %name, bytes = self.events.lanes().shares().used(&tenant),
                     "clients of a tenant are not read: its share of pending-bytes-max is used up; \
                      others have theirs");
             }
-            let next = tenant.checked_add(1);
-            held = next.and_then(|next| self.events.unread.range((next, 0)..).next().copied());
         }
     }
 }
@@ -48,10 +45,14 @@ impl State {
         let now = tokio::time::Instant::now().into_std();
         let tenants = u16::try_from(self.context.tenants.count()).unwrap_or(u16::MAX);
         for tenant in 0..tenants {
-            let age_us = self.events.lanes.oldest_age_us(tenant).unwrap_or_default();
+            let age_us = self
+                .events
+                .lanes()
+                .oldest_age_us(tenant)
+                .unwrap_or_default();
             if u128::from(age_us) >= bound.as_micros()
                 && self.context.late_named.is_due(tenant, now)
-                && let Some(oldest) = self.events.lanes.oldest(tenant)
+                && let Some(oldest) = self.events.lanes().oldest(tenant)
             {
                 self.name_oldest(tenant, &oldest);
             }
@@ -74,12 +75,14 @@ impl State {
                 "more comes than handlers do: the share of a worker's window is used up",
             )
         };
-        let worker = oldest.under_way.and_then(|(key, _)| self.workers.get(key));
+        let worker = oldest
+            .under_way
+            .and_then(|(key, _)| self.workers.incarnation(key));
         tracing::warn!(tenant = %name, reason, why,
             age_ms = oldest.age_us / 1_000, under_way_ms = under_way_us / 1_000,
-            events = self.events.lanes.events_of(tenant), bytes = self.events.lanes.shares().used(&tenant),
+            events = self.events.lanes().events_of(tenant), bytes = self.events.lanes().shares().used(&tenant),
             kind = oldest.kind.name(), client = %self.client_id(oldest.connection),
-            worker = worker.map(|worker| tracing::field::display(worker.link.worker)),
+            worker = worker.map(tracing::field::display),
             "a tenant's oldest event is late");
     }
 }

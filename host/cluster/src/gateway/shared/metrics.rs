@@ -26,8 +26,6 @@ pub(in crate::gateway) struct Metrics {
     commits_dead: Counter,
     stale: Counter,
     refused: Counter,
-    forward_dropped: Counter,
-    unknown_gateway: Counter,
     /// By tenant: lanes that had to wait for a worker, and clients that were no longer read.
     waits: Vec<[Counter; 2]>,
     custody_bytes: Counter,
@@ -165,8 +163,6 @@ impl Metrics {
             commits_dead: commits("dead-lettered"),
             stale: counter!("tidegate_gateway_stale_commits_total"),
             refused: counter!("tidegate_gateway_refused_effects_total"),
-            forward_dropped: dropped("forward-full"),
-            unknown_gateway: dropped("unknown-gateway"),
             waits: tenants.all().map(waits).collect(),
             custody_bytes: counter!("tidegate_gateway_custody_bytes_total"),
             unguarded: Level::of(gauge!("tidegate_gateway_unguarded_clients")),
@@ -313,10 +309,6 @@ impl Metrics {
         self.refused.increment(1);
     }
 
-    pub(in crate::gateway) fn unknown_gateway(&self) {
-        self.unknown_gateway.increment(1);
-    }
-
     /// A custodian was told so much of a client.
     pub(in crate::gateway) fn custody_told(&self, bytes: usize) {
         self.custody_bytes.increment(bytes as u64);
@@ -326,9 +318,5 @@ impl Metrics {
     pub(in crate::gateway) fn guarded(&self, unguarded: usize, singles: usize) {
         self.unguarded.set(unguarded);
         self.singles.set(singles);
-    }
-
-    pub(in crate::gateway) fn forward_dropped(&self) {
-        self.forward_dropped.increment(1);
     }
 }

@@ -11,7 +11,7 @@ use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::session::Session;
 use tidegate_wire::weight;
 
-use super::State;
+use crate::gateway::shard::State;
 
 /// what a client's rank counts.
 const STANDING_BYTES: usize = 32;
@@ -93,7 +93,7 @@ impl Record<'_> {
 
 impl State {
     /// Tells the workers what their windows allow.
-    pub(super) fn tell_custodians(&mut self) {
+    pub(in crate::gateway::shard) fn tell_custodians(&mut self) {
         for key in self.workers.take_untold() {
             self.tell(key);
         }
@@ -108,34 +108,22 @@ impl State {
                 self.workers.has_untold(key);
                 return self.send_batch(key, batch);
             }
-            let Some(worker) = self.workers.get_mut(key) else {
+            let Some(telling) = self.workers.telling(key) else {
                 return;
             };
-            let Some(next) = worker.telling.next_due() else {
+            let Some(next) = telling.next_due() else {
                 return self.send_batch(key, batch);
             };
             self.write(key, next, &mut batch);
-            let worker = self.workers.get(key);
-            if worker.is_some_and(|worker| worker.telling.is_full()) {
+            let telling = self.workers.telling(key);
+            if telling.is_some_and(|telling| telling.is_full()) {
                 self.send_batch(key, std::mem::take(&mut batch));
             }
         }
     }
 
-    /// Sends a batch, and asks the worker to confirm it if somebody waits for that.
     fn send_batch(&mut self, key: WorkerKey, batch: CustodyBatch) {
-        let shard = self.index;
-        let Some(worker) = self.workers.get_mut(key) else {
-            return;
-        };
-        let sender = &worker.link.sender;
-        // If the link has ended, other custodians are named when its loss arrives.
-        for frame in batch.frames() {
-            let _ = sender.send(frame);
-        }
-        if let Some(number) = worker.telling.ask() {
-            let _ = sender.send(GatewayFrame::Confirm { shard, number });
-        }
+        self.workers.tell(key, batch.frames(), self.index);
     }
 
     /// Adds one client to a batch.
@@ -145,9 +133,9 @@ impl State {
         let mut parts = match next.task {
             Task::Release => {
                 batch.releases.push(client);
-                self.events.lanes.released(number, key);
-                if let Some(worker) = self.workers.get_mut(key) {
-                    worker.telling.released();
+                self.events.lanes_mut().released(number, key);
+                if let Some(telling) = self.workers.telling(key) {
+                    telling.released();
                 }
                 return;
             }
@@ -157,24 +145,24 @@ impl State {
         if parts.rank {
             batch.ranks.extend(self.rank(number, key, next.known));
         }
-        let is_at_work = self.events.lanes.is_at_work(number, key);
+        let is_at_work = self.events.lanes().is_at_work(number, key);
         if is_at_work && next.known && !parts.is_only_rank() {
             // What it has done to the client and is not committed here would be mixed with what it is
             // told. Its own record is of one time.
             let rank = std::mem::take(&mut parts.rank);
-            self.events.lanes.postpone(number, key);
-            if let Some(worker) = self.workers.get_mut(key) {
+            self.events.lanes_mut().postpone(number, key);
+            if let Some(telling) = self.workers.telling(key) {
                 if rank {
-                    worker.telling.told(number, STANDING_BYTES, false);
+                    telling.told(number, STANDING_BYTES, false);
                 }
-                worker.telling.postpone(number, parts);
+                telling.postpone(number, parts);
             }
             return;
         }
         let bytes = if parts.is_only_rank() {
             STANDING_BYTES
         } else if parts.keys == Names::All
-            && (is_at_work || !self.events.lanes.mirrors(number, key))
+            && (is_at_work || !self.events.lanes().mirrors(number, key))
         {
             let place = self.place_of(number, key);
             let Some(custody) = place.and_then(|place| self.custody(number, place)) else {
@@ -192,16 +180,16 @@ impl State {
             bytes
         };
         self.metrics.custody_told(bytes);
-        let entrusts = self.events.lanes.is_unconfirmed(number, key);
+        let entrusts = self.events.lanes().is_unconfirmed(number, key);
         if is_at_work && !next.known {
-            self.events.lanes.told_amid(number, key);
+            self.events.lanes_mut().told_amid(number, key);
         } else {
-            self.events.lanes.told(number, key);
+            self.events.lanes_mut().told(number, key);
         }
-        if let Some(worker) = self.workers.get_mut(key) {
-            worker.telling.told(number, bytes, entrusts);
+        if let Some(telling) = self.workers.telling(key) {
+            telling.told(number, bytes, entrusts);
             if is_at_work && !next.known {
-                worker.telling.postpone(number, ANEW);
+                telling.postpone(number, ANEW);
             }
         }
     }
@@ -214,15 +202,15 @@ impl State {
         key: WorkerKey,
         known: bool,
     ) -> Option<(ClientId, Option<Incarnation>)> {
-        let behind = self.events.lanes.stands_behind(number, key);
-        let behind = behind.and_then(|first| Some(self.workers.get(first)?.link.worker));
+        let behind = self.events.lanes().stands_behind(number, key);
+        let behind = behind.and_then(|first| self.workers.incarnation(first));
         (behind.is_some() || known).then_some((self.client_id(number), behind))
     }
 
     /// The place of a client's tenant at a worker.
     fn place_of(&self, number: u32, key: WorkerKey) -> Option<u16> {
-        let name = self.tenant_name(self.events.lanes.tenant(number)?)?;
-        self.workers.get(key)?.place_of(name)
+        let name = self.tenant_name(self.events.lanes().tenant(number)?)?;
+        self.workers.place_of(key, name)
     }
 
     fn custody(&self, number: u32, place: u16) -> Option<Custody> {
@@ -256,8 +244,8 @@ impl State {
     }
 
     fn record(&self, number: u32) -> Option<Record<'_>> {
-        let tenant = self.events.lanes.tenant(number)?;
-        let hub = self.clients.hubs.get(usize::from(tenant))?;
+        let tenant = self.events.lanes().tenant(number)?;
+        let hub = self.clients.hub(tenant)?;
         if let Some(client) = hub.client(number) {
             return Some(Record {
                 uid: client.uid(),
@@ -265,7 +253,7 @@ impl State {
                 session: Snapshot::Live(client.session(), client.session_version()),
             });
         }
-        let (closed, session) = self.events.lanes.closing(number)?;
+        let (closed, session) = self.events.lanes().closing(number)?;
         Some(Record {
             uid: closed.uid.as_ref(),
             groups: &closed.groups,
@@ -275,60 +263,57 @@ impl State {
 
     /// Makes a worker the custodian of a client by what goes before an event of it, which counts in the
     /// window of events. Says what it counts.
-    pub(super) fn entrust_with_event(&mut self, number: u32, key: WorkerKey, place: u16) -> usize {
+    pub(in crate::gateway::shard) fn entrust_with_event(
+        &mut self,
+        number: u32,
+        key: WorkerKey,
+        place: u16,
+    ) -> usize {
         let Some(custody) = self.custody(number, place) else {
             return 0;
         };
         let bytes = weight::custody(&custody);
         self.metrics.custody_told(bytes);
-        let crosses = self.events.lanes.told_with_event(number, key);
-        if let Some(worker) = self.workers.get_mut(key) {
-            worker.telling.told_apart(number);
-            if crosses {
-                worker.telling.postpone(number, ANEW);
-            }
-            // If the link has ended, another custodian is named when its loss arrives.
-            let _ = worker
-                .link
-                .sender
-                .send(GatewayFrame::Custody(vec![custody]));
-        }
+        let crosses = self.events.lanes_mut().told_with_event(number, key);
+        let again = crosses.then_some(ANEW);
+        self.workers.entrust(key, number, custody, again);
         bytes
     }
 
     /// Tells a custodian what waits to be told just before an event of the client that nothing else is
     /// under way of: while it is, nothing can be told. Counts as above. The session goes with the event
     /// or is known.
-    pub(super) fn tell_with_event(&mut self, number: u32, key: WorkerKey) -> usize {
-        let Some(worker) = self.workers.get_mut(key) else {
-            return 0;
-        };
-        let Some(mut parts) = worker.telling.take_parts(number) else {
+    pub(in crate::gateway::shard) fn tell_with_event(
+        &mut self,
+        number: u32,
+        key: WorkerKey,
+    ) -> usize {
+        let Some(mut parts) = self.workers.take_parts(key, number) else {
             return 0;
         };
         parts.keys = Names::default();
-        let sender = worker.link.sender.clone();
         let mut bytes = 0;
-        // As with custody.
         if parts.rank {
             let rank = self.rank(number, key, true);
-            let _ = sender.send(GatewayFrame::CustodyRank(rank.into_iter().collect()));
+            let rank = GatewayFrame::CustodyRank(rank.into_iter().collect());
+            self.workers.send(key, rank);
             bytes += STANDING_BYTES;
         }
         if !parts.is_only_rank()
             && let Some(change) = self.change(number, parts)
         {
             bytes += weight::custody_change(&change);
-            let _ = sender.send(GatewayFrame::CustodyChanged(vec![change]));
+            self.workers
+                .send(key, GatewayFrame::CustodyChanged(vec![change]));
         }
         self.metrics.custody_told(bytes);
-        if self.events.lanes.is_unconfirmed(number, key)
-            && let Some(worker) = self.workers.get_mut(key)
+        if self.events.lanes().is_unconfirmed(number, key)
+            && let Some(telling) = self.workers.telling(key)
         {
-            worker.telling.told(number, 0, true);
+            telling.told(number, 0, true);
             self.workers.has_untold(key);
         }
-        self.events.lanes.told_with_event(number, key);
+        self.events.lanes_mut().told_with_event(number, key);
         bytes
     }
 }

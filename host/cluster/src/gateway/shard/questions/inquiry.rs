@@ -13,10 +13,10 @@ use tidegate_wire::sketch::Sketch;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::Shard;
-use super::questions::During;
+use super::During;
 use super::swaps::{Known, Outcome};
 use crate::gateway::questions::is_work;
+use crate::gateway::shard::Shard;
 use crate::gateway::shared::gather::Asked;
 
 /// One question on its way to its answer.
@@ -34,7 +34,7 @@ impl Inquiry {
     pub(super) async fn run(&mut self) -> Result<Answered, AskError> {
         let asked = self.asked.clone();
         let answer = match &asked.query {
-            Query::Gateways => Ok(Answer::Gateways(self.shard.state.borrow().gateways())),
+            Query::Gateways => Ok(Answer::Gateways(self.shard.state.borrow().peers.gateways())),
             Query::UidCount { of } => self.uid_count(of).await.map(Answer::Count),
             Query::UidEstimate => self.uid_estimate().await,
             Query::GroupInfos { .. } => self.group_infos().await,
@@ -148,7 +148,7 @@ impl Inquiry {
     fn is_over(&mut self) -> bool {
         let over = Instant::now() >= self.deadline;
         if over {
-            let all = self.shard.state.borrow().gateways();
+            let all = self.shard.state.borrow().peers.gateways();
             self.missing.extend(all);
         }
         over
@@ -191,7 +191,7 @@ impl Inquiry {
         let known = {
             let mut state = self.shard.state.borrow_mut();
             let query = &self.asked.query;
-            state.questions.swaps.ask(during.sequence, nth, query)?
+            state.questions.swap(during, nth, query)?
         };
         match known {
             Known::No(tell) => {
@@ -216,7 +216,7 @@ impl Inquiry {
         let mut state = self.shard.state.borrow_mut();
         let own = ClientId::new(state.context.settings.announced, during.connection);
         if matches!(&self.asked.query, Query::CompareAndSet { client, .. } if *client == own) {
-            state.events.lanes.session_changed(during.connection);
+            state.events.lanes_mut().session_changed(during.connection);
         }
     }
 }
@@ -260,7 +260,7 @@ struct RoundGuard<'a> {
 impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
         if let Ok(mut state) = self.shard.state.try_borrow_mut() {
-            state.drop_round(self.number);
+            state.questions.rounds().forget(self.number);
         }
     }
 }

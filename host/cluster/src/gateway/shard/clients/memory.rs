@@ -14,9 +14,10 @@ use tidegate_fair::Turns;
 use tidegate_wire::event::CloseReason;
 use tokio::time::Instant;
 
-use super::State;
+use super::Clients;
 use crate::gateway::clients::connection::Connection;
-use crate::gateway::clients::memory::{PATIENCE, give_back};
+use crate::gateway::clients::memory::{Memory, PATIENCE, give_back};
+use crate::gateway::shard::State;
 use crate::gateway::shared::metrics::Cut;
 
 /// How often the log says what was cut.
@@ -30,17 +31,26 @@ pub(super) struct Cuts {
     told: Option<Instant>,
 }
 
-impl State {
-    /// A client was closed before it had everything.
-    pub(super) fn cut(&mut self, bytes: usize, why: Cut) {
-        self.metrics.cut(bytes, why.name());
-        self.clients.cuts.clients += 1;
-        self.clients.cuts.bytes += bytes as u64;
+impl Clients {
+    /// What clients make the shard keep, shared with their connections.
+    pub(in crate::gateway::shard) const fn memory(&self) -> &Rc<Memory> {
+        &self.memory
+    }
+
+    /// Their events that wait or are under way have so many bytes.
+    pub(in crate::gateway::shard) fn set_events(&self, bytes: usize) {
+        self.memory.set_events(bytes);
+    }
+
+    /// A client was closed before it had so many bytes.
+    const fn add_cut(&mut self, bytes: usize) {
+        self.cuts.clients += 1;
+        self.cuts.bytes += bytes as u64;
     }
 
     /// Says what was cut since the last time.
-    pub(super) fn tell_cuts(&mut self) {
-        let (clients, bytes) = (self.clients.cuts.clients, self.clients.cuts.bytes);
+    pub(in crate::gateway::shard) fn tell_cuts(&mut self) {
+        let (clients, bytes) = (self.cuts.clients, self.cuts.bytes);
         if clients > 0 {
             tracing::warn!(
                 clients,
@@ -48,57 +58,85 @@ impl State {
                 "clients were closed before they had taken or been read everything"
             );
         }
-        self.clients.cuts = Cuts {
+        self.cuts = Cuts {
             told: Some(Instant::now()),
             ..Cuts::default()
         };
     }
 
-    /// One look at what is kept.
-    pub(super) fn look_at_memory(&mut self) {
-        let told = self.clients.cuts.told;
-        if self.clients.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.tell_cuts();
+    fn are_cuts_due(&self) -> bool {
+        let told = self.cuts.told;
+        self.cuts.clients > 0 && told.is_none_or(|told| told.elapsed() >= TELL_EVERY)
+    }
+
+    /// Whether too much is kept, and has been for so long that clients must go.
+    fn must_shed(&mut self) -> bool {
+        if !self.memory.is_full() {
+            self.full_since = None;
+            return false;
         }
-        self.clients.memory.set_events(self.events.lanes.bytes());
-        if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
-            let now = self.clients.memory.bytes();
-            let before = status.kept.swap(now, Ordering::AcqRel);
-            self.metrics.kept(before, now);
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        let must = since.elapsed() >= PATIENCE;
+        if must {
+            self.full_since = None;
         }
-        if self.clients.memory.is_full() {
-            let since = *self.clients.full_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= PATIENCE {
-                self.shed();
-                self.clients.full_since = None;
-            }
-        } else {
-            self.clients.full_since = None;
-        }
-        if !self.clients.memory.is_full() {
-            for number in self.clients.memory.fed() {
-                if let Some(connection) = self.clients.connections.get(&number) {
+        must
+    }
+
+    /// Lets those read on who were not read because of the limit, if there is room.
+    fn feed(&self) {
+        if !self.memory.is_full() {
+            for number in self.memory.fed() {
+                if let Some(connection) = self.get(number) {
                     connection.feed();
                 }
             }
         }
-        if self.clients.memory.look() {
+    }
+
+    /// Clients that must go until there is room: of the tenant that keeps most, those that keep most
+    /// and longest.
+    fn heaviest(&self) -> Vec<Rc<Connection>> {
+        let keeping = self.outbound.connections().filter(|it| it.kept() > 0);
+        let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
+        keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
+        let keeping = keeping.into_iter();
+        let keeping = keeping.map(|connection| (connection.tenant, connection.kept(), connection));
+        choose(keeping, self.memory.excess())
+    }
+}
+
+impl State {
+    /// A client was closed before it had everything.
+    pub(in crate::gateway::shard) fn cut(&mut self, bytes: usize, why: Cut) {
+        self.metrics.cut(bytes, why.name());
+        self.clients.add_cut(bytes);
+    }
+
+    /// One look at what is kept.
+    pub(in crate::gateway::shard) fn look_at_memory(&mut self) {
+        if self.clients.are_cuts_due() {
+            self.clients.tell_cuts();
+        }
+        self.clients.set_events(self.events.lanes().bytes());
+        if let Some(status) = self.context.statuses.get(usize::from(self.index)) {
+            let now = self.clients.memory().bytes();
+            let before = status.kept.swap(now, Ordering::AcqRel);
+            self.metrics.kept(before, now);
+        }
+        if self.clients.must_shed() {
+            self.shed();
+        }
+        self.clients.feed();
+        if self.clients.memory().look() {
             // It may take a while, and nobody waits for it.
             self.context.runtime.spawn_blocking(give_back);
         }
     }
 
-    /// Closes clients until there is room: of the tenant that keeps most, those that keep most and
-    /// longest.
+    /// Closes clients until there is room.
     fn shed(&mut self) {
-        let keeping = self.clients.connections.values().filter(|it| it.kept() > 0);
-        let mut keeping: Vec<Rc<Connection>> = keeping.cloned().collect();
-        keeping.sort_by_cached_key(|connection| std::cmp::Reverse(connection.burden()));
-        let keeping = keeping.into_iter().map(|connection| {
-            let tenant = self.events.lanes.tenant(connection.number);
-            (tenant, connection.kept(), connection)
-        });
-        let chosen = choose(keeping, self.clients.memory.excess());
+        let chosen = self.clients.heaviest();
         let closed = chosen.len();
         for connection in chosen {
             let dropped = connection.close_shedding(1013, "clients keep too much memory");

@@ -11,12 +11,13 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, AskError, Once, Query, SwapRefusal};
 
-use super::State;
+use crate::gateway::shard::State;
+use crate::gateway::shard::clients::Outbound;
 use crate::gateway::shared::gather::{Asked, shards_of};
 
 impl State {
     /// This shard's part.
-    pub(super) fn part(&mut self, asked: &Asked) -> Result<Answer, AskError> {
+    pub(in crate::gateway::shard) fn part(&mut self, asked: &Asked) -> Result<Answer, AskError> {
         // Whom an effect has closed is offline, also before the end of the turn.
         self.end_closing();
         match &asked.query {
@@ -65,19 +66,16 @@ impl State {
 
     fn look_up(&mut self, asked: &Asked) -> Result<Answer, AskError> {
         let gateway = self.context.settings.announced;
-        let tenant = self.tenant_index(&asked.tenant).map(usize::from);
-        // No listener is the tenant's: it has no clients here.
-        let mut nobody = Hub::default();
-        let hub = match tenant {
-            Some(tenant) => self.clients.hubs.get_mut(tenant).unwrap_or(&mut nobody),
-            None => &mut nobody,
-        };
+        let tenant = self.tenant_index(&asked.tenant);
+        let found = tenant.and_then(|tenant| self.clients.hub_and_outbound(tenant));
+        // Without a listener here the tenant has no clients here.
+        let (mut no_hub, mut no_outbound) = (Hub::default(), Outbound::default());
+        let (hub, outbound) = found.unwrap_or((&mut no_hub, &mut no_outbound));
         let trial = Trial::begin(hub, gateway, &asked.effects);
-        let connections = &self.clients.connections;
         let ground = Ground {
             hub,
             gateway,
-            live: &|number| Some(connections.get(&number)?.live()),
+            live: &|number| Some(outbound.get(number)?.live()),
         };
         let found = answer(ground, &asked.query);
         trial.undo(hub);
@@ -96,12 +94,12 @@ impl State {
         let (gateway, number) = (self.context.settings.announced, client.connection);
         let hub = self
             .tenant_index(tenant)
-            .and_then(|tenant| self.clients.hubs.get_mut(usize::from(tenant)))
+            .and_then(|tenant| self.clients.hub_mut(tenant))
             .filter(|hub| client.gateway() == gateway && hub.is_online(number))
             .ok_or(SwapRefusal::Offline)?;
         hub.compare_and_set(number, key, expected, new.map(String::as_str))?;
-        self.events.lanes.session_changed(number);
-        for worker in self.events.lanes.custodians(number) {
+        self.events.lanes_mut().session_changed(number);
+        for worker in self.events.lanes().custodians(number) {
             self.workers.mark(worker, number, Part::Key(key));
         }
         Ok(())
@@ -109,7 +107,7 @@ impl State {
 
     /// Applies effects here and passes them on. A tenant without a listener here may have clients
     /// elsewhere.
-    pub(super) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
+    pub(in crate::gateway::shard) fn act(&mut self, tenant: &Name, effects: Vec<Effect>) {
         match self.tenant_index(tenant) {
             Some(index) => self.effects(index, effects, None),
             None => self.pass_on(tenant, effects, None),
@@ -124,7 +122,7 @@ impl State {
         effects: &[Effect],
     ) -> Once {
         let now = std::time::Instant::now();
-        let once = self.questions.keys.see(tenant, key, request, now);
+        let once = self.questions.see_key(tenant, key, request, now);
         if once == Once::First {
             self.act(tenant, effects.to_vec());
         }
@@ -162,7 +160,7 @@ impl State {
             | Reach::Gateways(_)
             | Reach::EveryGateway
             | Reach::Owner(_) => {
-                self.peers.addresses.is_empty() && shards_of(&self.context, asked).len() == 1
+                self.peers.is_empty() && shards_of(&self.context, asked).len() == 1
             }
         }
     }

@@ -1,0 +1,185 @@
+//! Clients that come, send and go: each gets a number and a lane, is not read while too much of what
+//! it sent waits, and ends with a close behind its other events.
+
+use std::rc::Rc;
+
+use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
+
+use super::State;
+use super::clients::GOING_AWAY;
+use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::pings;
+use crate::gateway::clients::pings::Tick;
+use crate::gateway::settings::{ListenerSettings, NoWorker};
+use crate::gateway::shared::metrics::Cut;
+use crate::gateway::shared::socket::Socket;
+
+impl State {
+    /// A number that no client has whose close is not yet committed.
+    pub(super) fn take_number(&mut self) -> u32 {
+        let lanes = self.events.lanes();
+        self.clients.take_number(|number| lanes.contains(number))
+    }
+
+    /// A client is there, at the listener in this place.
+    pub(super) fn open(
+        &mut self,
+        socket: Socket,
+        listener: &Rc<ListenerSettings>,
+        place: usize,
+        peer: Peer,
+        request: Option<Box<HttpRequest>>,
+    ) -> Rc<Connection> {
+        let number = self.take_number();
+        let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
+        let memory = self.clients.memory().clone();
+        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer, memory);
+        let connection = Rc::new(connection);
+        if self.clients.end().is_some() {
+            // No handler sees it, so no close is to be told.
+            connection.tell_close();
+            connection.close(1001, GOING_AWAY);
+            return connection;
+        }
+        self.clients.insert(&connection, place);
+        self.metrics.connected();
+        self.clock();
+        self.tell_connected(number, tenant, &peer);
+        let peer = Box::new(peer);
+        self.events
+            .open(number, tenant, EventKind::Connect { peer, request });
+        self.pump(number);
+        self.finish_turn();
+        connection
+    }
+
+    pub(super) fn message(&mut self, connection: &Rc<Connection>, message: Message) {
+        self.clock();
+        connection.message_came(message.payload().len(), self.wall_ms());
+        let number = connection.number;
+        self.metrics.message_in(message.payload().len());
+        let served = || self.workers.serves(connection.tenant);
+        match self.context.settings.no_worker {
+            NoWorker::Hold => {}
+            NoWorker::Drop if !served() => return self.metrics.dropped_without_worker(1),
+            NoWorker::Close if !served() => {
+                self.metrics.dropped_without_worker(1);
+                connection.close(1013, "nobody serves you at the moment");
+                return self.closed(connection, CloseReason::Server);
+            }
+            NoWorker::Drop | NoWorker::Close => {}
+        }
+        self.events
+            .lanes_mut()
+            .push(number, EventKind::Message(message));
+        self.clients.set_events(self.events.lanes().bytes());
+        self.pump(number);
+        self.pause_if_full(connection);
+    }
+
+    /// Stops reading a client whose lane is full, or any that sends while its tenant has no room.
+    fn pause_if_full(&mut self, connection: &Connection) {
+        let (number, tenant) = (connection.number, connection.tenant);
+        if connection.is_paused() {
+            // It is paused already: this message was read before that.
+        } else if self.events.hold(tenant, number) {
+            connection.set_paused(true);
+            self.metrics.held(tenant);
+        } else if self.events.lanes().lane_bytes(number) >= self.context.settings.hold_bytes_max
+            && !connection.has_left()
+        {
+            connection.set_paused(true);
+        }
+    }
+
+    /// A client has left, or sends no more. What it sent is read past its lane's bound, since its
+    /// socket would be kept for it otherwise; not while its tenant has no room.
+    pub(super) fn left(&mut self, connection: &Connection) {
+        if self.clients.is_quiet() || !connection.is_paused() {
+            return;
+        }
+        if !self.events.hold(connection.tenant, connection.number) {
+            connection.set_paused(false);
+        }
+    }
+
+    /// Reads a client again whose lane has room, and the others of its tenant that are held.
+    pub(super) fn resume_reading(&mut self, number: u32, tenant: u16) {
+        self.resume_reading_of(number);
+        self.resume_reading_of_tenant(tenant);
+    }
+
+    /// Reads the clients of a tenant again that are held, if there is room for what they send.
+    pub(super) fn resume_reading_of_tenant(&mut self, tenant: u16) {
+        for number in self.events.take_held(tenant) {
+            self.resume_reading_of(number);
+        }
+    }
+
+    fn resume_reading_of(&mut self, number: u32) {
+        let Some(connection) = self.clients.get(number) else {
+            return;
+        };
+        if connection.is_paused()
+            && !self.clients.is_quiet()
+            && (connection.has_left()
+                || self.events.lanes().lane_bytes(number)
+                    <= self.context.settings.hold_bytes_max / 2)
+        {
+            connection.set_paused(false);
+        }
+        // It sends no more and has all its answers.
+        if connection.input_ended() && self.events.lanes().is_settled(number) {
+            connection.close(1000, "");
+            self.clients.close_later(number, CloseReason::Client);
+        }
+    }
+
+    /// A client is gone: its id is offline, and its close waits behind its other events.
+    pub(super) fn closed(&mut self, connection: &Connection, reason: CloseReason) {
+        if !connection.tell_close() {
+            return;
+        }
+        let number = connection.number;
+        self.tell_closed(number, connection.tenant, reason);
+        self.clients.remove(connection);
+        self.events.let_go(connection.tenant, number);
+        self.metrics.closed(reason);
+        let closed = Closed {
+            reason,
+            uid: None,
+            groups: Vec::new(),
+        };
+        self.clock();
+        self.events
+            .lanes_mut()
+            .push(number, EventKind::Close(Box::new(closed)));
+        self.pump(number);
+    }
+
+    /// Whom effects have closed is closed.
+    pub(super) fn end_closing(&mut self) {
+        while let Some((connection, reason)) = self.clients.next_closing() {
+            self.closed(&connection, reason);
+        }
+    }
+
+    pub(super) fn ping(&mut self, listener: usize) {
+        for number in self.clients.turn_wheel(listener) {
+            let Some(connection) = self.clients.get(number).cloned() else {
+                continue;
+            };
+            match pings::tick(&connection) {
+                Tick::Fine => {}
+                Tick::Silent => {
+                    connection.close(1001, "no answer to pings");
+                    self.closed(&connection, CloseReason::Idle);
+                }
+                Tick::Slow => {
+                    self.metrics.cut(connection.destroy(), Cut::Slow.name());
+                    self.closed(&connection, CloseReason::Slow);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Closes whose home is not known to be lost, kept until it is.
+
+use tidegate_fair::Shares;
+use tidegate_wire::Name;
+
+use crate::gateway::shared::inbox::AdoptClose;
+
+/// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
+/// earlier has no more than a window of them under way; what is beyond is refused.
+const EARLY_MAX: usize = 1024;
+
+/// Closes whose home is not known to be lost; each tenant has its share.
+#[derive(Debug)]
+pub(super) struct Early {
+    adoptions: Vec<AdoptClose>,
+    shares: Shares<Name>,
+}
+
+impl Early {
+    pub(super) fn new(tenants: usize) -> Self {
+        Self {
+            adoptions: Vec::new(),
+            shares: Shares::new(EARLY_MAX, tenants),
+        }
+    }
+
+    pub(super) fn add(&mut self, adoption: AdoptClose) -> Result<(), AdoptClose> {
+        let shares = &mut self.shares;
+        self.adoptions.retain(|it| {
+            let is_open = !it.link.is_closed();
+            if !is_open {
+                shares.give(&it.tenant, 1);
+            }
+            is_open
+        });
+        if !shares.has_room(&adoption.tenant) {
+            return Err(adoption);
+        }
+        shares.take(&adoption.tenant, 1);
+        self.adoptions.push(adoption);
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self) -> Vec<AdoptClose> {
+        for adoption in &self.adoptions {
+            self.shares.give(&adoption.tenant, 1);
+        }
+        std::mem::take(&mut self.adoptions)
+    }
+}
