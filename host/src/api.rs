@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidegate_api::{Grant, Settings, Tokens};
+use tidegate_api::{Apart, Grant, Settings, Tokens};
 use tidegate_cluster::gateway::access::Access;
 use tidegate_deploy::DeployClient;
 use tidegate_link::net;
@@ -39,6 +39,8 @@ pub struct Behind {
     pub deploys: DeployClient,
     /// Its announced address.
     pub announced: SocketAddrV4,
+    /// Why it does not know the cluster yet.
+    pub apart: Apart,
 }
 
 impl Api {
@@ -81,6 +83,7 @@ impl Api {
             query: self.query,
             tokens,
             connections_max: self.connections_max,
+            apart: behind.apart,
         };
         let serve = {
             let stop = stop.clone();

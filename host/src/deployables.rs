@@ -142,6 +142,12 @@ impl Deployables for Plugins {
         )
     }
 
+    fn unnamed(&self, tenant: Name) {
+        if let Some(it) = self.tenants.get(&tenant) {
+            it.unnamed();
+        }
+    }
+
     fn taken_back(&self) -> mpsc::Receiver<TakenBack> {
         let mut told = self
             .taken_back

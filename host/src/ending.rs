@@ -58,11 +58,11 @@ pub fn prepare(config: &Config, stop: CancellationToken, logging: Logging) {
 /// How long the end of a process may take, all of it together.
 #[must_use]
 pub fn limit(config: &Config) -> Duration {
-    let (gateway, worker) = (config.gateway.shutdown_ms, config.worker.shutdown_ms);
     Duration::from_millis(match config.purpose {
-        Purpose::Gateway => gateway,
-        Purpose::Worker => worker,
-        Purpose::Serve | Purpose::Register | Purpose::Check => gateway.max(worker),
+        Purpose::Worker => config.worker.shutdown_ms,
+        Purpose::Serve | Purpose::Gateway | Purpose::Register | Purpose::Check => {
+            config.gateway.shutdown_ms
+        }
     })
 }
 

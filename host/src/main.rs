@@ -101,6 +101,8 @@ fn start<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    // What SIGHUP reads is compared with what was given, not with what fits.
+    let given = config.clone();
     descriptors::fit(&mut config)?;
     let stop = CancellationToken::new();
     if config.admin.listen.is_some() {
@@ -111,7 +113,7 @@ where
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    control::start(&config, logging, reread)?;
+    control::start(&given, logging, reread)?;
     let end = Duration::from_millis(config.watchdog.end_ms);
     let end = Some(end).filter(|end| !end.is_zero());
     let stuck = Duration::from_millis(config.watchdog.stuck_ms);

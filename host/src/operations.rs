@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use tidegate_api::Apart;
 use tidegate_cluster::gateway::GatewayHealth;
 use tidegate_deploy::Store;
 use tidegate_link::membership::Joining;
@@ -17,8 +18,8 @@ use crate::{control, descriptors};
 /// How often a register looks whether it can write.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// How a node stands with its registers.
-type Joined = watch::Receiver<Joining>;
+/// What a node knows of its registers.
+pub type Joined = watch::Receiver<Joining>;
 
 /// Starts metrics and the admin listener, if one is configured. Call it before any service, so
 /// that all counters are seen.
@@ -108,15 +109,21 @@ pub fn ready_unless_it_lags(readiness: &Readiness, lags: watch::Receiver<Vec<Str
 /// Once a register has taken the node in, existing links do without: it stays ready.
 fn ready_once_joined(readiness: &Readiness, joined: Option<Joined>) {
     let Some(joined) = joined else { return };
-    readiness.look("registers", move || {
-        let joining = joined.borrow();
-        if joining.ever {
-            return Ok(());
-        }
-        drop(joining);
-        let apart = apart(Some(&joined));
-        Err(format!("no register has taken this node in yet{apart}"))
-    });
+    readiness.look("registers", move || not_joined(&joined).map_or(Ok(()), Err));
+}
+
+/// The same for the Client API of a gateway.
+#[must_use]
+pub fn apart_until_joined(joined: Joined) -> Apart {
+    Apart::new(move || not_joined(&joined))
+}
+
+fn not_joined(joined: &Joined) -> Option<String> {
+    if joined.borrow().ever {
+        return None;
+    }
+    let apart = apart(Some(joined));
+    Some(format!("no register has taken this node in yet{apart}"))
 }
 
 /// Why the node is not at registers at present, to be put behind something.
@@ -128,13 +135,23 @@ fn apart(joined: Option<&Joined>) -> String {
     text
 }
 
-/// A register that takes orders is ready while it can write down what is decided.
+/// A register that takes orders is ready while it can write down what is decided, and has the
+/// components of what serves, which workers that come ask it for.
 pub fn ready_while_writable(readiness: &Readiness, store: Store, stop: CancellationToken) {
     let told = readiness.clone();
     let probe = async move {
         loop {
             match store.probe().await {
-                Ok(()) => told.set("state-dir", true, "can be written"),
+                Ok(()) => match store.lacks_in_use() {
+                    None => told.set("state-dir", true, "can be written"),
+                    Some((tenant, version)) => {
+                        let text = format!(
+                            "the component of what serves the tenant {tenant}, {version}, is not here: \
+                             no node that has it is linked, or the disk has no room for it"
+                        );
+                        told.set("state-dir", false, text);
+                    }
+                },
                 Err(error) => {
                     let text = format!("what is deployed cannot be written down: {error}");
                     told.set("state-dir", false, text);

@@ -23,6 +23,6 @@ mod tokens;
 
 pub use cluster::{Cluster, Deploys, OnceKey};
 pub use openapi::document;
-pub use router::Settings;
+pub use router::{Apart, Settings};
 pub use serve::serve;
 pub use tokens::{Grant, TOKEN_BYTES_MIN, Tokens};

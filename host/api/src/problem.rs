@@ -58,7 +58,11 @@ impl ApiRefusal {
     }
 
     fn ending() -> Self {
-        let detail = "this gateway is ending: ask another one";
+        Self::unavailable("this gateway is ending: ask another one")
+    }
+
+    /// Another gateway can answer, or this one later.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorName::Other, detail)
     }
 }

@@ -44,6 +44,32 @@ pub struct Settings {
     pub tokens: watch::Receiver<Tokens>,
     /// How many connections there may be; more wait in the kernel's backlog.
     pub connections_max: usize,
+    /// Why the gateway does not know the cluster yet, as long as that lasts: what concerns clients is
+    /// refused then, since its own would look like all.
+    pub apart: Apart,
+}
+
+/// See [`Settings::apart`].
+#[derive(Clone)]
+pub struct Apart(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl Apart {
+    /// Asked at each call; none once the gateway knows the cluster.
+    pub fn new(why: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(why))
+    }
+
+    /// Of a gateway that is the whole cluster.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::new(|| None)
+    }
+}
+
+impl std::fmt::Debug for Apart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Apart").field(&(self.0)()).finish()
+    }
 }
 
 /// What handlers share.
@@ -54,6 +80,7 @@ pub(crate) struct ApiShared {
     pub(crate) query: Duration,
     pub(crate) tokens: watch::Receiver<Tokens>,
     pub(crate) stop: CancellationToken,
+    apart: Apart,
     calls: Places<Name>,
     /// Held from before a component is read until its deploy is over.
     pub(crate) uploads: Places<Name>,
@@ -119,6 +146,7 @@ pub(crate) fn router(
         query: settings.query,
         tokens: settings.tokens,
         stop,
+        apart: settings.apart,
         calls: Places::new(CALLS_MAX, tenants),
         uploads: Places::new(UPLOADS_MAX, tenants),
     });
@@ -140,6 +168,13 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
         // Refused, or answered from memory.
         return next.run(request).await;
     };
+    if let Some(why) = concerns_clients(request.uri().path())
+        .then(|| (api.apart.0)())
+        .flatten()
+    {
+        let detail = format!("this gateway does not know the cluster yet, ask another one: {why}");
+        return ApiRefusal::unavailable(detail).into_response();
+    }
     match api.calls.take(&tenant) {
         // Until the head of the answer: a feed goes on without a place.
         Some(_place) => {
@@ -154,6 +189,11 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
             ApiRefusal::overloaded(detail).into_response()
         }
     }
+}
+
+/// What is deployed is answered from the gateway's copy, and the document from memory.
+fn concerns_clients(path: &str) -> bool {
+    path.starts_with("/v1/") && !path.starts_with("/v1/deployment") && path != "/v1/openapi.json"
 }
 
 async fn not_found(uri: Uri) -> ApiRefusal {

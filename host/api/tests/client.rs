@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::{StreamExt, TryStreamExt};
-use tidegate_api::{Cluster, Deploys, Grant, OnceKey, Settings, Tokens, serve};
+use tidegate_api::{Apart, Cluster, Deploys, Grant, OnceKey, Settings, Tokens, serve};
 use tidegate_client::{
     Client, ClientsQuery, Deploy, DeployProgress, DeployStep, Error, ErrorName, FeedFilter, Kind,
     Message, Selector, Send, Told as Heard,
@@ -220,6 +220,7 @@ impl Running {
             connections_max,
             answering: "127.0.0.1:2000".parse().unwrap(),
             query: Duration::from_secs(2),
+            apart: Apart::never(),
             tokens: tokio::sync::watch::channel(tokens).1,
         };
         let cluster = Arc::new(Scripted::default());

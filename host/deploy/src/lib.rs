@@ -107,6 +107,9 @@ pub trait Deployables: Send + Sync + 'static {
     /// The version, a canary under way or one that serves everybody, is no longer wanted: what
     /// served before it serves again (for the latter: what the configuration names, if anything).
     fn give_up(&self, tenant: Name, version: Name, reason: String) -> Boxed<Result<(), String>>;
+    /// The cluster names no version any more: where what the configuration names serves, it may follow
+    /// its file again. Told more than once.
+    fn unnamed(&self, tenant: Name);
     /// The versions that this worker takes back by itself from now on: told before `tenants` shows
     /// it, so that what failed is not started again. Asked for once.
     fn taken_back(&self) -> mpsc::Receiver<TakenBack>;

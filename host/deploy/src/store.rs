@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tidegate_wire::Name;
-use tidegate_wire::deploy::{Desired, Release, is_version};
+use tidegate_wire::deploy::{Desired, Fate, Release, is_version};
 use tokio::task::spawn_blocking;
 
 use super::version_of;
@@ -193,13 +193,32 @@ impl Store {
         self.inner.state().present.contains(version)
     }
 
-    /// The components that are to be kept and are not there, with their lengths.
+    /// The components that are to be kept and are not there, with their lengths; first those that
+    /// serve, which a disk with little room has to take first.
     pub(super) fn lacking(&self) -> Vec<(Name, u64)> {
         let state = self.inner.state();
         let kept = kept(&state.desired, self.inner.disk.is_some());
         let lacking = kept.filter(|it| !state.present.contains(&it.version));
-        let found: BTreeMap<Name, u64> = lacking.map(|it| (it.version.clone(), it.bytes)).collect();
-        found.into_iter().collect()
+        let mut lacking: Vec<&Release> = lacking.collect();
+        lacking.sort_by_key(|it| (!is_in_use(it), &it.version));
+        let mut lacking: Vec<(Name, u64)> = lacking
+            .into_iter()
+            .map(|it| (it.version.clone(), it.bytes))
+            .collect();
+        let mut seen = BTreeSet::new();
+        lacking.retain(|(version, _)| seen.insert(version.clone()));
+        lacking
+    }
+
+    /// A version that is to serve and whose component is not here, with its tenant.
+    #[must_use]
+    pub fn lacks_in_use(&self) -> Option<(Name, Name)> {
+        let state = self.inner.state();
+        state.desired.tenants.iter().find_map(|(tenant, deployed)| {
+            let mut in_use = deployed.releases.iter().filter(|it| is_in_use(it));
+            let lacking = in_use.find(|it| !state.present.contains(&it.version))?;
+            Some((tenant.clone(), lacking.version.clone()))
+        })
     }
 
     /// Takes a state if it beats the one that is known: false if it does not.
@@ -383,6 +402,11 @@ impl StoreInner {
 }
 
 /// The releases whose bytes are kept for this state.
+/// Whether it serves, all clients or some.
+const fn is_in_use(release: &Release) -> bool {
+    matches!(release.fate, Fate::Active | Fate::Canary(_))
+}
+
 fn kept(desired: &Desired, on_disk: bool) -> impl Iterator<Item = &Release> {
     let most = if on_disk { usize::MAX } else { KEPT_IN_MEMORY };
     let tenants = desired.tenants.values();

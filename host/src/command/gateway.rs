@@ -73,6 +73,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         access: gateway.access(),
         deploys,
         announced,
+        apart: operations::apart_until_joined(membership.joined.clone()),
     };
     let api = api.map(|api| api.serve(behind, &readiness, ending.clone()));
     let serve = gateway.run(

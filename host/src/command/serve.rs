@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tidegate_api::Apart;
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::register::Register;
 use tidegate_cluster::worker::Worker;
@@ -119,6 +120,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         access: gateway.access(),
         deploys,
         announced,
+        apart: Apart::never(),
     };
     let api = bound
         .api

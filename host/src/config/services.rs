@@ -216,8 +216,10 @@ section! {
         window_events: u32 = 4_096 => 1..=1_048_576;
         /// How many bytes of one gateway's events may be under way here.
         window_bytes: u64 = 32 << 20 => 1_048_576..=1 << 40;
-        /// So long may events that are under way take when the worker is told to stop.
-        shutdown_ms: u64 = 10_000 => TIME;
+        /// So long may events that are under way take when the worker is told to stop, and closes of a
+        /// gateway that has just died wait for its lease: longer than `register.lease-ms`. In `serve`
+        /// the time of the gateway counts.
+        shutdown_ms: u64 = 15_000 => TIME;
         /// Where compiled plugins are kept: `platform` is the user's cache folder, `off` nowhere,
         /// anything else a path.
         cache_dir: CacheDir = CacheDir::Platform;

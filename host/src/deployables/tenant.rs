@@ -26,6 +26,8 @@ pub(super) struct Tenant {
     slot: Slot,
     /// Ends the following of the file; none while the cluster says what serves.
     following: Mutex<Option<CancellationToken>>,
+    /// What served of the file when the cluster took over.
+    of_file: Mutex<Option<Name>>,
     /// What the cluster asks for and what a version brings upon itself happen one after the other.
     changes: tokio::sync::Mutex<()>,
     taken_back: mpsc::Sender<TakenBack>,
@@ -46,6 +48,7 @@ impl Tenant {
             bridge,
             slot: Slot::new(),
             following: Mutex::default(),
+            of_file: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             taken_back,
         }
@@ -229,6 +232,8 @@ impl Tenant {
     fn take_over(&self) {
         if let Some(following) = self.following().take() {
             following.cancel();
+            let serving = self.bridge.deployment(self.name());
+            *self.of_file() = serving.map(|it| it.version().borrow().clone());
             if let Some(file) = &self.plugin.file {
                 tracing::info!(tenant = %self.name(), file = %file.display(),
                     "the cluster says which version serves; the file is not followed any more");
@@ -308,6 +313,21 @@ impl Tenant {
         Ok(true)
     }
 
+    /// The cluster names no version. Where the runtime has gone back to what the file had, by itself,
+    /// the file is followed again; what was withdrawn serves on until the next start.
+    pub(super) fn unnamed(&self) {
+        let of_file = self.of_file().clone();
+        let (Some(of_file), Some(deployment)) = (of_file, self.bridge.deployment(self.name()))
+        else {
+            return;
+        };
+        if self.following().is_none() && *deployment.version().borrow() == of_file {
+            tracing::info!(tenant = %self.name(), version = %of_file,
+                "the cluster names no version; the file of the configuration is followed again");
+            self.follow(deployment);
+        }
+    }
+
     /// What waits is given back, and waits at the gateways or is refused, as they are told.
     async fn serve_nothing(&self, deployment: Deployment, version: &Name, reason: &str) {
         drop(self.bridge.remove(self.name()));
@@ -323,6 +343,10 @@ impl Tenant {
             following.cancel();
         }
         self.slot.discard(None);
+    }
+
+    fn of_file(&self) -> std::sync::MutexGuard<'_, Option<Name>> {
+        self.of_file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn following(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {

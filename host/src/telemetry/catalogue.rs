@@ -73,7 +73,8 @@ const METRICS: &[Metric] = &[
     ("tidegate_gateway_question_seconds", Histogram, Later, "From a question of a handler or caller until its answer."),
 
     ("tidegate_worker_links", Gauge, Plain, "Linked gateways."),
-    ("tidegate_worker_lanes", Gauge, Plain, "Clients served here."),
+    ("tidegate_worker_clients", Gauge, Plain, "Clients whose events are handled here."),
+    ("tidegate_worker_lanes", Gauge, Plain, "Those, and clients kept here for their close alone."),
     ("tidegate_worker_commits_total", Counter, Plain, "Commits sent home."),
     ("tidegate_worker_events_total", Counter, Later, "Events that were run, or given back to the gateway."),
     ("tidegate_worker_event_wait_seconds", Histogram, Later, "From an event's arrival at the worker until its handler runs."),

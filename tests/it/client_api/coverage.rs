@@ -72,6 +72,34 @@ async fn a_gateway_that_is_killed_is_named_until_it_has_left_and_heard_when_it_i
     .await
 }
 
+#[tokio::test]
+async fn a_gateway_that_no_register_has_taken_in_speaks_for_nobody() -> Outcome {
+    let mut cluster = three_gateways().await?;
+    let _client = client(&cluster, 0).await?;
+    cluster.register_mut()?.kill().await?;
+    cluster.gateway_mut(2)?.kill().await?;
+    cluster.gateway_mut(2)?.start()?;
+    let api = cluster.gateway(2)?.api(TENANT)?;
+    let count = eventually("its API answers", async || {
+        Ok(Some(api.get("/v1/clients/count").await?))
+    })
+    .await?;
+    ensure!(count.status == 503, "it counts its own clients alone");
+    count.problem()?;
+    let detail = count.body["detail"].to_string();
+    ensure!(detail.contains("no register has taken"), "{detail}");
+    let send = json!({"to": "everyone", "message": {"text": "hello"}});
+    let sent = api.post("/v1/messages", &send).await?;
+    ensure!(sent.status == 503, "it sends to its own clients alone");
+
+    cluster.register_mut()?.start()?;
+    eventually("it speaks for all once it is taken in", async || {
+        let count = api.get("/v1/clients/count").await?.ok()?;
+        Ok((count == json!({"count": 1, "missing": []})).then_some(()))
+    })
+    .await
+}
+
 /// Whether the connect of the first is told, and before that of the second.
 async fn is_told_first(feed: &mut Feed, first: &str, second: &str) -> Result<Option<()>> {
     loop {

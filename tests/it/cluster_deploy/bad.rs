@@ -129,6 +129,31 @@ async fn a_first_deploy_that_crosses_a_bound_serves_nothing_and_says_so() -> Out
 }
 
 #[tokio::test]
+async fn after_a_first_deploy_that_is_taken_back_every_worker_follows_its_file_again() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = Plugin::Scripted.copy_to(folder.path())?;
+    let cluster = Cluster::apart(1, 2)
+        .other_plugin_file(&file)
+        .plugin_settings(BOUNDS)
+        .plugin_settings("rollback-seconds = 120\n")
+        .settings(TIMES)
+        .deploys()
+        .start()
+        .await?;
+    let gateway = cluster.gateway(0)?;
+    let bad = build(&cluster, "bad")?;
+    bad.deploy(gateway).await?.ok()?;
+    // One of them crosses the bound itself; the other one is told.
+    let _breaking = say(gateway, 8, &format!("on {} trap now", bad.version)).await?;
+    fate(gateway, &bad.version, "rolled-back").await?;
+    let next = another_build(&std::fs::read(&file)?, "next")?;
+    let unfinished = folder.path().join("unfinished");
+    std::fs::write(&unfinished, &next)?;
+    std::fs::rename(&unfinished, &file)?;
+    all_run(&cluster, blake3::hash(&next).to_hex().as_ref()).await
+}
+
+#[tokio::test]
 async fn after_a_withdrawal_a_bad_version_goes_back_to_what_really_ran() -> Outcome {
     let mut cluster = scripted(2, 120)?.start().await?;
     let old = build(&cluster, "old")?;

@@ -206,6 +206,7 @@ fn service(cluster: Arc<Scripted>) -> Router {
         connections_max: 1024,
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),
+        apart: Apart::never(),
         tokens: tokio::sync::watch::channel(tokens).1,
     };
     router(

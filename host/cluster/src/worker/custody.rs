@@ -82,6 +82,14 @@ impl WorkerInner {
         !table.parted.is_empty() || !table.deferred.is_empty()
     }
 
+    /// The clients whose closes may be left to it so.
+    pub(super) fn custody_kept(&self) -> usize {
+        let table = self.table();
+        let parted: usize = table.parted.values().map(|it| it.lanes.len()).sum();
+        let deferred: usize = table.deferred.iter().map(|it| it.lanes.len()).sum();
+        parted + deferred
+    }
+
     /// Closes of lost gateways were told, by whomever.
     pub(super) fn told_by_others(&self, closes: &[CloseId]) {
         for close in closes {

@@ -36,7 +36,9 @@ impl Worker {
         if !is_over && timeout(rest, drained).await.is_err() {
             warn!(
                 limit_ms,
-                "the drain took too long: gateways send what is uncommitted to other workers"
+                closes = inner.custody_kept(),
+                "the drain took too long: gateways send what is uncommitted to other workers; of \
+                 gateways without a link, closes of so many clients are told by this worker no more"
             );
         }
         let homes = inner.homes();
@@ -100,10 +102,9 @@ impl WorkerInner {
         info!(
             events = homes.iter().map(|home| home.uncommitted()).sum::<u32>(),
             gateways = homes.iter().filter(|home| !home.is_released()).count(),
-            closes = self.tellers.len(),
-            custody = self.keeps_custody(),
+            closes = self.custody_kept(),
             "the drain waits: for events that are handled, gateways that let this worker go, and \
-             closes of lost gateways that are told or may be left to it"
+             closes of gateways without a link that may be left to it"
         );
     }
 

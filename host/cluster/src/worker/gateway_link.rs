@@ -154,11 +154,7 @@ impl GatewayLink {
         self.uncommitted.load(Ordering::SeqCst)
     }
 
-    pub(super) fn lane_made(&self) {
-        self.meters.lane_made();
-    }
-
-    pub(super) fn lane_dropped(&self) {
-        self.meters.lane_dropped();
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
     }
 }

@@ -58,7 +58,7 @@ enum CommitWay {
 
 impl Lane {
     pub(super) fn new(client: ClientId, tenant: Name, place: u16, home: Arc<GatewayLink>) -> Self {
-        home.lane_made();
+        home.meters().lane_made();
         Self {
             client,
             tenant,
@@ -216,6 +216,12 @@ impl Lane {
         CommitWay::Drop
     }
 
+    fn uncount(&self, state: &mut LaneState) {
+        if std::mem::take(&mut state.counted) {
+            self.home.meters().client_went();
+        }
+    }
+
     /// What is under way went back to the home.
     fn void(&self, state: &mut LaneState) {
         for event in &mut state.under_way {
@@ -249,6 +255,9 @@ impl Lane {
         }
         state.released = false;
         state.worked = true;
+        if !std::mem::replace(&mut state.counted, true) {
+            self.home.meters().client_came();
+        }
         state.request = matches!(delivery.kind, EventKind::Request { .. });
         state.under_way.push_back(UnderWay {
             event: delivery.event,
@@ -343,6 +352,7 @@ impl Lane {
     /// The home gave the lane away. True if it may be forgotten at once.
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
+        self.uncount(&mut state);
         state.released = true;
         state.custodian = false;
         state.behind = None;
@@ -422,7 +432,9 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.home.lane_dropped();
+        let mut state = self.state();
+        self.uncount(&mut state);
+        self.home.meters().lane_dropped();
     }
 }
 

@@ -232,6 +232,8 @@ impl Deployables for Fake {
         })
     }
 
+    fn unnamed(&self, _tenant: Name) {}
+
     fn taken_back(&self) -> mpsc::Receiver<TakenBack> {
         self.state.lock().unwrap().taken_back.take().unwrap()
     }

@@ -302,6 +302,9 @@ impl AgentTask {
         if next == Next::Nothing {
             self.troubles.remove(tenant);
             self.reach(tenant);
+            if self.is_unnamed(tenant) {
+                self.deployables.unnamed(tenant.clone());
+            }
             return self.begin_prepare(tenant);
         }
         if self.has_left(tenant, &next) && !self.troubles.contains_key(tenant) {
@@ -320,6 +323,13 @@ impl AgentTask {
         self.working.insert(tenant.clone());
         self.trying.insert(tenant.clone(), next.clone());
         tokio::spawn(steps::step(self.tools(), tenant.clone(), next, pin));
+    }
+
+    /// Whether the cluster had versions for the tenant and names none now.
+    fn is_unnamed(&self, tenant: &Name) -> bool {
+        let desired = self.store.desired();
+        let deployed = desired.tenants.get(tenant);
+        deployed.is_some_and(|it| it.current().is_none() && it.canary().is_none())
     }
 
     /// The tenant runs what is desired.

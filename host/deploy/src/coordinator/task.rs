@@ -219,7 +219,7 @@ impl CoordinatorTask {
                     peer.known = peer.known.max(desired.rank());
                 }
                 self.learn(desired).await;
-                self.collect();
+                self.collect_what_is_new();
             }
             Deploy::Status {
                 generation,
@@ -234,7 +234,7 @@ impl CoordinatorTask {
                     peer.running = Some(running);
                 }
                 self.status_told(peer).await;
-                self.collect();
+                self.collect_what_is_new();
             }
             Deploy::TakenBack {
                 tenant,
@@ -409,6 +409,14 @@ impl CoordinatorTask {
         self.peers.values().filter(ready)
     }
 
+    /// The same unless it was looked for a moment ago in vain: who tells much has nothing new each
+    /// time.
+    fn collect_what_is_new(&mut self) {
+        if !self.collecting && self.collect_at.is_none() {
+            self.collect();
+        }
+    }
+
     /// Looks for components that are to be kept here and are not here, as on a new disk.
     fn collect(&mut self) {
         let lacking = self.store.lacking();
@@ -442,6 +450,7 @@ impl CoordinatorTask {
         if self.store.lacking().is_empty() {
             self.retries.reset();
             self.collect_again = false;
+            self.collect_at = None;
         } else if std::mem::take(&mut self.collect_again) {
             self.collect();
         } else {

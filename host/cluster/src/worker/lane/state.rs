@@ -25,6 +25,9 @@ pub(super) struct LaneState {
     pub(super) outdated: bool,
     /// Events came over this link, so that the mirror may be ahead of what the home sends.
     pub(super) worked: bool,
+    /// It counts as the lane of a client whose events are handled here. One that is kept for its close
+    /// alone is no load.
+    pub(super) counted: bool,
     pub(super) uid: Option<Name>,
     pub(super) groups: BTreeSet<Name>,
     pub(super) under_way: VecDeque<UnderWay>,

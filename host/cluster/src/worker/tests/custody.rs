@@ -56,6 +56,24 @@ fn lost_with(uid: Option<&str>, groups: &[&str]) -> Closed {
 }
 
 #[tokio::test]
+async fn a_client_that_is_kept_for_its_close_alone_is_no_load() {
+    let (home, _other, rig, mut link, _other_link) = linked_twice().await;
+    link.send(GatewayFrame::Custody(vec![home.custody(7, "anna", "room")]));
+    rig.keeps(1).await;
+    link.nothing_but_loads().await;
+    link.load_with(0).await;
+    link.deliver(with_session(home.message(7, 1), &[]));
+    let running = rig.script.next().await;
+    link.load_with(1).await;
+    running.done(Vec::new());
+    link.commit().await;
+    link.load_with(1).await;
+    link.send(GatewayFrame::Release(vec![home.client(7)]));
+    rig.keeps(0).await;
+    link.load_with(0).await;
+}
+
+#[tokio::test]
 async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
     let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
     let client = lost.client(7);
@@ -81,7 +99,8 @@ async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
     other_link.send(GatewayFrame::Adopted { sequence });
     rig.see(&[&other], &[&lost]);
     drop(close);
-    other_link.load_with(0).await;
+    rig.keeps(0).await;
+    other_link.nothing_but_loads().await;
     assert!(rig.script.is_idle(), "told once");
 }
 
@@ -102,7 +121,8 @@ async fn custody_of_a_client_whose_lane_is_elsewhere_is_told_too() {
     let mut lost_link = lost_link;
     lost_link.commit().await;
     drop(marker);
-    lost_link.load_with(1).await;
+    rig.keeps(1).await;
+    lost_link.nothing_but_loads().await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
@@ -135,7 +155,8 @@ async fn a_worker_that_only_ran_events_of_a_client_tells_nothing() {
     rig.see(&[&other], &[&lost]);
     close.done(vec![farewell()]);
     drop(close);
-    other_link.load_with(0).await;
+    rig.keeps(0).await;
+    other_link.nothing_but_loads().await;
     assert!(rig.script.is_idle());
 }
 
@@ -240,7 +261,8 @@ async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again(
     other_link.send(GatewayFrame::Adopted { sequence: 1 });
     other_link.send(GatewayFrame::Adopted { sequence: 2 });
     drop((early, late));
-    other_link.load_with(0).await;
+    rig.keeps(0).await;
+    other_link.nothing_but_loads().await;
     assert!(rig.script.is_idle());
 }
 
@@ -248,7 +270,8 @@ async fn a_close_that_ran_before_its_gateway_was_lost_is_adopted_not_told_again(
 async fn a_close_that_the_handlers_give_back_is_told_again() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
+    other_link.nothing_but_loads().await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     rig.script.next().await.end(Outcome::Returned, Vec::new());
@@ -260,7 +283,8 @@ async fn a_close_that_the_handlers_give_back_is_told_again() {
 async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
+    other_link.nothing_but_loads().await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     rig.script.next().await.done(vec![farewell()]);
@@ -272,14 +296,16 @@ async fn an_adoption_is_sent_again_if_its_link_ends_before_the_answer() {
     again.send(GatewayFrame::Adopted { sequence });
     drop(again);
     let mut last = other.accept().await;
-    last.load_with(0).await;
+    rig.keeps(0).await;
+    last.nothing_but_loads().await;
 }
 
 #[tokio::test]
 async fn a_lost_gateway_that_still_has_a_link_is_refused_and_its_closes_are_told() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
+    other_link.nothing_but_loads().await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
     assert_eq!(*close.closed(), lost_with(Some("anna"), &["room"]));
@@ -293,13 +319,16 @@ async fn a_new_link_drops_the_custody_of_the_old_one() {
         lost.custody(7, "anna", "room"),
         lost.custody(8, "bert", "room"),
     ]));
-    other_link.load_with(2).await;
+    rig.keeps(2).await;
+    other_link.nothing_but_loads().await;
     drop(lost_link);
     let mut again = lost.accept().await;
-    again.load_with(0).await;
+    rig.keeps(0).await;
+    again.nothing_but_loads().await;
     again.send(GatewayFrame::Custody(vec![lost.custody(8, "bert", "hall")]));
     again.send(GatewayFrame::Recognised);
-    again.load_with(1).await;
+    rig.keeps(1).await;
+    again.nothing_but_loads().await;
     part(&rig, again, 1).await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
@@ -316,12 +345,14 @@ async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
         lost.custody(7, "anna", "room"),
         lost.custody(8, "bert", "room"),
     ]));
-    other_link.load_with(2).await;
+    rig.keeps(2).await;
+    other_link.nothing_but_loads().await;
     drop(lost_link);
     let mut again = lost.accept().await;
     // Only one shard has come to it.
     again.send(GatewayFrame::Custody(vec![lost.custody(8, "bert", "hall")]));
-    again.load_with(3).await;
+    rig.keeps(3).await;
+    again.nothing_but_loads().await;
     part(&rig, again, 1).await;
     rig.see(&[&other], &[&lost]);
     let mut told = Vec::new();
@@ -339,13 +370,15 @@ async fn a_link_that_ends_before_it_is_recognised_drops_nothing() {
 
 #[tokio::test]
 async fn custody_is_dropped_when_its_gateway_stays_in_the_view_without_a_link() {
-    let (lost, _other, _rig, lost_link, mut other_link) = linked_twice().await;
+    let (lost, _other, rig, lost_link, mut other_link) = linked_twice().await;
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
+    other_link.nothing_but_loads().await;
     let parted = std::time::Instant::now();
     // The listener is not accepted from any more, so no new link comes about.
     drop(lost_link);
-    other_link.load_with(0).await;
+    rig.keeps(0).await;
+    other_link.nothing_but_loads().await;
     assert!(parted.elapsed() >= LEASE * 2, "kept for two leases");
 }
 
@@ -366,7 +399,8 @@ async fn changes_since_a_custodian_was_told_reach_the_close() {
         change(&[("from", None), ("a", Some("1"))], vec![]),
         change(&[], vec![("room".into(), false), ("hall".into(), true)]),
     ]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
+    other_link.nothing_but_loads().await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
@@ -485,7 +519,8 @@ async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
     lost_link.send(GatewayFrame::Custody(custodies.to_vec()));
     let rank = (lost.client(7), Some(Incarnation(FIRST)));
     lost_link.send(GatewayFrame::CustodyRank(vec![rank]));
-    other_link.load_with(2).await;
+    rig.keeps(2).await;
+    other_link.nothing_but_loads().await;
     part(&rig, lost_link, 1).await;
     rig.see_workers(&[&other], &[&lost], &[FIRST]);
     let close = rig.script.next().await;
@@ -516,7 +551,8 @@ async fn a_second_custodian_forgets_a_close_that_was_told() {
         home: lost.incarnation(),
         client: lost.client(7),
     }]));
-    other_link.load_with(0).await;
+    rig.keeps(0).await;
+    other_link.nothing_but_loads().await;
     rig.see_workers(&[&other], &[&lost], &[]);
     other_link.until_load().await;
     assert!(rig.script.is_idle());

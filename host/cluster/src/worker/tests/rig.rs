@@ -12,7 +12,7 @@ use tidegate_wire::membership::Role;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::script::{Gateway, identity, settings, soon};
+use super::script::{Gateway, eventually, identity, settings, soon};
 use crate::worker::{Handlers, Lane, Worker, WorkerSettings};
 
 /// An event that the worker has dispatched and the test has to commit.
@@ -116,6 +116,13 @@ pub(super) struct Rig {
 }
 
 impl Rig {
+    /// Waits until the worker keeps so many lanes, of clients that it serves or whose close may be
+    /// left to it.
+    pub(super) async fn keeps(&self, lanes: u32) {
+        let meters = &self.worker.inner.meters;
+        eventually("that number of lanes", || meters.lanes() == lanes).await;
+    }
+
     pub(super) fn start(gateways: &[&Gateway]) -> Self {
         Self::start_with(settings(), gateways)
     }

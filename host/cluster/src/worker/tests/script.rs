@@ -322,6 +322,12 @@ impl GatewayLink {
         .await
     }
 
+    /// What was sent by now is nothing but loads.
+    pub(super) async fn nothing_but_loads(&mut self) {
+        let frames = self.until_load().await;
+        assert!(frames.is_empty(), "{frames:?}");
+    }
+
     /// Waits for the end of the link and returns what came before it, except loads.
     pub(super) async fn rest(mut self) -> Vec<WorkerFrame> {
         soon("the end of the link", async {
