@@ -66,6 +66,7 @@ async fn a_client_that_is_kept_for_its_close_alone_is_no_load() {
     let running = rig.script.next().await;
     link.load_with(1).await;
     running.done(Vec::new());
+    drop(running);
     link.commit().await;
     link.load_with(1).await;
     link.send(GatewayFrame::Release(vec![home.client(7)]));
@@ -414,7 +415,7 @@ async fn adoptions_of_many_closes_go_in_a_window() {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     let custodies = (0..100).map(|it| lost.custody(it, "anna", "room"));
     lost_link.send(GatewayFrame::Custody(custodies.collect()));
-    other_link.load_with(100).await;
+    rig.keeps(100).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     let large = || set(nobody(), "k", &"v".repeat(60 << 10));
@@ -457,7 +458,7 @@ async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig,
     lost_link.send(GatewayFrame::Custody(
         (0..slow + quick).map(custody).collect(),
     ));
-    other_link.load_with(slow + quick).await;
+    rig.keeps(slow + quick).await;
     part(&rig, lost_link, 1).await;
     rig.see(&[&other], &[&lost]);
     (lost, other, rig, other_link)

@@ -84,7 +84,7 @@ async fn a_gateway_lost_during_the_drain_is_still_told() {
     let rig = Rig::start(&[&lost, &other]);
     let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
     rig.stop.cancel();
     assert_eq!(other_link.next().await, WorkerFrame::Drain);
     rig.see(&[&other], &[&lost]);
@@ -106,7 +106,7 @@ async fn a_drain_waits_for_the_fate_of_a_gateway_whose_custody_is_kept() {
     let rig = Rig::start(&[&lost, &other]);
     let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
     lost_link.send(GatewayFrame::Custody(vec![lost.custody(7, "anna", "room")]));
-    other_link.load_with(1).await;
+    rig.keeps(1).await;
     let mut links = rig.worker.links();
     drop(lost_link);
     soon("the end of the link", links.wait_for(|links| *links == 1))
@@ -116,7 +116,8 @@ async fn a_drain_waits_for_the_fate_of_a_gateway_whose_custody_is_kept() {
     assert_eq!(other_link.next().await, WorkerFrame::Drain);
     other_link.send(GatewayFrame::Drained);
     // No register says yet that it is lost.
-    other_link.load_with(1).await;
+    other_link.nothing_but_loads().await;
+    rig.keeps(1).await;
     rig.see(&[&other], &[&lost]);
     let close = rig.script.next().await;
     assert_eq!(close.delivery.client, lost.client(7));
