@@ -150,7 +150,15 @@ async fn after_a_first_deploy_that_is_taken_back_every_worker_follows_its_file_a
     let unfinished = folder.path().join("unfinished");
     std::fs::write(&unfinished, &next)?;
     std::fs::rename(&unfinished, &file)?;
-    all_run(&cluster, blake3::hash(&next).to_hex().as_ref()).await
+    let version = blake3::hash(&next).to_hex();
+    eventually("both workers serve the new file", async || {
+        let state = super::state(gateway).await?;
+        let workers = state.pointer("/workers").and_then(Value::as_array);
+        let workers = workers.context("no workers")?;
+        let serves = |it: &Value| at(it, "/version") == version.as_str();
+        Ok(workers.iter().all(serves).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]
