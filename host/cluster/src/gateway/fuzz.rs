@@ -320,6 +320,15 @@ const UPGRADE: &str = "GET /chat?a=1&b=%20 HTTP/1.1\r\nHost: h\r\nUpgrade: webso
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: a=1; b=%zz\r\n\
     Sec-WebSocket-Protocol: x, y\r\n\r\n";
 
+/// A head may have two faults, too many fields (431) and a wrong byte (400): which one hyper finds
+/// first depends on the pieces.
+const fn verdict(status: u16) -> u16 {
+    match status {
+        431 => 400,
+        status => status,
+    }
+}
+
 #[test]
 fn heads_of_http() {
     let rig = Rig::new();
@@ -366,7 +375,7 @@ fn heads_of_http() {
             && let (Some(whole), Some(pieces)) = (whole.status, pieces.status)
         {
             let text = String::from_utf8_lossy(&bytes);
-            assert_eq!(whole, pieces, "{text:?}");
+            assert_eq!(verdict(whole), verdict(pieces), "{text:?}");
         }
         for (messages, _) in whole.client.iter().chain(&pieces.client) {
             check(messages, bytes.len());

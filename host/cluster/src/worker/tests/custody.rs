@@ -450,7 +450,7 @@ async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig,
     let rig = Rig::start(&[]);
     rig.script.serve(&[("slow", "v1"), ("quick", "v1")]);
     rig.see(&[&lost, &other], &[]);
-    let (lost_link, mut other_link) = (lost.accept().await, other.accept().await);
+    let (lost_link, other_link) = (lost.accept().await, other.accept().await);
     let custody = |connection| Custody {
         tenant: u16::from(connection >= slow),
         ..lost.custody(connection, "anna", "room")
