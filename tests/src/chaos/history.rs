@@ -248,6 +248,8 @@ impl History {
     /// Whether the worker that served a client, and knows it best, may have been lost with its gateway:
     /// the one that served it last, at `served`, was killed while that gateway was in trouble or the
     /// close not told yet; or another one was, and the client may have been moved to it in between.
+    /// One that is frozen for longer than its lease just then is as good as lost: the second custodian
+    /// tells the close, and may lack the last changes if it was frozen itself when they were made.
     pub(super) fn server_may_be_lost(
         &self,
         end: End,
@@ -265,9 +267,34 @@ impl History {
             })
         };
         match worker {
-            Some(worker) if !self.may_have_moved(end, served, worker) => killed(Some(worker)),
+            Some(worker) if !self.may_have_moved(end, served, worker) => {
+                killed(Some(worker)) || self.both_custodians_were_frozen(end, worker, since, until)
+            }
             _ => killed(None),
         }
+    }
+
+    /// Whether this worker was frozen for longer than its lease while the closes of a gateway were
+    /// told, and another one before, when the gateway ended.
+    fn both_custodians_were_frozen(
+        &self,
+        end: End,
+        worker: usize,
+        since: Instant,
+        until: Instant,
+    ) -> bool {
+        let first = self.troubles.iter().any(|it| {
+            let lasted = it.to.unwrap_or(until).saturating_duration_since(it.from);
+            let is_it = it.what == What::Freeze(Who::Worker(worker));
+            is_it && lasted >= ENDS_A_GATEWAY && since <= it.from && it.from <= until
+        });
+        let second = self.troubles.iter().any(|it| {
+            let others = (0..WORKERS).filter(|it_is| *it_is != worker);
+            let mut others = others.map(|it_is| What::Freeze(Who::Worker(it_is)));
+            let was_there = it.from <= end.at && it.to.is_none_or(|to| since <= to);
+            was_there && others.any(|what| what == it.what)
+        });
+        first && second
     }
 
     /// For how long the end of a link may be unknown to a gateway.
