@@ -11,6 +11,7 @@ use tidegate_link::net::Backoff;
 use tidegate_link::{Link, LinkEnd};
 use tidegate_watchdog::watched;
 use tidegate_wire::frame::{Frame, PeerFrame};
+use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::Node;
 use tokio::sync::watch;
@@ -85,6 +86,11 @@ async fn keep_linked(services: Arc<Services>, node: Node) {
                 tracing::info!(gateway = %node.name, %address, "linked to gateway");
                 let end = serve(&services, link).await;
                 tracing::info!(gateway = %node.name, %address, %end, "link to gateway ended");
+                if matches!(end, LinkEnd::Goodbye(Refusal::Lost)) {
+                    // That gateway heard that this one was lost: it takes nothing more from this
+                    // life, whose clients' closes workers tell.
+                    context.lose();
+                }
             }
             Err(error) => tracing::debug!(gateway = %node.name, %address, %error, "not linked"),
         }
