@@ -2,7 +2,7 @@
 //! other nodes. Address space: with little of it plugins run, only slower.
 
 use anyhow::ensure;
-use tidegate_tests::{Alone, Cluster, Outcome, Plugin, Transport, eventually, http};
+use tidegate_tests::{Alone, Cluster, Outcome, Plugin, Signal, Transport, eventually, http};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -40,6 +40,15 @@ async fn at_the_limit_of_open_files_health_api_and_new_workers_are_served() -> O
     let gateway = cluster.gateway(0)?;
     let log = gateway.process()?.log();
     ensure!(!log.contains("cannot accept"), "{log}");
+
+    // What was lowered to fit is no change of the configuration.
+    cluster.gateway_mut(0)?.signal(Signal::HangUp)?;
+    let log = eventually("the configuration was looked at", async || {
+        let log = cluster.gateway(0)?.process()?.log();
+        Ok(log.contains("in force were read again").then_some(log))
+    })
+    .await?;
+    ensure!(!log.contains("have changed"), "{log}");
     Ok(())
 }
 

@@ -168,9 +168,8 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
         // Refused, or answered from memory.
         return next.run(request).await;
     };
-    if let Some(why) = concerns_clients(request.uri().path())
-        .then(|| (api.apart.0)())
-        .flatten()
+    if concerns_clients(request.uri().path())
+        && let Some(why) = (api.apart.0)()
     {
         let detail = format!("this gateway does not know the cluster yet, ask another one: {why}");
         return ApiRefusal::unavailable(detail).into_response();

@@ -194,6 +194,10 @@ impl Got {
 }
 
 fn service(cluster: Arc<Scripted>) -> Router {
+    service_of(cluster, Apart::never())
+}
+
+fn service_of(cluster: Arc<Scripted>, apart: Apart) -> Router {
     let mut tokens = Tokens::new();
     let grant = |deploy| crate::Grant {
         tenant: "t".into(),
@@ -206,7 +210,7 @@ fn service(cluster: Arc<Scripted>) -> Router {
         connections_max: 1024,
         answering: "127.0.0.1:2000".parse().unwrap(),
         query: Duration::from_secs(2),
-        apart: Apart::never(),
+        apart,
         tokens: tokio::sync::watch::channel(tokens).1,
     };
     router(
@@ -240,4 +244,34 @@ async fn ask(cluster: &Arc<Scripted>, call_: &str, body: &str) -> Got {
         request = request.header("content-type", "application/json");
     }
     call(cluster, request, Body::from(body.to_owned())).await
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_know_the_cluster_speaks_for_no_client() {
+    let cluster = Arc::new(Scripted::new(|query| panic!("asked {query:?}")));
+    let apart = Apart::new(|| Some("no register".to_owned()));
+    let call = async |method: &str, uri: &str, token: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap();
+        let service = service_of(Arc::clone(&cluster), apart.clone());
+        let response = service.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (
+            status,
+            String::from_utf8_lossy(&body).contains("no register"),
+        )
+    };
+    for line in fuzz::CALLS.map(|call| call.lines().next().unwrap()) {
+        let (method, uri) = line.split_once(' ').unwrap();
+        assert_eq!(call(method, uri, TOKEN).await, (503, true), "{line}");
+        assert_eq!(call(method, uri, "nobody's").await, (401, false), "{line}");
+    }
+    assert!(cluster.done.lock().unwrap().is_empty());
+    // What is deployed it tells from its own copy.
+    assert!(!call("GET", "/v1/deployment", TOKEN).await.1);
 }

@@ -1,11 +1,12 @@
 //! The coordinator's one task: who has enrolled, what is desired, and the order that is carried out.
 
+mod collecting;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_link::LinkSender;
 use tidegate_link::deadline;
-use tidegate_link::net::Backoff;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{Deploy, Desired, Overview, Progress, Running, WorkerState, reason};
 use tidegate_wire::id::Incarnation;
@@ -19,8 +20,9 @@ use super::{CoordinatorMessage, MESSAGES_MAX};
 use crate::change::{Change, Decision};
 use crate::keeping::{Keeping, retries};
 use crate::store::Intent;
-use crate::transfer::{Exchange, From, PeerId};
+use crate::transfer::{Exchange, PeerId};
 use crate::{DeploySettings, Store, now_ms};
+use collecting::Collecting;
 
 /// How many tenants of one worker are remembered.
 const RUNNING_MAX: usize = 4096;
@@ -70,12 +72,7 @@ pub(super) struct CoordinatorTask {
     pub(super) orders: u64,
     /// Before that, workers may not have found the way back.
     pub(super) opens: Instant,
-    collecting: bool,
-    /// Somebody who may have what was lacking has come meanwhile.
-    collect_again: bool,
-    /// When to look again for what could not be had or kept.
-    collect_at: Option<Instant>,
-    retries: Backoff,
+    collecting: Collecting,
     /// The order of an earlier life whose outcome is not known.
     pub(super) lost: Option<Intent>,
     /// When a canary is to serve everybody.
@@ -94,7 +91,6 @@ impl CoordinatorTask {
         Self {
             node,
             keeping: Keeping::new(store.clone(), &settings, seed),
-            retries: retries(&settings, seed),
             lost: store.intent(),
             store,
             exchange,
@@ -104,9 +100,7 @@ impl CoordinatorTask {
             under_way: None,
             orders: rand::random(),
             opens: Instant::now() + settings.grace,
-            collecting: false,
-            collect_again: false,
-            collect_at: None,
+            collecting: Collecting::new(retries(&settings, seed)),
             promotion: None,
         }
     }
@@ -127,7 +121,11 @@ impl CoordinatorTask {
                 .into_iter()
                 .chain(under_way)
                 .chain(self.lost_deadline());
-            let retries = self.keeping.deadline().into_iter().chain(self.collect_at);
+            let retries = self
+                .keeping
+                .deadline()
+                .into_iter()
+                .chain(self.collecting.deadline());
             let deadline = deadline.chain(retries).min();
             tokio::select! {
                 biased;
@@ -219,7 +217,7 @@ impl CoordinatorTask {
                     peer.known = peer.known.max(desired.rank());
                 }
                 self.learn(desired).await;
-                self.collect_what_is_new();
+                self.collect_unless_pausing();
             }
             Deploy::Status {
                 generation,
@@ -234,7 +232,7 @@ impl CoordinatorTask {
                     peer.running = Some(running);
                 }
                 self.status_told(peer).await;
-                self.collect_what_is_new();
+                self.collect_unless_pausing();
             }
             Deploy::TakenBack {
                 tenant,
@@ -407,62 +405,6 @@ impl CoordinatorTask {
     pub(super) fn workers(&self) -> impl Iterator<Item = &Peer> {
         let ready = |it: &&Peer| it.node.role == Role::Worker && it.running.is_some();
         self.peers.values().filter(ready)
-    }
-
-    /// The same unless it was looked for a moment ago in vain: who tells much has nothing new each
-    /// time.
-    fn collect_what_is_new(&mut self) {
-        if !self.collecting && self.collect_at.is_none() {
-            self.collect();
-        }
-    }
-
-    /// Looks for components that are to be kept here and are not here, as on a new disk.
-    fn collect(&mut self) {
-        let lacking = self.store.lacking();
-        if lacking.is_empty() {
-            return;
-        }
-        if self.collecting {
-            self.collect_again = true;
-            return;
-        }
-        self.collecting = true;
-        let (exchange, inbox) = (self.exchange.clone(), self.inbox.clone());
-        tokio::spawn(async move {
-            for (version, bytes) in lacking {
-                match exchange.obtain(&version, bytes, From::Anyone).await {
-                    Ok(_) => tracing::info!(%version, "a component was fetched to be kept"),
-                    Err(error) => {
-                        tracing::debug!(%version, %error, "a component is not to be had yet");
-                    }
-                }
-            }
-            // The coordinator may be gone.
-            let _ = inbox.send(CoordinatorMessage::Collected).await;
-        });
-    }
-
-    /// What is still lacking is looked for again: at once if somebody has come who may have it,
-    /// else after a while, since a disk may have room then or a peer may answer.
-    fn collected(&mut self) {
-        self.collecting = false;
-        if self.store.lacking().is_empty() {
-            self.retries.reset();
-            self.collect_again = false;
-            self.collect_at = None;
-        } else if std::mem::take(&mut self.collect_again) {
-            self.collect();
-        } else {
-            self.collect_at = Some(Instant::now() + self.retries.next());
-        }
-    }
-
-    fn collect_in_time(&mut self) {
-        let now = Instant::now();
-        if self.collect_at.take_if(|at| *at <= now).is_some() {
-            self.collect();
-        }
     }
 
     /// The next canary whose time will be over; the first register alone promotes it.

@@ -45,6 +45,21 @@ async fn a_state_comes_back_and_a_lower_one_is_not_taken() {
 }
 
 #[tokio::test]
+async fn what_serves_is_looked_for_first_and_missed_alone() {
+    let store = Store::in_memory();
+    let [old, serves] = [Name::from("a"), Name::from("b")];
+    let mut state = desired(1, &[&serves, &old]);
+    assert!(store.adopt(state.clone()).await.unwrap());
+    assert_eq!(store.lacks_in_use(), None);
+    let deployed = state.tenants.get_mut("t").unwrap();
+    deployed.releases[0].fate = Fate::Active;
+    state.generation = 2;
+    assert!(store.adopt(state).await.unwrap());
+    assert_eq!(store.lacking(), [(serves.clone(), 3), (old, 3)]);
+    assert_eq!(store.lacks_in_use(), Some(("t".into(), serves)));
+}
+
+#[tokio::test]
 async fn of_two_states_of_one_generation_the_higher_writer_wins() {
     let store = Store::in_memory();
     let of = |writer| Desired {

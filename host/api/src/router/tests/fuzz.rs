@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 
 /// Calls that are right, or nearly: the line of the call, then the body.
-const CALLS: [&str; 34] = [
+pub(super) const CALLS: [&str; 34] = [
     "POST /v1/messages\n{\"to\":{\"clients\":[\"7f00000107d000000001\"],\"uids\":[\"u\"]},\"text\":\"hi\",\"except\":[\"7f00000107d000000002\"]}",
     "POST /v1/messages\n{\"to\":[{\"everyone\":true},{\"groups\":[\"g\"]}],\"binary\":\"AAH/\"}",
     "POST /v1/batch\n{\"actions\":[{\"send\":{\"to\":{\"groups\":[\"g\"]},\"text\":\"x\"}},{\"ungroup\":{\"group\":\"a\"}}]}",
