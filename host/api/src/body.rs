@@ -15,8 +15,8 @@ use serde_path_to_error::Segment;
 use tidegate_client::ErrorName;
 
 use crate::problem::ApiRefusal;
-use crate::router::Api;
 use crate::rules::CallRules;
+use crate::shared::Api;
 
 /// The longest body.
 pub(crate) const BODY_BYTES_MAX: usize = 8 << 20;

@@ -11,7 +11,7 @@ use tidegate_wire::Name;
 
 use crate::cluster::OnceKey;
 use crate::problem::ApiRefusal;
-use crate::router::Api;
+use crate::shared::Api;
 use crate::tokens::Grant;
 
 pub(crate) const KEY_HEADER: &str = "idempotency-key";

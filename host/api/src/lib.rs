@@ -19,10 +19,12 @@ mod router;
 mod routes;
 mod rules;
 mod serve;
+mod shared;
 mod tokens;
 
 pub use cluster::{Cluster, Deploys, OnceKey};
 pub use openapi::document;
-pub use router::{Apart, Settings};
+pub use router::Settings;
 pub use serve::serve;
+pub use shared::Apart;
 pub use tokens::{Grant, TOKEN_BYTES_MIN, Tokens};

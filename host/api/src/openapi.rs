@@ -15,6 +15,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::routes;
+use crate::shared::Api;
 
 /// What no call can say of itself.
 #[derive(OpenApi)]
@@ -48,7 +49,7 @@ use crate::routes;
         (name = "cluster", description = "Gateways and status"),
     )
 )]
-pub(crate) struct Head;
+struct Head;
 
 /// Refusals that every call knows, with and without a body.
 const ALWAYS: [(u16, &str); 8] = [
@@ -79,12 +80,17 @@ const PAGE: &str = include_str!("openapi/page.html");
 /// The whole document, as JSON.
 #[must_use]
 pub fn document() -> Value {
-    let (_, document) = routes::all().split_for_parts();
-    complete(document)
+    calls().1
+}
+
+/// All calls, and their document.
+pub(crate) fn calls() -> (Router<Api>, Value) {
+    let (calls, document) = routes::all(Head::openapi()).split_for_parts();
+    (calls, complete(document))
 }
 
 /// Adds what all calls have in common.
-pub(crate) fn complete(document: utoipa::openapi::OpenApi) -> Value {
+fn complete(document: utoipa::openapi::OpenApi) -> Value {
     // Types that serialize into JSON cannot fail to.
     let mut document = serde_json::to_value(document).unwrap_or_default();
     spread_messages(&mut document);

@@ -1,30 +1,27 @@
-//! All routes, what is around them, and what their handlers share.
+//! The whole service: all calls, and what is around them.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
-use tidegate_client::{Done, DoneStatus, ErrorName};
+use tidegate_client::ErrorName;
 use tidegate_fair::Places;
 use tidegate_link::net::http::Proven;
-use tidegate_wire::Name;
-use tidegate_wire::effect::Effect;
-use tidegate_wire::query::{Answered, Once, Query, RequestError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::BODY_BYTES_MAX;
 use crate::caller;
-use crate::cluster::{Cluster, Deploys, OnceKey};
+use crate::cluster::{Cluster, Deploys};
 use crate::openapi;
 use crate::problem::ApiRefusal;
-use crate::routes;
 use crate::rules::{self, Rules};
+use crate::shared::{Apart, Api, ApiShared};
 use crate::tokens::Tokens;
 
 /// More calls are refused while so many are under way; each tenant has its share.
@@ -49,88 +46,6 @@ pub struct Settings {
     pub apart: Apart,
 }
 
-/// See [`Settings::apart`].
-#[derive(Clone)]
-pub struct Apart(Arc<dyn Fn() -> Option<String> + Send + Sync>);
-
-impl Apart {
-    /// Asked at each call; none once the gateway knows the cluster.
-    pub fn new(why: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(why))
-    }
-
-    /// Of a gateway that is the whole cluster.
-    #[must_use]
-    pub fn never() -> Self {
-        Self::new(|| None)
-    }
-}
-
-impl std::fmt::Debug for Apart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Apart").field(&(self.0)()).finish()
-    }
-}
-
-/// What handlers share.
-pub(crate) struct ApiShared {
-    pub(crate) cluster: Arc<dyn Cluster>,
-    pub(crate) deploys: Arc<dyn Deploys>,
-    pub(crate) answering: SocketAddrV4,
-    pub(crate) query: Duration,
-    pub(crate) tokens: watch::Receiver<Tokens>,
-    pub(crate) stop: CancellationToken,
-    apart: Apart,
-    calls: Places<Name>,
-    /// Held from before a component is read until its deploy is over.
-    pub(crate) uploads: Places<Name>,
-}
-
-pub(crate) type Api = Arc<ApiShared>;
-
-/// What a handler returns.
-pub(crate) type Outcome<T> = Result<Json<T>, ApiRefusal>;
-
-impl ApiShared {
-    /// Asks within the usual time.
-    pub(crate) async fn ask(&self, tenant: &Name, query: Query) -> Result<Answered, ApiRefusal> {
-        Ok(self.cluster.ask(tenant, query, self.query).await?)
-    }
-
-    /// Applies effects as one commit, once if there is a key.
-    pub(crate) async fn act(
-        &self,
-        tenant: &Name,
-        once: Option<OnceKey>,
-        effects: Vec<Effect>,
-    ) -> Outcome<Done> {
-        let done = match once {
-            None => self
-                .cluster
-                .act(tenant, effects)
-                .await
-                .map(|()| Once::First)?,
-            Some(once) => {
-                let acting = self.cluster.act_once(tenant, once, effects, self.query);
-                acting.await?
-            }
-        };
-        let status = match done {
-            Once::First => DoneStatus::Done,
-            Once::Again => DoneStatus::Repeated,
-            Once::Reused => {
-                return Err(RequestError::Reused.into());
-            }
-        };
-        Ok(Json(Done { status }))
-    }
-}
-
-/// An answer that does not fit its question.
-pub(crate) fn unexpected() -> ApiRefusal {
-    ApiRefusal::broken("the gateway answered another question")
-}
-
 /// The whole service.
 pub(crate) fn router(
     settings: Settings,
@@ -150,8 +65,7 @@ pub(crate) fn router(
         calls: Places::new(CALLS_MAX, tenants),
         uploads: Places::new(UPLOADS_MAX, tenants),
     });
-    let (calls, document) = routes::all().split_for_parts();
-    let document = openapi::complete(document);
+    let (calls, document) = openapi::calls();
     let rules = (Arc::new(Rules::of(&document)), Arc::clone(&api));
     calls
         .route_layer(middleware::from_fn_with_state(rules, rules::keep))
@@ -169,7 +83,7 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
         return next.run(request).await;
     };
     if concerns_clients(request.uri().path())
-        && let Some(why) = (api.apart.0)()
+        && let Some(why) = api.apart.why()
     {
         let detail = format!("this gateway does not know the cluster yet, ask another one: {why}");
         return ApiRefusal::unavailable(detail).into_response();

@@ -10,15 +10,14 @@ mod groups;
 mod sessions;
 mod uids;
 
-use utoipa::OpenApi;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::openapi::Head;
-use crate::router::Api;
+use crate::shared::Api;
 
-/// All of them, with their part of the document.
-pub(crate) fn all() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Head::openapi())
+/// All of them, with their part of the document, which begins with `head`.
+pub(crate) fn all(head: OpenApi) -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(head)
         .merge(actions::routes())
         .merge(clients::routes())
         .merge(sessions::routes())

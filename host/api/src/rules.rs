@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::caller::{self, KEY_HEADER};
 use crate::problem::ApiRefusal;
-use crate::router::Api;
+use crate::shared::Api;
 
 /// Names further away than this share of their length are no typing mistakes.
 const LIKENESS_MIN: f64 = 0.6;

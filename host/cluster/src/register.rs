@@ -57,7 +57,7 @@ pub struct Register;
 
 /// What a link tells the table.
 #[derive(Debug)]
-enum Message {
+enum RegisterMessage {
     Join {
         link: LinkId,
         sender: LinkSender,
@@ -144,7 +144,7 @@ struct RegisterTask {
 }
 
 impl RegisterTask {
-    async fn run(mut self, mut received: mpsc::Receiver<Message>, stop: CancellationToken) {
+    async fn run(mut self, mut received: mpsc::Receiver<RegisterMessage>, stop: CancellationToken) {
         let mut batch = Vec::new();
         loop {
             let push = self.changed.then_some(self.next_push);
@@ -175,15 +175,15 @@ impl RegisterTask {
         }
     }
 
-    fn read(&mut self, message: Message, now: Instant) {
+    fn read(&mut self, message: RegisterMessage, now: Instant) {
         match message {
-            Message::Join {
+            RegisterMessage::Join {
                 link,
                 sender,
                 node,
                 lease,
             } => self.join(link, sender, node, lease, now),
-            Message::Leave { link, incarnation } => {
+            RegisterMessage::Leave { link, incarnation } => {
                 if self.table.leave(incarnation, link) {
                     tracing::info!(%incarnation, "a node has left");
                     self.changed = true;
@@ -192,12 +192,12 @@ impl RegisterTask {
                     sender.close();
                 }
             }
-            Message::Lost(incarnations) => {
+            RegisterMessage::Lost(incarnations) => {
                 for incarnation in incarnations {
                     self.lose(incarnation);
                 }
             }
-            Message::End {
+            RegisterMessage::End {
                 link,
                 incarnation,
                 heard,

@@ -13,6 +13,7 @@ mod drain;
 mod gateway_link;
 mod gateways;
 mod lane;
+mod lane_state;
 mod link;
 mod meters;
 mod questions;

@@ -28,12 +28,12 @@ pub struct Turns<K, V> {
     /// The place of each key's queue.
     places: FxHashMap<K, usize>,
     /// The queues; those with values are in the ring.
-    ring: Ring<Queue<K, V>>,
+    ring: Ring<KeyQueue<K, V>>,
     len: usize,
 }
 
 #[derive(Debug)]
-struct Queue<K, V> {
+struct KeyQueue<K, V> {
     key: K,
     values: Values<V>,
 }
@@ -105,7 +105,7 @@ impl<K: Clone + Eq + Hash, V> Turns<K, V> {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
                 let (key, values) = (new.key().clone(), Values::new());
-                *new.insert(self.ring.insert(Queue { key, values }))
+                *new.insert(self.ring.insert(KeyQueue { key, values }))
             }
         };
         if self.ring.get(place)?.values.is_empty() {

@@ -165,6 +165,24 @@ pub enum Scope<'a> {
 }
 
 impl Effect {
+    /// Whether a question of the same event can see what it does. Sends and commands change nothing
+    /// that can be asked for.
+    #[must_use]
+    pub const fn is_visible_to_questions(&self) -> bool {
+        match self {
+            Self::Send { .. } | Self::SendRaw { .. } | Self::Command { .. } => false,
+            Self::Close { .. }
+            | Self::CloseUid { .. }
+            | Self::Destroy { .. }
+            | Self::BindUid { .. }
+            | Self::UnbindUid { .. }
+            | Self::JoinGroup { .. }
+            | Self::LeaveGroup { .. }
+            | Self::Ungroup { .. }
+            | Self::Session { .. } => true,
+        }
+    }
+
     /// Where it must be applied.
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {

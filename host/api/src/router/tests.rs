@@ -17,12 +17,15 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tidegate_cluster::gateway::access::{RequestError, Told};
 use tidegate_deploy::{DeployError, DeployOrder, Overview, Progress};
+use tidegate_wire::Name;
+use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::Filter;
-use tidegate_wire::query::AskError;
+use tidegate_wire::query::{Answered, AskError, Once, Query};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::*;
+use crate::cluster::OnceKey;
 
 const TOKEN: &str = "token-of-tenant-t";
 const DEPLOYER: &str = "token-of-a-deployer";

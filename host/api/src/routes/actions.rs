@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use crate::body::{Body, InPath, OptionalBody};
 use crate::caller::{Caller, Key};
 use crate::effects;
-use crate::router::{Api, Outcome};
+use crate::shared::{Api, Outcome};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()

@@ -14,7 +14,7 @@ use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
 use crate::problem::ApiRefusal;
 use crate::questions::{Which, fields, fields_of, selectors};
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

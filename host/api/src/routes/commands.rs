@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::body::Body;
 use crate::caller::{Caller, Key};
 use crate::problem::{ApiRefusal, command_error};
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, effects, names};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 use crate::body::{OptionalBody, Params};
 use crate::caller::{Caller, Deployer};
 use crate::problem::ApiRefusal;
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{deployments, names};
 
 use progress::Manner;

@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 use crate::body::Params;
 use crate::caller::{self, Caller};
 use crate::problem::ApiRefusal;
-use crate::router::Api;
+use crate::shared::Api;
 use crate::{answers, names};
 
 /// A comment is sent so often, so that both ends see that the other is there.

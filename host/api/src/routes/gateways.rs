@@ -12,7 +12,7 @@ use super::clients::count;
 use crate::body::InPath;
 use crate::caller::Caller;
 use crate::problem::ApiRefusal;
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

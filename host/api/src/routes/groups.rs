@@ -17,7 +17,7 @@ use super::uids::page_of_names;
 use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
 use crate::problem::ApiRefusal;
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

@@ -17,7 +17,7 @@ use super::clients::one_client;
 use crate::body::{Body, InPath, Params};
 use crate::caller::{Caller, Key};
 use crate::problem::ApiRefusal;
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, effects, names};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

@@ -19,7 +19,7 @@ use crate::body::{Body, InPath, Params};
 use crate::caller::Caller;
 use crate::problem::ApiRefusal;
 use crate::questions::Which;
-use crate::router::{Api, Outcome, unexpected};
+use crate::shared::{Api, Outcome, unexpected};
 use crate::{answers, names};
 
 /// The most clients in one answer.

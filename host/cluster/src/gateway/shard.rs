@@ -259,7 +259,7 @@ impl State {
         self.settle_workers();
         let told = self.custody.take_told();
         if !told.is_empty() {
-            self.workers.tell_told(&told);
+            self.workers.say_closes_were_told(&told);
         }
         self.flush_dirty();
         self.clients.set_events(self.events.lanes().bytes());

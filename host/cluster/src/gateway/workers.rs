@@ -1,8 +1,8 @@
 //! The workers that a shard knows: their links, tenants, windows and loads.
 
+mod custody_updates;
 pub(in crate::gateway) mod host;
 mod routing;
-mod telling;
 mod wakes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ struct Worker {
     /// Lanes older than this it may know from an earlier link.
     epoch: u32,
     /// What it must be told of clients in custody.
-    telling: CustodyUpdates,
+    updates: CustodyUpdates,
 }
 
 impl Worker {
@@ -138,7 +138,7 @@ impl Workers {
                     recognised: false,
                     places,
                     epoch: epoch(),
-                    telling: CustodyUpdates::new(shards, queue_bytes_max),
+                    updates: CustodyUpdates::new(shards, queue_bytes_max),
                 };
                 self.workers.insert(key, worker);
             }
@@ -237,7 +237,7 @@ impl Workers {
     }
 
     /// Tells all workers of closes that were told.
-    pub(super) fn tell_told(&self, closes: &[CloseId]) {
+    pub(super) fn say_closes_were_told(&self, closes: &[CloseId]) {
         for worker in self.workers.values() {
             // A link that has ended has nothing to forget.
             let _ = worker.link.sender.send(GatewayFrame::Told(closes.to_vec()));
@@ -294,7 +294,7 @@ impl Workers {
         let Some(worker) = self.workers.get_mut(&key) else {
             return;
         };
-        if !worker.window.is_idle() || worker.telling.releases() || !handed_over {
+        if !worker.window.is_idle() || worker.updates.releases() || !handed_over {
             return;
         }
         self.leaving.remove(&key);

@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::table::LinkId;
-use super::{Message, RegisterSettings};
+use super::{RegisterMessage, RegisterSettings};
 
 /// Passes on what the node says until the link ends or the node is silent for its lease.
 pub(super) async fn serve_link(
     mut link: Link,
     id: LinkId,
     settings: RegisterSettings,
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<RegisterMessage>,
     coordinator: Coordinator,
 ) {
     let opened = Instant::now();
@@ -51,7 +51,7 @@ pub(super) async fn serve_link(
             let Some(message) = read(frame, &link, id, &settings) else {
                 continue;
             };
-            if let Message::Join { lease: granted, .. } = &message {
+            if let RegisterMessage::Join { lease: granted, .. } = &message {
                 lease = Some(*granted);
             }
             if messages.send(message).await.is_err() {
@@ -60,7 +60,7 @@ pub(super) async fn serve_link(
         }
     }
     if lease.is_some() {
-        let end = Message::End {
+        let end = RegisterMessage::End {
             link: id,
             incarnation: link.peer.incarnation,
             heard: link.receiver.heard(),
@@ -71,7 +71,12 @@ pub(super) async fn serve_link(
 }
 
 /// What a frame means; none and the end of the link if it is not for registers.
-fn read(frame: Frame, link: &Link, id: LinkId, settings: &RegisterSettings) -> Option<Message> {
+fn read(
+    frame: Frame,
+    link: &Link,
+    id: LinkId,
+    settings: &RegisterSettings,
+) -> Option<RegisterMessage> {
     let Frame::FromNode(frame) = frame else {
         tracing::warn!(node = %link.peer.name, "a node sent a frame that is not for registers");
         link.sender.close();
@@ -83,17 +88,17 @@ fn read(frame: Frame, link: &Link, id: LinkId, settings: &RegisterSettings) -> O
             link.sender.refuse(Refusal::WrongRole(what));
             None
         }
-        NodeFrame::Join { node, lease_ms } => Some(Message::Join {
+        NodeFrame::Join { node, lease_ms } => Some(RegisterMessage::Join {
             link: id,
             sender: link.sender.clone(),
             node,
             lease: lease(lease_ms, settings),
         }),
-        NodeFrame::Leave => Some(Message::Leave {
+        NodeFrame::Leave => Some(RegisterMessage::Leave {
             link: id,
             incarnation: link.peer.incarnation,
         }),
-        NodeFrame::Lost(incarnations) => Some(Message::Lost(incarnations)),
+        NodeFrame::Lost(incarnations) => Some(RegisterMessage::Lost(incarnations)),
     }
 }
 

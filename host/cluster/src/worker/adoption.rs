@@ -161,7 +161,7 @@ impl Adoptions {
         state.send_unsent();
     }
 
-    /// Learns which gateways there are. `looked` is true once a look.
+    /// Learns which gateways there are. `looked` is true if the timer of the looks caused this call.
     pub(super) fn follow(&self, members: &Members, looked: bool) {
         let mut state = self.state();
         let gateways = &mut state.gateways;
@@ -208,8 +208,8 @@ impl Adoptions {
         state.kept.number.total() == 0 || (state.links.is_empty() && state.gateways.is_empty())
     }
 
-    /// Whether gateways should be given time to answer before this tenant has more for them. Never
-    /// without any: then the closes matter more than their effects, which nobody is there to see.
+    /// Whether gateways should be given time to answer before this tenant has more for them. False
+    /// without a link to any: closes are told all the same then, and nobody is there to see their effects.
     pub(super) fn is_backlogged(&self, tenant: &Name) -> bool {
         let state = self.state();
         !state.backlog.has_room(tenant) && !state.links.is_empty()

@@ -26,10 +26,9 @@ use super::gateway_link::GatewayLink;
 use super::lane::{Farewell, Lane};
 use super::telling::{Permit, ROUNDS_MAX, TELLING_MAX, Telling};
 
-/// After so many looks at a gateway that a register lists it is alive. A dead one is listed for a
-/// lease. If the register dies in silence just then, its last word counts for a lease more, until its
-/// link has been silent for so long. One lease is for what was on its way, one look for the first,
-/// which may come at once.
+/// A gateway that a register has listed at so many looks in a row is alive. A dead one stays listed for
+/// a lease, a register that dies in silence just then is believed for a second one, and its word may be
+/// on its way for a third; one look more, since the first may come at once.
 const LISTED_MAX: u32 = 3 * super::LOOKS_PER_LEASE + 1;
 /// Gateways whose custody is kept without a link.
 const PARTED_MAX: usize = 64;
@@ -82,7 +81,7 @@ impl WorkerInner {
         !table.parted.is_empty() || !table.deferred.is_empty()
     }
 
-    /// The clients whose closes may be left to it so.
+    /// How many clients' closes may be left to this worker in that way.
     pub(super) fn custody_kept(&self) -> usize {
         let table = self.table();
         let parted: usize = table.parted.values().map(|it| it.lanes.len()).sum();
@@ -146,7 +145,8 @@ impl WorkerInner {
     }
 
     /// Compares what is kept with the view: starts to tell the closes of lost gateways, drops what
-    /// is no longer needed. `looked` is true once a look.
+    /// is no longer needed. `looked` is true if the timer of the looks caused this call, false if a
+    /// change of the view did.
     pub(super) fn review(self: &Arc<Self>, members: &Members, looked: bool) {
         self.adoptions.follow(members, looked);
         let (lost_links, due) = {
@@ -200,9 +200,10 @@ impl WorkerInner {
         self.settled.notify_one();
     }
 
-    /// Drops what was told. As long as closes of the gateway are told the first custodian is at it; one
-    /// that tells nothing has not heard that the client was given to it, or has forgotten it, when
-    /// the gateway was lost just then. What is told twice is applied once.
+    /// Drops the clients whose closes others have told. While more of them are told, the first custodian
+    /// is at work, and the looks are counted anew. If it tells nothing for long, it does not know the
+    /// client: the gateway was lost when the client had just been given to it. What is told twice is
+    /// applied once.
     fn look_at_deferred(&self, deferred: &mut Vec<Deferred>, members: &Members, looked: bool) {
         if !looked {
             return;
@@ -229,8 +230,8 @@ impl WorkerInner {
 impl CustodyTable {
     fn keep(&mut self, gateway: Incarnation, mut lanes: Vec<Arc<Lane>>) {
         lanes.retain(|lane| !lane.is_settled());
-        // Of a link that ended before all shards of the gateway knew of it. What came over the later
-        // one is newer.
+        // These lanes are of an earlier link, which ended before all shards of the gateway knew of it.
+        // Of a client that came over both links, the later lane is newer.
         if let Some(earlier) = self.parted.remove(&gateway) {
             let newer: BTreeSet<ClientId> = lanes.iter().map(|lane| lane.client()).collect();
             let earlier = earlier.lanes.into_iter();
@@ -266,7 +267,7 @@ fn defer(
     let mut due = Vec::new();
     let mut by_first: BTreeMap<Incarnation, Vec<Arc<Lane>>> = BTreeMap::new();
     for lane in lanes {
-        match lane.stands_behind() {
+        match lane.first_custodian() {
             Some(first) => by_first.entry(first).or_default().push(lane),
             None => due.push(lane),
         }

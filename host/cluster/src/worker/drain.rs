@@ -70,8 +70,8 @@ pub(super) fn millis(time: Duration) -> u64 {
 }
 
 impl WorkerInner {
-    /// Waits until no gateway waits for this worker, nor the other way round, and no close may be
-    /// left to it: of a gateway without a link it is not known yet whether it is lost or has named
+    /// Waits until no gateway waits for this worker, this worker waits for no gateway, and no close may
+    /// be left to it: of a gateway without a link it is not known yet whether it is lost or has named
     /// other custodians.
     async fn drained(&self) {
         self.tellers.close();

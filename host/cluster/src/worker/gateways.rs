@@ -75,9 +75,9 @@ async fn dial(
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
         };
         match dialled {
-            // A frozen gateway may answer when it has been declared lost: what it would entrust to
-            // this worker was told, or is being told.
-            // Not a new process at the address of a lost one: it would end at once.
+            // A frozen gateway may answer after it was declared lost: its clients' closes are told or
+            // being told, so it gets no link. Only that process is refused: a new one at its address
+            // would end at once if it were called lost.
             Ok(link) if members.borrow().is_lost(link.peer.incarnation) => {
                 return link.sender.refuse(Refusal::Lost);
             }

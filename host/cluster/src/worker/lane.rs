@@ -7,8 +7,6 @@
 //! they do is void until the home sends again, with a snapshot. Nothing here waits: the lock is
 //! held for a few lines and a commit only queues a frame.
 
-mod state;
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +22,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::gateway_link::GatewayLink;
+use super::lane_state::{LaneState, UnderWay};
 use super::telling::Permit;
-use state::{LaneState, UnderWay};
 
 /// The events of one client, in order.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl Lane {
         if !self.state().is_under_way(event, attempt) {
             return Err(AskError::Gone);
         }
-        effects.retain(can_be_seen);
+        effects.retain(Effect::is_visible_to_questions);
         let question = Question {
             number: 0,
             event,
@@ -195,7 +193,8 @@ impl Lane {
         state.closed |= event.close && !returned;
         if !ended {
             state.apply(self.client, &commit.effects);
-            // The home may be lost before it has the commit: it says so by releasing the client.
+            // The home may be lost before it has this commit: the effects are kept until it releases the
+            // client, which says that it has them.
             if event.close && state.custodian && !commit.effects.is_empty() {
                 state.unsent = Some(commit.effects.clone());
             }
@@ -247,8 +246,8 @@ impl Lane {
         if state.returning {
             return false;
         }
-        // The first to see a client connect is its custodian without being told. An attempt that
-        // followed a return may be one of many that saw it.
+        // The first to see a client connect is its custodian without being told. If the connect was given
+        // back before, several workers may have seen it, and nobody is custodian by that alone.
         if matches!(delivery.kind, EventKind::Connect { .. }) && delivery.attempt == delivery.losses
         {
             state.custodian = true;
@@ -279,8 +278,8 @@ impl Lane {
         state.released = false;
         state.outdated = !state.is_idle();
         let session = mirror(custody.session);
-        // A commit that is on its way home may be missing in it, and the home need not send a
-        // snapshot with the next event if only the uid or the groups were changed by others.
+        // What the home tells may lack a commit that is on its way there. It must not replace the mirror,
+        // since the home need not send another snapshot with the next event.
         if state.worked {
             state.changed = Some(session);
         } else {
@@ -317,7 +316,7 @@ impl Lane {
         let LaneState {
             session, changed, ..
         } = &mut *state;
-        // As in `learn`.
+        // The mirror of a lane that has worked may be ahead of the home, as in `learn`.
         let session = match changed {
             Some(changed) => changed,
             None if worked => changed.insert(session.clone()),
@@ -333,12 +332,12 @@ impl Lane {
     }
 
     /// This worker is the second custodian behind another one, or the first.
-    pub(super) fn stand(&self, behind: Option<Incarnation>) {
+    pub(super) fn set_rank(&self, behind: Option<Incarnation>) {
         self.state().behind = behind;
     }
 
     /// Behind which worker this one is the second custodian.
-    pub(super) fn stands_behind(&self) -> Option<Incarnation> {
+    pub(super) fn first_custodian(&self) -> Option<Incarnation> {
         let state = self.state();
         state.behind.filter(|_| state.custodian)
     }
@@ -441,22 +440,6 @@ impl Drop for Lane {
 /// What of the caller's time the home may use: its answer, also a partial one, must be back in time.
 fn share(within: Duration) -> Duration {
     within - (within / 10).min(Duration::from_millis(100))
-}
-
-/// Whether a query can see what an effect does.
-const fn can_be_seen(effect: &Effect) -> bool {
-    match effect {
-        Effect::Send { .. } | Effect::SendRaw { .. } | Effect::Command { .. } => false,
-        Effect::Close { .. }
-        | Effect::CloseUid { .. }
-        | Effect::Destroy { .. }
-        | Effect::BindUid { .. }
-        | Effect::UnbindUid { .. }
-        | Effect::JoinGroup { .. }
-        | Effect::LeaveGroup { .. }
-        | Effect::Ungroup { .. }
-        | Effect::Session { .. } => true,
-    }
 }
 
 fn mirror(snapshot: SessionSnapshot) -> Arc<Session> {

@@ -92,7 +92,7 @@ impl LinkTask {
 
     /// The lanes, once the link is over.
     pub(super) fn into_lanes(mut self) -> Vec<Arc<Lane>> {
-        // Whoever waits for their ends sees them.
+        // Every event that came reaches the handlers, so that whoever waits for its end sees it.
         for waiting in std::mem::take(&mut self.waiting) {
             self.dispatch(waiting);
         }
@@ -192,7 +192,7 @@ impl LinkTask {
                 GatewayFrame::CustodyChanged(list) => {
                     list.into_iter().for_each(|it| self.learn_change(it))
                 }
-                GatewayFrame::CustodyRank(list) => self.stand(&list),
+                GatewayFrame::CustodyRank(list) => self.set_rank(&list),
                 GatewayFrame::Told(closes) => self.inner.told_by_others(&closes),
                 GatewayFrame::Release(clients) => self.release(&clients),
                 GatewayFrame::Drained => self.home.set_drained(),
@@ -283,8 +283,9 @@ impl LinkTask {
         self.inner.handlers.dispatch(&tenant, delivery, lane);
     }
 
-    /// The gateway may be a little late in counting. Each of its shards may send one message of
-    /// any size beyond its share, so that no single message counts much. Says what it counts.
+    /// Counts an event in the window, which a gateway may overshoot a little, since it learns late what
+    /// was committed. Each of its shards may send one message of any size beyond its share, so a single
+    /// message counts at most a share of the window. Gives the bytes that were counted.
     fn enter_window(&self, bytes: u64) -> Result<u64, Over> {
         let settings = &self.inner.settings;
         let own = bytes.min(settings.window_bytes / SHARDS_MAX);
@@ -351,11 +352,11 @@ impl LinkTask {
         }
     }
 
-    fn stand(&self, list: &[(ClientId, Option<Incarnation>)]) {
+    fn set_rank(&self, list: &[(ClientId, Option<Incarnation>)]) {
         for (client, behind) in list {
             let known = self.lanes.get(&client.connection);
             if let Some(lane) = known.filter(|lane| lane.client() == *client) {
-                lane.stand(*behind);
+                lane.set_rank(*behind);
             }
         }
     }

@@ -152,14 +152,13 @@ impl<L: Clone> Telling<L> {
         }
     }
 
-    /// Waits until one has ended, at most until the next pause is over, or for a pause if any wait:
-    /// whoever is not able now may be then.
+    /// Waits until a close has ended or the next pause is over. If clients wait whose tenants are not
+    /// able, waits for one pause, so that the caller looks at them again.
     pub(super) async fn wait(&self) {
         let due = self.paused.first_key_value().map(|((due, _), _)| *due);
         let soon = (!self.waiting.is_empty()).then(|| Instant::now() + PAUSE);
         let any = self.ended.any.notified();
         match due.into_iter().chain(soon).min() {
-            // Whichever comes first: it is looked at what there is.
             Some(due) => timeout_at(due, any).await.unwrap_or(()),
             None => any.await,
         }

@@ -4,7 +4,7 @@ use tidegate_wire::Name;
 use tidegate_wire::deploy::{Progress, Step, reason};
 use tidegate_wire::id::Incarnation;
 
-use super::task::{CoordinatorTask, Peer};
+use super::task::{CoordinatorTask, DeployPeer};
 use super::under_way::Stage;
 use crate::converge::{Now, follows};
 use crate::plan::Event;
@@ -45,7 +45,7 @@ impl CoordinatorTask {
 
     /// Whether a worker does what the state says about the tenant; one without settings for it is
     /// not concerned.
-    pub(super) fn has_followed(&self, peer: &Peer, tenant: &Name) -> bool {
+    pub(super) fn has_followed(&self, peer: &DeployPeer, tenant: &Name) -> bool {
         let desired = self.store.desired();
         let Some(deployed) = desired.tenants.get(tenant) else {
             return true;

@@ -31,7 +31,7 @@ const PROMOTION_RETRY: Duration = Duration::from_secs(1);
 
 /// A node with a link.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct DeployPeer {
     pub(super) node: Node,
     pub(super) sender: LinkSender,
     /// Whether this register is the first of its configuration.
@@ -44,7 +44,7 @@ pub(super) struct Peer {
     pub(super) running: Option<Vec<Running>>,
 }
 
-impl Peer {
+impl DeployPeer {
     pub(super) fn send(&self, frame: Deploy) {
         // A link that has ended says so by a message.
         let _ = self.sender.send(frame);
@@ -66,7 +66,7 @@ pub(super) struct CoordinatorTask {
     pub(super) exchange: Exchange,
     pub(super) settings: DeploySettings,
     pub(super) inbox: mpsc::Sender<CoordinatorMessage>,
-    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) peers: BTreeMap<PeerId, DeployPeer>,
     pub(super) under_way: Option<OrderUnderWay>,
     /// Counts the orders; begins anywhere, so that a worker never mistakes one for another.
     pub(super) orders: u64,
@@ -159,7 +159,7 @@ impl CoordinatorTask {
             } => {
                 tracing::debug!(role = node.role.name(), name = %node.name, "a node has enrolled");
                 let incarnation = node.incarnation;
-                let entry = Peer {
+                let entry = DeployPeer {
                     node,
                     sender,
                     first,
@@ -191,9 +191,9 @@ impl CoordinatorTask {
 
     /// A node has one link for deploys, the newest: it has given up the earlier ones, also those
     /// whose end is not known here yet. False if this one is not the newest.
-    fn enrol(&mut self, peer: PeerId, mut entry: Peer) -> bool {
+    fn enrol(&mut self, peer: PeerId, mut entry: DeployPeer) -> bool {
         let incarnation = entry.node.incarnation;
-        let same = |(_, it): &(&PeerId, &Peer)| it.node.incarnation == incarnation;
+        let same = |(_, it): &(&PeerId, &DeployPeer)| it.node.incarnation == incarnation;
         let known = self.peers.iter().filter(same);
         let known: Vec<PeerId> = known.map(|(known, _)| *known).collect();
         if known.iter().any(|known| *known > peer) {
@@ -333,7 +333,7 @@ impl CoordinatorTask {
 
     /// Whether a version is on trial at a worker.
     pub(super) fn is_on_trial(&self, tenant: &Name) -> bool {
-        let on_trial = |it: &Peer| it.running(tenant).is_some_and(|it| it.trial);
+        let on_trial = |it: &DeployPeer| it.running(tenant).is_some_and(|it| it.trial);
         self.workers().any(on_trial)
     }
 
@@ -396,14 +396,14 @@ impl CoordinatorTask {
         }
     }
 
-    pub(super) fn worker(&self, incarnation: Incarnation) -> Option<&Peer> {
-        let is = |peer: &&Peer| peer.node.incarnation == incarnation;
+    pub(super) fn worker(&self, incarnation: Incarnation) -> Option<&DeployPeer> {
+        let is = |peer: &&DeployPeer| peer.node.incarnation == incarnation;
         self.peers.values().find(is)
     }
 
     /// The workers that have told what they run.
-    pub(super) fn workers(&self) -> impl Iterator<Item = &Peer> {
-        let ready = |it: &&Peer| it.node.role == Role::Worker && it.running.is_some();
+    pub(super) fn workers(&self) -> impl Iterator<Item = &DeployPeer> {
+        let ready = |it: &&DeployPeer| it.node.role == Role::Worker && it.running.is_some();
         self.peers.values().filter(ready)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::CoordinatorMessage;
 use super::resolve::{Target, resolve};
-use super::task::{CoordinatorTask, Peer};
+use super::task::{CoordinatorTask, DeployPeer};
 use crate::change::{Candidate, Change};
 use crate::plan::{Act, Event, Plan};
 use crate::store::Pin;
@@ -143,7 +143,7 @@ impl CoordinatorTask {
                 version,
             } => {
                 let tenant = under_way.tenant.clone();
-                let runs = |it: &&Peer| self.has_followed(it, &tenant);
+                let runs = |it: &&DeployPeer| self.has_followed(it, &tenant);
                 let workers = u32::try_from(self.workers().filter(runs).count());
                 let done = Progress::Done {
                     generation,
@@ -258,7 +258,7 @@ impl CoordinatorTask {
     }
 
     pub(super) fn plan_workers(&self) -> BTreeMap<Incarnation, Name> {
-        let named = |it: &Peer| (it.node.incarnation, it.node.name.clone());
+        let named = |it: &DeployPeer| (it.node.incarnation, it.node.name.clone());
         self.workers().map(named).collect()
     }
 

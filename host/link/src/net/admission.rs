@@ -47,7 +47,7 @@ enum Stage {
 const STRANGERS_PART: usize = 4;
 
 /// Waiting connections in the order in which they go: by stage, then by age.
-type Queue = BTreeMap<(Stage, u64), u64>;
+type ByStage = BTreeMap<(Stage, u64), u64>;
 
 /// One address, with the whole network that an IPv6 host has for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +98,7 @@ struct AdmissionTable {
     members: HashMap<u64, Member>,
     leaving: usize,
     strangers: usize,
-    waiting: Queue,
+    waiting: ByStage,
     origins: HashMap<Origin, WaitingStranger>,
 }
 
@@ -110,7 +110,7 @@ impl AdmissionTable {
             members: HashMap::new(),
             leaving: 0,
             strangers: 0,
-            waiting: Queue::new(),
+            waiting: ByStage::new(),
             origins: HashMap::new(),
         }
     }

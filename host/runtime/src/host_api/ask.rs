@@ -167,28 +167,34 @@ fn visible_effects(effects: &[Effect], query: &Query) -> Vec<Effect> {
         | Query::Groups { .. }
         | Query::GroupInfos { .. }
         | Query::GroupClients { .. }
-        | Query::GroupUids { .. } => effects.iter().filter_map(visible).collect(),
+        | Query::GroupUids { .. } => {
+            let visible = effects.iter().filter(|it| it.is_visible_to_questions());
+            visible.map(without_farewell).collect()
+        }
     }
 }
 
-fn visible(effect: &Effect) -> Option<Effect> {
+/// As the home needs it: a farewell changes nothing.
+fn without_farewell(effect: &Effect) -> Effect {
     match effect {
-        Effect::Send { .. } | Effect::SendRaw { .. } | Effect::Command { .. } => None,
-        Effect::Close { client, .. } => Some(Effect::Close {
+        Effect::Close { client, .. } => Effect::Close {
             client: *client,
             farewell: None,
-        }),
-        Effect::CloseUid { uid, .. } => Some(Effect::CloseUid {
+        },
+        Effect::CloseUid { uid, .. } => Effect::CloseUid {
             uid: uid.clone(),
             farewell: None,
-        }),
-        Effect::Destroy { .. }
+        },
+        Effect::Send { .. }
+        | Effect::SendRaw { .. }
+        | Effect::Command { .. }
+        | Effect::Destroy { .. }
         | Effect::BindUid { .. }
         | Effect::UnbindUid { .. }
         | Effect::JoinGroup { .. }
         | Effect::LeaveGroup { .. }
         | Effect::Ungroup { .. }
-        | Effect::Session { .. } => Some(effect.clone()),
+        | Effect::Session { .. } => effect.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use tidegate_client::ErrorName;
 use tidegate_wire::deploy::COMPONENT_BYTES_MAX;
 
 use crate::problem::ApiRefusal;
-use crate::router::Api;
+use crate::shared::Api;
 
 /// So long may a component take to come.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);

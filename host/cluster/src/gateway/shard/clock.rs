@@ -57,7 +57,7 @@ impl State {
         self.clock.set_wall_clock(self.events.lanes().now_us());
     }
 
-    /// So many clients of a tenant have all that commits sent them then.
+    /// So many clients of a tenant have received all that the effects which came at `came_us` sent them.
     pub(super) fn delivered(&mut self, tenant: u16, came_us: u64, clients: u64) {
         let took_us = self.clock().saturating_sub(came_us);
         self.metrics.delivered(tenant, took_us, clients);

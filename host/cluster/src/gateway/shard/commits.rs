@@ -10,7 +10,7 @@ use tidegate_wire::id::{ClientId, CloseId};
 use super::State;
 use super::deliveries::Deliveries;
 
-/// So many lanes that have waited may have nothing to send before the next ones must wait on.
+/// After so many waiting lanes in a row that had nothing to send, the others wait on.
 const LOOKS_MAX: usize = 16;
 
 impl State {
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// The client's close is committed: its number is free, and the workers that know it may forget
-    /// it. One that closed it keeps the effects until it knows that they arrived.
+    /// it. The worker that ran the close keeps its effects until it is told that they have arrived.
     fn forget(&mut self, number: u32, tenant: u16, closer: WorkerKey, acts: bool) {
         let client = self.client_id(number);
         let mut workers = self.events.remove(number);

@@ -26,7 +26,8 @@ impl State {
     /// A worker is there, or serves other tenants than before.
     pub(super) fn worker_up(&mut self, link: Arc<WorkerLink>) {
         if self.context.lost.is_cancelled() {
-            // What it has in custody is for it to tell: nothing here may look as if it were not.
+            // This gateway was declared lost: the worker tells the closes of its clients, and must not
+            // take the gateway for one that is back.
             return link.sender.refuse(Refusal::Lost);
         }
         let key = link.key;
@@ -72,7 +73,8 @@ impl State {
     }
 
     /// A worker's link is lost: its lanes' events are sent again, and its clients get other
-    /// custodians. A later link of the same worker keeps its clients: others may be worse off.
+    /// custodians. If the same worker has a later link, it keeps its clients: who else would take them
+    /// may have left just as well.
     pub(super) fn worker_lost(&mut self, key: WorkerKey, later: Option<WorkerKey>) {
         let Some(waiting) = self.workers.remove(key) else {
             return;
@@ -88,7 +90,7 @@ impl State {
             if self.events.lanes().custodian(number).is_none() {
                 let later = later.filter(|later| self.serves(*later, number));
                 if let Some(later) = later.filter(|_| self.events.lanes().is_known(number)) {
-                    self.name(number, Which::First, later);
+                    self.appoint(number, Which::First, later);
                 } else if let Some(second) = self.events.lanes_mut().succeed(number) {
                     self.workers.mark(second, number, Part::Rank);
                 }
@@ -126,7 +128,7 @@ impl State {
         let leaves = first.is_some_and(|it| self.workers.is_draining(it));
         if first.is_none() {
             if let Some(worker) = self.choose_custodian(number) {
-                self.name(number, Which::First, worker);
+                self.appoint(number, Which::First, worker);
             }
         } else if leaves
             && next.is_none()
@@ -136,7 +138,7 @@ impl State {
             if self.events.lanes().seated(number, Which::Second).0 == Some(worker) {
                 self.hand_to_second(number, worker);
             } else {
-                self.name(number, Which::First, worker);
+                self.appoint(number, Which::First, worker);
             }
         }
         self.review_second(number);
@@ -181,7 +183,7 @@ impl State {
             if let Some(replaced) = self.events.lanes_mut().drop_next(number, Which::Second) {
                 self.dismissed(number, replaced);
             }
-            self.name(number, Which::Second, worker);
+            self.appoint(number, Which::Second, worker);
         }
     }
 
@@ -200,14 +202,15 @@ impl State {
         }
     }
 
-    /// Names a custodian, or who takes its place once it knows the client.
-    fn name(&mut self, number: u32, which: Which, worker: WorkerKey) {
+    /// Appoints a custodian, or the worker that takes its place once it knows the client.
+    fn appoint(&mut self, number: u32, which: Which, worker: WorkerKey) {
         self.events.lanes_mut().name(number, which, worker);
         self.workers.mark(worker, number, Part::All);
         self.workers.mark(worker, number, Part::Rank);
     }
 
-    /// Who could be a client's custodian: who serves it, or anybody who stays.
+    /// Chooses a custodian: under `bind` the worker that has the lane, else any that serves the tenant and
+    /// does not drain.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.events.lanes().tenant(number)?;
         let router = self.context.settings.router;

@@ -75,7 +75,7 @@ async fn run(shard: Rc<Shard>, link: Link, from: Option<IpAddr>) {
     }
     let end = match peer.role {
         Role::Worker => {
-            WorkerTask::new(shard, peer.clone(), sender, from)
+            WorkerLinkTask::new(shard, peer.clone(), sender, from)
                 .run(receiver)
                 .await
         }
@@ -89,7 +89,7 @@ async fn run(shard: Rc<Shard>, link: Link, from: Option<IpAddr>) {
 }
 
 /// One worker's link.
-struct WorkerTask {
+struct WorkerLinkTask {
     shard: Rc<Shard>,
     node: Node,
     sender: LinkSender,
@@ -106,7 +106,7 @@ struct WorkerTask {
     others: Vec<Vec<Commit>>,
 }
 
-impl WorkerTask {
+impl WorkerLinkTask {
     fn new(shard: Rc<Shard>, node: Node, sender: LinkSender, from: Option<IpAddr>) -> Self {
         let context = &shard.context;
         let key = context.next_worker.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use tidegate_wire::frame::{Custody, CustodyChange, GatewayFrame, GroupsChange, W
 use tidegate_wire::id::{CloseId, Incarnation};
 
 use super::rig::Rig;
-use super::script::{Gateway, GatewayLink, LEASE, nobody, set, soon, text, with_session};
+use super::script::{Gateway, LEASE, ScriptedLink, nobody, set, soon, text, with_session};
 
 fn farewell() -> Effect {
     Effect::Send {
@@ -17,14 +17,14 @@ fn farewell() -> Effect {
     }
 }
 
-async fn linked_twice() -> (Gateway, Gateway, Rig, GatewayLink, GatewayLink) {
+async fn linked_twice() -> (Gateway, Gateway, Rig, ScriptedLink, ScriptedLink) {
     let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
     let rig = Rig::start(&[&lost, &other]);
     let (lost_link, other_link) = (lost.accept().await, other.accept().await);
     (lost, other, rig, lost_link, other_link)
 }
 
-async fn part(rig: &Rig, link: GatewayLink, left: usize) {
+async fn part(rig: &Rig, link: ScriptedLink, left: usize) {
     drop(link);
     let mut links = rig.worker.links();
     soon(
@@ -35,7 +35,7 @@ async fn part(rig: &Rig, link: GatewayLink, left: usize) {
     .unwrap();
 }
 
-async fn adopt(link: &mut GatewayLink) -> (u64, Name, Vec<Effect>) {
+async fn adopt(link: &mut ScriptedLink) -> (u64, Name, Vec<Effect>) {
     match link.next().await {
         WorkerFrame::Adopt {
             sequence,
@@ -445,7 +445,7 @@ async fn adoptions_of_many_closes_go_in_a_window() {
 
 /// A worker that serves the tenants `slow` and `quick`, after it has lost the gateway of so many
 /// clients of each.
-async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig, GatewayLink) {
+async fn lost_with_two_tenants(slow: u32, quick: u32) -> (Gateway, Gateway, Rig, ScriptedLink) {
     let (lost, other) = (Gateway::bind(1).await, Gateway::bind(2).await);
     let rig = Rig::start(&[]);
     rig.script.serve(&[("slow", "v1"), ("quick", "v1")]);
@@ -513,7 +513,7 @@ async fn a_tenant_with_large_effects_of_closes_leaves_others_room_in_every_windo
 const FIRST: u64 = 50;
 
 /// A worker that is the second custodian of client 7 and the first of 8, whose gateway is lost.
-async fn second_of_seven() -> (Gateway, Gateway, Rig, GatewayLink) {
+async fn second_of_seven() -> (Gateway, Gateway, Rig, ScriptedLink) {
     let (lost, other, rig, lost_link, mut other_link) = linked_twice().await;
     rig.see_workers(&[&lost, &other], &[], &[FIRST]);
     let custodies = [7, 8].map(|it| lost.custody(it, "anna", "room"));

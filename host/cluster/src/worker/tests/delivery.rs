@@ -8,11 +8,11 @@ use tidegate_wire::membership::Role;
 
 use super::rig::{Rig, serving};
 use super::script::{
-    Gateway, GatewayLink, identity, nobody, set, settings, soon, text, with_session,
+    Gateway, ScriptedLink, identity, nobody, set, settings, soon, text, with_session,
 };
 use crate::worker::WorkerSettings;
 
-async fn linked() -> (Gateway, Rig, GatewayLink) {
+async fn linked() -> (Gateway, Rig, ScriptedLink) {
     let gateway = Gateway::bind(1).await;
     let rig = Rig::start(&[&gateway]);
     let link = gateway.accept().await;
@@ -274,7 +274,7 @@ async fn a_link_in_one_process_serves_like_one_over_tcp() {
     let (workers, gateways) =
         tidegate_link::pair(worker, gateway.identity.node.clone(), &settings().link);
     rig.worker.attach(workers);
-    let mut link = GatewayLink::new(gateways).await;
+    let mut link = ScriptedLink::new(gateways).await;
     link.deliver(with_session(gateway.message(7, 1), &[]));
     rig.script.next().await.done(Vec::new());
     assert_eq!(link.commit().await.event, gateway.event(1));

@@ -9,9 +9,9 @@ use tidegate_wire::query::{Answer, Answered, AskError, Query, Question};
 use tokio::task::JoinHandle;
 
 use super::rig::{Rig, Running};
-use super::script::{DEADLINE, Gateway, GatewayLink, set, soon, text, with_session};
+use super::script::{DEADLINE, Gateway, ScriptedLink, set, soon, text, with_session};
 
-async fn linked() -> (Gateway, Rig, GatewayLink) {
+async fn linked() -> (Gateway, Rig, ScriptedLink) {
     let gateway = Gateway::bind(1).await;
     let rig = Rig::start(&[&gateway]);
     let link = gateway.accept().await;
@@ -31,7 +31,7 @@ impl Running {
     }
 }
 
-async fn question(link: &mut GatewayLink) -> Question {
+async fn question(link: &mut ScriptedLink) -> Question {
     match link.next().await {
         WorkerFrame::Question(question) => *question,
         other => panic!("not a question: {other:?}"),
@@ -43,7 +43,7 @@ fn answered(answer: Answer) -> Result<Answered, AskError> {
     Ok(Answered { answer, missing })
 }
 
-fn answer(link: &GatewayLink, question: &Question, answer: Answer) {
+fn answer(link: &ScriptedLink, question: &Question, answer: Answer) {
     let answer = Box::new(answered(answer));
     let number = question.number;
     link.send(GatewayFrame::Answered { number, answer });

@@ -94,9 +94,9 @@ impl Gateway {
     }
 
     /// The next link of a worker, with its announcement.
-    pub(super) async fn accept(&self) -> GatewayLink {
+    pub(super) async fn accept(&self) -> ScriptedLink {
         let stream = self.dialled().await;
-        GatewayLink::new(self.answer(stream).await).await
+        ScriptedLink::new(self.answer(stream).await).await
     }
 
     /// A worker has dialled and waits for an answer.
@@ -228,13 +228,13 @@ fn from_worker(frame: Frame) -> WorkerFrame {
 }
 
 /// The gateway's end of one link.
-pub(super) struct GatewayLink {
+pub(super) struct ScriptedLink {
     link: Link,
     frames: VecDeque<WorkerFrame>,
     pub(super) announcement: Announcement,
 }
 
-impl GatewayLink {
+impl ScriptedLink {
     pub(super) async fn new(link: Link) -> Self {
         let announcement = Announcement {
             serving: Vec::new(),

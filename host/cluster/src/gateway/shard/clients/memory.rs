@@ -1,6 +1,6 @@
 //! What clients make the shard keep, held within its limit; and what was cut at their ends, told.
 //!
-//! At the limit nobody reads on who has something unfinished (`gateway/memory`). If that does not
+//! At the limit nobody reads on who has something unfinished (`gateway/clients/memory`). If that does not
 //! help, clients are closed until there is room: of the tenant whose clients keep most, those that
 //! keep most and longest.
 

@@ -1,6 +1,6 @@
 //! What custodians are told of their clients: everything, or what has changed, or that they may forget
 //! one. Taken from the hub when it is sent, in batches within each worker's window; see
-//! [`telling`](tidegate_hub::custody_updates).
+//! [`CustodyUpdates`](tidegate_hub::custody_updates::CustodyUpdates).
 
 use tidegate_hub::custody_updates::{Names, Next, Parts, Task};
 use tidegate_hub::lanes::WorkerKey;
@@ -13,8 +13,8 @@ use tidegate_wire::weight;
 
 use crate::gateway::shard::State;
 
-/// what a client's rank counts.
-const STANDING_BYTES: usize = 32;
+/// What a custodian's rank counts in the window.
+const RANK_BYTES: usize = 32;
 
 /// What a worker is told again that was told amid events.
 const ANEW: Parts = Parts {
@@ -108,15 +108,15 @@ impl State {
                 self.workers.has_untold(key);
                 return self.send_batch(key, batch);
             }
-            let Some(telling) = self.workers.telling(key) else {
+            let Some(updates) = self.workers.custody_updates(key) else {
                 return;
             };
-            let Some(next) = telling.next_due() else {
+            let Some(next) = updates.next_due() else {
                 return self.send_batch(key, batch);
             };
             self.write(key, next, &mut batch);
-            let telling = self.workers.telling(key);
-            if telling.is_some_and(|telling| telling.is_full()) {
+            let updates = self.workers.custody_updates(key);
+            if updates.is_some_and(|updates| updates.is_full()) {
                 self.send_batch(key, std::mem::take(&mut batch));
             }
         }
@@ -134,8 +134,8 @@ impl State {
             Task::Release => {
                 batch.releases.push(client);
                 self.events.lanes_mut().released(number, key);
-                if let Some(telling) = self.workers.telling(key) {
-                    telling.released();
+                if let Some(updates) = self.workers.custody_updates(key) {
+                    updates.released();
                 }
                 return;
             }
@@ -147,20 +147,20 @@ impl State {
         }
         let is_at_work = self.events.lanes().is_at_work(number, key);
         if is_at_work && next.known && !parts.is_only_rank() {
-            // What it has done to the client and is not committed here would be mixed with what it is
-            // told. Its own record is of one time.
+            // The worker runs events whose commits are not here yet: what it is told now would lack them.
+            // Until they are committed its own record stays as it is, which is of one time.
             let rank = std::mem::take(&mut parts.rank);
             self.events.lanes_mut().postpone(number, key);
-            if let Some(telling) = self.workers.telling(key) {
+            if let Some(updates) = self.workers.custody_updates(key) {
                 if rank {
-                    telling.told(number, STANDING_BYTES, false);
+                    updates.told(number, RANK_BYTES, false);
                 }
-                telling.postpone(number, parts);
+                updates.postpone(number, parts);
             }
             return;
         }
         let bytes = if parts.is_only_rank() {
-            STANDING_BYTES
+            RANK_BYTES
         } else if parts.keys == Names::All
             && (is_at_work || !self.events.lanes().mirrors(number, key))
         {
@@ -186,10 +186,10 @@ impl State {
         } else {
             self.events.lanes_mut().told(number, key);
         }
-        if let Some(telling) = self.workers.telling(key) {
-            telling.told(number, bytes, entrusts);
+        if let Some(updates) = self.workers.custody_updates(key) {
+            updates.told(number, bytes, entrusts);
             if is_at_work && !next.known {
-                telling.postpone(number, ANEW);
+                updates.postpone(number, ANEW);
             }
         }
     }
@@ -261,8 +261,8 @@ impl State {
         })
     }
 
-    /// Makes a worker the custodian of a client by what goes before an event of it, which counts in the
-    /// window of events. Says what it counts.
+    /// Sends the custody of a client in front of an event of it. Gives the bytes, which count in the window
+    /// of events.
     pub(in crate::gateway::shard) fn entrust_with_event(
         &mut self,
         number: u32,
@@ -280,9 +280,9 @@ impl State {
         bytes
     }
 
-    /// Tells a custodian what waits to be told just before an event of the client that nothing else is
-    /// under way of: while it is, nothing can be told. Counts as above. The session goes with the event
-    /// or is known.
+    /// Sends a custodian what waits to be told of a client in front of an event of it, if no other event of
+    /// it is under way: while one is, nothing can be told. The session goes with the event or is known.
+    /// Gives the bytes, which count in the window of events.
     pub(in crate::gateway::shard) fn tell_with_event(
         &mut self,
         number: u32,
@@ -297,7 +297,7 @@ impl State {
             let rank = self.rank(number, key, true);
             let rank = GatewayFrame::CustodyRank(rank.into_iter().collect());
             self.workers.send(key, rank);
-            bytes += STANDING_BYTES;
+            bytes += RANK_BYTES;
         }
         if !parts.is_only_rank()
             && let Some(change) = self.change(number, parts)
@@ -308,9 +308,9 @@ impl State {
         }
         self.metrics.custody_told(bytes);
         if self.events.lanes().is_unconfirmed(number, key)
-            && let Some(telling) = self.workers.telling(key)
+            && let Some(updates) = self.workers.custody_updates(key)
         {
-            telling.told(number, 0, true);
+            updates.told(number, 0, true);
             self.workers.has_untold(key);
         }
         self.events.lanes_mut().told_with_event(number, key);

@@ -5,8 +5,8 @@ use tidegate_wire::Name;
 
 use crate::gateway::shared::inbox::AdoptClose;
 
-/// Closes that wait until this gateway learns that their home is lost. A worker that learnt it
-/// earlier has no more than a window of them under way; what is beyond is refused.
+/// A worker may learn of a loss before this gateway does: what it adopts waits here until then. It has no
+/// more than a window of closes under way; those beyond this number are refused.
 const EARLY_MAX: usize = 1024;
 
 /// Closes whose home is not known to be lost; each tenant has its share.

@@ -8,7 +8,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::session::Session;
 
-use crate::worker::telling::Permit;
+use super::telling::Permit;
 
 /// Groups of one client that are remembered for its close.
 const GROUPS_MAX: usize = 16_384;
@@ -20,8 +20,9 @@ pub(super) struct LaneState {
     /// The session as others changed it since the last snapshot. The mirror itself must wait for
     /// the next one, but a close told by this worker needs the newest.
     pub(super) changed: Option<Arc<Session>>,
-    /// What the home told last lacks events that were under way here then: theirs, and what follows them,
-    /// is not added to it, or a close would mix two times. The home tells it again when it has them.
+    /// When the home told last what it knows, events of this client were under way here, which it did
+    /// not have yet. Until it tells all again, neither they nor later ones change `uid`, `groups` and
+    /// `changed`, or a close would mix two times.
     pub(super) outdated: bool,
     /// Events came over this link, so that the mirror may be ahead of what the home sends.
     pub(super) worked: bool,

@@ -13,7 +13,7 @@ impl Workers {
     /// What this worker is to be told of a client, if it is there.
     pub(in crate::gateway) fn mark(&mut self, key: WorkerKey, connection: u32, part: Part<'_>) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.mark(connection, part);
+            worker.updates.mark(connection, part);
             self.untold.insert(key);
         }
     }
@@ -21,7 +21,7 @@ impl Workers {
     /// The events of a client that something to be told waited for are committed.
     pub(in crate::gateway) fn resume(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.resume(connection);
+            worker.updates.resume(connection);
             self.untold.insert(key);
         }
     }
@@ -29,7 +29,7 @@ impl Workers {
     /// A worker that is there is to forget a client.
     pub(in crate::gateway) fn release(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.release(connection);
+            worker.updates.release(connection);
             self.untold.insert(key);
         }
     }
@@ -37,14 +37,14 @@ impl Workers {
     /// A worker learns all of a client by itself.
     pub(in crate::gateway) fn knows(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.told_apart(connection);
+            worker.updates.told_apart(connection);
         }
     }
 
     /// A client is gone that a worker has forgotten by itself.
     pub(in crate::gateway) fn forget(&mut self, key: WorkerKey, connection: u32) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.telling.forget(connection);
+            worker.updates.forget(connection);
         }
     }
 
@@ -59,8 +59,11 @@ impl Workers {
     }
 
     /// What a worker that is there is told and confirms.
-    pub(in crate::gateway) fn telling(&mut self, key: WorkerKey) -> Option<&mut CustodyUpdates> {
-        Some(&mut self.workers.get_mut(&key)?.telling)
+    pub(in crate::gateway) fn custody_updates(
+        &mut self,
+        key: WorkerKey,
+    ) -> Option<&mut CustodyUpdates> {
+        Some(&mut self.workers.get_mut(&key)?.updates)
     }
 
     /// Takes what a worker is to be told of a client, to tell it with an event.
@@ -69,7 +72,7 @@ impl Workers {
         key: WorkerKey,
         connection: u32,
     ) -> Option<Parts> {
-        self.telling(key)?.take_parts(connection)
+        self.custody_updates(key)?.take_parts(connection)
     }
 
     /// A worker is told all of a client just before an event of it, and these parts again once the
@@ -84,9 +87,9 @@ impl Workers {
         let Some(worker) = self.workers.get_mut(&key) else {
             return;
         };
-        worker.telling.told_apart(connection);
+        worker.updates.told_apart(connection);
         if let Some(again) = again {
-            worker.telling.postpone(connection, again);
+            worker.updates.postpone(connection, again);
         }
         // If the link has ended, another custodian is named when its loss arrives.
         let frame = GatewayFrame::Custody(vec![custody]);
@@ -96,7 +99,7 @@ impl Workers {
     /// A worker that is to forget a client does so before it gets another event of it.
     pub(in crate::gateway) fn release_first(&mut self, key: WorkerKey, client: ClientId) {
         if let Some(worker) = self.workers.get_mut(&key)
-            && worker.telling.take_release(client.connection)
+            && worker.updates.take_release(client.connection)
         {
             // If the link has ended, its loss is on the way.
             let _ = worker.link.sender.send(GatewayFrame::Release(vec![client]));
@@ -119,7 +122,7 @@ impl Workers {
         for frame in frames {
             let _ = sender.send(frame);
         }
-        if let Some(number) = worker.telling.ask() {
+        if let Some(number) = worker.updates.ask() {
             let _ = sender.send(GatewayFrame::Confirm { shard, number });
         }
     }
@@ -130,6 +133,6 @@ impl Workers {
             return Vec::new();
         };
         self.untold.insert(key);
-        worker.telling.confirmed(batch)
+        worker.updates.confirmed(batch)
     }
 }
