@@ -15,7 +15,7 @@ use tidegate_runtime::{
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Outcome};
-use tidegate_wire::event::Delivery;
+use tidegate_wire::event::{Arrival, Delivery};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::query::{Answer, Answered, AskError, CommandError, Query};
 use tidegate_wire::session::Session;
@@ -157,6 +157,10 @@ struct Context(Arc<Lane>);
 impl EventContext for Context {
     fn session(&self) -> Arc<Session> {
         self.0.session()
+    }
+
+    fn arrival(&self) -> Option<Arc<Arrival>> {
+        self.0.arrival()
     }
 
     fn commit(&self, commit: Commit) {

@@ -14,7 +14,8 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 11] = [
+const INTERFACES: [&str; 12] = [
+    "client",
     "client-events",
     "commands",
     "directory",
@@ -29,7 +30,8 @@ const INTERFACES: [&str; 11] = [
 ];
 
 /// What the smallest plugin may import and must export.
-const HANDLER_IMPORTS: [&str; 7] = [
+const HANDLER_IMPORTS: [&str; 8] = [
+    "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",

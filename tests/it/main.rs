@@ -42,3 +42,4 @@ mod tidy;
 #[cfg(debug_assertions)]
 mod watchdog;
 mod watcher;
+mod who;

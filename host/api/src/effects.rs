@@ -2,7 +2,7 @@
 
 use tidegate_client as api;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::{Message, SessionEntries};
+use tidegate_wire::event::{CloseFrame, Message, SessionEntries};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::json::DEPTH_MAX;
 
@@ -19,6 +19,7 @@ pub(crate) fn action(action: api::Action) -> Result<Vec<Effect>, ApiRefusal> {
         api::Action::Close(it) => Effect::Close {
             client: client(&it.client)?,
             farewell: it.farewell.map(message),
+            frame: frame(it.code, it.reason.as_deref())?,
         },
         api::Action::Destroy(it) => Effect::Destroy {
             client: client(&it.client)?,
@@ -26,6 +27,7 @@ pub(crate) fn action(action: api::Action) -> Result<Vec<Effect>, ApiRefusal> {
         api::Action::CloseUid(it) => Effect::CloseUid {
             uid: name("uid", &it.uid)?,
             farewell: it.farewell.map(message),
+            frame: frame(it.code, it.reason.as_deref())?,
         },
         api::Action::Bind(it) => Effect::BindUid {
             client: client(&it.client)?,
@@ -145,6 +147,17 @@ pub(crate) fn is_said(selector: &api::Selector) -> Result<(), ApiRefusal> {
         ));
     }
     Ok(())
+}
+
+/// What a WebSocket is closed with, if anything is said of it.
+fn frame(code: Option<u16>, reason: Option<&str>) -> Result<Option<Box<CloseFrame>>, ApiRefusal> {
+    if code.is_none() && reason.is_none() {
+        return Ok(None);
+    }
+    let frame = CloseFrame::of_application(code.unwrap_or(1000), reason.unwrap_or_default());
+    frame
+        .map(|frame| Some(Box::new(frame)))
+        .map_err(ApiRefusal::invalid)
 }
 
 pub(crate) fn message(message: api::Message) -> Message {

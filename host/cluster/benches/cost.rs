@@ -16,7 +16,7 @@ use tidegate_hub::lanes::Lanes;
 use tidegate_hub::outbound::Outgoing;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::{EventKind, Message};
+use tidegate_wire::event::{CloseFrame, EventKind, Message};
 use tidegate_wire::id::ClientId;
 
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
@@ -32,7 +32,7 @@ impl Deliver for Counter {
     fn send(&mut self, _: u32, _: &Outgoing<'_>) {
         self.done += 1;
     }
-    fn close(&mut self, _: u32, _: Option<&Outgoing<'_>>) {
+    fn close(&mut self, _: u32, _: Option<&Outgoing<'_>>, _: Option<&CloseFrame>) {
         self.done += 1;
     }
     fn destroy(&mut self, _: u32) {
@@ -182,7 +182,7 @@ const OPERATIONS: [Operation; 9] = [
         size: 25_000,
         run: |n| {
             timed(Lanes::default(), |lanes| {
-                lanes.open(0, 0);
+                lanes.open(0, 0, None);
                 (0..n).for_each(|_| lanes.push(0, EventKind::Message(message())));
                 while let Some(sent) = lanes.send(0, 1) {
                     let _ = lanes.commit(0, 1, sent.sequence, sent.attempt);
@@ -195,7 +195,7 @@ const OPERATIONS: [Operation; 9] = [
         size: 25_000,
         run: |n| {
             timed(Lanes::default(), |lanes| {
-                (0..n).for_each(|client| lanes.open(client, 0));
+                (0..n).for_each(|client| lanes.open(client, 0, None));
                 (0..n).for_each(|client| drop(lanes.remove(client)));
             })
         },

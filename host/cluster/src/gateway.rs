@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::shared::inbox::{Arrival, Parcel};
+use crate::gateway::shared::inbox::{Incoming, Parcel};
 pub use health::GatewayHealth;
 use services::Services;
 use settings::GatewaySettings;
@@ -136,7 +136,7 @@ impl Gateway {
 
     /// Serves a link that is authenticated: a worker in the same process.
     pub fn attach(&self, link: Link) {
-        self.arrive(Arrival::Link(Box::new(link)));
+        self.arrive(Incoming::Link(Box::new(link)));
     }
 
     /// This life was declared lost: custodians tell the closes of its clients. Ends its links and its
@@ -159,7 +159,7 @@ impl Gateway {
         if let Some(count) = self.context().connections.get(listener) {
             count.fetch_add(1, Ordering::AcqRel);
         }
-        self.arrive(Arrival::Local {
+        self.arrive(Incoming::Local {
             socket,
             listener,
             address,
@@ -167,11 +167,11 @@ impl Gateway {
         client
     }
 
-    fn arrive(&self, arrival: Arrival) {
+    fn arrive(&self, incoming: Incoming) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let place = turn % self.context().inboxes.len();
         if let Some(inbox) = self.context().inboxes.get(place) {
-            inbox.push(Parcel::Arrival(arrival));
+            inbox.push(Parcel::Incoming(incoming));
         }
     }
 

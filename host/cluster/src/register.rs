@@ -184,7 +184,7 @@ impl RegisterTask {
                 lease,
             } => self.join(link, sender, node, lease, now),
             RegisterMessage::Leave { link, incarnation } => {
-                if self.table.leave(incarnation, link) {
+                if self.table.leave(incarnation, link, now) {
                     tracing::info!(%incarnation, "a node has left");
                     self.changed = true;
                 }

@@ -120,6 +120,7 @@ impl Change {
                 // It never served everybody, and is no version to go back to.
                 end_canary(deployed, Fate::RolledBack(WITHDRAWN.to_owned()));
                 end_current(deployed, Fate::Withdrawn);
+                deployed.withdrawn_in = generation;
             }
         }
         next
@@ -205,6 +206,9 @@ fn end_running(deployed: &mut Deployed, lingers: bool, fate: Fate) {
         Some(it.generation) == running && matches!(it.fate, Fate::Active | Fate::Withdrawn)
     };
     if let Some(release) = deployed.releases.iter_mut().find(ended) {
+        if release.fate == Fate::Withdrawn {
+            deployed.withdrawn_in = 0;
+        }
         release.fate = fate;
     }
 }

@@ -54,9 +54,9 @@ pub(super) fn next(deployed: &Deployed, now: Now<'_>) -> Next {
         Some(_) => {}
         None => {
             if let Some(serving) = now.serving
-                && let Some(reason) = taken_back(deployed, serving)
+                && let Some(reason) = deployed.taken_back(serving)
             {
-                return Next::GiveUp(serving.clone(), reason);
+                return Next::GiveUp(serving.clone(), reason.to_owned());
             }
         }
     }
@@ -94,9 +94,9 @@ pub(super) fn nothing_left(deployed: &Deployed, now: Now<'_>) -> Option<String> 
     if now.serving.is_some() || deployed.current().is_some() || deployed.canary().is_some() {
         return None;
     }
-    let last = deployed.releases.iter().find(|it| it.has_served())?;
-    taken_back(deployed, &last.version)
-        .map(|why| format!("nothing serves: the only version was taken back: {why}"))
+    let last = deployed.counting().find(|it| it.has_served())?;
+    let why = deployed.taken_back(&last.version);
+    why.map(|why| format!("nothing serves: the only version was taken back: {why}"))
 }
 
 /// Why the release before this one was taken back, if this one's version had served before that and
@@ -113,18 +113,15 @@ fn again(deployed: &Deployed, release: &Release) -> Option<String> {
     went_well.then(|| reason.clone())
 }
 
-/// Why this version is not wanted any more.
+/// Why this version, which some clients try, is not wanted any more.
 fn why(deployed: &Deployed, version: &Name) -> String {
-    taken_back(deployed, version).unwrap_or_else(|| "it is not wanted any more".to_owned())
-}
-
-/// The reason, if the version's newest release was taken back.
-fn taken_back(deployed: &Deployed, version: &Name) -> Option<String> {
     let mut served = deployed.releases.iter().filter(|it| it.has_served());
-    let release = served.find(|it| it.version == *version)?;
-    match &release.fate {
-        Fate::RolledBack(reason) => Some(reason.clone()),
-        Fate::Active | Fate::Canary(_) | Fate::Replaced | Fate::Failed(_) | Fate::Withdrawn => None,
+    match served.find(|it| it.version == *version).map(|it| &it.fate) {
+        Some(Fate::RolledBack(reason)) => reason.clone(),
+        Some(
+            Fate::Active | Fate::Canary(_) | Fate::Replaced | Fate::Failed(_) | Fate::Withdrawn,
+        )
+        | None => "it is not wanted any more".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::Message;
+use tidegate_wire::event::{CloseFrame, Message};
 use tidegate_wire::id::ClientId;
 
 use crate::hub::{Hub, Members, Refused};
@@ -33,8 +33,13 @@ pub enum Changed<'a> {
 pub trait Deliver {
     /// Queue this for a client.
     fn send(&mut self, connection: u32, message: &Outgoing<'_>);
-    /// Close a client once its queue and the farewell are written.
-    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>);
+    /// Close a client once its queue and the farewell are written, a WebSocket with this frame.
+    fn close(
+        &mut self,
+        connection: u32,
+        farewell: Option<&Outgoing<'_>>,
+        frame: Option<&CloseFrame>,
+    );
     /// Close a client at once.
     fn destroy(&mut self, connection: u32);
     /// A client's part of the hub changed.
@@ -78,19 +83,27 @@ pub fn apply(
                 deliver,
             );
         }
-        Effect::Close { client, farewell } => {
+        Effect::Close {
+            client,
+            farewell,
+            frame,
+        } => {
             if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
-                close(&[connection], farewell.as_ref(), deliver);
+                close(&[connection], farewell.as_ref(), frame.as_deref(), deliver);
             }
         }
-        Effect::CloseUid { uid, farewell } => {
+        Effect::CloseUid {
+            uid,
+            farewell,
+            frame,
+        } => {
             let members: Vec<u32> = hub
                 .uid_members(uid)
                 .into_iter()
                 .flatten()
                 .copied()
                 .collect();
-            close(&members, farewell.as_ref(), deliver);
+            close(&members, farewell.as_ref(), frame.as_deref(), deliver);
         }
         Effect::Destroy { client } => {
             if let Some(connection) = own(client).filter(|c| hub.is_online(*c)) {
@@ -157,10 +170,15 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl D
     }
 }
 
-fn close(connections: &[u32], farewell: Option<&Message>, deliver: &mut (impl Deliver + ?Sized)) {
+fn close(
+    connections: &[u32],
+    farewell: Option<&Message>,
+    frame: Option<&CloseFrame>,
+    deliver: &mut (impl Deliver + ?Sized),
+) {
     let farewell = farewell.map(Outgoing::message);
     for connection in connections {
-        deliver.close(*connection, farewell.as_ref());
+        deliver.close(*connection, farewell.as_ref(), frame);
     }
 }
 
@@ -264,7 +282,12 @@ mod tests {
             self.sent
                 .push((connection, String::from_utf8_lossy(&bytes).into_owned()));
         }
-        fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
+        fn close(
+            &mut self,
+            connection: u32,
+            farewell: Option<&Outgoing<'_>>,
+            _frame: Option<&CloseFrame>,
+        ) {
             self.closed.push((connection, farewell.is_some()));
         }
         fn destroy(&mut self, connection: u32) {
@@ -393,6 +416,7 @@ mod tests {
         let effect = Effect::CloseUid {
             uid: "u".into(),
             farewell,
+            frame: None,
         };
         apply(&mut hub(), GATEWAY, &effect, &mut recorder);
         assert_eq!(recorder.closed, [(4, true)]);

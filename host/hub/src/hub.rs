@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use rustc_hash::FxHashMap;
 use tidegate_wire::Name;
 use tidegate_wire::effect::SessionChange;
-use tidegate_wire::event::{SessionEntries, SessionSnapshot};
+use tidegate_wire::event::{ClientSnapshot, SessionEntries};
 use tidegate_wire::json::same_json;
 use tidegate_wire::query::SwapRefusal;
 use tidegate_wire::session::{Replaced, Session, TooLarge};
@@ -90,10 +90,11 @@ impl Client {
 
     /// Its session as it is now.
     #[must_use]
-    pub fn snapshot(&self) -> SessionSnapshot {
-        SessionSnapshot {
+    pub fn snapshot(&self) -> ClientSnapshot {
+        ClientSnapshot {
             version: self.session_version,
             entries: self.session().map(SessionEntries::from).unwrap_or_default(),
+            arrival: None,
         }
     }
 }

@@ -13,10 +13,11 @@ use custody::Known;
 pub use custody::Which;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
-use tidegate_wire::event::{Closed, EventKind, EventType, SessionSnapshot};
+use tidegate_wire::event::{Arrival, ClientSnapshot, Closed, EventKind, EventType};
 use tidegate_wire::payload::Carry;
 
 use crate::give_back::give_back;
@@ -83,8 +84,10 @@ pub struct Lane {
     events: VecDeque<WaitingEvent>,
     under_way: usize,
     bytes: usize,
+    /// How its client came; none of a request.
+    arrival: Option<Arc<Arrival>>,
     /// The last session of a client that is no longer in the hub.
-    last_session: Option<Box<SessionSnapshot>>,
+    last_session: Option<Box<ClientSnapshot>>,
     /// The lane is in the caller's queue of lanes that wait for a worker.
     queued: bool,
     /// The worker that is to be told more once no event of the lane is under way there: what it is told
@@ -248,15 +251,22 @@ impl Lanes {
     }
 
     /// Opens the lane of a new client.
-    pub fn open(&mut self, connection: u32, tenant: u16) {
+    pub fn open(&mut self, connection: u32, tenant: u16, arrival: Option<Arc<Arrival>>) {
         self.lanes.insert(
             connection,
             Lane {
                 tenant,
                 epoch: self.epoch,
+                arrival,
                 ..Lane::default()
             },
         );
+    }
+
+    /// How a client came, as long as its close is not committed.
+    #[must_use]
+    pub fn arrival(&self, connection: u32) -> Option<&Arc<Arrival>> {
+        self.lanes.get(&connection)?.arrival.as_ref()
     }
 
     /// Whether this client's number is still taken.
@@ -445,7 +455,7 @@ impl Lanes {
 
     /// What a client that is no longer in the hub was, with its last session.
     #[must_use]
-    pub fn closing(&self, connection: u32) -> Option<(&Closed, &SessionSnapshot)> {
+    pub fn closing(&self, connection: u32) -> Option<(&Closed, &ClientSnapshot)> {
         let lane = self.lanes.get(&connection)?;
         let session = lane.last_session.as_deref()?;
         match &lane.events.back()?.kind {
@@ -458,7 +468,7 @@ impl Lanes {
     pub fn complete_close(
         &mut self,
         connection: u32,
-        complete: impl FnOnce(&mut Closed) -> SessionSnapshot,
+        complete: impl FnOnce(&mut Closed) -> ClientSnapshot,
     ) {
         let Some(lane) = self.lanes.get_mut(&connection) else {
             return;
@@ -477,7 +487,7 @@ impl Lanes {
 
     /// The last session of a client whose close is complete.
     #[must_use]
-    pub fn last_session(&self, connection: u32) -> Option<&SessionSnapshot> {
+    pub fn last_session(&self, connection: u32) -> Option<&ClientSnapshot> {
         self.lanes.get(&connection)?.last_session.as_deref()
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod imports {
         inline: "
             package tidegate:host-imports;
             world imports {
+                import tidegate:plugin/client@0.1.0;
                 import tidegate:plugin/directory@0.1.0;
                 import tidegate:plugin/gateway@0.1.0;
                 import tidegate:plugin/hub@0.1.0;
@@ -34,8 +35,8 @@ pub(crate) mod exports {
         inline: "
             package tidegate:host-exports;
             interface every-type {
-                use tidegate:plugin/types@0.1.0.{json, error};
-                argument: func(json: json, error: error);
+                use tidegate:plugin/types@0.1.0.{json, error, close-frame};
+                argument: func(json: json, error: error, frame: close-frame);
             }
             world exports {
                 export every-type;

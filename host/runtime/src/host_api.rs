@@ -6,6 +6,7 @@
 
 mod ask;
 mod call;
+mod client;
 mod directory;
 mod gateway;
 mod hub;
@@ -34,6 +35,7 @@ pub(crate) use output::{OutputLog, Source};
 /// Interfaces that a handler may import, as they are named in error messages. Of the `wasi:` ones
 /// without a version any 0.2 will do.
 pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
+    "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
@@ -163,6 +165,7 @@ type Own = HasSelf<HostState>;
 /// A linker that offers everything a handler may import.
 pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = shared_linker(engine)?;
+    offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;

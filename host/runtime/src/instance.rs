@@ -14,7 +14,7 @@ mod store;
 use std::sync::Arc;
 
 use tidegate_wire::effect::Effect;
-use tidegate_wire::event::{Delivery, EventKind};
+use tidegate_wire::event::{Closed, Delivery, EventKind};
 use tidegate_wire::payload::Payload;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
@@ -110,11 +110,8 @@ impl Instance {
     pub(crate) async fn handle(&mut self, job: &Job, now: Instant) -> Ran {
         let delivery = &job.delivery;
         let client = match &delivery.kind {
-            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
-                let closing = matches!(delivery.kind, EventKind::Close(_));
-                let session = job.context.session();
-                Some(OwnClient::new(delivery.client, closing, session))
-            }
+            EventKind::Connect { .. } | EventKind::Message(_) => Some(own_client(job, None)),
+            EventKind::Close(closed) => Some(own_client(job, Some(closed))),
             EventKind::Request { .. } if self.request_events.is_none() => return Ran::Unhandled,
             EventKind::Request { .. } => None,
         };
@@ -149,7 +146,8 @@ impl Instance {
                 let message = convert::message(message);
                 timeout_at(ends, guest.call_on_message(store, id.as_str(), message)).await
             }
-            EventKind::Connect { peer, request } => {
+            EventKind::Connect { arrival, request } => {
+                let peer = &arrival.peer;
                 let address = peer.address.to_string();
                 let pairs = request.as_deref().map(convert::Pairs::new);
                 let request = request
@@ -214,4 +212,9 @@ impl Instance {
             "on-stop failed"
         );
     }
+}
+
+/// The client whose event it is; `closed` is its end, if that is the event.
+fn own_client(job: &Job, closed: Option<&Closed>) -> OwnClient {
+    OwnClient::new(job.delivery.client, closed, job.context.session())
 }

@@ -39,7 +39,7 @@ Examples:
     Session(SessionCommand),
     /// Close clients
     #[command(
-        after_help = "Examples:\n  tidegate kick 7f00000107d000000001 --farewell bye\n  tidegate kick --uid mallory --now"
+        after_help = "Examples:\n  tidegate kick 7f00000107d000000001 --farewell bye\n  tidegate kick 7f00000107d000000001 --code 4003 --reason banned\n  tidegate kick --uid mallory --now"
     )]
     Kick(KickArgs),
     /// Call the tenant's handler and print its reply
@@ -290,6 +290,12 @@ pub struct KickArgs {
     /// A last message
     #[arg(long, conflicts_with = "now")]
     pub farewell: Option<String>,
+    /// The code that closes a WebSocket: 1000, or one of 3000 to 4999; otherwise 1000
+    #[arg(long, conflicts_with = "now")]
+    pub code: Option<u16>,
+    /// The reason beside it, at most 123 bytes
+    #[arg(long, conflicts_with = "now")]
+    pub reason: Option<String>,
     /// Drops what still waits to be sent; with --uid too
     #[arg(long)]
     pub now: bool,

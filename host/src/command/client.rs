@@ -98,6 +98,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::Setting(_)) => WRONG,
         Some(error) if error.name() == Some(ErrorName::Offline) => OFFLINE,
+        // What was asked for is not there, however well it was asked.
+        Some(Error::Refused(problem)) if problem.status == 404 => FAILED,
         Some(error) if error.name() == Some(ErrorName::InvalidArgument) => WRONG,
         Some(_) | None => FAILED,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
-use crate::event::{Message, SessionEntries};
+use crate::event::{CloseFrame, Message, SessionEntries};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
 
@@ -89,6 +89,8 @@ pub enum Effect {
         client: ClientId,
         /// A last message.
         farewell: Option<Message>,
+        /// What a WebSocket is closed with; none: 1000 without a reason.
+        frame: Option<Box<CloseFrame>>,
     },
     /// The same for all clients of a uid.
     CloseUid {
@@ -96,6 +98,8 @@ pub enum Effect {
         uid: Name,
         /// A last message.
         farewell: Option<Message>,
+        /// What WebSockets are closed with; none: 1000 without a reason.
+        frame: Option<Box<CloseFrame>>,
     },
     /// Closes at once and drops what is queued.
     Destroy {

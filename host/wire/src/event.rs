@@ -1,6 +1,7 @@
 //! What happens to clients, on its way from the home to a handler.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,17 @@ pub struct Peer {
     pub secure: bool,
 }
 
+/// How a client came. It stays the same as long as the client is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// When it connected, in milliseconds since 1970.
+    pub connected_at_ms: u64,
+    /// The WebSocket subprotocol that was agreed on.
+    pub subprotocol: Option<Name>,
+}
+
 /// The HTTP request that opened a WebSocket. Header names are lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
@@ -97,11 +109,48 @@ pub enum CloseReason {
     GatewayLost,
 }
 
+/// The most bytes of the reason in a close frame: a control frame has 125, two of them for the code.
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+/// A WebSocket close frame (RFC 6455, section 5.5.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseFrame {
+    /// The status code of section 7.4.
+    pub code: u16,
+    /// At most [`CLOSE_REASON_BYTES_MAX`].
+    pub reason: String,
+}
+
+impl CloseFrame {
+    /// What a handler or an application may close a client with: the code 1000, or one of 3000 to
+    /// 4999, which are theirs.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn of_application(code: u16, reason: &str) -> Result<Self, String> {
+        if code != 1000 && !(3000..=4999).contains(&code) {
+            return Err(format!(
+                "the close code {code} is not for applications: use 1000, or one of 3000 to 4999"
+            ));
+        }
+        if reason.len() > CLOSE_REASON_BYTES_MAX {
+            return Err(format!(
+                "the reason of a close may have {CLOSE_REASON_BYTES_MAX} bytes, this one has {}",
+                reason.len()
+            ));
+        }
+        let reason = reason.to_owned();
+        Ok(Self { code, reason })
+    }
+}
+
 /// What a client was when it closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     /// Why.
     pub reason: CloseReason,
+    /// The close frame that the client sent, if it ended a WebSocket by one with a code.
+    pub frame: Option<CloseFrame>,
     /// Its uid, if it had one.
     pub uid: Option<Name>,
     /// Its groups, sorted.
@@ -113,8 +162,8 @@ pub struct Closed {
 pub enum EventKind {
     /// The client is there and may be sent to.
     Connect {
-        /// Who it is.
-        peer: Box<Peer>,
+        /// How it came.
+        arrival: Arc<Arrival>,
         /// The upgrade request of a WebSocket.
         request: Option<Box<HttpRequest>>,
     },
@@ -198,13 +247,16 @@ impl Carry for EventKind {
 /// Key and JSON text of each entry, ordered by key.
 pub type SessionEntries = Vec<(Name, String)>;
 
-/// A whole session, as its home has it.
+/// What a worker must know of a client to run its events: its whole session, as its home has it, and how
+/// it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionSnapshot {
+pub struct ClientSnapshot {
     /// Counts the home's changes of this session.
     pub version: u64,
     /// Its entries.
     pub entries: SessionEntries,
+    /// None for a request, and with a connect, which says it itself.
+    pub arrival: Option<Arc<Arrival>>,
 }
 
 /// One event on its way to a worker.
@@ -221,7 +273,7 @@ pub struct Delivery {
     /// Whose event.
     pub client: ClientId,
     /// The session, when the worker's mirror of it is missing or stale; else the mirror is right.
-    pub session: Option<Box<SessionSnapshot>>,
+    pub session: Option<Box<ClientSnapshot>>,
     /// What happened.
     pub kind: EventKind,
 }

@@ -68,4 +68,6 @@ pub struct View {
     pub settled: bool,
     /// Every gateway and worker with a lease, ordered by incarnation.
     pub nodes: Vec<Node>,
+    /// Who has left of late by its own word: whatever another register says, it is gone.
+    pub left: Vec<Incarnation>,
 }

@@ -2,7 +2,7 @@
 
 use crate::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
 use crate::effect::{Effect, Recipients, SessionChange};
-use crate::event::{EventKind, HttpRequest, SessionEntries, SessionSnapshot};
+use crate::event::{Arrival, ClientSnapshot, EventKind, HttpRequest, SessionEntries};
 use crate::feed::{Change, Happening};
 use crate::frame::{Custody, CustodyChange, Frame, GroupsChange};
 use crate::membership::Node;
@@ -27,7 +27,10 @@ fn texts(frame: &Frame) -> usize {
         Frame::ToWorker(frame) => frame.texts(),
         Frame::Peer(frame) => frame.texts(),
         Frame::FromNode(frame) => frame.texts(),
-        Frame::View(view) => view.nodes.iter().map(node).sum(),
+        Frame::View(view) => {
+            let left = std::mem::size_of_val(view.left.as_slice());
+            view.nodes.iter().map(node).sum::<usize>() + left
+        }
         Frame::Deploy(deploy) => deployed(deploy),
     }
 }
@@ -159,7 +162,7 @@ fn http(request: &HttpRequest) -> usize {
 
 /// What a client's custody counts.
 pub fn custody(custody: &Custody) -> usize {
-    FRAME_BYTES + names(&custody.groups) + entries(&custody.session.entries)
+    FRAME_BYTES + names(&custody.groups) + session(&custody.session)
 }
 
 /// What a change of it counts.
@@ -174,9 +177,14 @@ pub fn custody_change(change: &CustodyChange) -> usize {
     FRAME_BYTES + groups + change.entries.iter().map(entry).sum::<usize>()
 }
 
-/// What a snapshot of a session counts.
-pub fn session(snapshot: &SessionSnapshot) -> usize {
-    entries(&snapshot.entries)
+/// What a snapshot of a client counts.
+pub fn session(snapshot: &ClientSnapshot) -> usize {
+    entries(&snapshot.entries) + snapshot.arrival.as_deref().map_or(0, arrival)
+}
+
+fn arrival(arrival: &Arrival) -> usize {
+    let subprotocol = arrival.subprotocol.as_ref().map_or(0, |it| it.len());
+    PART_BYTES + arrival.peer.listener.len() + subprotocol
 }
 
 /// What effects count, with their payloads.
@@ -191,8 +199,13 @@ pub fn effects(effects: &[Effect]) -> usize {
 /// What an event counts besides its payloads.
 pub fn event(kind: &EventKind) -> usize {
     match kind {
-        EventKind::Connect { request, .. } => request.as_deref().map_or(0, http),
-        EventKind::Close(closed) => names(&closed.groups),
+        EventKind::Connect {
+            arrival: of,
+            request,
+        } => arrival(of) + request.as_deref().map_or(0, http),
+        EventKind::Close(closed) => {
+            names(&closed.groups) + closed.frame.as_ref().map_or(0, |it| it.reason.len())
+        }
         EventKind::Message(_) | EventKind::Request { .. } => 0,
     }
 }
@@ -214,9 +227,10 @@ pub(crate) fn effect(effect: &Effect) -> usize {
                 SessionChange::Replace(session) => entries(session),
                 SessionChange::Remove { .. } | SessionChange::Clear => 0,
             },
-            Effect::Close { .. }
-            | Effect::CloseUid { .. }
-            | Effect::Destroy { .. }
+            Effect::Close { frame, .. } | Effect::CloseUid { frame, .. } => {
+                frame.as_deref().map_or(0, |it| it.reason.len())
+            }
+            Effect::Destroy { .. }
             | Effect::BindUid { .. }
             | Effect::UnbindUid { .. }
             | Effect::JoinGroup { .. }

@@ -19,6 +19,7 @@ mod deploy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
@@ -26,8 +27,8 @@ use serde::de::DeserializeOwned;
 use tidegate_wire::deploy::{is_version, version_of};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{
-    CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
-    Transport,
+    Arrival, ClientSnapshot, CloseFrame, CloseReason, Closed, Delivery, EventKind, HttpRequest,
+    Message, Peer, Transport,
 };
 use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, GatewayFrame,
@@ -77,7 +78,7 @@ fn node(role: Role, address: Option<&str>) -> Node {
     }
 }
 
-fn delivery(kind: EventKind, session: Option<SessionSnapshot>) -> Frame {
+fn delivery(kind: EventKind, session: Option<ClientSnapshot>) -> Frame {
     GatewayFrame::Deliver(Box::new(Delivery {
         event: EVENT,
         attempt: 1,
@@ -91,14 +92,22 @@ fn delivery(kind: EventKind, session: Option<SessionSnapshot>) -> Frame {
 }
 
 fn connect(transport: Transport, request: Option<HttpRequest>) -> Frame {
-    let peer = Box::new(Peer {
-        address: "10.0.0.1:80".parse().unwrap(),
-        transport,
-        listener: "l".into(),
-        secure: true,
-    });
+    let arrival = arrival(transport);
     let request = request.map(Box::new);
-    delivery(EventKind::Connect { peer, request }, None)
+    delivery(EventKind::Connect { arrival, request }, None)
+}
+
+fn arrival(transport: Transport) -> Arc<Arrival> {
+    Arc::new(Arrival {
+        peer: Peer {
+            address: "10.0.0.1:80".parse().unwrap(),
+            transport,
+            listener: "l".into(),
+            secure: true,
+        },
+        connected_at_ms: 7,
+        subprotocol: Some("s".into()),
+    })
 }
 
 fn request() -> HttpRequest {
@@ -113,10 +122,18 @@ fn request() -> HttpRequest {
 fn closed(reason: CloseReason) -> Frame {
     let closed = Closed {
         reason,
+        frame: Some(frame()),
         uid: Some("u".into()),
         groups: vec!["g".into()],
     };
     delivery(EventKind::Close(Box::new(closed)), None)
+}
+
+fn frame() -> CloseFrame {
+    CloseFrame {
+        code: 4000,
+        reason: "r".into(),
+    }
 }
 
 fn commit(outcome: Outcome, effects: Vec<Effect>) -> Frame {
@@ -147,9 +164,10 @@ fn session(change: SessionChange) -> Effect {
 }
 
 fn frames() -> Vec<(&'static str, Frame)> {
-    let snapshot = || SessionSnapshot {
+    let snapshot = || ClientSnapshot {
         version: 5,
         entries: entries(),
+        arrival: Some(arrival(Transport::WebSocket)),
     };
     vec![
         ("heartbeat", Frame::Heartbeat),
@@ -248,6 +266,7 @@ fn of_other_links() -> Vec<(&'static str, Frame)> {
             Frame::View(View {
                 settled: true,
                 nodes: vec![node(Role::Worker, None), node(Role::Register, None)],
+                left: vec![Incarnation(8)],
             }),
         ),
         (
@@ -368,14 +387,17 @@ fn effects() -> Vec<Effect> {
         Effect::Close {
             client,
             farewell: Some(binary(&[9])),
+            frame: Some(Box::new(frame())),
         },
         Effect::Close {
             client,
             farewell: None,
+            frame: None,
         },
         Effect::CloseUid {
             uid: "u".into(),
             farewell: Some(text("bye")),
+            frame: None,
         },
         Effect::Destroy { client },
         Effect::BindUid { client, uid },

@@ -15,6 +15,7 @@ mod deploy;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
@@ -23,8 +24,8 @@ use proptest::prelude::*;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{
-    CloseReason, Closed, Delivery, EventKind, HttpRequest, Message, Peer, SessionSnapshot,
-    Transport,
+    Arrival, ClientSnapshot, CloseFrame, CloseReason, Closed, Delivery, EventKind, HttpRequest,
+    Message, Peer, Transport,
 };
 use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, FrameError,
@@ -106,8 +107,14 @@ fn entries() -> impl Strategy<Value = Vec<(Name, String)>> {
     vec((name(), "\\PC{0,20}"), 0..4)
 }
 
-fn snapshot() -> impl Strategy<Value = SessionSnapshot> {
-    (any::<u64>(), entries()).prop_map(|(version, entries)| SessionSnapshot { version, entries })
+fn snapshot() -> impl Strategy<Value = ClientSnapshot> {
+    (any::<u64>(), entries(), option::of(arrival())).prop_map(|(version, entries, arrival)| {
+        ClientSnapshot {
+            version,
+            entries,
+            arrival: arrival.map(Arc::new),
+        }
+    })
 }
 
 fn recipients() -> impl Strategy<Value = Recipients> {
@@ -148,8 +155,20 @@ fn effect() -> impl Strategy<Value = Effect> {
             bytes,
             except
         }),
-        (client(), farewell()).prop_map(|(client, farewell)| Effect::Close { client, farewell }),
-        (name(), farewell()).prop_map(|(uid, farewell)| Effect::CloseUid { uid, farewell }),
+        (client(), farewell(), option::of(close_frame())).prop_map(|(client, farewell, frame)| {
+            Effect::Close {
+                client,
+                farewell,
+                frame: frame.map(Box::new),
+            }
+        }),
+        (name(), farewell(), option::of(close_frame())).prop_map(|(uid, farewell, frame)| {
+            Effect::CloseUid {
+                uid,
+                farewell,
+                frame: frame.map(Box::new),
+            }
+        }),
         client().prop_map(|client| Effect::Destroy { client }),
         (client(), name()).prop_map(|(client, uid)| Effect::BindUid { client, uid }),
         client().prop_map(|client| Effect::UnbindUid { client }),
@@ -172,12 +191,6 @@ fn effects() -> impl Strategy<Value = Vec<Effect>> {
 }
 
 fn connect() -> impl Strategy<Value = EventKind> {
-    let transport = prop_oneof![
-        Just(Transport::WebSocket),
-        Just(Transport::Tcp),
-        Just(Transport::TextLines),
-        Just(Transport::LengthPrefixed),
-    ];
     let pairs = || vec(("\\PC{0,9}", "\\PC{0,9}"), 0..3);
     let request =
         ("\\PC{0,20}", pairs(), pairs(), pairs()).prop_map(|(path, query, headers, cookies)| {
@@ -188,23 +201,43 @@ fn connect() -> impl Strategy<Value = EventKind> {
                 cookies,
             }
         });
+    (arrival(), option::of(request)).prop_map(|(arrival, request)| EventKind::Connect {
+        arrival: Arc::new(arrival),
+        request: request.map(Box::new),
+    })
+}
+
+fn arrival() -> impl Strategy<Value = Arrival> {
+    let transport = prop_oneof![
+        Just(Transport::WebSocket),
+        Just(Transport::Tcp),
+        Just(Transport::TextLines),
+        Just(Transport::LengthPrefixed),
+    ];
     let peer = (
         any::<std::net::SocketAddr>(),
         transport,
         name(),
         any::<bool>(),
-    )
-        .prop_map(|(address, transport, listener, secure)| Peer {
-            // A flow label or scope of an IPv6 address does not travel.
-            address: std::net::SocketAddr::new(address.ip(), address.port()),
-            transport,
-            listener,
-            secure,
-        });
-    (peer, option::of(request)).prop_map(|(peer, request)| EventKind::Connect {
-        peer: Box::new(peer),
-        request: request.map(Box::new),
+    );
+    (peer, any::<u64>(), option::of(name())).prop_map(|(peer, connected_at_ms, subprotocol)| {
+        let (address, transport, listener, secure) = peer;
+        Arrival {
+            peer: Peer {
+                // A flow label or scope of an IPv6 address does not travel.
+                address: std::net::SocketAddr::new(address.ip(), address.port()),
+                transport,
+                listener,
+                secure,
+            },
+            connected_at_ms,
+            subprotocol,
+        }
     })
+}
+
+fn close_frame() -> impl Strategy<Value = CloseFrame> {
+    (any::<u16>(), "\\PC{0,20}").prop_map(|(code, reason)| CloseFrame { code, reason })
 }
 
 fn kind() -> impl Strategy<Value = EventKind> {
@@ -214,8 +247,11 @@ fn kind() -> impl Strategy<Value = EventKind> {
         Just(CloseReason::Slow),
         Just(CloseReason::GatewayLost),
     ];
-    let closed = (reason, option::of(name()), names()).prop_map(|(reason, uid, groups)| Closed {
+    let frame = option::of(close_frame());
+    let closed = (reason, frame, option::of(name()), names());
+    let closed = closed.prop_map(|(reason, frame, uid, groups)| Closed {
         reason,
+        frame,
         uid,
         groups,
     });
@@ -382,8 +418,16 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
         (node(), any::<u32>())
             .prop_map(|(node, lease_ms)| Frame::from(NodeFrame::Join { node, lease_ms })),
         Just(Frame::from(NodeFrame::Leave)),
-        (any::<bool>(), vec(node(), 0..4))
-            .prop_map(|(settled, nodes)| Frame::View(View { settled, nodes })),
+        (
+            any::<bool>(),
+            vec(node(), 0..4),
+            vec(any::<u64>().prop_map(Incarnation), 0..4)
+        )
+            .prop_map(|(settled, nodes, left)| Frame::View(View {
+                settled,
+                nodes,
+                left
+            })),
         vec(any::<u64>().prop_map(Incarnation), 0..4)
             .prop_map(NodeFrame::Lost)
             .prop_map_into(),

@@ -1,5 +1,34 @@
 //! One client connection and what can be done to it. A `Client` is a name, not a handle: it is
 //! `Copy`, may be kept, stored in a session and compared, and names nobody once the client closed.
+//!
+//! The functions here tell of the client whose event is being handled, in each of its callbacks,
+//! without a question. Outside of them they are refused
+//! ([`NotPermitted`](crate::Refused::NotPermitted)).
+//!
+//! ```
+//! use tidegate_sdk::prelude::*;
+//! use tidegate_sdk::testing::Gateway;
+//!
+//! #[derive(Default)]
+//! struct Audit;
+//!
+//! #[tidegate_sdk::handler]
+//! impl Handler for Audit {
+//!     fn on_close(&mut self, _: Client, _: Closed) -> Result {
+//!         let said = client::closed_with()?.map(|frame| frame.code);
+//!         let line = format!("{} left: {said:?}", client::peer()?.address);
+//!         gateway::to_all().send(line)
+//!     }
+//! }
+//!
+//! # fn main() -> Result {
+//! let mut gateway = Gateway::<Audit>::start()?;
+//! let (ann, bob) = (gateway.connect()?, gateway.connect()?);
+//! gateway.close_with(ann, 4001, "")?;
+//! assert_eq!(gateway.received(bob), [Message::from("127.0.0.1:50000 left: Some(4001)")]);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +36,47 @@ use std::str::FromStr;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::backend;
 use crate::directory::{self, ClientAddress, ClientInfo, Fields};
 use crate::error::Result;
-use crate::gateway::{self, Sending};
+use crate::event::{CloseFrame, Peer};
+use crate::gateway::{self, Closing, Sending};
 use crate::message::Outgoing;
 use crate::session;
 
 /// Length of a client id: hex digits of the gateway's address, its port and the connection.
 const ID_BYTES: usize = 20;
+
+/// The client whose event is being handled.
+pub fn current() -> Result<Client> {
+    backend::client_id()?.parse().map_err(Into::into)
+}
+
+/// Who is at its other end: address, listener, transport.
+pub fn peer() -> Result<Peer> {
+    Ok(backend::client_peer()?)
+}
+
+/// The announced address of the gateway that it is connected to, `10.0.0.1:2000`.
+pub fn gateway() -> Result<String> {
+    Ok(backend::client_gateway()?)
+}
+
+/// The WebSocket subprotocol that its listener and it agreed on.
+pub fn subprotocol() -> Result<Option<String>> {
+    Ok(backend::client_subprotocol()?)
+}
+
+/// When it connected, in milliseconds since 1970 by its gateway's clock.
+pub fn connected_at_ms() -> Result<u64> {
+    Ok(backend::client_connected_at_ms()?)
+}
+
+/// In `on_close`: what the client has closed its WebSocket with. None in other callbacks, if it has
+/// left without a word, for the other transports, and where the gateway ended the connection first.
+pub fn closed_with() -> Result<Option<CloseFrame>> {
+    Ok(backend::client_closed_with()?)
+}
 
 /// One client connection, cluster-wide. Prints as 20 lower-case hex digits.
 ///
@@ -83,6 +145,18 @@ impl Client {
     /// Sends a last message, flushes what is queued, then closes the client.
     pub fn close_with<'a>(&self, farewell: impl Into<Outgoing<'a>>) -> Result {
         gateway::close_client(self, Some(farewell.into()))
+    }
+
+    /// A close of this client, for what `close` has no argument for: a WebSocket's close code.
+    ///
+    /// ```
+    /// # use tidegate_sdk::prelude::*;
+    /// # fn ban(client: Client) -> Result {
+    /// client.closing().code(4003, "banned").farewell("bye").close()
+    /// # }
+    /// ```
+    pub fn closing(&self) -> Closing<'static> {
+        gateway::closing(self)
     }
 
     /// Closes the client at once and drops what is queued.

@@ -78,6 +78,15 @@ fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pair.map(|(_, value)| value.as_str())
 }
 
+/// What ends a WebSocket (RFC 6455, section 5.5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// The status code of section 7.4. A plugin may use 1000 and 3000 to 4999.
+    pub code: u16,
+    /// Why, for people; at most 123 bytes.
+    pub reason: String,
+}
+
 /// Why a client closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {

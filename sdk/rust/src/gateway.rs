@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::backend;
 use crate::client::Client;
 use crate::error::{Refused, Result};
-use crate::message::Outgoing;
+use crate::event::CloseFrame;
+use crate::message::{Message, Outgoing};
 
 /// Whom a send is for.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,66 @@ impl Sending<'_> {
     }
 }
 
+/// A close that is being described.
+#[derive(Clone, Debug)]
+#[must_use = "nobody is closed before `close`"]
+pub struct Closing<'a> {
+    whom: Whom<'a>,
+    frame: Option<CloseFrame>,
+    farewell: Option<Message>,
+}
+
+/// Whom a close is for.
+#[derive(Clone, Copy, Debug)]
+enum Whom<'a> {
+    Client(Client),
+    Uid(&'a str),
+}
+
+impl Closing<'_> {
+    const fn new(whom: Whom<'_>) -> Closing<'_> {
+        Closing {
+            whom,
+            frame: None,
+            farewell: None,
+        }
+    }
+
+    /// What ends a WebSocket; without it 1000 and no reason. The code is 1000 or one of 3000 to 4999,
+    /// the reason has at most 123 bytes. The other transports leave it out.
+    pub fn code(mut self, code: u16, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        self.frame = Some(CloseFrame { code, reason });
+        self
+    }
+
+    /// A last message.
+    pub fn farewell<'m>(mut self, message: impl Into<Outgoing<'m>>) -> Self {
+        self.farewell = Some(message.into().into());
+        self
+    }
+
+    /// Sends the farewell, flushes what is queued, then closes.
+    pub fn close(self) -> Result {
+        let farewell = self.farewell.as_ref().map(Outgoing::from);
+        let (frame, farewell) = (self.frame.as_ref(), farewell.as_ref());
+        done(match self.whom {
+            Whom::Client(client) => backend::close_client(&client, frame, farewell),
+            Whom::Uid(uid) => backend::close_uid(uid, frame, farewell),
+        })
+    }
+}
+
+/// A close of one client.
+pub const fn closing(client: &Client) -> Closing<'static> {
+    Closing::new(Whom::Client(*client))
+}
+
+/// A close of all clients of a uid.
+pub const fn closing_uid(uid: &str) -> Closing<'_> {
+    Closing::new(Whom::Uid(uid))
+}
+
 /// A send to one client. Only as a start: [`Client::send`] says the same in one call.
 pub fn to_client(client: &Client) -> Sending<'static> {
     Sending::new(To::Client(*client))
@@ -129,12 +190,12 @@ pub const fn to_all() -> Sending<'static> {
 
 /// Sends the farewell, if any, flushes what is queued, then closes the client.
 pub fn close_client(client: &Client, farewell: Option<Outgoing<'_>>) -> Result {
-    done(backend::close_client(client, farewell.as_ref()))
+    done(backend::close_client(client, None, farewell.as_ref()))
 }
 
 /// The same for all clients of a uid.
 pub fn close_uid(uid: &str, farewell: Option<Outgoing<'_>>) -> Result {
-    done(backend::close_uid(uid, farewell.as_ref()))
+    done(backend::close_uid(uid, None, farewell.as_ref()))
 }
 
 /// Closes a client at once and drops what is queued.

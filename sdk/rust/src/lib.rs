@@ -68,7 +68,7 @@ pub use command::Command;
 pub use config::Config;
 pub use directory::{ClientInfo, Fields};
 pub use error::{Error, Refused, Result};
-pub use event::{CloseReason, Closed, HttpRequest, Peer, Transport};
+pub use event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
 pub use message::{Message, Outgoing};
 
@@ -84,9 +84,9 @@ pub use tidegate_sdk_macros::command;
 /// Everything that a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Client, ClientInfo, CloseReason, Closed, Command, Config, Error, Fields, Handler,
-        HttpRequest, Message, Outgoing, Peer, Refused, Result, Transport, bail, config, directory,
-        gateway, hub, log, session, worker,
+        Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error, Fields,
+        Handler, HttpRequest, Message, Outgoing, Peer, Refused, Result, Transport, bail, client,
+        config, directory, gateway, hub, log, session, worker,
     };
 }
 

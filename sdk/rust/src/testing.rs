@@ -51,7 +51,7 @@ use crate::backend;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Refused, Result};
-use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
+use crate::event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
 use crate::message::{Message, Outgoing};
 use crate::session;
@@ -119,9 +119,15 @@ impl<H: Handler> Gateway<H> {
         self.connect_with(web_socket(), Some(request))
     }
 
-    /// Connects a client of which you say everything.
+    /// Connects a client of which you say everything. Of the subprotocols that its request offers
+    /// (header `sec-websocket-protocol`) the first is agreed on.
     pub fn connect_with(&mut self, peer: Peer, request: Option<HttpRequest>) -> Result<Client> {
-        let client = self.world.shard.connect(peer.clone())?;
+        let offered = request
+            .as_ref()
+            .and_then(|it| it.header("sec-websocket-protocol"));
+        let first = offered.and_then(|offered| offered.split(',').next());
+        let subprotocol = first.map(|first| first.trim().to_owned());
+        let client = self.world.shard.connect(peer.clone(), subprotocol)?;
         self.run(client, false, |handler| {
             handler.on_connect(client, peer, request)
         })?;
@@ -174,6 +180,14 @@ impl<H: Handler> Gateway<H> {
         self.close_for(client, CloseReason::Client)
     }
 
+    /// Lets a client close its WebSocket with this code and reason. The error is that of `on_close`.
+    pub fn close_with(&mut self, client: Client, code: u16, reason: &str) -> Result {
+        let reason = reason.to_owned();
+        let frame = CloseFrame { code, reason };
+        self.world.shard.send_close(&client, frame);
+        self.close(client)
+    }
+
     /// Closes a client for a reason of your choice. The error is that of `on_close`.
     pub fn close_for(&mut self, client: Client, reason: CloseReason) -> Result {
         let closed = self.world.shard.close(&client, reason);
@@ -218,6 +232,12 @@ impl<H: Handler> Gateway<H> {
     /// Takes what raw sends have brought a client since the last call.
     pub fn received_raw(&mut self, client: Client) -> Vec<Vec<u8>> {
         self.world.shard.take_raw(&client)
+    }
+
+    /// What the handler has closed a client's WebSocket with.
+    #[must_use]
+    pub fn close_frame(&self, client: Client) -> Option<CloseFrame> {
+        self.world.shard.close_frame(&client)
     }
 
     /// Whether a client is connected.

@@ -3,7 +3,7 @@
 use super::*;
 
 use tidegate_tests::deploys::{self, Plan};
-use tidegate_tests::{Client, within};
+use tidegate_tests::{Client, http, within};
 
 /// Few traps are enough, and a trial is short enough to wait for, long enough for a busy machine.
 const BOUNDS: &str = "rollback-traps = 3\ninstances = 1\n";
@@ -37,6 +37,18 @@ async fn hello(client: &mut Client) -> Outcome {
     let said = client.text().await?;
     ensure!(said.starts_with("hello"), "{said}");
     Ok(())
+}
+
+/// Waits until both workers serve this version, which the cluster does not name.
+async fn serve_unnamed(gateway: &Node, version: &str) -> Outcome {
+    eventually(&format!("both workers serve {version}"), async || {
+        let state = super::state(gateway).await?;
+        let workers = state.pointer("/workers").and_then(Value::as_array);
+        let workers = workers.context("no workers")?;
+        let serves = |it: &&Value| at(it, "/version") == version && !is_behind(it);
+        Ok((workers.iter().filter(serves).count() == 2).then_some(()))
+    })
+    .await
 }
 
 /// Waits until the newest release of this version has this fate, and gives the state.
@@ -118,6 +130,18 @@ async fn a_first_deploy_that_crosses_a_bound_serves_nothing_and_says_so() -> Out
         status.contains("nothing serves at 2 of 2 workers"),
         "{status}"
     );
+    // Whoever withdraws it says that there is nothing to be missed.
+    let worker = cluster.worker(0)?.admin()?;
+    let ready = async || anyhow::Ok(http::get(worker, "/readyz").await?.status);
+    eventually("the worker misses it", async || {
+        Ok((ready().await? == 503).then_some(()))
+    })
+    .await?;
+    gateway.run("default", &["withdraw"]).await?.ok()?;
+    eventually("the worker misses nothing", async || {
+        Ok((ready().await? == 200).then_some(()))
+    })
+    .await?;
     // What comes meanwhile waits.
     let mut later = say(gateway, 3, "echo later").await?;
     build(&cluster, "good")?.deploy(gateway).await?.ok()?;
@@ -151,14 +175,7 @@ async fn after_a_first_deploy_that_is_taken_back_every_worker_follows_its_file_a
     std::fs::write(&unfinished, &next)?;
     std::fs::rename(&unfinished, &file)?;
     let version = blake3::hash(&next).to_hex();
-    eventually("both workers serve the new file", async || {
-        let state = super::state(gateway).await?;
-        let workers = state.pointer("/workers").and_then(Value::as_array);
-        let workers = workers.context("no workers")?;
-        let serves = |it: &Value| at(it, "/version") == version.as_str();
-        Ok(workers.iter().all(serves).then_some(()))
-    })
-    .await
+    serve_unnamed(gateway, version.as_str()).await
 }
 
 #[tokio::test]
@@ -220,6 +237,52 @@ async fn after_a_withdrawal_a_bad_version_goes_back_to_what_really_ran() -> Outc
     // The withdrawal can be taken back.
     gateway.run("default", &["rollback"]).await?.ok()?;
     all_run(&cluster, &old.version).await
+}
+
+#[tokio::test]
+async fn a_canary_that_was_given_up_touches_no_file_after_a_withdrawal() -> Outcome {
+    let mut cluster = scripted(2, 120)?.start().await?;
+    let old = build(&cluster, "old")?;
+    // What the file of each worker has.
+    let own = std::fs::read(Plugin::Scripted.path()?)?;
+    let own = Build::of(cluster.folder(), "own", &own)?;
+    {
+        let gateway = cluster.gateway(0)?;
+        old.deploy(gateway).await?.ok()?;
+        let mut args = own.args()?;
+        args.extend(["--canary-percent", "10"]);
+        gateway.run("default", &args).await?.ok()?;
+        gateway.run("default", &["rollback"]).await?.ok()?;
+        gateway.run("default", &["withdraw"]).await?.ok()?;
+    }
+    for worker in 0..2 {
+        let node = cluster.worker_named(&format!("worker-{worker}"))?;
+        node.kill().await?;
+        node.start()?;
+        node.ready().await?;
+    }
+    let gateway = cluster.gateway(0)?;
+    serve_unnamed(gateway, &own.version).await?;
+    let mut client = gateway.ws().await?;
+    client.send("version").await?;
+    hello(&mut client).await?;
+    client.expect(&own.version).await?;
+    // An order that changes nothing, and one that does.
+    let command = std::fs::read(Plugin::ProbeCommand.path()?)?;
+    let refused = Build::of(cluster.folder(), "refused", &command)?;
+    ensure!(refused.deploy(gateway).await?.code == 1);
+    serve_unnamed(gateway, &own.version).await?;
+    let bad = build(&cluster, "bad")?;
+    bad.deploy(gateway).await?.ok()?;
+    let script = format!("on {} trap now\nversion", bad.version);
+    let mut clients = say(gateway, 8, &script).await?;
+    fate(gateway, &bad.version, "rolled-back").await?;
+    for client in &mut clients {
+        hello(client).await?;
+        client.expect(&own.version).await?;
+    }
+    client.send("version").await?;
+    client.expect(&own.version).await
 }
 
 #[tokio::test]

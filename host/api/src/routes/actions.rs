@@ -60,6 +60,8 @@ async fn close(
     let effects = effects::action(Action::Close(Close {
         client: path.0,
         farewell: body.value.farewell,
+        code: body.value.code,
+        reason: body.value.reason,
     }))?;
     api.act(&caller.0, key.over(&body.bytes), effects).await
 }
@@ -93,6 +95,8 @@ async fn close_uid(
     let effects = effects::action(Action::CloseUid(CloseUid {
         uid: path.0,
         farewell: body.value.farewell,
+        code: body.value.code,
+        reason: body.value.reason,
     }))?;
     api.act(&caller.0, key.over(&body.bytes), effects).await
 }

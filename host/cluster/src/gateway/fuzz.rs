@@ -25,7 +25,7 @@ use tokio::task::{LocalSet, yield_now};
 use super::Gateway;
 use super::rig::{Scripted, node, settings, soon, tenant};
 use super::settings::ListenerSettings;
-use crate::gateway::shared::inbox::Arrival;
+use crate::gateway::shared::inbox::Incoming;
 use crate::gateway::shared::socket::LocalClient;
 
 const MESSAGE_BYTES_MAX: usize = 2000;
@@ -153,7 +153,7 @@ impl Rig {
         let socket = accepted.unwrap().0.into_std().unwrap();
         self.gateway.services.context.connections[WEB_SOCKET].fetch_add(1, Ordering::AcqRel);
         let strangers = &self.gateway.services.context.strangers[WEB_SOCKET];
-        self.gateway.arrive(Arrival::Client {
+        self.gateway.arrive(Incoming::Client {
             socket,
             listener: WEB_SOCKET,
             stranger: Some(strangers.admit(address.ip())),

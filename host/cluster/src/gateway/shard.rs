@@ -32,7 +32,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_fair::Shares;
 use tidegate_wire::Name;
-use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer, Transport};
+use tidegate_wire::event::{Arrival, CloseReason, HttpRequest, Message, Transport};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
 use tokio::time::Instant;
@@ -135,7 +135,7 @@ impl Home for Shard {
         &self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
-        peer: Peer,
+        arrival: Arrival,
         request: Option<Box<HttpRequest>>,
         early: &Bytes,
     ) -> (Rc<Connection>, Codec) {
@@ -144,7 +144,7 @@ impl Home for Shard {
         let connection = self
             .state
             .borrow_mut()
-            .open(socket, listener, place, peer, request);
+            .open(socket, listener, place, arrival, request);
         if let Some(status) = self.status() {
             status.sockets.fetch_add(1, Ordering::AcqRel);
         }

@@ -4,7 +4,7 @@
 //! could see it is never taken back in the same life; before `settled`, and while nobody is
 //! linked, an absent node is not yet known to be gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tidegate_wire::hello::Refusal;
@@ -13,6 +13,12 @@ use tidegate_wire::membership::{Node, Role, View};
 use tokio::time::Instant;
 
 use tidegate_link::membership::Lost;
+
+/// For so many of its leases it is told that a node has left: another register may have been lost just
+/// before, and be believed for one.
+const LEFT_LEASES: u32 = 2;
+/// So many at most; the others are told by the lease alone.
+const LEFT_MAX: usize = 256;
 
 /// Names one link for the life of the register.
 pub(super) type LinkId = u64;
@@ -24,6 +30,9 @@ pub(super) struct NodeTable {
     /// Gateways that were dropped while no node could learn of it. They are lost only if they are
     /// not back when the view settles: a register that was cut off from all must not kill all.
     doubtful: Lost,
+    /// Who has left by its own word, and until when that is told: nobody believes a register that cannot be
+    /// reached any longer for more than a lease.
+    left: VecDeque<(Incarnation, Instant)>,
     /// None while no node is linked.
     settles: Option<Instant>,
     announced_settled: bool,
@@ -61,6 +70,7 @@ impl NodeTable {
             nodes: BTreeMap::new(),
             lost: Lost::default(),
             doubtful: Lost::default(),
+            left: VecDeque::new(),
             settles: None,
             announced_settled: false,
             grace,
@@ -148,15 +158,20 @@ impl NodeTable {
     }
 
     /// Whether the node is dropped by this: only its current link can say so.
-    pub(super) fn leave(&mut self, incarnation: Incarnation, link: LinkId) -> bool {
+    pub(super) fn leave(&mut self, incarnation: Incarnation, link: LinkId, now: Instant) -> bool {
         let place = Some(NodePlace::Link(link));
         if self.nodes.get(&incarnation).map(|entry| entry.place) != place {
             return false;
         }
-        if let Some(entry) = self.nodes.remove(&incarnation)
-            && entry.node.role == Role::Gateway
-        {
-            self.lost.insert(incarnation);
+        if let Some(entry) = self.nodes.remove(&incarnation) {
+            if entry.node.role == Role::Gateway {
+                self.lost.insert(incarnation);
+            }
+            let until = now + entry.lease * LEFT_LEASES;
+            self.left.push_back((incarnation, until));
+            if self.left.len() > LEFT_MAX {
+                self.left.pop_front();
+            }
         }
         self.forget_settled_if_alone();
         true
@@ -237,6 +252,12 @@ impl NodeTable {
                 .nodes
                 .values()
                 .map(|entry| entry.node.clone())
+                .collect(),
+            left: self
+                .left
+                .iter()
+                .filter(|(_, until)| *until > now)
+                .map(|(incarnation, _)| *incarnation)
                 .collect(),
         }
     }

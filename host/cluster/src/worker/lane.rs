@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome, SessionChange};
-use tidegate_wire::event::{CloseReason, Closed, Delivery, EventKind, SessionSnapshot};
+use tidegate_wire::event::{Arrival, CloseReason, Closed, Delivery, EventKind, SessionEntries};
 use tidegate_wire::frame::{Custody, CustodyChange, GroupsChange, WorkerFrame};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::payload::Carry;
@@ -82,6 +82,12 @@ impl Lane {
     #[must_use]
     pub fn session(&self) -> Arc<Session> {
         self.state().session.clone()
+    }
+
+    /// How the client came; none of a request.
+    #[must_use]
+    pub fn arrival(&self) -> Option<Arc<Arrival>> {
+        self.state().arrival.clone()
     }
 
     /// Asks the home during one of the lane's events. The effects are the event's changes so far;
@@ -236,10 +242,14 @@ impl Lane {
     pub(super) fn accept(&self, delivery: &mut Delivery, bytes: u64) -> bool {
         let snapshot = delivery.session.take();
         let mut state = self.state();
+        if let EventKind::Connect { arrival, .. } = &delivery.kind {
+            state.arrival = Some(arrival.clone());
+        }
         if let Some(snapshot) = snapshot {
             // The home sends one only when nothing it sent before counts any more.
             self.void(&mut state);
-            state.session = mirror(*snapshot);
+            state.arrival = snapshot.arrival.or(state.arrival.take());
+            state.session = mirror(snapshot.entries);
             state.changed = None;
             state.returning = false;
         }
@@ -277,7 +287,8 @@ impl Lane {
         state.custodian = true;
         state.released = false;
         state.outdated = !state.is_idle();
-        let session = mirror(custody.session);
+        state.arrival = custody.session.arrival.or(state.arrival.take());
+        let session = mirror(custody.session.entries);
         // What the home tells may lack a commit that is on its way there. It must not replace the mirror,
         // since the home need not send another snapshot with the next event.
         if state.worked {
@@ -401,6 +412,7 @@ impl Lane {
             session: None,
             kind: EventKind::Close(Box::new(Closed {
                 reason: CloseReason::GatewayLost,
+                frame: None,
                 uid: state.uid.clone(),
                 groups: state.groups.iter().cloned().collect(),
             })),
@@ -442,8 +454,8 @@ fn share(within: Duration) -> Duration {
     within - (within / 10).min(Duration::from_millis(100))
 }
 
-fn mirror(snapshot: SessionSnapshot) -> Arc<Session> {
-    Arc::new(Session::from(snapshot.entries))
+fn mirror(entries: SessionEntries) -> Arc<Session> {
+    Arc::new(Session::from(entries))
 }
 
 /// What a delivery or effects count against a bound in bytes.

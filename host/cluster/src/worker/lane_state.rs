@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
+use tidegate_wire::event::Arrival;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::session::Session;
 
@@ -17,6 +18,8 @@ const GROUPS_MAX: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct LaneState {
     pub(super) session: Arc<Session>,
+    /// How the client came; none of a request.
+    pub(super) arrival: Option<Arc<Arrival>>,
     /// The session as others changed it since the last snapshot. The mirror itself must wait for
     /// the next one, but a close told by this worker needs the newest.
     pub(super) changed: Option<Arc<Session>>,

@@ -128,6 +128,30 @@ fn once_workers_run_their_own_file_nothing_of_before_the_withdrawal_comes_back_b
 }
 
 #[test]
+fn a_withdrawal_forgets_what_was_taken_back_before_it() {
+    let one = apply(&Desired::default(), Change::Serve(candidate(1, false)));
+    let tried = apply(&one, Change::Serve(candidate(2, true)));
+    let given_up = apply(&tried, Change::GiveUp("by hand".to_owned()));
+    let two = candidate(2, false).version;
+    let taken_back = |desired: &Desired, version: &Name| {
+        let deployed = &desired.tenants["t"];
+        deployed.taken_back(version).map(str::to_owned)
+    };
+    assert_eq!(taken_back(&given_up, &two), Some("by hand".to_owned()));
+    let withdrawn = apply(&given_up, Change::Withdraw);
+    assert_eq!(taken_back(&withdrawn, &two), None);
+    // What comes after it counts.
+    let three = apply(&withdrawn, Change::Serve(candidate(3, false)));
+    let none = apply(&three, Change::TakeBack("3 fails".to_owned()));
+    let three = candidate(3, false).version;
+    assert_eq!(taken_back(&none, &three), Some("3 fails".to_owned()));
+    assert_eq!(taken_back(&none, &two), None);
+    // Until that is withdrawn too.
+    let settled = apply(&none, Change::Withdraw);
+    assert_eq!(taken_back(&settled, &three), None);
+}
+
+#[test]
 fn a_withdrawn_release_that_still_runs_is_taken_back_like_any_other() {
     let withdrawn = withdrawn();
     // By hand: from what runs to what ran before, or else back to what was withdrawn.

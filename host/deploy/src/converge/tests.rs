@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tidegate_wire::Name;
 use tidegate_wire::deploy::{CanaryPlan, Deployed, Fate, Release};
 
-use super::{Next, Now, follows, next};
+use super::{Next, Now, follows, next, nothing_left};
 
 fn version(number: u64) -> Name {
     format!("{number:064x}").into()
@@ -31,6 +31,7 @@ fn deployed(releases: &[(u64, Fate)]) -> Deployed {
     };
     Deployed {
         releases: releases.iter().map(release).collect(),
+        withdrawn_in: 0,
     }
 }
 
@@ -96,6 +97,32 @@ fn without_an_active_release_only_what_was_taken_back_is_given_up() {
     assert_eq!(step(&taken_back, Some(9), None), Next::Nothing);
     assert_eq!(step(&[(1, Fate::Withdrawn)], Some(1), None), Next::Nothing);
     assert_eq!(step(&[], Some(1), None), Next::Nothing);
+}
+
+#[test]
+fn what_was_taken_back_before_a_withdrawal_is_a_workers_own_affair() {
+    let taken_back = |_: ()| Fate::RolledBack("3 traps".to_owned());
+    let mut deployed = deployed(&[(2, taken_back(())), (1, Fate::Withdrawn)]);
+    let runs = |deployed: &Deployed, number| {
+        let version = version(number);
+        let now = Now {
+            serving: Some(&version),
+            canary: None,
+        };
+        next(deployed, now)
+    };
+    let nothing = Now {
+        serving: None,
+        canary: None,
+    };
+    // Given up after it had been deployed behind the withdrawal.
+    deployed.withdrawn_in = 0;
+    assert!(matches!(runs(&deployed, 2), Next::GiveUp(..)));
+    assert!(nothing_left(&deployed, nothing).is_some());
+    // A canary that was given up, and then the release beside it was withdrawn.
+    deployed.withdrawn_in = 1;
+    assert_eq!(runs(&deployed, 2), Next::Nothing);
+    assert_eq!(nothing_left(&deployed, nothing), None);
 }
 
 fn fate() -> impl Strategy<Value = Fate> {

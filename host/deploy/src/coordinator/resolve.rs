@@ -2,7 +2,7 @@
 
 use tidegate_wire::deploy::{
     CANARY_CLIENTS_MAX, COMPONENT_BYTES_MAX, CanaryPlan, DeployError, DeployOrder, Deployed,
-    Desired, Order, is_version,
+    Desired, Fate, Order, Release, is_version,
 };
 use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
 
@@ -59,7 +59,10 @@ pub(super) fn resolve(
         }
         Order::Withdraw { tenant, .. } => {
             let known = deployed.ok_or_else(|| not_deployed(tenant))?;
-            if known.current().is_none() && known.canary().is_none() {
+            let is_taken_back = |it: &Release| matches!(it.fate, Fate::RolledBack(_));
+            let is_unnamed = known.current().is_none() && known.canary().is_none();
+            // Whoever withdraws what was taken back has workers forget it.
+            if is_unnamed && !known.counting().any(is_taken_back) {
                 // It is so already.
                 let served = known.releases.iter().find(|it| it.has_served());
                 let served = served.ok_or_else(|| not_deployed(tenant))?;

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
 use tidegate_wire::effect::Effect;
+use tidegate_wire::event::CloseFrame;
 use tidegate_wire::id::ClientId;
 
 use super::*;
@@ -212,12 +213,14 @@ fn effect() -> impl Strategy<Value = Effect> {
             .prop_map(|group| Effect::Ungroup { group }),
         (0..5u8).prop_map(name).prop_map(|uid| Effect::CloseUid {
             uid,
-            farewell: None
+            farewell: None,
+            frame: None,
         }),
         client.clone().prop_map(|client| Effect::Destroy { client }),
         client.clone().prop_map(|client| Effect::Close {
             client,
-            farewell: None
+            farewell: None,
+            frame: None,
         }),
         (client, change).prop_map(|(client, change)| Effect::Session { client, change }),
     ]
@@ -229,7 +232,12 @@ struct Closing(Vec<u32>);
 
 impl Deliver for Closing {
     fn send(&mut self, _connection: u32, _message: &Outgoing<'_>) {}
-    fn close(&mut self, connection: u32, _farewell: Option<&Outgoing<'_>>) {
+    fn close(
+        &mut self,
+        connection: u32,
+        _farewell: Option<&Outgoing<'_>>,
+        _frame: Option<&CloseFrame>,
+    ) {
         self.0.push(connection);
     }
     fn destroy(&mut self, connection: u32) {

@@ -13,6 +13,7 @@ fn close() -> EventKind {
     let reason = CloseReason::Client;
     EventKind::Close(Box::new(Closed {
         reason,
+        frame: None,
         uid: None,
         groups: vec![],
     }))
@@ -20,7 +21,7 @@ fn close() -> EventKind {
 
 fn lanes() -> Lanes {
     let mut lanes = Lanes::default();
-    lanes.open(1, 0);
+    lanes.open(1, 0, None);
     lanes
 }
 
@@ -163,7 +164,7 @@ fn memory_of_a_burst_is_given_back_when_it_is_over() {
     const CLIENTS: u32 = 100_000;
     let mut lanes = Lanes::default();
     for connection in 0..CLIENTS {
-        lanes.open(connection, 0);
+        lanes.open(connection, 0, None);
     }
     (0..10_000).for_each(|n| lanes.push(7, message(n)));
     while let Some(sending) = lanes.send(7, 1) {

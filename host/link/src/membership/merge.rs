@@ -2,8 +2,9 @@
 //!
 //! Guarantees: whoever any register with a link lists is in the view; a node leaves the view only
 //! when at least one register with a link is past its grace time and none that speaks lists the
-//! node. A register that is lost or starts again shrinks nothing by that. A gateway that left the
-//! view never comes back in the same life, since its close may have been told.
+//! node, or when one says that the node has left by its own word. A register that is lost or starts
+//! again shrinks nothing by that. A gateway that left the view never comes back in the same life, since
+//! its close may have been told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub(super) struct Merge {
     hold: Duration,
     nodes: BTreeMap<Incarnation, Node>,
     lost: Lost,
+    /// Those who have left by their own word, workers too.
+    left: Lost,
 }
 
 /// The last view of one register.
@@ -39,6 +42,7 @@ impl Merge {
             hold,
             nodes: BTreeMap::new(),
             lost: Lost::default(),
+            left: Lost::default(),
         }
     }
 
@@ -63,10 +67,13 @@ impl Merge {
                 *said = None;
             }
         }
-        let mut changed = false;
+        let mut changed = self.part_with_left();
         let mut listed = BTreeSet::new();
         for said in self.registers.iter().flatten() {
             for node in &said.view.nodes {
+                if self.left.contains(node.incarnation) {
+                    continue;
+                }
                 listed.insert(node.incarnation);
                 if said.until.is_none() && !self.lost.contains(node.incarnation) {
                     let before = self.nodes.insert(node.incarnation, node.clone());
@@ -92,6 +99,24 @@ impl Merge {
             keep
         });
         changed
+    }
+
+    /// Drops those who have left by their own word, which counts more than what a register that heard less
+    /// lists. Says whether there were any.
+    fn part_with_left(&mut self) -> bool {
+        let mut any = false;
+        for said in self.registers.iter_mut().flatten() {
+            for incarnation in std::mem::take(&mut said.view.left) {
+                self.left.insert(incarnation);
+                if let Some(node) = self.nodes.remove(&incarnation) {
+                    any = true;
+                    if node.role == Role::Gateway {
+                        self.lost.insert(incarnation);
+                    }
+                }
+            }
+        }
+        any
     }
 
     /// When to conclude again although no register says anything.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_wire::effect::{Commit, Effect};
-use tidegate_wire::event::Delivery;
+use tidegate_wire::event::{Arrival, Delivery};
 use tidegate_wire::id::EventId;
 use tidegate_wire::query::{Answered, AskError, Query};
 use tidegate_wire::session::Session;
@@ -22,6 +22,8 @@ pub struct Job {
 pub trait EventContext: Send + Sync + 'static {
     /// The client's session; read when the event starts to run.
     fn session(&self) -> Arc<Session>;
+    /// How the client came whose event it is; none of a request.
+    fn arrival(&self) -> Option<Arc<Arrival>>;
     /// Takes the event's commit: exactly once per job. Must not block.
     fn commit(&self, commit: Commit);
     /// Asks the event's home; resolves within `asking.within`. A compare-and-set of the event's

@@ -180,10 +180,12 @@ fn without_farewell(effect: &Effect) -> Effect {
         Effect::Close { client, .. } => Effect::Close {
             client: *client,
             farewell: None,
+            frame: None,
         },
         Effect::CloseUid { uid, .. } => Effect::CloseUid {
             uid: uid.clone(),
             farewell: None,
+            frame: None,
         },
         Effect::Send { .. }
         | Effect::SendRaw { .. }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::event::{CloseFrame, Closed};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::session::{Session, TooLarge};
 use tokio::time::Instant;
@@ -48,15 +49,19 @@ pub(crate) struct OwnClient {
     pub(super) id: ClientId,
     /// It is gone: its session can be read but no longer changed.
     closing: bool,
+    /// What it has closed its WebSocket with.
+    pub(super) close_frame: Option<CloseFrame>,
     /// Its session, with the event's own changes.
     pub(super) session: OwnSession,
 }
 
 impl OwnClient {
-    pub(crate) fn new(id: ClientId, closing: bool, session: Arc<Session>) -> Self {
+    /// The client of an event; `closed` is its end, if that is the event.
+    pub(crate) fn new(id: ClientId, closed: Option<&Closed>, session: Arc<Session>) -> Self {
         Self {
             id,
-            closing,
+            closing: closed.is_some(),
+            close_frame: closed.and_then(|closed| closed.frame.clone()),
             session: OwnSession::new(session),
         }
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
-use tidegate_wire::event::Message;
+use tidegate_wire::event::{self, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
 
 use super::{HostState, Origin, invalid, offered};
 use offered::gateway as wit;
-use offered::types::Error;
+use offered::types::{CloseFrame, Error};
 
 /// What an effect costs beside its payload, for the limit of bytes: about its size on a link.
 const EFFECT_BYTES: usize = 16;
@@ -74,16 +74,34 @@ impl wit::Host for HostState {
 
     fn close_client(&mut self, client: String, farewell: Option<wit::Message>) -> Accepted {
         let client = parse_client(&client)?;
-        let farewell = farewell.map(into_message);
-        let size = EFFECT_BYTES + farewell.as_ref().map_or(0, message_bytes);
-        self.push(Effect::Close { client, farewell }, size)
+        self.close_one(client, None, farewell.map(into_message))
+    }
+
+    fn close_client_with(
+        &mut self,
+        client: String,
+        frame: CloseFrame,
+        farewell: Option<wit::Message>,
+    ) -> Accepted {
+        let client = parse_client(&client)?;
+        let frame = parse_frame(&frame)?;
+        self.close_one(client, Some(frame), farewell.map(into_message))
     }
 
     fn close_uid(&mut self, uid: String, farewell: Option<wit::Message>) -> Accepted {
         let uid = parse_name("uid", &uid)?;
-        let farewell = farewell.map(into_message);
-        let size = EFFECT_BYTES + uid.len() + farewell.as_ref().map_or(0, message_bytes);
-        self.push(Effect::CloseUid { uid, farewell }, size)
+        self.close_all_of(uid, None, farewell.map(into_message))
+    }
+
+    fn close_uid_with(
+        &mut self,
+        uid: String,
+        frame: CloseFrame,
+        farewell: Option<wit::Message>,
+    ) -> Accepted {
+        let uid = parse_name("uid", &uid)?;
+        let frame = parse_frame(&frame)?;
+        self.close_all_of(uid, Some(frame), farewell.map(into_message))
     }
 
     fn destroy_client(&mut self, client: String) -> Accepted {
@@ -187,6 +205,36 @@ impl wit::Host for HostState {
 }
 
 impl HostState {
+    fn close_one(
+        &mut self,
+        client: ClientId,
+        frame: Option<Box<event::CloseFrame>>,
+        farewell: Option<Message>,
+    ) -> Accepted {
+        let size = EFFECT_BYTES + close_bytes(frame.as_deref(), farewell.as_ref());
+        let effect = Effect::Close {
+            client,
+            farewell,
+            frame,
+        };
+        self.push(effect, size)
+    }
+
+    fn close_all_of(
+        &mut self,
+        uid: Name,
+        frame: Option<Box<event::CloseFrame>>,
+        farewell: Option<Message>,
+    ) -> Accepted {
+        let size = EFFECT_BYTES + uid.len() + close_bytes(frame.as_deref(), farewell.as_ref());
+        let effect = Effect::CloseUid {
+            uid,
+            farewell,
+            frame,
+        };
+        self.push(effect, size)
+    }
+
     fn send(&mut self, to: Recipients, message: wit::Message, except: &[String]) -> Accepted {
         let except = parse_clients(except)?;
         let message = into_message(message);
@@ -207,6 +255,15 @@ fn into_message(message: wit::Message) -> Message {
         wit::Message::Text(text) => Message::Text(text.into_bytes().into()),
         wit::Message::Binary(bytes) => Message::Binary(bytes.into()),
     }
+}
+
+fn close_bytes(frame: Option<&event::CloseFrame>, farewell: Option<&Message>) -> usize {
+    frame.map_or(0, |it| it.reason.len()) + farewell.map_or(0, message_bytes)
+}
+
+fn parse_frame(frame: &CloseFrame) -> Result<Box<event::CloseFrame>, Error> {
+    let parsed = event::CloseFrame::of_application(frame.code, &frame.reason);
+    parsed.map(Box::new).map_err(invalid)
 }
 
 fn message_bytes(message: &Message) -> usize {

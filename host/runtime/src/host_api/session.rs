@@ -5,7 +5,7 @@ use tidegate_wire::effect::SessionChange;
 use tidegate_wire::id::ClientId;
 
 use super::gateway::{check_json, parse_name};
-use super::{HostState, OwnClient, offered};
+use super::{HostState, offered};
 use offered::session as wit;
 use offered::types::Error;
 
@@ -43,12 +43,6 @@ impl wit::Host for HostState {
 }
 
 impl HostState {
-    fn own_client(&mut self) -> Result<&OwnClient, Error> {
-        self.current()?.client.as_ref().ok_or_else(|| {
-            Error::NotPermitted("a request has no client, and so no session".to_owned())
-        })
-    }
-
     fn change(
         &mut self,
         client: ClientId,

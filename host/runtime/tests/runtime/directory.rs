@@ -472,6 +472,7 @@ async fn what_an_event_has_changed_travels_with_its_question() {
         Effect::Close {
             client: client(1),
             farewell: None,
+            frame: None,
         },
     ];
     assert_eq!(asking.effects, expected);

@@ -42,6 +42,7 @@ async fn effects_of_one_event_are_committed_in_order() {
         Effect::Close {
             client: client(1),
             farewell: None,
+            frame: None,
         },
     ];
     assert_eq!(commit.effects, expected);

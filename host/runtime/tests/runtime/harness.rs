@@ -12,7 +12,9 @@ use tidegate_runtime::{
     Runtime, RuntimeSettings,
 };
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients};
-use tidegate_wire::event::{Closed, Delivery, EventKind, Message, Peer, Transport};
+use tidegate_wire::event::{
+    Arrival, CloseFrame, Closed, Delivery, EventKind, Message, Peer, Transport,
+};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError};
 use tidegate_wire::session::Session;
@@ -170,6 +172,10 @@ impl EventContext for Context {
         Arc::new(self.home.session(self.client))
     }
 
+    fn arrival(&self) -> Option<Arc<Arrival>> {
+        Some(arrival())
+    }
+
     fn commit(&self, commit: Commit) {
         for effect in &commit.effects {
             if let Effect::Session { client, change } = effect {
@@ -317,19 +323,32 @@ pub(crate) fn request(name: &str, payload: &str) -> EventKind {
 
 pub(crate) fn connect() -> EventKind {
     EventKind::Connect {
-        peer: Box::new(Peer {
+        arrival: arrival(),
+        request: None,
+    }
+}
+
+/// How every client comes.
+fn arrival() -> Arc<Arrival> {
+    Arc::new(Arrival {
+        peer: Peer {
             address: "127.0.0.1:5000".parse().unwrap(),
             transport: Transport::WebSocket,
             listener: "public".into(),
             secure: false,
-        }),
-        request: None,
-    }
+        },
+        connected_at_ms: 1_700_000_000_000,
+        subprotocol: Some("chat.v2".into()),
+    })
 }
 
 pub(crate) fn close() -> EventKind {
     EventKind::Close(Box::new(Closed {
         reason: tidegate_wire::event::CloseReason::Client,
+        frame: Some(CloseFrame {
+            code: 4001,
+            reason: "enough".into(),
+        }),
         uid: None,
         groups: vec!["g".into()],
     }))

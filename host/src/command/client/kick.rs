@@ -24,6 +24,8 @@ pub(super) async fn run(
             Action::CloseUid(CloseUid {
                 uid: uid.clone(),
                 farewell: it.farewell.clone().map(Message::Text),
+                code: it.code,
+                reason: it.reason.clone(),
             })
         }));
     }
@@ -32,6 +34,8 @@ pub(super) async fn run(
         false => Action::Close(Close {
             client,
             farewell: it.farewell.clone().map(Message::Text),
+            code: it.code,
+            reason: it.reason.clone(),
         }),
     }));
     told(client.batch(actions).await?, false, out)

@@ -37,6 +37,10 @@ impl Default for Desired {
 pub struct Deployed {
     /// Newest first, at most [`HISTORY_MAX`].
     pub releases: Vec<Release>,
+    /// The generation in which the cluster last ceased to say what serves; 0 if it has never done so,
+    /// or if what it ceased to name has ended since.
+    #[serde(default)]
+    pub withdrawn_in: u64,
 }
 
 /// One version at one time.
@@ -91,6 +95,26 @@ impl Deployed {
             |it: &&Release| matches!(it.fate, Fate::Active | Fate::Replaced | Fate::Withdrawn);
         let last = self.releases.iter().find(went_well);
         last.filter(|it| it.fate == Fate::Withdrawn)
+    }
+
+    /// Why this version may not serve where the cluster names none: it was taken back. What was taken back
+    /// before the cluster ceased to name a version is forgotten: a worker that runs the same bytes has them
+    /// from its own file.
+    #[must_use]
+    pub fn taken_back(&self, version: &Name) -> Option<&str> {
+        let mut served = self.counting().filter(|it| it.has_served());
+        match &served.find(|it| it.version == *version)?.fate {
+            Fate::RolledBack(reason) => Some(reason),
+            Fate::Active | Fate::Canary(_) | Fate::Replaced | Fate::Failed(_) | Fate::Withdrawn => {
+                None
+            }
+        }
+    }
+
+    /// Those that have begun since the cluster last ceased to name a version, newest first.
+    pub fn counting(&self) -> impl Iterator<Item = &Release> {
+        let since = self.withdrawn_in;
+        self.releases.iter().filter(move |it| it.generation > since)
     }
 
     /// What serves some clients.
@@ -252,7 +276,10 @@ mod tests {
         assert!(why.len() <= REASON_BYTES_MAX && why.ends_with('…'));
         let mut releases = vec![release(Fate::RolledBack(why)); HISTORY_MAX - 1];
         releases.push(release(Fate::Canary(plan)));
-        let deployed = Deployed { releases };
+        let deployed = Deployed {
+            releases,
+            withdrawn_in: u64::MAX,
+        };
         let tenant = |number| format!("{number:0>NAME_BYTES_MAX$}").into();
         let tenants = (0..TENANTS_MAX).map(|number| (tenant(number), deployed.clone()));
         let desired = Desired {
@@ -268,7 +295,14 @@ mod tests {
     #[test]
     fn states_that_no_register_makes_are_refused() {
         let of = |releases: Vec<Release>| Desired {
-            tenants: [("t".into(), Deployed { releases })].into(),
+            tenants: [(
+                "t".into(),
+                Deployed {
+                    releases,
+                    withdrawn_in: 0,
+                },
+            )]
+            .into(),
             ..Desired::default()
         };
         of(vec![release(Fate::Active)]).check().unwrap();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
-use crate::event::{Delivery, SessionSnapshot};
+use crate::event::{ClientSnapshot, Delivery};
 use crate::id::{ClientId, CloseId, Incarnation};
 use crate::payload::{Carry, Payload};
 use crate::query::{Answered, AskError};
@@ -21,7 +21,7 @@ pub struct Custody {
     /// Its groups.
     pub groups: Vec<Name>,
     /// Its session.
-    pub session: SessionSnapshot,
+    pub session: ClientSnapshot,
 }
 
 /// What has changed of a client since its custodian was told, or what makes it the custodian of a

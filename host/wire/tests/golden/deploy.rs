@@ -45,7 +45,14 @@ fn desired(fate: Fate) -> Desired {
     Desired {
         generation: 301,
         writer: Incarnation(7),
-        tenants: [(tenant(), Deployed { releases })].into(),
+        tenants: [(
+            tenant(),
+            Deployed {
+                releases,
+                withdrawn_in: 300,
+            },
+        )]
+        .into(),
     }
 }
 

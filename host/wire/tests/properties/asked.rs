@@ -126,7 +126,7 @@ fn query() -> impl Strategy<Value = Query> {
 
 fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
     connect().prop_map(|kind| match kind {
-        EventKind::Connect { peer, .. } => Some(peer),
+        EventKind::Connect { arrival, .. } => Some(Box::new(arrival.peer.clone())),
         EventKind::Message(_) | EventKind::Close(_) | EventKind::Request { .. } => None,
     })
 }

@@ -47,7 +47,11 @@ fn release() -> impl Strategy<Value = Release> {
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
-    let deployed = vec(release(), 0..3).prop_map(|releases| Deployed { releases });
+    let deployed = (vec(release(), 0..3), any::<u64>());
+    let deployed = deployed.prop_map(|(releases, withdrawn_in)| Deployed {
+        releases,
+        withdrawn_in,
+    });
     let tenants = btree_map(name(), deployed, 0..3);
     (any::<u64>(), any::<u64>(), tenants).prop_map(|(generation, writer, tenants)| Desired {
         generation,

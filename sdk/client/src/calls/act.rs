@@ -72,7 +72,13 @@ impl Client {
     /// See [`Error`].
     pub async fn close(&self, client: &str, farewell: Option<Message>) -> Result<Done, Error> {
         let client = client.to_owned();
-        self.act(Action::Close(Close { client, farewell })).await
+        self.act(Action::Close(Close {
+            client,
+            farewell,
+            code: None,
+            reason: None,
+        }))
+        .await
     }
 
     /// Closes a client at once and drops what is queued.
@@ -83,13 +89,19 @@ impl Client {
         self.act(Action::Destroy(one(client))).await
     }
 
-    /// Closes all clients of a uid.
+    /// Closes all clients of a uid. With a close code: [`act`](Self::act).
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn close_uid(&self, uid: &str, farewell: Option<Message>) -> Result<Done, Error> {
         let uid = uid.to_owned();
-        self.act(Action::CloseUid(CloseUid { uid, farewell })).await
+        self.act(Action::CloseUid(CloseUid {
+            uid,
+            farewell,
+            code: None,
+            reason: None,
+        }))
+        .await
     }
 
     /// Gives a client a uid.

@@ -45,6 +45,14 @@ pub struct Farewell {
     /// What is sent before the close.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub farewell: Option<Message>,
+    /// The code that closes a WebSocket: 1000, or one of 3000 to 4999. Without it: 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1000, maximum = 4999))]
+    pub code: Option<u16>,
+    /// The reason beside it, for people; at most 123 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 123))]
+    pub reason: Option<String>,
 }
 
 /// Closes a client once its queue and the farewell are written.
@@ -57,6 +65,14 @@ pub struct Close {
     /// A last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub farewell: Option<Message>,
+    /// The code that closes a WebSocket: 1000, or one of 3000 to 4999. Without it: 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1000, maximum = 4999))]
+    pub code: Option<u16>,
+    /// The reason beside it, for people; at most 123 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 123))]
+    pub reason: Option<String>,
 }
 
 /// The same for all clients of a uid.
@@ -69,6 +85,14 @@ pub struct CloseUid {
     /// A last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub farewell: Option<Message>,
+    /// The code that closes a WebSocket: 1000, or one of 3000 to 4999. Without it: 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1000, maximum = 4999))]
+    pub code: Option<u16>,
+    /// The reason beside it, for people; at most 123 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 123))]
+    pub reason: Option<String>,
 }
 
 /// A client.

@@ -6,6 +6,7 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 
 use crate::client::Client;
 use crate::error::Refused;
+use crate::event::{CloseFrame, Peer};
 use crate::gateway::To;
 use crate::log::Level;
 use crate::message::Outgoing;
@@ -16,7 +17,7 @@ pub(crate) mod directory;
 pub(crate) mod hub;
 mod values;
 
-use values::{entry, id, ids, message, name, names};
+use values::{entry, frame, id, ids, message, name, names};
 pub(crate) use values::{gateways, session_entries_of};
 
 type Result<T = ()> = std::result::Result<T, Refused>;
@@ -49,17 +50,27 @@ fn recipients(to: To<'_>) -> Result<Recipients> {
     })
 }
 
-pub(crate) fn close_client(client: &Client, farewell: Option<&Outgoing<'_>>) -> Result {
+pub(crate) fn close_client(
+    client: &Client,
+    with: Option<&CloseFrame>,
+    farewell: Option<&Outgoing<'_>>,
+) -> Result {
     event::push(Effect::Close {
         client: id(client),
         farewell: farewell.map(message),
+        frame: with.map(frame).transpose()?,
     })
 }
 
-pub(crate) fn close_uid(uid: &str, farewell: Option<&Outgoing<'_>>) -> Result {
+pub(crate) fn close_uid(
+    uid: &str,
+    with: Option<&CloseFrame>,
+    farewell: Option<&Outgoing<'_>>,
+) -> Result {
     event::push(Effect::CloseUid {
         uid: name("uid", uid)?,
         farewell: farewell.map(message),
+        frame: with.map(frame).transpose()?,
     })
 }
 
@@ -127,6 +138,30 @@ pub(crate) fn command(to: Option<&[&str]>, called: &str, payload: &[u8]) -> Resu
         name: name("command", called)?,
         payload: payload.to_vec().into(),
     })
+}
+
+pub(crate) fn client_id() -> Result<String> {
+    Ok(event::own_client()?.to_string())
+}
+
+pub(crate) fn client_peer() -> Result<Peer> {
+    event::arrival(|shard, client| shard.peer(client).cloned())
+}
+
+pub(crate) fn client_gateway() -> Result<String> {
+    Ok(id(&event::own_client()?).gateway().to_string())
+}
+
+pub(crate) fn client_subprotocol() -> Result<Option<String>> {
+    event::arrival(|shard, client| Some(shard.subprotocol(client)))
+}
+
+pub(crate) fn client_connected_at_ms() -> Result<u64> {
+    event::arrival(|shard, client| shard.connected_at_ms(client))
+}
+
+pub(crate) fn client_closed_with() -> Result<Option<CloseFrame>> {
+    event::arrival(|shard, client| Some(shard.closed_with(client)))
 }
 
 pub(crate) fn session_get(key: &str) -> Result<Option<String>> {

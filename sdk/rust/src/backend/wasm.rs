@@ -1,11 +1,12 @@
 //! Calls of the host: values of this crate in, values of the contract out.
 
-use crate::bindings::tidegate::plugin::gateway::{self, MessageParam, Recipients};
-use crate::bindings::tidegate::plugin::{session, types, worker};
+use crate::bindings::tidegate::plugin::gateway::{self, CloseFrameParam, MessageParam, Recipients};
+use crate::bindings::tidegate::plugin::{client, session, types, worker};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::client::Client;
 use crate::error::Refused;
+use crate::event::{CloseFrame, Peer};
 use crate::gateway::To;
 use crate::log::Level;
 use crate::message::Outgoing;
@@ -50,12 +51,28 @@ pub(crate) fn send_raw(to: To<'_>, bytes: &[u8], except: &[Client]) -> Result {
     }
 }
 
-pub(crate) fn close_client(client: &Client, farewell: Option<&Outgoing<'_>>) -> Result {
-    lift(gateway::close_client(client.as_str(), farewell.map(lower)))
+pub(crate) fn close_client(
+    client: &Client,
+    frame: Option<&CloseFrame>,
+    farewell: Option<&Outgoing<'_>>,
+) -> Result {
+    let (client, farewell) = (client.as_str(), farewell.map(lower));
+    lift(match frame {
+        Some(frame) => gateway::close_client_with(client, lower_frame(frame), farewell),
+        None => gateway::close_client(client, farewell),
+    })
 }
 
-pub(crate) fn close_uid(uid: &str, farewell: Option<&Outgoing<'_>>) -> Result {
-    lift(gateway::close_uid(uid, farewell.map(lower)))
+pub(crate) fn close_uid(
+    uid: &str,
+    frame: Option<&CloseFrame>,
+    farewell: Option<&Outgoing<'_>>,
+) -> Result {
+    let farewell = farewell.map(lower);
+    lift(match frame {
+        Some(frame) => gateway::close_uid_with(uid, lower_frame(frame), farewell),
+        None => gateway::close_uid(uid, farewell),
+    })
 }
 
 pub(crate) fn destroy_client(client: &Client) -> Result {
@@ -96,6 +113,34 @@ pub(crate) fn delete_session(client: &Client) -> Result {
 
 pub(crate) fn command(gateways: Option<&[&str]>, name: &str, payload: &[u8]) -> Result {
     lift(gateway::command(gateways, name, payload))
+}
+
+pub(crate) fn client_id() -> Result<String> {
+    lift(client::id())
+}
+
+pub(crate) fn client_peer() -> Result<Peer> {
+    lift(client::peer()).map(Into::into)
+}
+
+pub(crate) fn client_gateway() -> Result<String> {
+    lift(client::gateway())
+}
+
+pub(crate) fn client_subprotocol() -> Result<Option<String>> {
+    lift(client::subprotocol())
+}
+
+pub(crate) fn client_connected_at_ms() -> Result<u64> {
+    lift(client::connected_at_ms())
+}
+
+pub(crate) fn client_closed_with() -> Result<Option<CloseFrame>> {
+    let frame = lift(client::closed_with())?;
+    Ok(frame.map(|frame| CloseFrame {
+        code: frame.code,
+        reason: frame.reason,
+    }))
 }
 
 pub(crate) fn session_get(key: &str) -> Result<Option<String>> {
@@ -140,6 +185,13 @@ pub(crate) fn log(level: Level, context: &str, message: &str) {
 
 fn ids(clients: &[Client]) -> Vec<&str> {
     clients.iter().map(Client::as_str).collect()
+}
+
+fn lower_frame(frame: &CloseFrame) -> CloseFrameParam<'_> {
+    CloseFrameParam {
+        code: frame.code,
+        reason: &frame.reason,
+    }
 }
 
 fn lower<'a>(message: &'a Outgoing<'_>) -> MessageParam<'a> {

@@ -55,7 +55,7 @@ impl<C: Command> CommandGateway<C> {
 
     /// Connects a client.
     pub fn connect(&mut self) -> Result<Client> {
-        self.shard.connect(web_socket())
+        self.shard.connect(web_socket(), None)
     }
 
     /// Binds a client to a uid.

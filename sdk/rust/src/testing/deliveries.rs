@@ -10,6 +10,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event;
 use tidegate_wire::id::ClientId;
 
+use crate::event::CloseFrame;
 use crate::message::Message;
 use crate::testing::shard::{Connection, GATEWAY};
 
@@ -40,9 +41,23 @@ impl Deliver for Deliveries<'_> {
         }
     }
 
-    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
+    fn close(
+        &mut self,
+        connection: u32,
+        farewell: Option<&Outgoing<'_>>,
+        frame: Option<&event::CloseFrame>,
+    ) {
         if let Some(farewell) = farewell {
             self.send(connection, farewell);
+        }
+        if let Some(closed) = self.connections.get_mut(&connection)
+            && closed.transport() == event::Transport::WebSocket
+        {
+            let (code, reason) = frame.map_or((1000, ""), |it| (it.code, it.reason.as_str()));
+            closed.close_frame = Some(CloseFrame {
+                code,
+                reason: reason.to_owned(),
+            });
         }
         self.end(connection);
     }

@@ -10,7 +10,7 @@ use tidegate_wire::session::Session;
 
 use crate::client::Client;
 use crate::error::Refused;
-use crate::testing::shard::id;
+use crate::testing::shard::{Shard, id};
 use crate::testing::world::World;
 
 type Result<T = ()> = std::result::Result<T, Refused>;
@@ -185,6 +185,18 @@ pub(crate) fn is_no_command() -> Result {
         ));
     }
     Ok(())
+}
+
+/// The client whose event it is.
+pub(crate) fn own_client() -> Result<Client> {
+    asking_client()
+}
+
+/// Reads what the shard knows of the client whose event it is.
+pub(crate) fn arrival<T>(read: impl FnOnce(&Shard, ClientId) -> Option<T>) -> Result<T> {
+    let client = id(&asking_client()?);
+    let found = peek(|event| read(&event.world.shard, client)).flatten();
+    found.ok_or_else(outside_an_event)
 }
 
 /// Reads the session of the current event.

@@ -16,7 +16,7 @@ use tidegate_wire::session::Session;
 
 use crate::client::Client;
 use crate::error::Result;
-use crate::event::{CloseReason, Closed, Peer, Transport};
+use crate::event::{CloseFrame, CloseReason, Closed, Peer, Transport};
 use crate::message::Message;
 use crate::testing::deliveries::{Deliveries, Parcel};
 
@@ -28,6 +28,7 @@ pub(crate) const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 
 #[derive(Default)]
 pub(super) struct Connection {
     peer: Peer,
+    subprotocol: Option<String>,
     connected_at_ms: u64,
     last_message_at_ms: Option<u64>,
     bytes_in: u64,
@@ -40,6 +41,9 @@ pub(super) struct Connection {
     raw: Vec<Vec<u8>>,
     /// The session that it had when it closed.
     last_session: Session,
+    /// What it closed with, and what it was closed with.
+    closed_with: Option<CloseFrame>,
+    pub(super) close_frame: Option<CloseFrame>,
 }
 
 impl Connection {
@@ -91,7 +95,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn connect(&mut self, peer: Peer) -> Result<Client> {
+    pub(crate) fn connect(&mut self, peer: Peer, subprotocol: Option<String>) -> Result<Client> {
         let number = self
             .connections
             .keys()
@@ -101,6 +105,7 @@ impl Shard {
         self.hub.insert(number);
         let connection = Connection {
             peer,
+            subprotocol,
             connected_at_ms: now_ms(),
             ..Connection::default()
         };
@@ -154,6 +159,35 @@ impl Shard {
     pub(crate) fn peer(&self, client: ClientId) -> Option<&Peer> {
         let connection = self.connections.get(&client.connection);
         connection.map(|connection| &connection.peer)
+    }
+
+    pub(crate) fn subprotocol(&self, client: ClientId) -> Option<String> {
+        let connection = self.connections.get(&client.connection)?;
+        connection.subprotocol.clone()
+    }
+
+    pub(crate) fn connected_at_ms(&self, client: ClientId) -> Option<u64> {
+        let connection = self.connections.get(&client.connection)?;
+        Some(connection.connected_at_ms)
+    }
+
+    /// What the client has closed its WebSocket with.
+    pub(crate) fn closed_with(&self, client: ClientId) -> Option<CloseFrame> {
+        let connection = self.connections.get(&client.connection)?;
+        connection.closed_with.clone()
+    }
+
+    /// What a client's WebSocket was closed with by the handler.
+    pub(crate) fn close_frame(&self, client: &Client) -> Option<CloseFrame> {
+        let connection = self.connections.get(&number(client))?;
+        connection.close_frame.clone()
+    }
+
+    /// The client closes its WebSocket with this frame.
+    pub(crate) fn send_close(&mut self, client: &Client, frame: CloseFrame) {
+        if let Some(connection) = self.connections.get_mut(&number(client)) {
+            connection.closed_with = Some(frame);
+        }
     }
 
     pub(crate) fn take_received(&mut self, client: &Client) -> Vec<Message> {

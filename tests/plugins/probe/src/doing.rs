@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tidegate_sdk::directory::Selector;
+use tidegate_sdk::gateway::Closing;
 use tidegate_sdk::prelude::*;
 
 use crate::arguments::Arguments;
@@ -90,13 +91,22 @@ fn raw(it: &Arguments<'_>) -> Result {
 }
 
 fn close_client(it: &Arguments<'_>) -> Result {
-    let farewell = it.message("farewell")?;
-    gateway::close_client(&it.client()?, farewell.map(Into::into))
+    close(it, gateway::closing(&it.client()?))
 }
 
 fn close_uid(it: &Arguments<'_>) -> Result {
-    let farewell = it.message("farewell")?;
-    gateway::close_uid(it.text("uid")?, farewell.map(Into::into))
+    close(it, gateway::closing_uid(it.text("uid")?))
+}
+
+fn close(it: &Arguments<'_>, mut closing: Closing<'_>) -> Result {
+    if let Some(farewell) = it.message("farewell")? {
+        closing = closing.farewell(farewell);
+    }
+    if let Some(code) = it.get("code").and_then(Value::as_u64) {
+        let code = u16::try_from(code).unwrap_or(u16::MAX);
+        closing = closing.code(code, it.text("reason").unwrap_or_default());
+    }
+    closing.close()
 }
 
 fn named(it: &Arguments<'_>, name: &str, call: fn(&Client, &str) -> Result) -> Result {

@@ -26,6 +26,10 @@ impl Handler for Probe {
             match name.as_str() {
                 "uid" => client.bind_uid(value)?,
                 "group" => client.join(value)?,
+                "who" => {
+                    session::set("who", value)?;
+                    gateway::to_group(value).send_json(&own::who("connect")?)?;
+                }
                 _ => {}
             }
         }
@@ -42,6 +46,9 @@ impl Handler for Probe {
     }
 
     fn on_close(&mut self, client: Client, closed: Closed) -> Result {
+        if let Some(group) = session::get::<String>("who")? {
+            gateway::to_group(&group).send_json(&own::who("close")?)?;
+        }
         let uid = closed.uid.as_deref().unwrap_or("-");
         let groups = closed.groups.join(",");
         let reason = closed.reason.name();

@@ -1,4 +1,4 @@
-//! The calls of `session` and `worker`.
+//! The calls of `session`, `client` and `worker`.
 
 use serde_json::{Value, json};
 use tidegate_sdk::prelude::*;
@@ -17,10 +17,30 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
             .map(|()| Value::Null),
         "session_entries" => session::entries().map(|entries| shape::session(&entries)),
         "session_clear" => session::clear().map(|()| Value::Null),
+        "who" => who("message"),
         "event_id" => Ok(json!(worker::event_id())),
         "attempt" => Ok(json!(worker::attempt())),
         _ => return None,
     })
+}
+
+/// All that `client` says, `during` this callback.
+pub(crate) fn who(during: &str) -> Result<Value> {
+    let peer = client::peer()?;
+    let frame = client::closed_with()?;
+    Ok(json!({
+        "during": during,
+        "id": client::current()?.as_str(),
+        "address": peer.address,
+        "transport": format!("{:?}", peer.transport),
+        "listener": peer.listener,
+        "secure": peer.secure,
+        "gateway": client::gateway()?,
+        "subprotocol": client::subprotocol()?,
+        "connected_at_ms": client::connected_at_ms()?,
+        "closed_with": frame.map(|it| json!([it.code, it.reason])),
+        "worker": worker::name(),
+    }))
 }
 
 fn get(it: &Arguments<'_>) -> Result<Value> {

@@ -125,6 +125,7 @@ async fn actions_on_paths_and_in_a_batch_are_the_same_effects() {
             vec![Effect::Close {
                 client,
                 farewell: None,
+                frame: None,
             }],
         ),
     ];

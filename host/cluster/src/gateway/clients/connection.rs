@@ -14,15 +14,15 @@ pub(in crate::gateway) mod home;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidegate_hub::answer::Live;
 use tidegate_hub::outbound::{Account, Outbound, Outgoing, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
-use tidegate_wire::event::{CloseReason, Peer, Transport};
+use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, Transport};
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -97,9 +97,9 @@ pub(in crate::gateway) struct Connection {
     dirty: Cell<bool>,
     /// Whether the last read of this turn took all that the socket had.
     emptied: Cell<bool>,
-    address: SocketAddr,
-    secure: bool,
-    connected_at_ms: u64,
+    arrival: Arc<Arrival>,
+    /// The close frame with which the client has ended the connection.
+    close_frame: RefCell<Option<Box<CloseFrame>>>,
     /// Zero before the first message.
     last_message_at_ms: Cell<u64>,
     /// When what commits sent it and is not written came, on the shard's clock; zero: all is written.
@@ -116,13 +116,12 @@ impl Connection {
         tenant: u16,
         listener: Rc<ListenerSettings>,
         socket: Socket,
-        peer: &Peer,
+        arrival: Arc<Arrival>,
         memory: Rc<Memory>,
     ) -> Self {
         Self {
-            address: peer.address,
-            secure: peer.secure,
-            connected_at_ms: now_ms(),
+            arrival,
+            close_frame: RefCell::default(),
             last_message_at_ms: Cell::new(0),
             late_us: Cell::new(0),
             bytes_in: Cell::new(0),
@@ -293,6 +292,16 @@ impl Connection {
         self.outbound.borrow().bytes()
     }
 
+    /// The client has sent a close frame with a code.
+    pub(in crate::gateway) fn closed_by_client(&self, frame: CloseFrame) {
+        *self.close_frame.borrow_mut() = Some(Box::new(frame));
+    }
+
+    /// What the client has closed the connection with, if it has.
+    pub(in crate::gateway) fn take_close_frame(&self) -> Option<CloseFrame> {
+        Some(*self.close_frame.borrow_mut().take()?)
+    }
+
     /// True the first time: whoever gets it tells the close.
     pub(in crate::gateway) fn tell_close(&self) -> bool {
         !self.told.replace(true)
@@ -400,13 +409,8 @@ impl Connection {
     pub(in crate::gateway) fn live(&self) -> Live {
         let last_message = self.last_message_at_ms.get();
         Live {
-            peer: Peer {
-                address: self.address,
-                transport: self.listener.transport,
-                listener: self.listener.name.clone(),
-                secure: self.secure,
-            },
-            connected_at_ms: self.connected_at_ms,
+            peer: self.arrival.peer.clone(),
+            connected_at_ms: self.arrival.connected_at_ms,
             last_message_at_ms: (last_message > 0).then_some(last_message),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),

@@ -22,12 +22,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use tidegate_link::net::admission::Admitted;
 use tidegate_link::net::http::{self, HttpSettings};
 use tidegate_watchdog::{self as watchdog, tolerate};
-use tidegate_wire::event::{HttpRequest, Peer, Transport};
+use tidegate_wire::Name;
+use tidegate_wire::event::{Arrival, HttpRequest, Peer, Transport};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::clients::connection;
 use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::connection::{self, now_ms};
 use crate::gateway::clients::memory::Reserve;
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shared::Context;
@@ -79,13 +80,7 @@ pub(in crate::gateway) async fn welcome(
         context: home.context().clone(),
         listener: index,
     };
-    let peer = Peer {
-        address,
-        transport: listener.transport,
-        listener: listener.name.clone(),
-        secure: false,
-    };
-    let (socket, request, early) = match stranger {
+    let (socket, upgraded, early) = match stranger {
         // Boxed, so that the long life of the client does not carry the handshake's state.
         Some(stranger) => {
             // Whoever says nothing has no part of the room that requests have.
@@ -98,14 +93,19 @@ pub(in crate::gateway) async fn welcome(
             };
             let upgrade = upgrade(&listener, socket, stranger, &home.context().ended);
             match Box::pin(tolerate(upgrade)).await {
-                Ok(Some((socket, request, early))) => (socket, Some(Box::new(request)), early),
+                Ok(Some((socket, upgraded, early))) => (socket, Some(upgraded), early),
                 Ok(None) | Err(_) => return,
             }
         }
         None => (socket, None, Bytes::new()),
     };
     let socket = Socket::Tcp(socket);
-    let (connection, codec) = home.client_connected(socket, &listener, peer, request, &early);
+    let (request, subprotocol) = match upgraded {
+        Some(upgraded) => (Some(Box::new(upgraded.request)), upgraded.subprotocol),
+        None => (None, None),
+    };
+    let arrival = arrival(&listener, address, subprotocol);
+    let (connection, codec) = home.client_connected(socket, &listener, arrival, request, &early);
     drop((early, listener));
     connection::run_alone(connection, codec, home).await;
     drop(admission);
@@ -127,17 +127,27 @@ pub(in crate::gateway) async fn welcome_local(
     if listener.transport == Transport::WebSocket {
         return tracing::warn!(listener = %listener.name, "a WebSocket listener takes no clients of its own process");
     }
-    let peer = Peer {
-        address,
-        transport: listener.transport,
-        listener: listener.name.clone(),
-        secure: false,
-    };
+    let arrival = arrival(&listener, address, None);
     let socket = Socket::Local(socket);
-    let (connection, codec) = home.client_connected(socket, &listener, peer, None, &Bytes::new());
+    let (connection, codec) =
+        home.client_connected(socket, &listener, arrival, None, &Bytes::new());
     drop(listener);
     connection::run_alone(connection, codec, home).await;
     drop(admission);
+}
+
+/// Somebody has become a client now.
+fn arrival(listener: &ListenerSettings, address: SocketAddr, subprotocol: Option<Name>) -> Arrival {
+    Arrival {
+        peer: Peer {
+            address,
+            transport: listener.transport,
+            listener: listener.name.clone(),
+            secure: false,
+        },
+        connected_at_ms: now_ms(),
+        subprotocol,
+    }
 }
 
 /// Room for the HTTP request of somebody who has connected; none if there is none in time.
@@ -150,14 +160,20 @@ fn first_byte(listener: &ListenerSettings) -> Duration {
     FIRST_BYTE.min(listener.handshake / 2)
 }
 
+/// What an upgrade says of the client.
+struct Upgraded {
+    request: HttpRequest,
+    subprotocol: Option<Name>,
+}
+
 /// Serves HTTP until the connection is upgraded or over.
 async fn upgrade(
     listener: &Rc<ListenerSettings>,
     socket: TcpStream,
     stranger: Admitted,
     stop: &CancellationToken,
-) -> Option<(TcpStream, HttpRequest, Bytes)> {
-    let upgraded: Rc<RefCell<Option<HttpRequest>>> = Rc::default();
+) -> Option<(TcpStream, Upgraded, Bytes)> {
+    let upgraded: Rc<RefCell<Option<Upgraded>>> = Rc::default();
     let settings = HttpSettings {
         first_byte: first_byte(listener),
         head: listener.handshake,
@@ -178,12 +194,15 @@ async fn upgrade(
 async fn answer(
     listener: &ListenerSettings,
     request: Request<Incoming>,
-    upgraded: &RefCell<Option<HttpRequest>>,
+    upgraded: &RefCell<Option<Upgraded>>,
 ) -> Response<Body> {
     if upgrade::is_asked(&request) {
         let response = upgrade::accept(listener, &request);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            *upgraded.borrow_mut() = Some(describe::request(&request));
+            *upgraded.borrow_mut() = Some(Upgraded {
+                request: describe::request(&request),
+                subprotocol: upgrade::agreed(&response),
+            });
         }
         return response.map(text_body);
     }

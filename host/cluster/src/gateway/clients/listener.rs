@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::clients::refusals::Refusals;
 use crate::gateway::shared::Context;
-use crate::gateway::shared::inbox::{Arrival, Parcel};
+use crate::gateway::shared::inbox::{Incoming, Parcel};
 
 /// How long an accept loop rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(50);
@@ -54,12 +54,12 @@ pub(in crate::gateway) async fn clients(
         // Without a handshake nobody is a stranger: a client may be there to listen only.
         let strangers = context.strangers.get(index).filter(|_| has_handshake);
         let stranger = strangers.map(|strangers| strangers.admit(address));
-        let arrival = Arrival::Client {
+        let incoming = Incoming::Client {
             socket,
             listener: index,
             stranger,
         };
-        give(&context, turn, arrival);
+        give(&context, turn, incoming);
     })
     .await;
 }
@@ -73,7 +73,7 @@ pub(in crate::gateway) async fn nodes(
     accept(listener, stop, |turn, socket, address| {
         if let Ok(socket) = socket.into_std() {
             let stranger = context.nodes.admit(address);
-            give(&context, turn, Arrival::Node(socket, stranger));
+            give(&context, turn, Incoming::Node(socket, stranger));
         }
     })
     .await;
@@ -99,9 +99,9 @@ fn make_room(context: &Context, index: usize) -> bool {
     own.make_room() || (of(index) < max && context.strangers.iter().any(Admissions::make_room))
 }
 
-fn give(context: &Context, turn: usize, arrival: Arrival) {
+fn give(context: &Context, turn: usize, incoming: Incoming) {
     if let Some(inbox) = context.inboxes.get(turn % context.inboxes.len()) {
-        inbox.push(Parcel::Arrival(arrival));
+        inbox.push(Parcel::Incoming(incoming));
     }
 }
 

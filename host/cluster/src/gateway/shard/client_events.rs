@@ -2,8 +2,9 @@
 //! it sent waits, and ends with a close behind its other events.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Peer};
+use tidegate_wire::event::{Arrival, CloseReason, Closed, EventKind, HttpRequest, Message};
 
 use super::State;
 use super::clients::GOING_AWAY;
@@ -27,13 +28,21 @@ impl State {
         socket: Socket,
         listener: &Rc<ListenerSettings>,
         place: usize,
-        peer: Peer,
+        arrival: Arrival,
         request: Option<Box<HttpRequest>>,
     ) -> Rc<Connection> {
         let number = self.take_number();
         let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
         let memory = self.clients.memory().clone();
-        let connection = Connection::new(number, tenant, listener.clone(), socket, &peer, memory);
+        let arrival = Arc::new(arrival);
+        let connection = Connection::new(
+            number,
+            tenant,
+            listener.clone(),
+            socket,
+            arrival.clone(),
+            memory,
+        );
         let connection = Rc::new(connection);
         if self.clients.end().is_some() {
             // No handler sees it, so no close is to be told.
@@ -44,10 +53,9 @@ impl State {
         self.clients.insert(&connection, place);
         self.metrics.connected();
         self.clock();
-        self.tell_connected(number, tenant, &peer);
-        let peer = Box::new(peer);
+        self.tell_connected(number, tenant, &arrival.peer);
         self.events
-            .open(number, tenant, EventKind::Connect { peer, request });
+            .open(number, tenant, EventKind::Connect { arrival, request });
         self.pump(number);
         self.finish_turn();
         connection
@@ -147,6 +155,7 @@ impl State {
         self.metrics.closed(reason);
         let closed = Closed {
             reason,
+            frame: connection.take_close_frame(),
             uid: None,
             groups: Vec::new(),
         };

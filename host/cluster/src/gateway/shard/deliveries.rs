@@ -8,6 +8,7 @@ use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::lanes::{Lanes, WorkerKey};
 use tidegate_hub::outbound::Outgoing;
 use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::event::CloseFrame;
 
 use super::clients::Outbound;
 use super::feed::Watchers;
@@ -35,8 +36,14 @@ impl Deliver for Deliveries<'_> {
         self.outbound.send(connection, message, self.metrics);
     }
 
-    fn close(&mut self, connection: u32, farewell: Option<&Outgoing<'_>>) {
-        self.outbound.close(connection, farewell, self.metrics);
+    fn close(
+        &mut self,
+        connection: u32,
+        farewell: Option<&Outgoing<'_>>,
+        frame: Option<&CloseFrame>,
+    ) {
+        self.outbound
+            .close(connection, farewell, frame, self.metrics);
     }
 
     fn destroy(&mut self, connection: u32) {

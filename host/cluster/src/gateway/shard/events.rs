@@ -54,7 +54,11 @@ impl Events {
 
     /// Opens a lane with its first event.
     pub(super) fn open(&mut self, number: u32, tenant: u16, first: EventKind) {
-        self.lanes.open(number, tenant);
+        let arrival = match &first {
+            EventKind::Connect { arrival, .. } => Some(arrival.clone()),
+            EventKind::Message(_) | EventKind::Close(_) | EventKind::Request { .. } => None,
+        };
+        self.lanes.open(number, tenant, arrival);
         self.lanes.push(number, first);
     }
 

@@ -16,7 +16,7 @@ use super::{Shard, State, clients};
 use crate::gateway::clients::connection::home::Home;
 use crate::gateway::clients::handshake;
 use crate::gateway::clients::pings;
-use crate::gateway::shared::inbox::{Arrival, Parcel};
+use crate::gateway::shared::inbox::{Incoming, Parcel};
 use crate::gateway::shared::socket::LocalSocket;
 
 /// How often lanes that had nowhere to go look again.
@@ -104,22 +104,22 @@ impl Shard {
     }
 
     fn take(self: &Rc<Self>, parcel: Parcel) {
-        if let Parcel::Arrival(arrival) = parcel {
-            match arrival {
-                Arrival::Client {
+        if let Parcel::Incoming(incoming) = parcel {
+            match incoming {
+                Incoming::Client {
                     socket,
                     listener,
                     stranger,
                 } => self.accepted(socket, listener, stranger),
-                Arrival::Local {
+                Incoming::Local {
                     socket,
                     listener,
                     address,
                 } => self.accepted_local(socket, listener, address),
-                Arrival::Node(socket, stranger) => {
+                Incoming::Node(socket, stranger) => {
                     links::authenticate(self.clone(), socket, stranger);
                 }
-                Arrival::Link(link) => links::serve(self.clone(), *link),
+                Incoming::Link(link) => links::serve(self.clone(), *link),
             }
         } else if let Parcel::Question(worker, link, question) = parcel {
             self.handler_asks(worker, link, *question);
@@ -253,7 +253,7 @@ impl State {
                 }
             }
             // Taken by the shard itself.
-            Parcel::Arrival(_) | Parcel::Question(..) | Parcel::Call { .. } | Parcel::Stop => {}
+            Parcel::Incoming(_) | Parcel::Question(..) | Parcel::Call { .. } | Parcel::Stop => {}
         }
     }
 

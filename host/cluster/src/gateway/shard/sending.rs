@@ -1,7 +1,7 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
 use tidegate_hub::lanes::Next;
-use tidegate_wire::event::{Delivery, EventKind, SessionSnapshot};
+use tidegate_wire::event::{ClientSnapshot, Delivery, EventKind};
 use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
@@ -78,7 +78,7 @@ impl State {
                         closed.groups = client.groups().to_vec();
                         client.snapshot()
                     }
-                    None => SessionSnapshot::default(),
+                    None => ClientSnapshot::default(),
                 });
         }
         let Some(sending) = self.events.lanes_mut().send(number, key) else {
@@ -88,11 +88,14 @@ impl State {
             self.metrics.waited(tenant, waited_us);
         }
         let session = sending.with_session.then(|| {
-            let last = self.events.lanes().last_session(number).cloned();
-            Box::new(
-                last.or_else(|| Some(hub.client(number)?.snapshot()))
-                    .unwrap_or_default(),
-            )
+            let lanes = self.events.lanes();
+            let last = lanes.last_session(number).cloned();
+            let snapshot = last.or_else(|| Some(hub.client(number)?.snapshot()));
+            let mut snapshot = snapshot.unwrap_or_default();
+            if !matches!(sending.kind, EventKind::Connect { .. }) {
+                snapshot.arrival = lanes.arrival(number).cloned();
+            }
+            Box::new(snapshot)
         });
         let client = self.client_id(number);
         // A session that goes with an event counts as the event does, or a loss of many clients with

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use tidegate_hub::outbound::{Outgoing, Queued};
 use tidegate_link::{Identity, Secret};
+use tidegate_wire::event::Peer;
 use tidegate_wire::membership::Role;
 
 use super::*;
@@ -39,13 +40,17 @@ fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {
 fn client_at(state: &mut State, listener: ListenerSettings) -> (LocalClient, Rc<Connection>) {
     let (client, socket) = LocalClient::pair();
     let listener = Rc::new(listener);
-    let peer = Peer {
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
-        transport: listener.transport,
-        listener: listener.name.clone(),
-        secure: false,
+    let arrival = Arrival {
+        peer: Peer {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
+            transport: listener.transport,
+            listener: listener.name.clone(),
+            secure: false,
+        },
+        connected_at_ms: 0,
+        subprotocol: None,
     };
-    let connection = state.open(Socket::Local(socket), &listener, 0, peer, None);
+    let connection = state.open(Socket::Local(socket), &listener, 0, arrival, None);
     (client, connection)
 }
 

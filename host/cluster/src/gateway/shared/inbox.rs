@@ -31,7 +31,7 @@ const ROOM: usize = 8192;
 
 /// Somebody who has connected.
 #[derive(Debug)]
-pub(in crate::gateway) enum Arrival {
+pub(in crate::gateway) enum Incoming {
     /// A client, at this listener; a stranger until its handshake is over, if there is one.
     Client {
         socket: TcpStream,
@@ -65,7 +65,7 @@ pub(in crate::gateway) struct AdoptClose {
 #[derive(Debug)]
 pub(in crate::gateway) enum Parcel {
     /// Somebody has connected.
-    Arrival(Arrival),
+    Incoming(Incoming),
     /// A worker is there, or serves other tenants than before.
     Worker(Arc<WorkerLink>),
     /// How busy a worker is.

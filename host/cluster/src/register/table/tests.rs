@@ -57,6 +57,17 @@ impl Run {
     }
 }
 
+#[test]
+fn who_has_left_is_told_as_left_for_two_of_its_leases() {
+    let mut run = run();
+    run.join(gateway(1, 1), 1).unwrap();
+    run.join(worker(2), 2).unwrap();
+    assert!(run.table.leave(Incarnation(2), 2, run.now));
+    assert_eq!(run.table.view(run.now).left, [Incarnation(2)]);
+    run.pass(LEASE * 2);
+    assert_eq!(run.table.view(run.now).left, []);
+}
+
 fn taken() -> Result<Joined, Refusal> {
     Err(Refusal::AddressTaken("10.0.0.1:1".to_owned()))
 }
@@ -102,10 +113,10 @@ fn an_address_is_free_once_its_gateway_has_left_or_its_lease_has_run_out() {
     assert_eq!(run.pass(LEASE), [1]);
     assert_eq!(run.join(gateway(2, 1), 3), Ok(Joined::New));
     assert!(
-        !run.table.leave(Incarnation(2), 1),
+        !run.table.leave(Incarnation(2), 1, run.now),
         "an old link cannot leave"
     );
-    assert!(run.table.leave(Incarnation(2), 3));
+    assert!(run.table.leave(Incarnation(2), 3, run.now));
     assert_eq!(run.join(gateway(3, 1), 4), Ok(Joined::New));
 }
 

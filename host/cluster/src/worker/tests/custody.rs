@@ -50,6 +50,7 @@ async fn adopt(link: &mut ScriptedLink) -> (u64, Name, Vec<Effect>) {
 fn lost_with(uid: Option<&str>, groups: &[&str]) -> Closed {
     Closed {
         reason: CloseReason::GatewayLost,
+        frame: None,
         uid: uid.map(Name::from),
         groups: groups.iter().map(|group| Name::from(*group)).collect(),
     }

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_link::{Identity, Link, LinkEnd, LinkSettings, Secret};
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, SessionChange};
 use tidegate_wire::event::{
-    CloseReason, Closed, Delivery, EventKind, Message, Peer, SessionSnapshot, Transport,
+    Arrival, ClientSnapshot, CloseReason, Closed, Delivery, EventKind, Message, Peer, Transport,
 };
 use tidegate_wire::frame::{Announcement, Custody, Frame, GatewayFrame, WorkerFrame};
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
@@ -151,14 +152,8 @@ impl Gateway {
 
     /// Makes the worker the client's custodian.
     pub(super) fn connect(&self, connection: u32, sequence: u64) -> Delivery {
-        let peer = Peer {
-            address: "127.0.0.1:9".parse().unwrap(),
-            transport: Transport::Tcp,
-            listener: "main".into(),
-            secure: false,
-        };
         let kind = EventKind::Connect {
-            peer: Box::new(peer),
+            arrival: arrival(),
             request: None,
         };
         let connect = Delivery {
@@ -171,6 +166,7 @@ impl Gateway {
     pub(super) fn close(&self, connection: u32, sequence: u64) -> Delivery {
         let closed = Closed {
             reason: CloseReason::Client,
+            frame: None,
             uid: None,
             groups: Vec::new(),
         };
@@ -195,11 +191,26 @@ pub(super) fn text(text: &str) -> Message {
     Message::Text(text.as_bytes().to_vec().into())
 }
 
-pub(super) fn snapshot(entries: &[(&str, &str)]) -> SessionSnapshot {
+/// How every client comes.
+pub(super) fn arrival() -> Arc<Arrival> {
+    Arc::new(Arrival {
+        peer: Peer {
+            address: "127.0.0.1:9".parse().unwrap(),
+            transport: Transport::Tcp,
+            listener: "main".into(),
+            secure: false,
+        },
+        connected_at_ms: 5,
+        subprotocol: None,
+    })
+}
+
+pub(super) fn snapshot(entries: &[(&str, &str)]) -> ClientSnapshot {
     let entry = |(key, value): &(&str, &str)| (Name::from(*key), (*value).to_owned());
-    SessionSnapshot {
+    ClientSnapshot {
         version: 1,
         entries: entries.iter().map(entry).collect(),
+        arrival: Some(arrival()),
     }
 }
 

@@ -22,6 +22,7 @@ fn view(settled: bool, nodes: &[u64]) -> View {
     View {
         settled,
         nodes: nodes.iter().map(node).collect(),
+        left: Vec::new(),
     }
 }
 
@@ -184,6 +185,30 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..20_u64).prop_map(|s| Pass(Duration::from_secs(s))),
     ];
     proptest::collection::vec(step, 1..40)
+}
+
+#[test]
+fn who_has_left_is_gone_whatever_a_register_says_that_cannot_be_reached() {
+    let mut run = Run::new(2);
+    run.step(&Heard(0, true, vec![1, 2, 3]));
+    run.step(&Heard(1, true, vec![1, 2, 3]));
+    // It still speaks for its nodes for a while.
+    run.step(&Ended(0));
+    let left = View {
+        left: vec![Incarnation(1), Incarnation(2)],
+        ..view(true, &[3])
+    };
+    run.merge.heard(1, left);
+    assert!(run.merge.conclude(run.now));
+    let nodes: Vec<u64> = run.merge.nodes().keys().map(|it| it.0).collect();
+    assert_eq!(nodes, [3]);
+    assert!(
+        run.merge.lost().contains(Incarnation(1)) && !run.merge.lost().contains(Incarnation(2))
+    );
+    // It is back, and has not heard of it.
+    run.step(&Heard(0, true, vec![1, 2, 3]));
+    let nodes: Vec<u64> = run.merge.nodes().keys().map(|it| it.0).collect();
+    assert_eq!(nodes, [3]);
 }
 
 proptest! {

@@ -173,7 +173,7 @@ pub(super) fn name_page(answer: Answer, missing: &[SocketAddrV4]) -> Result<wit:
     })
 }
 
-fn peer(peer: &event::Peer) -> wit::Peer {
+pub(in crate::host_api) fn peer(peer: &event::Peer) -> wit::Peer {
     wit::Peer {
         address: peer.address.to_string(),
         transport: match peer.transport {

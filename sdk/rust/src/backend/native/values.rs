@@ -13,6 +13,7 @@ use super::Result;
 use crate::client::Client;
 use crate::directory::{ClientInfo, Fields, GroupInfo, Page, Selector};
 use crate::error::Refused;
+use crate::event::CloseFrame;
 use crate::message::Outgoing;
 use crate::testing::event;
 use crate::testing::shard::texts;
@@ -65,6 +66,11 @@ pub(super) fn message(outgoing: &Outgoing<'_>) -> wire::Message {
         Outgoing::Text(text) => wire::Message::Text(text.as_bytes().to_vec().into()),
         Outgoing::Binary(bytes) => wire::Message::Binary(bytes.to_vec().into()),
     }
+}
+
+pub(super) fn frame(frame: &CloseFrame) -> Result<Box<wire::CloseFrame>> {
+    let checked = wire::CloseFrame::of_application(frame.code, &frame.reason);
+    checked.map(Box::new).map_err(Refused::InvalidArgument)
 }
 
 /// Announced addresses.

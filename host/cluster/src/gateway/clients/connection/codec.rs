@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_hub::outbound::{Queued, close_frame};
-use tidegate_wire::event::{CloseReason, Message, Transport};
+use tidegate_wire::event::{CloseFrame, CloseReason, Message, Transport};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self};
@@ -227,7 +227,14 @@ fn read_web_socket(
                 continue;
             }
             // The answer is queued by tungstenite; the next read says that it is over.
-            Ok(tungstenite::Message::Close(_) | tungstenite::Message::Frame(_)) => continue,
+            Ok(tungstenite::Message::Close(frame)) => {
+                let code = web_socket.get_ref().frames.close_code();
+                if let Some(frame) = code.and_then(|code| close_frame_of(code, frame)) {
+                    connection.closed_by_client(frame);
+                }
+                continue;
+            }
+            Ok(tungstenite::Message::Frame(_)) => continue,
             Err(error) => return web_socket_end(&error),
         };
         home.message(connection, message);
@@ -238,6 +245,20 @@ fn read_web_socket(
         }
     }
     Read::Yield
+}
+
+/// The client's close frame. tungstenite puts another one in its place where it takes the code for a
+/// fault: `code` is what came.
+fn close_frame_of(
+    code: u16,
+    frame: Option<tungstenite::protocol::CloseFrame>,
+) -> Option<CloseFrame> {
+    let frame = frame?;
+    let reason = match u16::from(frame.code) == code {
+        true => frame.reason.as_str().to_owned(),
+        false => String::new(),
+    };
+    Some(CloseFrame { code, reason })
 }
 
 fn web_socket_end(error: &Error) -> Read {

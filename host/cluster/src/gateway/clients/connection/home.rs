@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_wire::event::{CloseReason, HttpRequest, Message, Peer};
+use tidegate_wire::event::{Arrival, CloseReason, HttpRequest, Message};
 use tokio::time::Instant;
 
 use super::Connection;
@@ -26,7 +26,7 @@ pub(in crate::gateway) trait Home {
         &self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
-        peer: Peer,
+        arrival: Arrival,
         request: Option<Box<HttpRequest>>,
         early: &Bytes,
     ) -> (Rc<Connection>, Codec);

@@ -86,6 +86,7 @@ fn close(client: ClientId, farewell: &str) -> Effect {
     Effect::Close {
         client,
         farewell: Some(text(farewell)),
+        frame: None,
     }
 }
 

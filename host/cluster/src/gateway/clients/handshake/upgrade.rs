@@ -7,6 +7,7 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
+use tidegate_wire::Name;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::gateway::clients::handshake::ListenerSettings;
@@ -132,6 +133,12 @@ fn subprotocol(listener: &ListenerSettings, headers: &HeaderMap) -> Option<Heade
         .iter()
         .find(|ours| members(headers, &SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == *ours))?;
     HeaderValue::from_str(chosen).ok()
+}
+
+/// The subprotocol that an answer has agreed on.
+pub(super) fn agreed<B>(response: &Response<B>) -> Option<Name> {
+    let agreed = response.headers().get(SEC_WEBSOCKET_PROTOCOL)?;
+    agreed.to_str().ok().map(Name::from)
 }
 
 fn offer_web_socket(headers: &mut HeaderMap) {

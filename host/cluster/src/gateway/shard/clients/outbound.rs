@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use tidegate_hub::give_back::give_back;
 use tidegate_hub::outbound::{Outgoing, Queued};
-use tidegate_wire::event::CloseReason;
+use tidegate_wire::event::{CloseFrame, CloseReason};
 
 use crate::gateway::clients::connection::Connection;
 use crate::gateway::shared::metrics::{Cut, Metrics};
@@ -49,11 +49,12 @@ impl Outbound {
         }
     }
 
-    /// Closes a client behind what waits for it, and behind a last message.
+    /// Closes a client behind what waits for it, and behind a last message; a WebSocket with this frame.
     pub(in crate::gateway::shard) fn close(
         &mut self,
         number: u32,
         farewell: Option<&Outgoing<'_>>,
+        frame: Option<&CloseFrame>,
         metrics: &Metrics,
     ) {
         if let Some(connection) = self.connections.get(&number) {
@@ -62,7 +63,8 @@ impl Outbound {
                 Some(None) => metrics.refused_newline(),
                 None => {}
             }
-            connection.close(1000, "");
+            let (code, reason) = frame.map_or((1000, ""), |it| (it.code, it.reason.as_str()));
+            connection.close(code, reason);
             self.closing.push((number, CloseReason::Server));
         }
     }

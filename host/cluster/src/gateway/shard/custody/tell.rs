@@ -5,7 +5,7 @@
 use tidegate_hub::custody_updates::{Names, Next, Parts, Task};
 use tidegate_hub::lanes::WorkerKey;
 use tidegate_wire::Name;
-use tidegate_wire::event::{SessionEntries, SessionSnapshot};
+use tidegate_wire::event::{ClientSnapshot, SessionEntries};
 use tidegate_wire::frame::{Custody, CustodyChange, GatewayFrame, GroupsChange};
 use tidegate_wire::id::{ClientId, Incarnation};
 use tidegate_wire::session::Session;
@@ -52,16 +52,17 @@ struct Record<'a> {
 
 enum Snapshot<'a> {
     Live(Option<&'a Session>, u64),
-    Last(&'a SessionSnapshot),
+    Last(&'a ClientSnapshot),
 }
 
 impl Record<'_> {
-    fn snapshot(&self) -> SessionSnapshot {
+    fn snapshot(&self) -> ClientSnapshot {
         match self.session {
             Snapshot::Last(session) => session.clone(),
-            Snapshot::Live(session, version) => SessionSnapshot {
+            Snapshot::Live(session, version) => ClientSnapshot {
                 version,
                 entries: session.map(SessionEntries::from).unwrap_or_default(),
+                arrival: None,
             },
         }
     }
@@ -215,12 +216,14 @@ impl State {
 
     fn custody(&self, number: u32, place: u16) -> Option<Custody> {
         let record = self.record(number)?;
+        let mut session = record.snapshot();
+        session.arrival = self.events.lanes().arrival(number).cloned();
         Some(Custody {
             tenant: place,
             client: self.client_id(number),
             uid: record.uid.cloned(),
             groups: record.groups.to_vec(),
-            session: record.snapshot(),
+            session,
         })
     }
 

@@ -30,10 +30,10 @@ async fn an_ipv4_client_of_a_listener_for_both_families_is_told_as_ipv4() {
     let port = gateway.addresses[0].port();
     let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let delivery = worker.delivery().await;
-    let EventKind::Connect { peer, .. } = &delivery.kind else {
+    let EventKind::Connect { arrival, .. } = &delivery.kind else {
         panic!("expected a connect, got {delivery:?}");
     };
-    assert_eq!(peer.address, client.local_addr().unwrap());
+    assert_eq!(arrival.peer.address, client.local_addr().unwrap());
 }
 
 #[tokio::test]
