@@ -2,7 +2,9 @@
 //! and the gateway does not grow.
 
 use anyhow::{Result, ensure};
-use tidegate_tests::{Client, Cluster, Outcome, Received, Transport};
+use serde_json::json;
+use tidegate_tests::plugins::Plugin;
+use tidegate_tests::{Client, Cluster, Outcome, Probe, Received, Transport};
 
 use crate::watcher::Watcher;
 
@@ -103,4 +105,47 @@ async fn a_slow_reader_misses_the_oldest_messages_if_so_configured() -> Outcome 
     let numbers = read_at_last(&mut flooded).await?;
     ensure!(numbers.contains(&(MESSAGES - 1)), "{numbers:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn who_reads_slowly_skips_to_the_newest_of_what_is_sent_under_a_key() -> Outcome {
+    let cluster = Cluster::serve()
+        .listener("queue-bytes-max = 262144\nping-interval-ms = 0")
+        .other_plugin_file(&Plugin::Probe.path()?)
+        .start()
+        .await?;
+    let gateway = cluster.gateway(0)?;
+    let address = gateway.listener(Transport::Ws)?;
+    let mut actor = Probe::connect(address, "").await?;
+    let mut slow = Client::web_socket_with_small_window(address).await?;
+    slow.text().await?;
+    let padding = "x".repeat(BYTES);
+    for number in 0..MESSAGES {
+        let message = format!("{number}:{padding}");
+        let send = json!({"op": "send_latest", "key": "k", "message": message});
+        ensure!(actor.ask(&send).await?.is_ok());
+        // Who reads in time gets each of them.
+        ensure!(actor.next().await? == Received::Text(message));
+    }
+    let mut numbers: Vec<usize> = Vec::new();
+    while numbers.last() != Some(&(MESSAGES - 1)) {
+        let text = slow.text().await?;
+        numbers.push(text.split(':').next().unwrap_or_default().parse()?);
+    }
+    ensure!(
+        numbers.is_sorted() && numbers.len() < MESSAGES,
+        "{numbers:?}"
+    );
+    let replaced = "tidegate_gateway_replaced_messages_total";
+    let replaced = gateway.metric(replaced, "").await?;
+    ensure!(
+        replaced == (MESSAGES - numbers.len()) as f64,
+        "{replaced} were replaced, {} came",
+        numbers.len()
+    );
+    // Of several in one event the last alone.
+    let many = json!({"op": "send_latest", "key": "k", "message": "#", "times": 100});
+    ensure!(actor.ask(&many).await?.is_ok());
+    ensure!(actor.rest().await? == json!(["99"]));
+    slow.expect("99").await
 }

@@ -85,13 +85,24 @@ fn send(send: api::Send) -> Result<Vec<Effect>, ApiRefusal> {
     let Some(to) = recipients(&send.to)? else {
         return Ok(Vec::new());
     };
-    let effect = match send.raw {
-        true => Effect::SendRaw {
+    let effect = match (send.raw, send.latest) {
+        (true, None) => Effect::SendRaw {
             to,
             bytes: send.message.into_bytes().into(),
             except,
         },
-        false => Effect::Send {
+        (true, Some(_)) => {
+            return Err(ApiRefusal::invalid(
+                "`raw` bytes take no place under a key: leave `latest` or `raw` out",
+            ));
+        }
+        (false, Some(key)) => Effect::SendLatest {
+            to,
+            key: name("key", &key)?,
+            message: message(send.message),
+            except,
+        },
+        (false, None) => Effect::Send {
             to,
             message: message(send.message),
             except,

@@ -73,6 +73,21 @@ pub fn apply(
                 deliver,
             );
         }
+        Effect::SendLatest {
+            to,
+            key,
+            message,
+            except,
+        } => {
+            send(
+                hub,
+                gateway,
+                to,
+                &Outgoing::latest(message, key),
+                except,
+                deliver,
+            );
+        }
         Effect::SendRaw { to, bytes, except } => {
             send(
                 hub,
@@ -156,6 +171,7 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl D
             (result.map(|_| true), Changed::Session(change))
         }
         Effect::Send { .. }
+        | Effect::SendLatest { .. }
         | Effect::SendRaw { .. }
         | Effect::Close { .. }
         | Effect::CloseUid { .. }

@@ -3,11 +3,16 @@
 //!
 //! Pure: it decides what is kept, dropped or the end; the client's task writes.
 
+mod latest;
+
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tidegate_wire::Name;
 use tidegate_wire::event::{Message, Transport};
+
+use latest::Latest;
 
 /// What happens to a message for a client whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +55,8 @@ impl Account for () {
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     content: Content<'a>,
+    /// It takes the place of what still waits under this key.
+    key: Option<&'a Name>,
     /// As it is: for `tcp`, and raw bytes for everybody. In memory of its own: what came over a link is
     /// a slice of all that was read there, which a client that does not read would keep.
     plain: OnceCell<Bytes>,
@@ -73,13 +80,19 @@ impl<'a> Outgoing<'a> {
     /// A message, to be framed as each client's listener demands.
     #[must_use]
     pub const fn message(message: &'a Message) -> Self {
-        Self::new(Content::Message(message))
+        Self::new(Content::Message(message), None)
+    }
+
+    /// A message that takes the place of what still waits for a client under the same key.
+    #[must_use]
+    pub const fn latest(message: &'a Message, key: &'a Name) -> Self {
+        Self::new(Content::Message(message), Some(key))
     }
 
     /// Bytes as they are.
     #[must_use]
     pub const fn raw(bytes: &'a Bytes) -> Self {
-        Self::new(Content::Raw(bytes))
+        Self::new(Content::Raw(bytes), None)
     }
 
     /// What it was made of.
@@ -88,9 +101,16 @@ impl<'a> Outgoing<'a> {
         self.content
     }
 
-    const fn new(content: Content<'a>) -> Self {
+    /// The key under which it replaces what waits.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'a Name> {
+        self.key
+    }
+
+    const fn new(content: Content<'a>, key: Option<&'a Name>) -> Self {
         Self {
             content,
+            key,
             plain: OnceCell::new(),
             web_socket: OnceCell::new(),
             lines: OnceCell::new(),
@@ -220,6 +240,8 @@ fn prefixed(payload: &Bytes) -> BytesMut {
 pub enum Queued {
     /// It waits.
     Waits,
+    /// It waits in the place of an older one under the same key.
+    Replaced,
     /// It was dropped.
     DroppedNew,
     /// It waits in the place of older ones, which were dropped.
@@ -238,6 +260,8 @@ pub struct Outbound {
     bytes: usize,
     /// Bytes of the front part that are written.
     written: usize,
+    /// None while nothing has come under a key since the queue was empty.
+    latest: Option<Box<Latest>>,
 }
 
 impl Outbound {
@@ -263,6 +287,35 @@ impl Outbound {
         }
     }
 
+    /// Queues one whole frame under a key: it takes the place of the one that still waits under the same
+    /// key, where that stands. One that is half written is no longer replaced.
+    pub fn push_latest(
+        &mut self,
+        key: &Name,
+        part: Bytes,
+        bytes_max: usize,
+        policy: QueuePolicy,
+    ) -> Queued {
+        let keep = usize::from(self.written > 0);
+        let place = self.latest.as_ref().and_then(|latest| latest.place(key));
+        if let Some(place) = place.filter(|place| *place >= keep)
+            && let Some(old) = self.parts.get_mut(place)
+            && (self.bytes < bytes_max || part.len() <= old.len())
+        {
+            self.bytes = self.bytes - old.len() + part.len();
+            *old = part;
+            return Queued::Replaced;
+        }
+        let queued = self.push(part, bytes_max, policy);
+        if matches!(queued, Queued::Waits | Queued::DroppedOld { .. })
+            && let Some(place) = self.parts.len().checked_sub(1)
+        {
+            let latest = self.latest.get_or_insert_default();
+            latest.set(key.clone(), place, self.parts.len());
+        }
+        queued
+    }
+
     /// Queues what comes last before the end, past the bound: a farewell and a close frame, which no
     /// policy may drop. The caller queues nothing after them.
     pub fn push_last(&mut self, part: Bytes) {
@@ -276,6 +329,7 @@ impl Outbound {
     pub fn shed(&mut self) -> usize {
         let keep = usize::from(self.written > 0);
         let before = self.bytes;
+        self.latest = None;
         self.parts.truncate(keep);
         self.bytes = self.parts.iter().map(Bytes::len).sum::<usize>() - self.written;
         before - self.bytes
@@ -290,6 +344,11 @@ impl Outbound {
                 self.bytes -= part.len();
                 dropped += 1;
             }
+        }
+        // A front that stays has the number of the last that is gone: it is not replaced, being half
+        // written.
+        if let Some(latest) = &mut self.latest {
+            latest.gone(dropped as usize);
         }
         dropped
     }
@@ -342,7 +401,11 @@ impl Outbound {
             }
             count -= front.len();
             self.parts.pop_front();
+            if let Some(latest) = &mut self.latest {
+                latest.gone(1);
+            }
         }
+        self.latest = None;
         if self.parts.capacity() > 64 {
             self.parts = VecDeque::new();
         }
@@ -401,6 +464,100 @@ mod tests {
         );
         let raw = Bytes::from_static(b"a\nb\n");
         assert_eq!(encoded(&Outgoing::raw(&raw), Transport::TextLines), raw);
+    }
+
+    #[test]
+    fn the_newest_under_a_key_takes_the_place_of_what_waits_but_not_of_what_is_half_written() {
+        let (key, other): (Name, Name) = ("a".into(), "b".into());
+        let mut queue = Outbound::default();
+        let push = |queue: &mut Outbound, key: &Name, part: &'static [u8]| {
+            queue.push_latest(key, Bytes::from_static(part), 100, QueuePolicy::Close)
+        };
+        assert_eq!(push(&mut queue, &key, b"a1"), Queued::Waits);
+        queue.push(Bytes::from_static(b"x"), 100, QueuePolicy::Close);
+        assert_eq!(push(&mut queue, &other, b"b1"), Queued::Waits);
+        assert_eq!(push(&mut queue, &key, b"a22"), Queued::Replaced);
+        assert_eq!(queue.next_write(&mut Vec::new(), 100), b"a22xb1");
+        assert_eq!(queue.bytes(), 6);
+        queue.wrote(1);
+        assert_eq!(push(&mut queue, &key, b"a3"), Queued::Waits);
+        assert_eq!(push(&mut queue, &key, b"a4"), Queued::Replaced);
+        assert_eq!(queue.next_write(&mut Vec::new(), 100), b"22xb1a4");
+        queue.wrote(3);
+        assert_eq!(push(&mut queue, &other, b"b2"), Queued::Replaced);
+        assert_eq!(queue.next_write(&mut Vec::new(), 100), b"b2a4");
+        queue.wrote(4);
+        assert_eq!(push(&mut queue, &other, b"b3"), Queued::Waits);
+        assert_eq!((queue.bytes(), queue.parts.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_message_that_replaces_a_smaller_one_obeys_the_bound() {
+        let key: Name = "a".into();
+        for policy in [QueuePolicy::Close, QueuePolicy::DropNew] {
+            let mut queue = Outbound::default();
+            let mut push =
+                |part: &'static [u8]| queue.push_latest(&key, Bytes::from_static(part), 4, policy);
+            assert_eq!(push(b"aaaa"), Queued::Waits);
+            assert_eq!(push(b"bbbb"), Queued::Replaced);
+            assert_ne!(push(b"ccccc"), Queued::Replaced, "{policy:?}");
+            assert_eq!(push(b"d"), Queued::Replaced);
+        }
+    }
+
+    proptest! {
+        /// A queue with keys is what a list of (key, part) would be, whatever is written in between.
+        #[test]
+        fn keys_always_find_their_own_part(
+            steps in proptest::collection::vec((0..4u8, 1..6usize, 0..8usize), 1..80),
+            drop_old in any::<bool>(),
+        ) {
+            let policy = if drop_old { QueuePolicy::DropOld } else { QueuePolicy::DropNew };
+            let mut queue = Outbound::default();
+            let mut model: VecDeque<(u8, Bytes)> = VecDeque::new();
+            let mut half = 0;
+            for (nth, (key, length, write)) in steps.into_iter().enumerate() {
+                let part = Bytes::from(vec![nth as u8; length]);
+                let waits = model.iter().map(|(_, it)| it.len()).sum::<usize>() - half;
+                let keep = usize::from(half > 0);
+                let at = model.iter().rposition(|(it, _)| *it == key && key > 0);
+                let at = at.filter(|at| *at >= keep);
+                let smaller = |at: usize| part.len() <= model[at].1.len();
+                let name: Name = key.to_string().into();
+                let queued = match key {
+                    0 => queue.push(part.clone(), 12, policy),
+                    _ => queue.push_latest(&name, part.clone(), 12, policy),
+                };
+                match at.filter(|at| waits < 12 || smaller(*at)) {
+                    Some(at) => {
+                        prop_assert_eq!(queued, Queued::Replaced);
+                        model[at].1 = part;
+                    }
+                    None => {
+                        let mut left = waits;
+                        if waits >= 12 && drop_old {
+                            while model.len() > keep && left + part.len() > 12 {
+                                left -= model.remove(keep).unwrap().1.len();
+                            }
+                        }
+                        if waits < 12 || drop_old {
+                            model.push_back((key, part));
+                        }
+                    }
+                }
+                let all = model.iter().flat_map(|(_, it)| it.iter().copied()).skip(half);
+                let all: Vec<u8> = all.collect();
+                let mut scratch = Vec::new();
+                prop_assert_eq!(queue.next_write(&mut scratch, usize::MAX), &all[..]);
+                prop_assert_eq!(queue.bytes(), all.len());
+                let written = write.min(all.len());
+                queue.wrote(written);
+                half += written;
+                while model.front().is_some_and(|(_, it)| it.len() <= half) {
+                    half -= model.pop_front().unwrap().1.len();
+                }
+            }
+        }
     }
 
     #[test]

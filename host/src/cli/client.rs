@@ -133,6 +133,10 @@ pub struct SendArgs {
     /// Writes the bytes as they are, without the listener's framing
     #[arg(long)]
     pub raw: bool,
+    /// Takes the place of what still waits for a client under the same KEY: who reads slowly skips to
+    /// the newest
+    #[arg(long, value_name = "KEY", conflicts_with = "raw")]
+    pub latest: Option<String>,
     /// An idempotency key: with the same key the message is sent once
     #[arg(long)]
     pub key: Option<String>,

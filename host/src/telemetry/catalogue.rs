@@ -48,6 +48,12 @@ const METRICS: &[Metric] = &[
     ("tidegate_gateway_messages_in_total", Counter, Plain, "Messages from clients."),
     ("tidegate_gateway_bytes_in_total", Counter, Plain, "Bytes of messages from clients."),
     ("tidegate_gateway_messages_out_total", Counter, Plain, "Messages queued to clients."),
+    (
+        "tidegate_gateway_replaced_messages_total",
+        Counter,
+        Plain,
+        "Messages that took the place of one that still waited for a client under the same key.",
+    ),
     ("tidegate_gateway_commits_total", Counter, Each("outcome", &["done", "failed", "dead-lettered"]), "Events that ended."),
     ("tidegate_gateway_stale_commits_total", Counter, Plain, "Commits of an attempt that is no longer current: they change nothing."),
     ("tidegate_gateway_refused_effects_total", Counter, Plain, "Effects that a limit of the gateway refused."),

@@ -153,6 +153,17 @@ pub enum Effect {
         /// Its argument.
         payload: Payload,
     },
+    /// Sends a message that takes the place of what still waits for a client under the same key.
+    SendLatest {
+        /// To whom.
+        to: Recipients,
+        /// What the message tells the newest of.
+        key: Name,
+        /// What.
+        message: Message,
+        /// Clients that are left out.
+        except: Vec<ClientId>,
+    },
 }
 
 /// Where an effect must be applied.
@@ -174,7 +185,10 @@ impl Effect {
     #[must_use]
     pub const fn is_visible_to_questions(&self) -> bool {
         match self {
-            Self::Send { .. } | Self::SendRaw { .. } | Self::Command { .. } => false,
+            Self::Send { .. }
+            | Self::SendRaw { .. }
+            | Self::SendLatest { .. }
+            | Self::Command { .. } => false,
             Self::Close { .. }
             | Self::CloseUid { .. }
             | Self::Destroy { .. }
@@ -191,14 +205,16 @@ impl Effect {
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {
         match self {
-            Self::Send { to, .. } | Self::SendRaw { to, .. } => match to {
-                Recipients::Client(client) => Scope::Client(*client),
-                Recipients::Clients(clients) => Scope::Clients(clients),
-                Recipients::Uids(_)
-                | Recipients::Groups(_)
-                | Recipients::Everyone
-                | Recipients::AnyOf { .. } => Scope::Everywhere,
-            },
+            Self::Send { to, .. } | Self::SendRaw { to, .. } | Self::SendLatest { to, .. } => {
+                match to {
+                    Recipients::Client(client) => Scope::Client(*client),
+                    Recipients::Clients(clients) => Scope::Clients(clients),
+                    Recipients::Uids(_)
+                    | Recipients::Groups(_)
+                    | Recipients::Everyone
+                    | Recipients::AnyOf { .. } => Scope::Everywhere,
+                }
+            }
             Self::Close { client, .. }
             | Self::Destroy { client }
             | Self::BindUid { client, .. }
@@ -215,7 +231,7 @@ impl Effect {
 impl Carry for Effect {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
-            Self::Send { message, .. } => message.carry(visit),
+            Self::Send { message, .. } | Self::SendLatest { message, .. } => message.carry(visit),
             Self::SendRaw { bytes, .. } => visit(bytes),
             Self::Command { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
@@ -231,7 +247,9 @@ impl Carry for Effect {
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
-            Self::Send { message, .. } => message.carry_mut(visit),
+            Self::Send { message, .. } | Self::SendLatest { message, .. } => {
+                message.carry_mut(visit);
+            }
             Self::SendRaw { bytes, .. } => visit(bytes),
             Self::Command { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {

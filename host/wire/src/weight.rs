@@ -220,6 +220,9 @@ pub(crate) fn effect(effect: &Effect) -> usize {
             Effect::Send { to, except, .. } | Effect::SendRaw { to, except, .. } => {
                 except.len() * PART_BYTES + recipients(to)
             }
+            Effect::SendLatest {
+                to, key, except, ..
+            } => except.len() * PART_BYTES + recipients(to) + key.len(),
             Effect::Session { change, .. } => match change {
                 SessionChange::Set { value, .. } | SessionChange::Merge { value, .. } => {
                     value.len()

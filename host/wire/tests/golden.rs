@@ -426,6 +426,12 @@ fn effects() -> Vec<Effect> {
             name: "c".into(),
             payload: Payload::default(),
         },
+        Effect::SendLatest {
+            to: Recipients::Everyone,
+            key: "k".into(),
+            message: text("hi"),
+            except: vec![CLIENT],
+        },
     ]
 }
 

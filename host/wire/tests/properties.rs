@@ -150,6 +150,14 @@ fn effect() -> impl Strategy<Value = Effect> {
             message,
             except
         }),
+        (recipients(), name(), message(), clients()).prop_map(|(to, key, message, except)| {
+            Effect::SendLatest {
+                to,
+                key,
+                message,
+                except,
+            }
+        }),
         (recipients(), payload(), clients()).prop_map(|(to, bytes, except)| Effect::SendRaw {
             to,
             bytes,

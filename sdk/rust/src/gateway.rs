@@ -56,6 +56,23 @@ pub struct Sending<'a> {
     except: Vec<Client>,
 }
 
+impl<'a> Sending<'a> {
+    /// What is sent is worth something only until the next one comes under the same key (1 to 255
+    /// bytes): a position, a price, a cursor. In each client's queue it takes the place of what still
+    /// waits there under it, so that who reads slowly skips to the newest instead of being closed. Who
+    /// reads in time gets each of them; of several in one event only the last.
+    ///
+    /// ```
+    /// # use tidegate_sdk::prelude::*;
+    /// # fn moved(player: &str, x: f64, y: f64) -> Result {
+    /// gateway::to_group("arena").latest(player).send_json(&(player, x, y))
+    /// # }
+    /// ```
+    pub const fn latest(self, key: &'a str) -> Latest<'a> {
+        Latest { sending: self, key }
+    }
+}
+
 impl Sending<'_> {
     const fn new(to: To<'_>) -> Sending<'_> {
         Sending {
@@ -90,6 +107,27 @@ impl Sending<'_> {
     /// whole frames.
     pub fn send_raw(self, bytes: &[u8]) -> Result {
         Ok(backend::send_raw(self.to, bytes, &self.except)?)
+    }
+}
+
+/// A send that takes the place of what still waits for a client under the same key.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent before `send` or `send_json`"]
+pub struct Latest<'a> {
+    sending: Sending<'a>,
+    key: &'a str,
+}
+
+impl Latest<'_> {
+    /// Sends text (`&str`, `String`), bytes, or a [`Message`](crate::Message) in its own kind.
+    pub fn send<'m>(self, message: impl Into<Outgoing<'m>>) -> Result {
+        let Sending { to, except } = self.sending;
+        done(backend::send_latest(to, self.key, &message.into(), &except))
+    }
+
+    /// Sends a value as JSON text.
+    pub fn send_json<T: Serialize + ?Sized>(self, value: &T) -> Result {
+        self.send(serde_json::to_string(value)?)
     }
 }
 

@@ -118,6 +118,7 @@ impl LaneState {
                 | Effect::JoinGroup { .. }
                 | Effect::LeaveGroup { .. }
                 | Effect::Send { .. }
+                | Effect::SendLatest { .. }
                 | Effect::SendRaw { .. }
                 | Effect::Close { .. }
                 | Effect::CloseUid { .. }

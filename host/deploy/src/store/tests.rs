@@ -24,7 +24,14 @@ fn desired(generation: u64, versions: &[&Name]) -> Desired {
     Desired {
         generation,
         writer: Incarnation(1),
-        tenants: [("t".into(), Deployed { releases })].into(),
+        tenants: [(
+            "t".into(),
+            Deployed {
+                releases,
+                withdrawn_in: 0,
+            },
+        )]
+        .into(),
     }
 }
 

@@ -63,7 +63,10 @@ impl Trial {
                     self.change(hub, client.connection, effect);
                 }
             }
-            Effect::Send { .. } | Effect::SendRaw { .. } | Effect::Command { .. } => {}
+            Effect::Send { .. }
+            | Effect::SendRaw { .. }
+            | Effect::SendLatest { .. }
+            | Effect::Command { .. } => {}
         }
     }
 
@@ -99,6 +102,7 @@ impl Trial {
             Effect::CloseUid { .. }
             | Effect::Ungroup { .. }
             | Effect::Send { .. }
+            | Effect::SendLatest { .. }
             | Effect::SendRaw { .. }
             | Effect::Command { .. } => None,
         };

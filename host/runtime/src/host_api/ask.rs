@@ -135,6 +135,7 @@ fn weight(effect: &Effect) -> usize {
             SessionChange::Remove { .. } | SessionChange::Clear => 0,
         },
         Effect::Send { .. }
+        | Effect::SendLatest { .. }
         | Effect::SendRaw { .. }
         | Effect::Command { .. }
         | Effect::Close { .. }
@@ -188,6 +189,7 @@ fn without_farewell(effect: &Effect) -> Effect {
             frame: None,
         },
         Effect::Send { .. }
+        | Effect::SendLatest { .. }
         | Effect::SendRaw { .. }
         | Effect::Command { .. }
         | Effect::Destroy { .. }

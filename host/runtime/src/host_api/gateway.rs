@@ -60,16 +60,33 @@ impl wit::Host for HostState {
     }
 
     fn send_raw(&mut self, to: wit::Recipients, bytes: Vec<u8>, except: Vec<String>) -> Accepted {
-        let to = match to {
-            wit::Recipients::Clients(clients) => Recipients::Clients(parse_clients(&clients)?),
-            wit::Recipients::Uids(uids) => Recipients::Uids(parse_names("uid", uids)?),
-            wit::Recipients::Groups(groups) => Recipients::Groups(parse_names("group", groups)?),
-            wit::Recipients::Everyone => Recipients::Everyone,
-        };
+        let to = parse_recipients(to)?;
         let except = parse_clients(&except)?;
         let size = recipient_bytes(&to) + except.len() * EFFECT_BYTES + bytes.len();
         let bytes = Payload::from(bytes);
         self.push(Effect::SendRaw { to, bytes, except }, size)
+    }
+
+    fn send_latest(
+        &mut self,
+        to: wit::Recipients,
+        key: String,
+        message: wit::Message,
+        except: Vec<String>,
+    ) -> Accepted {
+        let to = parse_recipients(to)?;
+        let key = parse_name("key", &key)?;
+        let except = parse_clients(&except)?;
+        let message = into_message(message);
+        let size = recipient_bytes(&to) + except.len() * EFFECT_BYTES + message_bytes(&message);
+        let size = size + key.len();
+        let effect = Effect::SendLatest {
+            to,
+            key,
+            message,
+            except,
+        };
+        self.push(effect, size)
     }
 
     fn close_client(&mut self, client: String, farewell: Option<wit::Message>) -> Accepted {
@@ -248,6 +265,15 @@ impl HostState {
             size,
         )
     }
+}
+
+fn parse_recipients(to: wit::Recipients) -> Result<Recipients, Error> {
+    Ok(match to {
+        wit::Recipients::Clients(clients) => Recipients::Clients(parse_clients(&clients)?),
+        wit::Recipients::Uids(uids) => Recipients::Uids(parse_names("uid", uids)?),
+        wit::Recipients::Groups(groups) => Recipients::Groups(parse_names("group", groups)?),
+        wit::Recipients::Everyone => Recipients::Everyone,
+    })
 }
 
 fn into_message(message: wit::Message) -> Message {

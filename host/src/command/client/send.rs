@@ -31,6 +31,7 @@ pub(super) async fn run(
     let mut send = Send::new(to, message);
     send.except.clone_from(&it.except);
     send.raw = it.raw;
+    send.latest.clone_from(&it.latest);
     let done = match &it.key {
         Some(key) => client.send_with_key(&send, key).await?,
         None => client.send(&send).await?,

@@ -20,6 +20,11 @@ pub struct Send {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub except: Vec<String>,
+    /// What the message tells the newest of: it takes the place of what still waits for a client under the
+    /// same key. Not with `raw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+    pub latest: Option<String>,
     /// Bytes as they are, without the listener's framing: the caller makes frames itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
@@ -32,6 +37,7 @@ impl Send {
             to: to.into(),
             message: message.into(),
             except: Vec::new(),
+            latest: None,
             raw: false,
         }
     }

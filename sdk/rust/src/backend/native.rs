@@ -30,6 +30,20 @@ pub(crate) fn send(to: To<'_>, outgoing: &Outgoing<'_>, except: &[Client]) -> Re
     })
 }
 
+pub(crate) fn send_latest(
+    to: To<'_>,
+    key: &str,
+    outgoing: &Outgoing<'_>,
+    except: &[Client],
+) -> Result {
+    event::push(Effect::SendLatest {
+        to: recipients(to)?,
+        key: name("key", key)?,
+        message: message(outgoing),
+        except: ids(except),
+    })
+}
+
 pub(crate) fn send_raw(to: To<'_>, bytes: &[u8], except: &[Client]) -> Result {
     event::push(Effect::SendRaw {
         to: recipients(to)?,

@@ -37,9 +37,24 @@ pub(crate) fn send(to: To<'_>, message: &Outgoing<'_>, except: &[Client]) -> Res
     lift(sent)
 }
 
+pub(crate) fn send_latest(
+    to: To<'_>,
+    key: &str,
+    message: &Outgoing<'_>,
+    except: &[Client],
+) -> Result {
+    let (message, except) = (lower(message), ids(except));
+    with_recipients(to, |to| {
+        lift(gateway::send_latest(to, key, message, &except))
+    })
+}
+
 pub(crate) fn send_raw(to: To<'_>, bytes: &[u8], except: &[Client]) -> Result {
     let except = ids(except);
-    let send = |to| lift(gateway::send_raw(to, bytes, &except));
+    with_recipients(to, |to| lift(gateway::send_raw(to, bytes, &except)))
+}
+
+fn with_recipients(to: To<'_>, send: impl FnOnce(Recipients<'_>) -> Result) -> Result {
     match to {
         To::Client(client) => send(Recipients::Clients(&[client.as_str()])),
         To::Clients(clients) => send(Recipients::Clients(&ids(clients))),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::outbound::{Content, Newlines, Outgoing};
+use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event;
 use tidegate_wire::id::ClientId;
@@ -18,6 +19,13 @@ use crate::testing::shard::{Connection, GATEWAY};
 pub(super) enum Parcel {
     Message(Message),
     Raw(Vec<u8>),
+}
+
+/// What waits for the end of the commit.
+pub(super) struct QueuedParcel {
+    /// What comes under the same key takes its place.
+    key: Option<Name>,
+    pub(super) parcel: Parcel,
 }
 
 /// The parts of the shard that effects reach, beside the hub.
@@ -37,7 +45,15 @@ impl Deliver for Deliveries<'_> {
         let framed = message.encoded(connection.transport(), Newlines::default(), &());
         if let Some(framed) = framed {
             connection.bytes_out += framed.len() as u64;
-            connection.queued.push(parcel(message.content()));
+            let queued = QueuedParcel {
+                key: message.key().cloned(),
+                parcel: parcel(message.content()),
+            };
+            let same = |it: &&mut QueuedParcel| queued.key.is_some() && it.key == queued.key;
+            match connection.queued.iter_mut().find(same) {
+                Some(place) => *place = queued,
+                None => connection.queued.push(queued),
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::event::{CloseFrame, CloseReason, Closed, Peer, Transport};
 use crate::message::Message;
-use crate::testing::deliveries::{Deliveries, Parcel};
+use crate::testing::deliveries::{Deliveries, Parcel, QueuedParcel};
 
 /// The fake gateway's announced address; it stands in every client id.
 pub(crate) const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3000);
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     /// Nothing is queued any more.
     pub(super) is_closing: bool,
     /// Waits for the end of the commit.
-    pub(super) queued: Vec<Parcel>,
+    pub(super) queued: Vec<QueuedParcel>,
     received: Vec<Message>,
     raw: Vec<Vec<u8>>,
     /// The session that it had when it closed.
@@ -57,8 +57,8 @@ impl Connection {
     }
 
     fn flush(&mut self) {
-        for parcel in std::mem::take(&mut self.queued) {
-            match parcel {
+        for queued in std::mem::take(&mut self.queued) {
+            match queued.parcel {
                 Parcel::Message(message) => self.received.push(message),
                 Parcel::Raw(bytes) => self.raw.push(bytes),
             }

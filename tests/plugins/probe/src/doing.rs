@@ -16,6 +16,7 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
         "send_to_groups" => to_groups(it),
         "send_to_all" => to_all(it),
         "send_raw" => raw(it),
+        "send_latest" => latest(it),
         "close_client" => close_client(it),
         "close_uid" => close_uid(it),
         "destroy_client" => it.client().and_then(|client| client.destroy()),
@@ -57,6 +58,17 @@ fn to_groups(it: &Arguments<'_>) -> Result {
 fn to_all(it: &Arguments<'_>) -> Result {
     let to = gateway::to_all().except_all(&it.clients("except")?);
     to.send(it.needed_message("message")?)
+}
+
+/// To all, so many times as `times` says, with the number of each in the place of `#`.
+fn latest(it: &Arguments<'_>) -> Result {
+    let (key, text) = (it.text("key")?, it.text("message")?);
+    let times = it.get("times").and_then(Value::as_u64).unwrap_or(1);
+    for number in 0..times {
+        let text = text.replace('#', &number.to_string());
+        gateway::to_all().latest(key).send(text)?;
+    }
+    Ok(())
 }
 
 /// To each part of the selector on its own: the contract's raw send has one kind of recipient.

@@ -1,6 +1,7 @@
 //! What calls ask and do, and how answers are told.
 
 use tidegate_wire::effect::{Recipients, SessionChange};
+use tidegate_wire::event::{CloseFrame, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, ClientInfo, Selector};
 
@@ -126,6 +127,30 @@ async fn actions_on_paths_and_in_a_batch_are_the_same_effects() {
                 client,
                 farewell: None,
                 frame: None,
+            }],
+        ),
+        (
+            "POST /v1/uids/ann/close".into(),
+            "{\"code\":4003,\"reason\":\"banned\"}".into(),
+            "{\"close_uid\":{\"uid\":\"ann\",\"code\":4003,\"reason\":\"banned\"}}".into(),
+            vec![Effect::CloseUid {
+                uid: "ann".into(),
+                farewell: None,
+                frame: Some(Box::new(CloseFrame {
+                    code: 4003,
+                    reason: "banned".into(),
+                })),
+            }],
+        ),
+        (
+            "POST /v1/messages".into(),
+            "{\"to\":{\"everyone\":true},\"text\":\"hi\",\"latest\":\"k\"}".into(),
+            "{\"send\":{\"to\":{\"everyone\":true},\"text\":\"hi\",\"latest\":\"k\"}}".into(),
+            vec![Effect::SendLatest {
+                to: Recipients::Everyone,
+                key: "k".into(),
+                message: Message::Text(b"hi".to_vec().into()),
+                except: vec![],
             }],
         ),
     ];

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tidegate_hub::answer::Live;
 use tidegate_hub::outbound::{Account, Outbound, Outgoing, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
+use tidegate_wire::Name;
 use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, Transport};
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
@@ -152,7 +153,11 @@ impl Connection {
     /// Queues a message. Whoever does so flushes the connection before the end of its turn. None if
     /// it cannot be sent on this listener.
     pub(in crate::gateway) fn send(&self, message: &Outgoing<'_>) -> Option<Queued> {
-        Some(self.queue(self.encoded(message)?))
+        let frame = self.encoded(message)?;
+        Some(match message.key() {
+            Some(key) => self.queue_latest(key, frame),
+            None => self.queue(frame),
+        })
     }
 
     fn encoded(&self, message: &Outgoing<'_>) -> Option<Bytes> {
@@ -195,16 +200,32 @@ impl Connection {
             return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
-        let length = frame.len() as u64;
+        let length = frame.len();
         let queued = self.outbound.borrow_mut().push(frame, max, policy);
-        let taken = match queued {
-            Queued::Waits | Queued::DroppedOld { .. } => true,
-            Queued::DroppedNew | Queued::Full => false,
-        };
-        if taken {
-            self.bytes_out.set(self.bytes_out.get() + length);
-        }
+        self.count_queued(queued, length);
         queued
+    }
+
+    /// Queues one whole frame in the place of what still waits under the same key.
+    fn queue_latest(&self, key: &Name, frame: Bytes) -> Queued {
+        if !self.takes() {
+            return Queued::Waits;
+        }
+        let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
+        let length = frame.len();
+        let mut outbound = self.outbound.borrow_mut();
+        let queued = outbound.push_latest(key, frame, max, policy);
+        self.count_queued(queued, length);
+        queued
+    }
+
+    fn count_queued(&self, queued: Queued, length: usize) {
+        match queued {
+            Queued::Waits | Queued::Replaced | Queued::DroppedOld { .. } => {
+                self.bytes_out.set(self.bytes_out.get() + length as u64);
+            }
+            Queued::DroppedNew | Queued::Full => {}
+        }
     }
 
     /// Lists the connection for the next flush. False if it was listed.

@@ -107,6 +107,7 @@ const fn part<'a>(what: &Changed<'a>) -> Part<'a> {
 const fn name(effect: &Effect) -> &'static str {
     match effect {
         Effect::Send { .. } => "send",
+        Effect::SendLatest { .. } => "send-latest",
         Effect::SendRaw { .. } => "send-raw",
         Effect::Close { .. } => "close",
         Effect::CloseUid { .. } => "close-uid",

@@ -18,6 +18,7 @@ pub(in crate::gateway) struct Metrics {
     messages_in: Counter,
     bytes_in: Counter,
     messages_out: Counter,
+    replaced: Counter,
     dropped_slow: Counter,
     dropped_without_worker: Counter,
     dropped_newline: Counter,
@@ -155,6 +156,7 @@ impl Metrics {
             messages_in: counter!("tidegate_gateway_messages_in_total"),
             bytes_in: counter!("tidegate_gateway_bytes_in_total"),
             messages_out: counter!("tidegate_gateway_messages_out_total"),
+            replaced: counter!("tidegate_gateway_replaced_messages_total"),
             dropped_slow: dropped("slow-client"),
             dropped_without_worker: dropped("no-worker"),
             dropped_newline: dropped("newline"),
@@ -205,6 +207,11 @@ impl Metrics {
 
     pub(in crate::gateway) fn message_out(&self) {
         add(&self.gathered.messages_out, 1);
+    }
+
+    /// A message took the place of one that waited under the same key.
+    pub(in crate::gateway) fn replaced(&self) {
+        self.replaced.increment(1);
     }
 
     pub(in crate::gateway) fn dropped_slow(&self, messages: u32) {

@@ -177,7 +177,9 @@ impl io::Write for Stream {
             return Ok(bytes.len());
         }
         match self.connection.queue_own(bytes) {
-            Queued::Waits | Queued::DroppedNew | Queued::DroppedOld { .. } => Ok(bytes.len()),
+            Queued::Waits | Queued::Replaced | Queued::DroppedNew | Queued::DroppedOld { .. } => {
+                Ok(bytes.len())
+            }
             Queued::Full => Err(ErrorKind::ConnectionAborted.into()),
         }
     }

@@ -35,6 +35,7 @@ impl Outbound {
         match connection.send(message) {
             None => return metrics.refused_newline(),
             Some(Queued::Waits) => {}
+            Some(Queued::Replaced) => return metrics.replaced(),
             Some(Queued::DroppedNew) => return metrics.dropped_slow(1),
             Some(Queued::DroppedOld { messages }) => metrics.dropped_slow(messages),
             Some(Queued::Full) => {
