@@ -77,7 +77,8 @@ impl Change {
             forget_one(&mut next);
         }
         let deployed = next.tenants.entry(tenant.clone()).or_default();
-        let before = before(deployed, decision.lingers).map(|it| again(it, BY_ITSELF.into()));
+        let before = stood_aside(deployed).or_else(|| before(deployed, decision.lingers));
+        let before = before.map(|it| again(it, BY_ITSELF.into()));
         let release = |candidate: Candidate, fate| Release {
             generation,
             version: candidate.version,
@@ -86,6 +87,7 @@ impl Change {
             at_ms: decision.at_ms,
             by: candidate.by,
             fate,
+            instead_of: 0,
         };
         match self {
             Self::Serve(mut candidate) => {
@@ -99,8 +101,13 @@ impl Change {
                 add(deployed, release(candidate, fate));
             }
             Self::Return(candidate, why) => {
+                let instead_of = running(deployed, decision.lingers).map_or(0, |it| it.generation);
                 end_running(deployed, decision.lingers, Fate::RolledBack(reason(why)));
-                add(deployed, release(candidate, Fate::Active));
+                let release = Release {
+                    instead_of,
+                    ..release(candidate, Fate::Active)
+                };
+                add(deployed, release);
             }
             Self::Failed(candidate, why) => {
                 add(deployed, release(candidate, Fate::Failed(reason(why))));
@@ -158,6 +165,17 @@ pub(super) fn before(deployed: &Deployed, lingers: bool) -> Option<&Release> {
         it.fate == Fate::Withdrawn || it.version != running.version && !taken_back(&it.version)
     });
     before.filter(|it| it.fate == Fate::Replaced)
+}
+
+/// The release in whose place somebody has put the current one by going back, unless its version was taken
+/// back since: where the current one fails by itself, that one has not.
+fn stood_aside(deployed: &Deployed) -> Option<&Release> {
+    let current = deployed.current()?;
+    let mut releases = deployed.releases.iter();
+    let stood = releases.find(|it| it.generation == current.instead_of)?;
+    let mut served = deployed.releases.iter().filter(|it| it.has_served());
+    let newest = served.find(|it| it.version == stood.version);
+    (newest == Some(stood) && stood.version != current.version).then_some(stood)
 }
 
 /// The release that runs: the current one, or one that was withdrawn and still runs.

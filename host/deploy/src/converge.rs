@@ -96,7 +96,12 @@ pub(super) fn nothing_left(deployed: &Deployed, now: Now<'_>) -> Option<String> 
     }
     let last = deployed.counting().find(|it| it.has_served())?;
     let why = deployed.taken_back(&last.version);
-    why.map(|why| format!("nothing serves: the only version was taken back: {why}"))
+    why.map(|why| {
+        format!(
+            "nothing serves: there is no version left that was not taken back: {why}; see `tidegate \
+             history`, and `tidegate rollback --to HASH`"
+        )
+    })
 }
 
 /// Why the release before this one was taken back, if this one's version had served before that and
@@ -105,11 +110,13 @@ fn again(deployed: &Deployed, release: &Release) -> Option<String> {
     let mut older = deployed.releases.iter();
     older.by_ref().find(|it| *it == release)?;
     let mut served = older.filter(|it| it.has_served());
-    let Fate::RolledBack(reason) = &served.next()?.fate else {
+    let failed = served.next()?;
+    let Fate::RolledBack(reason) = &failed.fate else {
         return None;
     };
     let last = served.find(|it| it.version == release.version)?;
-    let went_well = matches!(last.fate, Fate::Replaced | Fate::Withdrawn);
+    let went_well = matches!(last.fate, Fate::Replaced | Fate::Withdrawn)
+        || failed.instead_of == last.generation;
     went_well.then(|| reason.clone())
 }
 

@@ -286,6 +286,33 @@ async fn a_canary_that_was_given_up_touches_no_file_after_a_withdrawal() -> Outc
 }
 
 #[tokio::test]
+async fn what_was_left_by_hand_is_back_when_what_was_chosen_instead_fails() -> Outcome {
+    let cluster = scripted(2, 120)?.without_file().start().await?;
+    let gateway = cluster.gateway(0)?;
+    let old = build(&cluster, "old")?;
+    let new = build(&cluster, "new")?;
+    let bad = build(&cluster, "bad")?;
+    let script = format!("on {} trap now\nversion", bad.version);
+    old.deploy(gateway).await?.ok()?;
+    new.deploy(gateway).await?.ok()?;
+    bad.deploy(gateway).await?.ok()?;
+    let _breaking = say(gateway, 8, &script).await?;
+    all_run(&cluster, &new.version).await?;
+    gateway.run("default", &["rollback"]).await?.ok()?;
+    all_run(&cluster, &old.version).await?;
+    let to_bad = ["rollback", "--to", &bad.version];
+    gateway.run("default", &to_bad).await?.ok()?;
+    all_run(&cluster, &bad.version).await?;
+    let mut clients = say(gateway, 8, &script).await?;
+    all_run(&cluster, &old.version).await?;
+    for client in &mut clients {
+        hello(client).await?;
+        client.expect(&old.version).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn bad_deploys_in_a_row_lose_repeat_and_reorder_nothing() -> Outcome {
     for (first, file) in [(0, true), (6, false)] {
         let found = deploys::run(Plan {

@@ -192,6 +192,8 @@ impl Lane {
         if returned && !event.told_here {
             state.returning = true;
             self.void(state);
+            // Until the home sends again, it may have given the client to another worker.
+            self.uncount(state);
         }
         if commit.outcome != Outcome::Done {
             commit.effects.clear();

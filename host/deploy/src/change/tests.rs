@@ -128,6 +128,28 @@ fn once_workers_run_their_own_file_nothing_of_before_the_withdrawal_comes_back_b
 }
 
 #[test]
+fn what_was_rolled_back_by_hand_is_back_when_what_took_its_place_fails() {
+    let mut desired = Desired::default();
+    for number in 1..=2 {
+        desired = apply(&desired, Change::Serve(candidate(number, false)));
+    }
+    // From 2 to 1 by hand, and by hand to 3, which had failed once.
+    let bad = apply(&desired, Change::Serve(candidate(3, false)));
+    let bad = apply(&bad, Change::TakeBack("3 fails".to_owned()));
+    let back = |number| Change::Return(candidate(number, false), "rolled back by b".to_owned());
+    let one = apply(&bad, back(1));
+    let three = apply(&one, back(3));
+    let failed = apply(&three, Change::TakeBack("3 fails".to_owned()));
+    let current = |desired: &Desired| desired.current("t").map(|it| it.version.clone());
+    assert_eq!(current(&failed), Some(candidate(1, false).version));
+    // What came back by itself has nobody beside it whom somebody set aside.
+    let none = apply(&failed, Change::TakeBack("1 fails".to_owned()));
+    assert_ne!(current(&none), Some(candidate(3, false).version));
+    // By hand what was left is not gone back to.
+    assert_ne!(before_of(&one, false), Some(candidate(2, false).version));
+}
+
+#[test]
 fn a_withdrawal_forgets_what_was_taken_back_before_it() {
     let one = apply(&Desired::default(), Change::Serve(candidate(1, false)));
     let tried = apply(&one, Change::Serve(candidate(2, true)));

@@ -28,6 +28,7 @@ fn deployed(releases: &[(u64, Fate)]) -> Deployed {
         at_ms: 0,
         by: "b".into(),
         fate: fate.clone(),
+        instead_of: 0,
     };
     Deployed {
         releases: releases.iter().map(release).collect(),

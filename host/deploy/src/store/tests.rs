@@ -19,6 +19,7 @@ fn desired(generation: u64, versions: &[&Name]) -> Desired {
         at_ms: 0,
         by: "b".into(),
         fate: Fate::Replaced,
+        instead_of: 0,
     };
     let releases = versions.iter().map(release).collect();
     Desired {

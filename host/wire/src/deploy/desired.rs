@@ -60,6 +60,9 @@ pub struct Release {
     pub by: Name,
     /// What became of it.
     pub fate: Fate,
+    /// The generation of the release in whose place somebody has put it by going back; 0: of none.
+    #[serde(default)]
+    pub instead_of: u64,
 }
 
 /// What became of a release.
@@ -257,6 +260,7 @@ mod tests {
             at_ms: u64::MAX,
             by: "b".repeat(NAME_BYTES_MAX).into(),
             fate,
+            instead_of: u64::MAX,
         }
     }
 

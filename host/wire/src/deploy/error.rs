@@ -85,8 +85,9 @@ pub enum DeployError {
     },
     /// There is no release before.
     #[error(
-        "tenant {tenant:?} has no earlier release to go back to: deploy another version (or the same one \
-         again, to take a withdrawal back), or withdraw, and workers begin with the file of their [[plugin]] at their next start"
+        "tenant {tenant:?} has no earlier release to go back to: name one of its history (`rollback --to`), \
+         deploy another version (or the same one again, to take a withdrawal back), or withdraw, and \
+         workers begin with the file of their [[plugin]] at their next start"
     )]
     NothingBefore {
         /// Whose.

@@ -40,6 +40,7 @@ fn desired(fate: Fate) -> Desired {
         at_ms: 400,
         by: "b".into(),
         fate,
+        instead_of: 0,
     };
     let releases = vec![release];
     Desired {

@@ -33,8 +33,8 @@ fn release() -> impl Strategy<Value = Release> {
         text().prop_map(Fate::Failed),
         Just(Fate::Withdrawn),
     ];
-    (any::<(u64, u64, u64)>(), name(), name(), name(), fate).prop_map(
-        |((generation, bytes, at_ms), version, source, by, fate)| Release {
+    (any::<(u64, u64, u64, u64)>(), name(), name(), name(), fate).prop_map(
+        |((generation, bytes, at_ms, instead_of), version, source, by, fate)| Release {
             generation,
             version,
             source,
@@ -42,6 +42,7 @@ fn release() -> impl Strategy<Value = Release> {
             at_ms,
             by,
             fate,
+            instead_of,
         },
     )
 }

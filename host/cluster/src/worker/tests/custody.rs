@@ -76,6 +76,20 @@ async fn a_client_that_is_kept_for_its_close_alone_is_no_load() {
 }
 
 #[tokio::test]
+async fn a_client_whose_event_was_given_back_is_no_load_until_one_comes_again() {
+    let (home, _other, rig, mut link, _other_link) = linked_twice().await;
+    for _ in 0..2 {
+        link.deliver(with_session(home.message(7, 1), &[]));
+        let running = rig.script.next().await;
+        link.load_with(1).await;
+        running.end(Outcome::Returned, Vec::new());
+        drop(running);
+        link.commit().await;
+        link.load_with(0).await;
+    }
+}
+
+#[tokio::test]
 async fn closes_of_a_lost_gateway_are_told_once_and_adopted_by_another() {
     let (lost, other, rig, mut lost_link, mut other_link) = linked_twice().await;
     let client = lost.client(7);
