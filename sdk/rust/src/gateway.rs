@@ -93,7 +93,7 @@ impl Sending<'_> {
         self
     }
 
-    /// Sends text (`&str`, `String`), bytes, or a [`Message`](crate::Message) in its own kind.
+    /// Sends text (`&str`, `String`), bytes, or a [`Message`] in its own kind.
     pub fn send<'m>(self, message: impl Into<Outgoing<'m>>) -> Result {
         Ok(backend::send(self.to, &message.into(), &self.except)?)
     }
@@ -119,7 +119,7 @@ pub struct Latest<'a> {
 }
 
 impl Latest<'_> {
-    /// Sends text (`&str`, `String`), bytes, or a [`Message`](crate::Message) in its own kind.
+    /// Sends text (`&str`, `String`), bytes, or a [`Message`] in its own kind.
     pub fn send<'m>(self, message: impl Into<Outgoing<'m>>) -> Result {
         let Sending { to, except } = self.sending;
         done(backend::send_latest(to, self.key, &message.into(), &except))
