@@ -89,7 +89,7 @@ impl Client {
         self.act(Action::Destroy(one(client))).await
     }
 
-    /// Closes all clients of a uid. With a close code: [`act`](Self::act).
+    /// Closes all clients of a uid. With a close code: an action of a [`batch`](Self::batch).
     ///
     /// # Errors
     /// See [`Error`].
