@@ -192,3 +192,13 @@ async fn memory_keeps_the_last_few_components_only() {
     let kept: Vec<bool> = versions.iter().map(|it| store.has(it)).collect();
     assert_eq!(kept, [true, true, true, false, false]);
 }
+
+#[test]
+fn a_state_that_an_earlier_build_has_written_is_read() {
+    let release = r#"{"generation": 1, "version": "v", "source": "s", "bytes": 1, "at_ms": 1,
+        "by": "b", "fate": "Active"}"#;
+    let text = format!("{{\"releases\": [{release}]}}");
+    let deployed: Deployed = serde_json::from_str(&text).unwrap();
+    let current = deployed.current().unwrap();
+    assert_eq!((deployed.withdrawn_in, current.instead_of), (0, 0));
+}

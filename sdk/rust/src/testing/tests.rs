@@ -343,3 +343,35 @@ fn a_handler_may_refuse_its_configuration() {
     let refused = Gateway::<Picky>::start_with("[]").err().unwrap();
     assert!(refused.to_string().contains("no JSON object"), "{refused}");
 }
+
+#[test]
+fn a_handler_closes_with_a_code_that_applications_may_use() {
+    let (mut gateway, a, b) = two();
+    during(&mut gateway, a, move |_| {
+        for code in [999, 1001, 2999, 5000] {
+            let refused = b.closing().code(code, "").close().unwrap_err();
+            let invalid = matches!(refused.refused(), Some(Refused::InvalidArgument(_)));
+            assert!(invalid, "{code}");
+        }
+        b.closing().code(4003, "banned").farewell("bye").close()
+    })
+    .unwrap();
+    assert_eq!(gateway.received(b), [Message::from("bye")]);
+    let reason = "banned".to_owned();
+    assert_eq!(
+        gateway.close_frame(b),
+        Some(CloseFrame { code: 4003, reason })
+    );
+}
+
+#[test]
+fn of_what_is_sent_under_a_key_in_one_event_the_last_goes_out_in_the_first_ones_place() {
+    let (mut gateway, a, b) = two();
+    during(&mut gateway, a, move |_| {
+        b.to().latest("k").send("old")?;
+        b.send("between")?;
+        b.to().latest("k").send("new")
+    })
+    .unwrap();
+    assert_eq!(gateway.received(b), ["new", "between"].map(Message::from));
+}

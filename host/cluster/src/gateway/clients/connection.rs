@@ -153,11 +153,7 @@ impl Connection {
     /// Queues a message. Whoever does so flushes the connection before the end of its turn. None if
     /// it cannot be sent on this listener.
     pub(in crate::gateway) fn send(&self, message: &Outgoing<'_>) -> Option<Queued> {
-        let frame = self.encoded(message)?;
-        Some(match message.key() {
-            Some(key) => self.queue_latest(key, frame),
-            None => self.queue(frame),
-        })
+        Some(self.queue_under(message.key(), self.encoded(message)?))
     }
 
     fn encoded(&self, message: &Outgoing<'_>) -> Option<Bytes> {
@@ -196,36 +192,29 @@ impl Connection {
 
     /// Queues one whole frame.
     pub(in crate::gateway) fn queue(&self, frame: Bytes) -> Queued {
-        if !self.takes() {
-            return Queued::Waits;
-        }
-        let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
-        let length = frame.len();
-        let queued = self.outbound.borrow_mut().push(frame, max, policy);
-        self.count_queued(queued, length);
-        queued
+        self.queue_under(None, frame)
     }
 
-    /// Queues one whole frame in the place of what still waits under the same key.
-    fn queue_latest(&self, key: &Name, frame: Bytes) -> Queued {
+    /// The same; with a key in the place of what still waits under it.
+    fn queue_under(&self, key: Option<&Name>, frame: Bytes) -> Queued {
         if !self.takes() {
             return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
-        let length = frame.len();
+        let length = frame.len() as u64;
         let mut outbound = self.outbound.borrow_mut();
-        let queued = outbound.push_latest(key, frame, max, policy);
-        self.count_queued(queued, length);
-        queued
-    }
-
-    fn count_queued(&self, queued: Queued, length: usize) {
-        match queued {
-            Queued::Waits | Queued::Replaced | Queued::DroppedOld { .. } => {
-                self.bytes_out.set(self.bytes_out.get() + length as u64);
-            }
-            Queued::DroppedNew | Queued::Full => {}
+        let queued = match key {
+            Some(key) => outbound.push_latest(key, frame, max, policy),
+            None => outbound.push(frame, max, policy),
+        };
+        let taken = match queued {
+            Queued::Waits | Queued::Replaced | Queued::DroppedOld { .. } => true,
+            Queued::DroppedNew | Queued::Full => false,
+        };
+        if taken {
+            self.bytes_out.set(self.bytes_out.get() + length);
         }
+        queued
     }
 
     /// Lists the connection for the next flush. False if it was listed.
