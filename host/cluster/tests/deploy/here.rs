@@ -10,7 +10,9 @@ use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
-use super::rig::{Rig, component, done, failed, identity, order, settings, until};
+use super::rig::{
+    Rig, component, done, failed, identity, order, settings, until, until_async,
+};
 
 struct Here {
     deploys: DeployClient,
@@ -57,12 +59,10 @@ impl Here {
     }
 
     async fn sees_the_worker(&self) {
-        loop {
-            let overview = self.deploys.overview().await.unwrap();
-            if !overview.workers.is_empty() {
-                return;
-            }
-        }
+        until_async("the worker is there", async || {
+            !self.deploys.overview().await.unwrap().workers.is_empty()
+        })
+        .await;
     }
 }
 
@@ -86,12 +86,15 @@ async fn one_process_deploys_to_itself_and_restarts_with_it() {
     done(here.deploys.rollback("t".into(), None, "bob".into())).await;
     assert!(here.fake.serves("t", &component("one")));
     here.fake.take_back("t", &component("one"), "3 traps").await;
-    let fate = || async {
+    until_async("what stood beside it serves again", async || {
         let desired = here.deploys.desired().await.unwrap();
-        desired.tenants["t"].releases[0].fate.clone()
-    };
-    while fate().await == Fate::Active {}
-    assert!(matches!(fate().await, Fate::RolledBack(_)));
+        let releases = &desired.tenants["t"].releases;
+        let fates = (&releases[0].fate, &releases[1].fate);
+        releases[0].version == version_of(&component("two"))
+            && matches!(fates, (Fate::Active, Fate::RolledBack(_)))
+    })
+    .await;
+    until("all of it", || here.fake.serves("t", &component("two"))).await;
 }
 
 #[tokio::test]
