@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test autobahn fuzz simulation figures swaps deploys traps bulk chaos lint guests guests-rust wasm-target
+.PHONY: help run test autobahn fuzz simulation figures swaps deploys traps timers bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ deploys: guests ## 20 bad deploys in a row under load, twice: the longest wait o
 traps: guests ## 200 messages that trap: how long the other clients of the instance wait
 	$(CARGO) build --release --workspace
 	$(BUILD)/release/traps
+
+timers: guests ## What 100,000 timers cost that wait, and how late 5,000 a second are
+	$(CARGO) build --release --workspace
+	$(BUILD)/release/timers
 
 bulk: guests ## A worker is killed under 100,000 clients: TIDEGATE_BULK_CLIENTS, …_SESSION_BYTES
 	$(CARGO) build --release --workspace

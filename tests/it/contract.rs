@@ -14,7 +14,8 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 12] = [
+const INTERFACES: [&str; 15] = [
+    "buffer-events",
     "client",
     "client-events",
     "commands",
@@ -24,17 +25,20 @@ const INTERFACES: [&str; 12] = [
     "request-events",
     "session",
     "state",
+    "timer-events",
+    "timers",
     "types",
     "worker",
     "worker-events",
 ];
 
 /// What the smallest plugin may import and must export.
-const HANDLER_IMPORTS: [&str; 8] = [
+const HANDLER_IMPORTS: [&str; 9] = [
     "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
+    "tidegate:plugin/timers@0.1.0",
     "tidegate:plugin/types@0.1.0",
     "tidegate:plugin/worker@0.1.0",
     "wasi:config/store@0.2.0-rc.1",
@@ -52,6 +56,8 @@ const COMMAND_IMPORTS: [&str; 6] = [
 const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
+const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 
@@ -111,7 +117,14 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
     let handler = sides(&resolve, world(&resolve, package, "handler"));
     assert_eq!(handler, (set(HANDLER_IMPORTS), set([CLIENT_EVENTS])));
     let full = sides(&resolve, world(&resolve, package, "full-handler"));
-    let events = set([CLIENT_EVENTS, REQUEST_EVENTS, STATE, WORKER_EVENTS]);
+    let events = set([
+        BUFFER_EVENTS,
+        CLIENT_EVENTS,
+        REQUEST_EVENTS,
+        STATE,
+        TIMER_EVENTS,
+        WORKER_EVENTS,
+    ]);
     assert_eq!(full, (set(HANDLER_IMPORTS), events));
     let command = sides(&resolve, world(&resolve, package, "command"));
     assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));

@@ -39,6 +39,7 @@ mod strangers;
 mod tenants;
 mod third_party;
 mod tidy;
+mod timers;
 #[cfg(debug_assertions)]
 mod watchdog;
 mod watcher;

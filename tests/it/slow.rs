@@ -149,3 +149,56 @@ async fn who_reads_slowly_skips_to_the_newest_of_what_is_sent_under_a_key() -> O
     ensure!(actor.rest().await? == json!(["99"]));
     slow.expect("99").await
 }
+
+/// Sends large messages to a client that does not read, until its handler is told.
+async fn fill(actor: &mut Probe, slow: &str) -> Result<()> {
+    let message = "x".repeat(BYTES);
+    let send = json!({"op": "send_to_client", "client": slow, "message": message});
+    let full = format!("full:{slow}:");
+    for _ in 0..MESSAGES {
+        ensure!(actor.ask(&send).await?.is_ok());
+        let told = actor.rest().await?;
+        let told = told.as_array().and_then(|it| it.first());
+        if let Some(told) = told.and_then(serde_json::Value::as_str) {
+            let bytes = told.strip_prefix(&full).unwrap_or_default();
+            let bytes: usize = bytes.parse()?;
+            ensure!((131_072..=262_144).contains(&bytes), "{told}");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("nobody was told that the queue is full")
+}
+
+#[tokio::test]
+async fn a_handler_is_told_that_much_waits_for_a_client_and_that_it_is_written() -> Outcome {
+    let cluster = Cluster::serve()
+        .listener("queue-bytes-max = 262144\nping-interval-ms = 0")
+        .other_plugin_file(&Plugin::Probe.path()?)
+        .start()
+        .await?;
+    let address = cluster.gateway(0)?.listener(Transport::Ws)?;
+    let mut actor = Probe::connect(address, "group=watchers").await?;
+    let mut slow = Client::web_socket_with_small_window(address).await?;
+    let id = slow.text().await?;
+    for _ in 0..3 {
+        fill(&mut actor, &id).await?;
+        let drained = async {
+            loop {
+                let told = actor.heard().await?;
+                if told == json!(format!("drained:{id}")) {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        let read = async {
+            loop {
+                slow.text().await?;
+            }
+        };
+        tokio::select! {
+            drained = drained => drained?,
+            read = read => { let never: Outcome = read; never?; }
+        }
+    }
+    Ok(())
+}

@@ -25,6 +25,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod swaps;
 pub mod talkers;
+pub mod timers;
 pub mod tools;
 pub mod traps;
 pub mod wait;

@@ -194,6 +194,20 @@ impl Process {
         Ok(kib.parse::<u64>()? * 1024)
     }
 
+    /// The CPU time that it has used.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .with_context(|| format!("{} is gone", self.name))?;
+        // Behind the name, which may have spaces: in user code and in the kernel, in hundredths.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
     fn tail(&self) -> Result<String> {
         let mut file = File::open(&self.log)?;
         let length = file.metadata()?.len();

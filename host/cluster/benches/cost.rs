@@ -18,6 +18,8 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, EventKind, Message};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
 const REPETITIONS: usize = 5;
@@ -45,6 +47,12 @@ impl Deliver for Counter {
         false
     }
     fn refused(&mut self, _: u32, _: &Effect, _: Refused) {}
+    fn set_timer(&mut self, _: TimerId, _: u64, _: bool, _: &Payload) {
+        self.done += 1;
+    }
+    fn cancel_timer(&mut self, _: &TimerId) {
+        self.done += 1;
+    }
 }
 
 fn hub(clients: u32) -> Hub {

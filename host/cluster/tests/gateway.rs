@@ -77,6 +77,7 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
+        timer_bytes_max: 16 << 20,
         connections_max: 100,
         handshakes_max: 8,
         handshakes_per_address_max: 8,

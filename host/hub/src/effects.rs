@@ -9,6 +9,8 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, Message};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 use crate::hub::{Hub, Members, Refused};
 use crate::outbound::Outgoing;
@@ -48,6 +50,10 @@ pub trait Deliver {
     fn is_watched(&self) -> bool;
     /// An effect was refused by a limit.
     fn refused(&mut self, connection: u32, effect: &Effect, why: Refused);
+    /// Set a timer: of a client that is connected, or of nobody.
+    fn set_timer(&mut self, timer: TimerId, delay_ms: u64, repeats: bool, payload: &Payload);
+    /// End a timer, if it is known.
+    fn cancel_timer(&mut self, timer: &TimerId);
 }
 
 /// Applies one effect to the clients of `hub`, which belongs to the gateway announced as `gateway`.
@@ -130,6 +136,18 @@ pub fn apply(
                 deliver.changed(hub, connection, Changed::Left(group));
             }
         }
+        Effect::SetTimer {
+            timer,
+            delay_ms,
+            repeats,
+            payload,
+        } => {
+            let is_there = |client| own(&client).is_some_and(|c| hub.is_online(c));
+            if timer.client.is_none_or(is_there) {
+                deliver.set_timer(**timer, *delay_ms, *repeats, payload);
+            }
+        }
+        Effect::CancelTimer { timer } => deliver.cancel_timer(timer),
         // Run beside the hub, not in it.
         Effect::Command { .. } => {}
         Effect::BindUid { client, .. }
@@ -177,7 +195,9 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl D
         | Effect::CloseUid { .. }
         | Effect::Destroy { .. }
         | Effect::Ungroup { .. }
-        | Effect::Command { .. } => return,
+        | Effect::Command { .. }
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer { .. } => return,
     };
     match result {
         Ok(true) => deliver.changed(hub, connection, what),
@@ -288,9 +308,16 @@ mod tests {
         destroyed: Vec<u32>,
         changed: Vec<(u32, String)>,
         refused: Vec<Refused>,
+        timers: Vec<(TimerId, u64)>,
     }
 
     impl Deliver for Recorder {
+        fn set_timer(&mut self, timer: TimerId, delay_ms: u64, _repeats: bool, _payload: &Payload) {
+            self.timers.push((timer, delay_ms));
+        }
+        fn cancel_timer(&mut self, timer: &TimerId) {
+            self.timers.retain(|(it, _)| it != timer);
+        }
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
             let bytes = message
                 .encoded(Transport::Tcp, Newlines::default(), &())

@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
 use tidegate_wire::event::{Arrival, ClientSnapshot, Closed, EventKind, EventType};
 use tidegate_wire::payload::Carry;
+use tidegate_wire::timer::TimerId;
 
 use crate::give_back::give_back;
 use ages::Ages;
@@ -121,10 +122,10 @@ enum Heard {
 }
 
 impl Lane {
-    /// Whether this is the lane of a request, which has no other event.
-    fn is_request(&self) -> bool {
-        let first = self.events.front().map(|event| &event.kind);
-        matches!(first, Some(EventKind::Request { .. }))
+    /// Whether this is the lane of an event that is no client's: it has no other one.
+    fn is_of_nobody(&self) -> bool {
+        let first = self.events.front();
+        first.is_some_and(|event| !event.kind.is_of_client())
     }
 
     /// Whether this is the lane's oldest event, at its current attempt, at this worker.
@@ -172,12 +173,16 @@ pub struct Sending {
 }
 
 /// An event that was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// What it counted in its worker's window.
     pub counted: usize,
     /// Its kind.
     pub kind: EventType,
+    /// Whether it was a client's.
+    pub of_client: bool,
+    /// The timer whose event it was.
+    pub timer: Option<Box<TimerId>>,
     /// How long ago it came.
     pub took_us: u64,
 }
@@ -460,7 +465,12 @@ impl Lanes {
         let session = lane.last_session.as_deref()?;
         match &lane.events.back()?.kind {
             EventKind::Close(closed) => Some((closed, session)),
-            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Request { .. } => None,
+            EventKind::Connect { .. }
+            | EventKind::Message(_)
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => None,
         }
     }
 
@@ -497,8 +507,8 @@ impl Lanes {
         let next = lane.events.get(lane.under_way)?;
         let with_session = lane.mirror != Some(worker);
         // A request has nobody whose close could be told.
-        let request = lane.is_request();
-        let with_custody = lane.needs_custody(worker) && !request;
+        let of_nobody = lane.is_of_nobody();
+        let with_custody = lane.needs_custody(worker) && !of_nobody;
         let sending = Sending {
             sequence: next.sequence,
             attempt: next.attempt,
@@ -518,7 +528,7 @@ impl Lanes {
                 heard: Heard::Told,
             });
             Self::weigh(&mut self.known, lane);
-        } else if !request && !lane.others.contains(&worker) && !lane.keeps(worker) {
+        } else if !of_nobody && !lane.others.contains(&worker) && !lane.keeps(worker) {
             lane.others.push(worker);
         }
         Some(sending)
@@ -568,7 +578,9 @@ impl Lanes {
         Ok(Committed {
             counted: event.counted as usize,
             kind: event.kind.event_type(),
+            of_client: event.kind.is_of_client(),
             took_us: self.now_us.saturating_sub(event.at_us),
+            timer: event.kind.into_timer(),
         })
     }
 

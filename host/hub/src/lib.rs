@@ -19,5 +19,6 @@ pub mod select;
 pub mod streams;
 pub mod strikes;
 pub mod tenants;
+pub mod timers;
 pub mod unrouted;
 pub mod window;

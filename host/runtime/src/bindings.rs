@@ -13,6 +13,7 @@ pub(crate) mod imports {
                 import tidegate:plugin/gateway@0.1.0;
                 import tidegate:plugin/hub@0.1.0;
                 import tidegate:plugin/session@0.1.0;
+                import tidegate:plugin/timers@0.1.0;
                 import tidegate:plugin/worker@0.1.0;
                 import wasi:logging/logging@0.1.0-draft;
             }
@@ -40,10 +41,12 @@ pub(crate) mod exports {
             }
             world exports {
                 export every-type;
+                export tidegate:plugin/buffer-events@0.1.0;
                 export tidegate:plugin/client-events@0.1.0;
                 export tidegate:plugin/commands@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
                 export tidegate:plugin/state@0.1.0;
+                export tidegate:plugin/timer-events@0.1.0;
                 export tidegate:plugin/worker-events@0.1.0;
             }
         ",

@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod own_session;
 mod session;
+mod timers;
 mod worker;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
+    "tidegate:plugin/timers@0.1.0",
     "tidegate:plugin/types@0.1.0",
     "tidegate:plugin/worker@0.1.0",
     "wasi:cli/*@0.2",
@@ -168,6 +170,7 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::timers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)
 }

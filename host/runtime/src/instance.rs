@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    client_events, request_events, state as state_of, worker_events,
+    buffer_events, client_events, request_events, state as state_of, timer_events, worker_events,
 };
 use crate::deployment::Job;
 use crate::engine::Runtime;
@@ -52,6 +52,8 @@ pub(crate) struct Instance {
     store: Store<HostState>,
     client_events: client_events::Guest,
     request_events: Option<request_events::Guest>,
+    timer_events: Option<timer_events::Guest>,
+    buffer_events: Option<buffer_events::Guest>,
     state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
@@ -73,6 +75,10 @@ impl Instance {
         let client_events = exports.client_events.load(&mut store, &instance);
         let request_events = exports.request_events.as_ref();
         let request_events = request_events.map(|it| it.load(&mut store, &instance));
+        let timer_events = exports.timer_events.as_ref();
+        let timer_events = timer_events.map(|it| it.load(&mut store, &instance));
+        let buffer_events = exports.buffer_events.as_ref();
+        let buffer_events = buffer_events.map(|it| it.load(&mut store, &instance));
         let state = exports.state.as_ref();
         let state = state.map(|it| it.load(&mut store, &instance));
         let worker_events = exports.worker_events.as_ref();
@@ -80,6 +86,8 @@ impl Instance {
         let mut instance = Self {
             client_events: client_events.map_err(wrong)?,
             request_events: request_events.transpose().map_err(wrong)?,
+            timer_events: timer_events.transpose().map_err(wrong)?,
+            buffer_events: buffer_events.transpose().map_err(wrong)?,
             state: state.transpose().map_err(wrong)?,
             worker_events: worker_events.transpose().map_err(wrong)?,
             store,
@@ -109,12 +117,20 @@ impl Instance {
     /// Runs the handler of one event; its time begins now, as the caller's clock has it.
     pub(crate) async fn handle(&mut self, job: &Job, now: Instant) -> Ran {
         let delivery = &job.delivery;
-        let client = match &delivery.kind {
-            EventKind::Connect { .. } | EventKind::Message(_) => Some(own_client(job, None)),
-            EventKind::Close(closed) => Some(own_client(job, Some(closed))),
-            EventKind::Request { .. } if self.request_events.is_none() => return Ran::Unhandled,
-            EventKind::Request { .. } => None,
+        if !self.takes(&delivery.kind) {
+            return Ran::Unhandled;
+        }
+        let closed = match &delivery.kind {
+            EventKind::Close(closed) => Some(&**closed),
+            EventKind::Connect { .. }
+            | EventKind::Message(_)
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => None,
         };
+        let is_of_client = delivery.kind.is_of_client();
+        let client = is_of_client.then(|| own_client(job, closed));
         begin_call(&mut self.store);
         let origin = Origin::Event {
             id: delivery.event,
@@ -130,6 +146,16 @@ impl Instance {
             Ok(Ok(reply)) => self.done(call, reply),
             Ok(Err(text)) => Ran::Refused(text),
             Err(failure) => Ran::Broken(failure),
+        }
+    }
+
+    /// Whether the plugin exports what is called for such an event.
+    const fn takes(&self, kind: &EventKind) -> bool {
+        match kind {
+            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => true,
+            EventKind::Request { .. } => self.request_events.is_some(),
+            EventKind::Timer { .. } => self.timer_events.is_some(),
+            EventKind::BufferFull { .. } | EventKind::BufferDrain => self.buffer_events.is_some(),
         }
     }
 
@@ -169,6 +195,26 @@ impl Instance {
                 };
                 let result = timeout_at(ends, guest.call_on_request(store, name, payload)).await;
                 return Ok(ended(&mut self.store, result)?.map(Some));
+            }
+            EventKind::Timer { timer, payload } => {
+                let Some(guest) = &self.timer_events else {
+                    return Ok(Ok(None));
+                };
+                let own = timer.client.map(|_| id.as_str());
+                let timer = timer.to_string();
+                timeout_at(ends, guest.call_on_timer(store, own, &timer, payload)).await
+            }
+            EventKind::BufferFull { bytes } => {
+                let Some(guest) = &self.buffer_events else {
+                    return Ok(Ok(None));
+                };
+                timeout_at(ends, guest.call_on_buffer_full(store, id.as_str(), *bytes)).await
+            }
+            EventKind::BufferDrain => {
+                let Some(guest) = &self.buffer_events else {
+                    return Ok(Ok(None));
+                };
+                timeout_at(ends, guest.call_on_buffer_drain(store, id.as_str())).await
             }
         };
         Ok(ended(&mut self.store, result)?.map(|()| None))

@@ -17,7 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    client_events, commands, request_events, state, worker_events,
+    buffer_events, client_events, commands, request_events, state, timer_events, worker_events,
 };
 use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
@@ -66,6 +66,8 @@ enum Exports {
 pub(crate) struct HandlerExports {
     pub(crate) client_events: client_events::GuestIndices,
     pub(crate) request_events: Option<request_events::GuestIndices>,
+    pub(crate) timer_events: Option<timer_events::GuestIndices>,
+    pub(crate) buffer_events: Option<buffer_events::GuestIndices>,
     pub(crate) state: Option<state::GuestIndices>,
     pub(crate) worker_events: Option<worker_events::GuestIndices>,
 }
@@ -108,6 +110,12 @@ impl Plugin {
         let mut names = vec![check::CLIENT_EVENTS];
         if exports.request_events.is_some() {
             names.push(check::REQUEST_EVENTS);
+        }
+        if exports.timer_events.is_some() {
+            names.push(check::TIMER_EVENTS);
+        }
+        if exports.buffer_events.is_some() {
+            names.push(check::BUFFER_EVENTS);
         }
         if exports.state.is_some() {
             names.push(check::STATE);
@@ -242,6 +250,12 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let request_events = check::has(pre.component(), check::REQUEST_EVENTS)
         .then(|| request_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let timer_events = check::has(pre.component(), check::TIMER_EVENTS)
+        .then(|| timer_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
+    let buffer_events = check::has(pre.component(), check::BUFFER_EVENTS)
+        .then(|| buffer_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     let state = check::has(pre.component(), check::STATE)
         .then(|| state::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
@@ -251,6 +265,8 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     Ok(Exports::Handler(Box::new(HandlerExports {
         client_events,
         request_events,
+        timer_events,
+        buffer_events,
         state,
         worker_events,
     })))

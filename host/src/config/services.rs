@@ -175,6 +175,9 @@ section! {
         /// complete, messages that wait or are under way, and what waits to be written. At the limit
         /// who has something unfinished is not read, then the largest and oldest are closed (1013).
         clients_bytes_max: usize = 512 << 20 => BYTES;
+        /// How many bytes all timers of handlers may keep on this gateway: of each its payload and 320
+        /// more. Beyond it they are not set, and counted as refused effects.
+        timer_bytes_max: usize = 64 << 20 => BYTES;
         /// How many bytes of effects for one other gateway may wait for its acknowledgement.
         forward_bytes_max: usize = 64 << 20 => BYTES;
         /// How many groups a client may be in.

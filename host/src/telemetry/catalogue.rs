@@ -76,6 +76,8 @@ const METRICS: &[Metric] = &[
     ("tidegate_gateway_event_wait_seconds", Histogram, Later, "From an event's arrival until it is sent to a worker."),
     ("tidegate_gateway_event_seconds", Histogram, Later, "From an event's arrival until its commit."),
     ("tidegate_gateway_delivery_seconds", Histogram, Later, "From the arrival of effects until what they send a client is in its socket."),
+    ("tidegate_gateway_timers", Gauge, Plain, "Timers of handlers that wait."),
+    ("tidegate_gateway_timer_lateness_seconds", Histogram, Later, "From the time for which a timer was set until it is an event."),
     ("tidegate_gateway_question_seconds", Histogram, Later, "From a question of a handler or caller until its answer."),
 
     ("tidegate_worker_links", Gauge, Plain, "Linked gateways."),

@@ -9,6 +9,7 @@ use crate::Name;
 use crate::event::{CloseFrame, Message, SessionEntries};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::timer::TimerId;
 
 /// Whom a send is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +165,22 @@ pub enum Effect {
         /// Clients that are left out.
         except: Vec<ClientId>,
     },
+    /// Sets a timer: a client's at its home, any other one at the shard that takes the commit.
+    SetTimer {
+        /// Which.
+        timer: Box<TimerId>,
+        /// When it runs out, from the time when this is applied.
+        delay_ms: u64,
+        /// Whether it runs out again, each time after as long.
+        repeats: bool,
+        /// What its event brings.
+        payload: Payload,
+    },
+    /// Ends a timer, if there is one of this id.
+    CancelTimer {
+        /// Which.
+        timer: Box<TimerId>,
+    },
 }
 
 /// Where an effect must be applied.
@@ -175,20 +192,24 @@ pub enum Scope<'a> {
     Clients(&'a [ClientId]),
     /// At every shard of every gateway.
     Everywhere,
+    /// At the shard that takes the commit alone.
+    Here,
     /// Once at each of these gateways; none: at all of them.
     Gateways(Option<&'a [SocketAddrV4]>),
 }
 
 impl Effect {
-    /// Whether a question of the same event can see what it does. Sends and commands change nothing
-    /// that can be asked for.
+    /// Whether a question of the same event can see what it does. Sends, commands and timers change
+    /// nothing that can be asked for.
     #[must_use]
     pub const fn is_visible_to_questions(&self) -> bool {
         match self {
             Self::Send { .. }
             | Self::SendRaw { .. }
             | Self::SendLatest { .. }
-            | Self::Command { .. } => false,
+            | Self::Command { .. }
+            | Self::SetTimer { .. }
+            | Self::CancelTimer { .. } => false,
             Self::Close { .. }
             | Self::CloseUid { .. }
             | Self::Destroy { .. }
@@ -224,6 +245,10 @@ impl Effect {
             | Self::Session { client, .. } => Scope::Client(*client),
             Self::CloseUid { .. } | Self::Ungroup { .. } => Scope::Everywhere,
             Self::Command { gateways, .. } => Scope::Gateways(gateways.as_deref()),
+            Self::SetTimer { timer, .. } => timer.client.map_or(Scope::Here, Scope::Client),
+            // Where one that is no client's lives, its id does not say: a close that custodians tell
+            // is taken by whatever gateway they reach.
+            Self::CancelTimer { timer } => timer.client.map_or(Scope::Everywhere, Scope::Client),
         }
     }
 }
@@ -233,7 +258,7 @@ impl Carry for Effect {
         match self {
             Self::Send { message, .. } | Self::SendLatest { message, .. } => message.carry(visit),
             Self::SendRaw { bytes, .. } => visit(bytes),
-            Self::Command { payload, .. } => visit(payload),
+            Self::Command { payload, .. } | Self::SetTimer { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
             Self::Destroy { .. }
             | Self::BindUid { .. }
@@ -241,7 +266,8 @@ impl Carry for Effect {
             | Self::JoinGroup { .. }
             | Self::LeaveGroup { .. }
             | Self::Ungroup { .. }
-            | Self::Session { .. } => {}
+            | Self::Session { .. }
+            | Self::CancelTimer { .. } => {}
         }
     }
 
@@ -251,7 +277,7 @@ impl Carry for Effect {
                 message.carry_mut(visit);
             }
             Self::SendRaw { bytes, .. } => visit(bytes),
-            Self::Command { payload, .. } => visit(payload),
+            Self::Command { payload, .. } | Self::SetTimer { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {
                 farewell.carry_mut(visit);
             }
@@ -261,7 +287,8 @@ impl Carry for Effect {
             | Self::JoinGroup { .. }
             | Self::LeaveGroup { .. }
             | Self::Ungroup { .. }
-            | Self::Session { .. } => {}
+            | Self::Session { .. }
+            | Self::CancelTimer { .. } => {}
         }
     }
 }

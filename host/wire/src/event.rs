@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::timer::TimerId;
 
 /// What a client sends and receives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +180,20 @@ pub enum EventKind {
         /// The argument.
         payload: Payload,
     },
+    /// A timer has run out. One that is no client's has a lane of its own, as a request has.
+    Timer {
+        /// Which.
+        timer: Box<TimerId>,
+        /// What it was set with.
+        payload: Payload,
+    },
+    /// So much waits to be written to the client that it may be in trouble soon.
+    BufferFull {
+        /// Bytes that wait.
+        bytes: u64,
+    },
+    /// All that waited for such a client is written.
+    BufferDrain,
 }
 
 /// Which kind an event is of, without what is in it.
@@ -192,6 +207,12 @@ pub enum EventType {
     Close,
     /// Somebody outside asks.
     Request,
+    /// A timer has run out.
+    Timer,
+    /// Much waits for a client.
+    BufferFull,
+    /// Nothing waits for it any more.
+    BufferDrain,
 }
 
 impl EventType {
@@ -203,6 +224,9 @@ impl EventType {
             Self::Message => "message",
             Self::Close => "close",
             Self::Request => "request",
+            Self::Timer => "timer",
+            Self::BufferFull => "buffer-full",
+            Self::BufferDrain => "buffer-drain",
         }
     }
 }
@@ -216,6 +240,38 @@ impl EventKind {
             Self::Message(_) => EventType::Message,
             Self::Close(_) => EventType::Close,
             Self::Request { .. } => EventType::Request,
+            Self::Timer { .. } => EventType::Timer,
+            Self::BufferFull { .. } => EventType::BufferFull,
+            Self::BufferDrain => EventType::BufferDrain,
+        }
+    }
+
+    /// Whether it happened to a client. The client id of another one's delivery names no client, and
+    /// its lane has no other event.
+    #[must_use]
+    pub const fn is_of_client(&self) -> bool {
+        match self {
+            Self::Request { .. } => false,
+            Self::Timer { timer, .. } => timer.client.is_some(),
+            Self::Connect { .. }
+            | Self::Message(_)
+            | Self::Close(_)
+            | Self::BufferFull { .. }
+            | Self::BufferDrain => true,
+        }
+    }
+
+    /// The timer that has run out, if that is what happened.
+    #[must_use]
+    pub fn into_timer(self) -> Option<Box<TimerId>> {
+        match self {
+            Self::Timer { timer, .. } => Some(timer),
+            Self::Connect { .. }
+            | Self::Message(_)
+            | Self::Close(_)
+            | Self::Request { .. }
+            | Self::BufferFull { .. }
+            | Self::BufferDrain => None,
         }
     }
 
@@ -230,16 +286,18 @@ impl Carry for EventKind {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
             Self::Message(message) => message.carry(visit),
-            Self::Request { payload, .. } => visit(payload),
-            Self::Connect { .. } | Self::Close(_) => {}
+            Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
+            }
         }
     }
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
             Self::Message(message) => message.carry_mut(visit),
-            Self::Request { payload, .. } => visit(payload),
-            Self::Connect { .. } | Self::Close(_) => {}
+            Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod payload;
 pub mod query;
 pub mod session;
 pub mod sketch;
+pub mod timer;
 pub mod weight;
 
 use std::sync::Arc;

@@ -206,7 +206,11 @@ pub fn event(kind: &EventKind) -> usize {
         EventKind::Close(closed) => {
             names(&closed.groups) + closed.frame.as_ref().map_or(0, |it| it.reason.len())
         }
-        EventKind::Message(_) | EventKind::Request { .. } => 0,
+        EventKind::Timer { .. } => PART_BYTES,
+        EventKind::Message(_)
+        | EventKind::Request { .. }
+        | EventKind::BufferFull { .. }
+        | EventKind::BufferDrain => 0,
     }
 }
 
@@ -233,6 +237,7 @@ pub(crate) fn effect(effect: &Effect) -> usize {
             Effect::Close { frame, .. } | Effect::CloseUid { frame, .. } => {
                 frame.as_deref().map_or(0, |it| it.reason.len())
             }
+            Effect::SetTimer { .. } | Effect::CancelTimer { .. } => PART_BYTES,
             Effect::Destroy { .. }
             | Effect::BindUid { .. }
             | Effect::UnbindUid { .. }

@@ -38,6 +38,7 @@ use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::{Carry, Payload};
+use tidegate_wire::timer::TimerId;
 
 const CLIENT: ClientId = ClientId {
     ip: 0x7f00_0001,
@@ -341,6 +342,22 @@ fn variants() -> Vec<(String, Frame)> {
     ] {
         add(format!("close {reason:?}"), closed(reason));
     }
+    for client in [None, Some(CLIENT)] {
+        let (timer, payload) = (timer(client), Payload::from(vec![1, 2, 3]));
+        let kind = EventKind::Timer { timer, payload };
+        let whose = if client.is_some() {
+            "a client"
+        } else {
+            "nobody"
+        };
+        add(format!("timer of {whose}"), delivery(kind, None));
+    }
+    let full = EventKind::BufferFull { bytes: 70_000 };
+    add("buffer full".into(), delivery(full, None));
+    add(
+        "buffer drain".into(),
+        delivery(EventKind::BufferDrain, None),
+    );
     for outcome in [
         Outcome::Done,
         Outcome::Failed,
@@ -432,7 +449,22 @@ fn effects() -> Vec<Effect> {
             message: text("hi"),
             except: vec![CLIENT],
         },
+        Effect::SetTimer {
+            timer: timer(Some(CLIENT)),
+            delay_ms: 1_500,
+            repeats: true,
+            payload: Payload::from(vec![1, 2, 3]),
+        },
+        Effect::CancelTimer { timer: timer(None) },
     ]
+}
+
+fn timer(client: Option<ClientId>) -> Box<TimerId> {
+    Box::new(TimerId {
+        client,
+        event: EVENT,
+        nth: 5,
+    })
 }
 
 fn refusals() -> Vec<Refusal> {

@@ -35,6 +35,7 @@ use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 /// Counts the bytes that this thread asks for.
 struct Counting;
@@ -100,6 +101,14 @@ fn event() -> impl Strategy<Value = EventId> {
         gateway: Incarnation(gateway),
         shard,
         sequence,
+    })
+}
+
+fn timer() -> impl Strategy<Value = TimerId> {
+    (option::of(client()), event(), any::<u16>()).prop_map(|(client, event, nth)| TimerId {
+        client,
+        event,
+        nth,
     })
 }
 
@@ -183,6 +192,17 @@ fn effect() -> impl Strategy<Value = Effect> {
         (client(), name()).prop_map(|(client, group)| Effect::JoinGroup { client, group }),
         (client(), name()).prop_map(|(client, group)| Effect::LeaveGroup { client, group }),
         name().prop_map(|group| Effect::Ungroup { group }),
+        (timer(), any::<u64>(), any::<bool>(), payload()).prop_map(
+            |(timer, delay_ms, repeats, payload)| Effect::SetTimer {
+                timer: Box::new(timer),
+                delay_ms,
+                repeats,
+                payload,
+            }
+        ),
+        timer().prop_map(|timer| Effect::CancelTimer {
+            timer: Box::new(timer)
+        }),
         (client(), change()).prop_map(|(client, change)| Effect::Session { client, change }),
         (option::of(asked::gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
             Effect::Command {
@@ -268,6 +288,12 @@ fn kind() -> impl Strategy<Value = EventKind> {
         message().prop_map(EventKind::Message),
         (name(), payload()).prop_map(|(name, payload)| EventKind::Request { name, payload }),
         closed.prop_map(|closed| EventKind::Close(Box::new(closed))),
+        (timer(), payload()).prop_map(|(timer, payload)| EventKind::Timer {
+            timer: Box::new(timer),
+            payload,
+        }),
+        any::<u64>().prop_map(|bytes| EventKind::BufferFull { bytes }),
+        Just(EventKind::BufferDrain),
     ]
 }
 
@@ -740,4 +766,21 @@ fn an_announced_length_is_believed_only_as_far_as_bytes_have_come() {
     }
     assert!(asked <= 8 * input.len(), "{asked} for {}", input.len());
     assert!(reserved <= 16, "{reserved} times");
+}
+
+proptest! {
+    /// A timer's id is what plugins keep as a text: it comes back from it, and from no other.
+    #[test]
+    fn the_id_of_a_timer_is_one_text(timer in timer(), at in any::<prop::sample::Index>()) {
+        let text = timer.to_string();
+        prop_assert_eq!(text.parse(), Ok(timer));
+        let at = at.index(text.len() + 1);
+        for wrong in ["-", "+", "0", "x", " ", "\u{e9}"] {
+            let mut other = text.clone();
+            other.insert_str(at, wrong);
+            if let Ok(parsed) = other.parse::<TimerId>() {
+                prop_assert_eq!(parsed.to_string(), other);
+            }
+        }
+    }
 }

@@ -41,6 +41,42 @@ pub mod requests {
     });
 }
 
+/// Timers that run out, beside a handler.
+pub mod timer {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-timer;
+            world timer {
+                export tidegate:plugin/timer-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-timer/timer",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_timer",
+        default_bindings_module: "tidegate_sdk::bindings::timer",
+    });
+}
+
+/// Buffers that fill and drain, beside a handler.
+pub mod buffer {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-buffer;
+            world buffer {
+                export tidegate:plugin/buffer-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-buffer/buffer",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_buffer",
+        default_bindings_module: "tidegate_sdk::bindings::buffer",
+    });
+}
+
 /// Memory for a successor, beside a handler.
 pub mod state {
     wit_bindgen::generate!({

@@ -4,11 +4,13 @@
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
+use crate::bindings::buffer::exports::tidegate::plugin::buffer_events;
 use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::state::exports::tidegate::plugin::state;
 use crate::bindings::tidegate::plugin::types;
+use crate::bindings::timer::exports::tidegate::plugin::timer_events;
 use crate::client::Client;
 use crate::command::Command;
 use crate::config::Config;
@@ -16,6 +18,7 @@ use crate::error::Error;
 use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
 use crate::message::Message;
+use crate::timers::Timer;
 
 /// Where the one value of a plugin lives in its instance.
 pub type Slot<H> = RefCell<Option<H>>;
@@ -69,6 +72,26 @@ impl<H: Plugin> client_events::Guest for H {
 impl<H: Plugin> request_events::Guest for H {
     fn on_request(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
         with::<H, _>(|handler| handler.on_request(&name, payload))
+    }
+}
+
+impl<H: Plugin> timer_events::Guest for H {
+    fn on_timer(client: Option<String>, timer: String, payload: Vec<u8>) -> Result<(), String> {
+        let client = client.map(|it| it.parse()).transpose();
+        let client = client.map_err(|error| text(Error::from(error)))?;
+        with::<H, _>(|handler| handler.on_timer(client, Timer::new(timer), payload))
+    }
+}
+
+impl<H: Plugin> buffer_events::Guest for H {
+    fn on_buffer_full(client: String, queued_bytes: u64) -> Result<(), String> {
+        run::<H>(&client, |handler, client| {
+            handler.on_buffer_full(client, queued_bytes)
+        })
+    }
+
+    fn on_buffer_drain(client: String) -> Result<(), String> {
+        run::<H>(&client, H::on_buffer_drain)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Closed, HttpRequest, Peer};
 use crate::message::Message;
+use crate::timers::Timer;
 
 /// A plugin: one type, exported with [`#[tidegate_sdk::handler]`](macro@crate::handler).
 ///
@@ -119,6 +120,65 @@ pub trait Handler: Sized + 'static {
         Err(Error::msg(format_args!(
             "this plugin takes no requests, so not {name:?} either"
         )))
+    }
+
+    /// A timer has run out; see [`timers`](crate::timers). `client` is given for a client's timer: its
+    /// [`client`](crate::client) and [`session`](crate::session) are there then.
+    ///
+    /// If you leave it out, the component does not export `timer-events`, and timers run out without
+    /// a word.
+    fn on_timer(&mut self, client: Option<Client>, timer: Timer, payload: Vec<u8>) -> Result {
+        let _ = (client, timer, payload);
+        Ok(())
+    }
+
+    /// Half of what may wait for the client (`queue-bytes-max` of its listener) waits: send it less, or
+    /// it is closed or misses messages, as its listener says. Once until
+    /// [`on_buffer_drain`](Self::on_buffer_drain).
+    ///
+    /// If you leave out both, the component does not export `buffer-events`.
+    ///
+    /// ```
+    /// use tidegate_sdk::prelude::*;
+    /// use tidegate_sdk::testing::Gateway;
+    ///
+    /// #[derive(Default)]
+    /// struct Ticker;
+    ///
+    /// #[tidegate_sdk::handler]
+    /// impl Handler for Ticker {
+    ///     fn on_connect(&mut self, client: Client, _: Peer, _: Option<HttpRequest>) -> Result {
+    ///         client.join("ticks")
+    ///     }
+    ///
+    ///     fn on_buffer_full(&mut self, client: Client, _: u64) -> Result {
+    ///         client.leave("ticks")
+    ///     }
+    ///
+    ///     fn on_buffer_drain(&mut self, client: Client) -> Result {
+    ///         client.join("ticks")
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result {
+    /// let mut gateway = Gateway::<Ticker>::start()?;
+    /// let client = gateway.connect()?;
+    /// gateway.fill_buffer(client, 600_000)?;
+    /// assert!(gateway.members("ticks").is_empty());
+    /// gateway.drain_buffer(client)?;
+    /// assert_eq!(gateway.members("ticks"), [client]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn on_buffer_full(&mut self, client: Client, queued_bytes: u64) -> Result {
+        let _ = (client, queued_bytes);
+        Ok(())
+    }
+
+    /// Everything that waited for such a client, then and since, is written.
+    fn on_buffer_drain(&mut self, client: Client) -> Result {
+        let _ = client;
+        Ok(())
     }
 
     /// What the successor of this instance should know, when a new version takes its place: the last

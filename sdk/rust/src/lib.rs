@@ -61,6 +61,7 @@ pub mod message;
 pub mod session;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod timers;
 pub mod worker;
 
 pub use client::Client;
@@ -71,6 +72,7 @@ pub use error::{Error, Refused, Result};
 pub use event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
 pub use message::{Message, Outgoing};
+pub use timers::Timer;
 
 /// Exports an `impl Handler for …` as the component's callbacks; one per plugin. If the impl has
 /// no `on_start`, it gets one that returns `Self::default()`. Natively nothing is exported, so
@@ -85,8 +87,8 @@ pub use tidegate_sdk_macros::command;
 pub mod prelude {
     pub use crate::{
         Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error, Fields,
-        Handler, HttpRequest, Message, Outgoing, Peer, Refused, Result, Transport, bail, client,
-        config, directory, gateway, hub, log, session, worker,
+        Handler, HttpRequest, Message, Outgoing, Peer, Refused, Result, Timer, Transport, bail,
+        client, config, directory, gateway, hub, log, session, timers, worker,
     };
 }
 

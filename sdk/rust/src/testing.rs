@@ -41,6 +41,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -55,6 +56,7 @@ use crate::event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport
 use crate::handler::Handler;
 use crate::message::{Message, Outgoing};
 use crate::session;
+use crate::timers::Timer;
 
 mod command;
 mod deliveries;
@@ -153,6 +155,45 @@ impl<H: Handler> Gateway<H> {
         })?;
         self.tell_closes(closes);
         Ok(answer)
+    }
+
+    /// Lets so much time pass: timers run out in the order of their times, and `on_timer` is called for
+    /// each. The error is that of the first call that has failed; the others are made all the same.
+    pub fn wait(&mut self, time: Duration) -> Result {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let end_us = self.world.shard.now_us().saturating_add(time);
+        let mut result = Ok(());
+        while let Some(run_out) = self.world.shard.wait_until(end_us) {
+            let client = run_out.timer.client.and_then(shard::named);
+            let timer = Timer::new(run_out.timer.to_string());
+            let whose = client.map_or(Whose::Timer, Whose::Client);
+            let payload = run_out.payload.to_vec();
+            let called = self.run_one(whose, false, |handler| {
+                handler.on_timer(client, timer, payload)
+            });
+            let called = called.map(|((), closes)| self.tell_closes(closes));
+            result = result.and(called);
+        }
+        result
+    }
+
+    /// Lets so much wait for a client that its handler is told. The error is that of `on_buffer_full`.
+    pub fn fill_buffer(&mut self, client: Client, queued_bytes: u64) -> Result {
+        self.run_connected(client, |handler| {
+            handler.on_buffer_full(client, queued_bytes)
+        })
+    }
+
+    /// Lets such a client read everything. The error is that of `on_buffer_drain`.
+    pub fn drain_buffer(&mut self, client: Client) -> Result {
+        self.run_connected(client, |handler| handler.on_buffer_drain(client))
+    }
+
+    fn run_connected(&mut self, client: Client, callback: impl FnOnce(&mut H) -> Result) -> Result {
+        if !self.is_connected(client) {
+            return Err(Refused::Offline.into());
+        }
+        self.run(client, false, callback)
     }
 
     /// Answers the custom commands of this gateway from now on. Without it the tenant has none.
@@ -332,12 +373,14 @@ impl<H: Handler> Gateway<H> {
         self.events += 1;
         let session = match whose {
             Whose::Client(client) => self.world.shard.session(&client),
-            Whose::Request | Whose::Command | Whose::Nobody => Session::default(),
+            Whose::Request | Whose::Timer | Whose::Command | Whose::Nobody => Session::default(),
         };
         let event = Event {
             whose,
             closing,
             id: format!("testing-0-{}", self.events),
+            number: self.events,
+            timers: 0,
             session,
             effects: Vec::new(),
             config: config_values(&self.config),

@@ -243,7 +243,11 @@ async fn work(mut worker: Scripted, seen: Seen) {
                 let all = std::mem::take(&mut messages);
                 seen.borrow_mut().push((all, closed.reason));
             }
-            EventKind::Connect { .. } | EventKind::Request { .. } => {}
+            EventKind::Connect { .. }
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => {}
         }
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
+        timer_bytes_max: 16 << 20,
         connections_max: 1000,
         handshakes_max: 8,
         handshakes_per_address_max: 8,

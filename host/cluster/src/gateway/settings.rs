@@ -43,6 +43,8 @@ pub struct GatewaySettings {
     /// Bytes that all clients together may make this gateway keep: unfinished messages, events that
     /// wait or are under way, and what waits to be written.
     pub clients_bytes_max: usize,
+    /// Bytes that all timers together may keep.
+    pub timer_bytes_max: usize,
     /// Bytes that may wait for one other gateway's acknowledgement.
     pub forward_bytes_max: usize,
     /// Client connections.
@@ -83,6 +85,7 @@ impl GatewaySettings {
             hold_bytes_max: 64 << 10,
             pending_bytes_max: 256 << 20,
             clients_bytes_max: 512 << 20,
+            timer_bytes_max: 64 << 20,
             forward_bytes_max: 64 << 20,
             connections_max: 100_000,
             handshakes_max: HANDSHAKES_MAX,

@@ -20,6 +20,7 @@ mod run;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod waits;
 
 use std::cell::RefCell;
@@ -55,6 +56,7 @@ use custody::Custody;
 use events::Events;
 use peers::Peers;
 use questions::Questions;
+use timers::Timers;
 
 pub(super) use run::run;
 
@@ -76,6 +78,7 @@ struct State {
     index: u16,
     clients: Clients,
     events: Events,
+    timers: Timers,
     workers: Workers,
     custody: Custody,
     peers: Peers,
@@ -197,6 +200,11 @@ impl Home for Shard {
     }
 
     fn written(&self, connection: &Connection) {
+        if let Some(event) = connection.buffer_event() {
+            let mut state = self.state.borrow_mut();
+            state.clock();
+            state.buffer_event(connection.number, event);
+        }
         if let Some(came_us) = connection.take_late() {
             let mut state = self.state.borrow_mut();
             state.delivered(connection.tenant, came_us, 1);
@@ -219,6 +227,7 @@ impl State {
             // A random start: an id kept from an earlier life almost surely reaches nobody.
             clients: Clients::new(&context, index, rng.random::<u32>()),
             events: Events::new(&context),
+            timers: Timers::new(&context),
             workers: Workers::new(host::own(&context)),
             custody: Custody::default(),
             peers: Peers::new(context.clone(), index),
@@ -246,6 +255,7 @@ impl State {
         let end = Instant::now() + self.context.settings.close;
         self.clients.lose(end);
         self.end_requests();
+        self.timers.end();
         self.workers.refuse(&Refusal::Lost);
         self.clients.send_away();
         self.events.forget_all();
@@ -269,6 +279,7 @@ impl State {
             status.unguarded.store(unguarded, Ordering::Release);
             self.metrics
                 .guarded(unguarded, self.events.lanes().singles());
+            self.metrics.timers(self.timers.count());
             status
                 .lanes
                 .store(self.events.lanes().len(), Ordering::Release);

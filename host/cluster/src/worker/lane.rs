@@ -269,7 +269,7 @@ impl Lane {
         if !std::mem::replace(&mut state.counted, true) {
             self.home.meters().client_came();
         }
-        state.request = matches!(delivery.kind, EventKind::Request { .. });
+        state.of_nobody = !delivery.kind.is_of_client();
         state.under_way.push_back(UnderWay {
             event: delivery.event,
             attempt: delivery.attempt,

@@ -18,7 +18,7 @@ const GROUPS_MAX: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct LaneState {
     pub(super) session: Arc<Session>,
-    /// How the client came; none of a request.
+    /// How the client came, if the lane is one's.
     pub(super) arrival: Option<Arc<Arrival>>,
     /// The session as others changed it since the last snapshot. The mirror itself must wait for
     /// the next one, but a close told by this worker needs the newest.
@@ -37,8 +37,9 @@ pub(super) struct LaneState {
     pub(super) under_way: VecDeque<UnderWay>,
     /// An event was given back: what the home sent before it knew is void.
     pub(super) returning: bool,
-    /// The lane is a request's, which has one event and nobody whose close could be told.
-    pub(super) request: bool,
+    /// The lane is that of a request or a timer without a client: it has one event and nobody whose
+    /// close could be told.
+    pub(super) of_nobody: bool,
     /// This worker tells the close if the home is lost.
     pub(super) custodian: bool,
     /// The first custodian: this worker is the second and tells the close once that one is gone too.
@@ -72,7 +73,7 @@ impl LaneState {
     /// Whether nothing needs the lane any more.
     pub(super) fn is_forgettable(&self) -> bool {
         let closed = self.closed && self.unsent.is_none();
-        self.under_way.is_empty() && (closed || self.released || self.request)
+        self.under_way.is_empty() && (closed || self.released || self.of_nobody)
     }
 
     /// Whether the home still waits for this attempt at an event.
@@ -123,7 +124,9 @@ impl LaneState {
                 | Effect::Close { .. }
                 | Effect::CloseUid { .. }
                 | Effect::Destroy { .. }
-                | Effect::Command { .. } => {}
+                | Effect::Command { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer { .. } => {}
             }
         }
     }

@@ -10,9 +10,7 @@ use tidegate_wire::membership::Role;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
-use super::rig::{
-    Rig, component, done, failed, identity, order, settings, until, until_async,
-};
+use super::rig::{Rig, component, done, failed, identity, order, settings, until, until_async};
 
 struct Here {
     deploys: DeployClient,

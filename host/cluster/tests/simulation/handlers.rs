@@ -6,7 +6,8 @@
 //! client gets `f WHO K`; monitors get `closed ID REASON COUNT UID SWAPS VALUE GROUPS VOLATILE GIFTS`.
 //! `n fail` makes the handler return an error, `n trap` makes it trap twice: nothing of what it asked
 //! for may ever be seen. `n swap K` sets a session key from K - 1 to K by compare-and-set, which must
-//! succeed once, however often the handler runs. `n fill BYTES` sets a large session value, `n join G…`
+//! succeed once, however often the handler runs. `n timer MS` sets a timer, of which it gets `t n` once.
+//! `n fill BYTES` sets a large session value, `n join G…`
 //! and `n part G…` join and leave groups, `n dissolve G` removes all members of one, `n gift ID WHO K`
 //! sets a key in that client's session; see [`crate::holdings`].
 
@@ -24,6 +25,7 @@ use tidegate_wire::event::{Delivery, EventKind, Message};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::query::{Answer, Query, SwapRefusal};
+use tidegate_wire::timer::TimerId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -205,7 +207,13 @@ async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outc
             };
             (Outcome::Done, vec![told])
         }
-        EventKind::Request { .. } => (Outcome::Done, vec![]),
+        EventKind::Timer { payload, .. } => {
+            let k = String::from_utf8_lossy(payload);
+            (Outcome::Done, vec![send(client, format!("t {k}"))])
+        }
+        EventKind::Request { .. } | EventKind::BufferFull { .. } | EventKind::BufferDrain => {
+            (Outcome::Done, vec![])
+        }
     }
 }
 
@@ -235,6 +243,16 @@ async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, 
             // The home could not be asked: somebody else may.
             None => return (Outcome::Returned, vec![]),
         },
+        ["timer", ms] => effects.push(Effect::SetTimer {
+            timer: Box::new(TimerId {
+                client: Some(client),
+                event: delivery.event,
+                nth: 0,
+            }),
+            delay_ms: ms.parse().unwrap(),
+            repeats: false,
+            payload: words[0].as_bytes().to_vec().into(),
+        }),
         ["fill" | "join" | "part" | "dissolve" | "gift", ..] => {
             effects.extend(keep(client, &words))
         }

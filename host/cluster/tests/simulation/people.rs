@@ -32,6 +32,8 @@ pub(crate) struct Person {
     traps: u8,
     /// Compare-and-sets asked for.
     pub(crate) swaps: u64,
+    /// The lines that set timers which have not run out yet.
+    pub(crate) timers: BTreeSet<u64>,
     /// What it asked to be kept.
     pub(crate) holdings: Holdings,
     /// Keys that it set in the sessions of other clients.
@@ -87,6 +89,7 @@ impl Person {
             promised: 0,
             traps: 0,
             swaps: 0,
+            timers: BTreeSet::new(),
             holdings: Holdings::default(),
             gifts: BTreeMap::new(),
             sent_to: BTreeMap::new(),
@@ -148,6 +151,12 @@ impl Person {
         self.say(&format!("swap {}", self.swaps), record, now_ms);
     }
 
+    /// Asks for a timer, which must run out once.
+    pub(crate) fn set_timer(&mut self, ms: u64, record: &Record, now_ms: u64) {
+        self.say(&format!("timer {ms}"), record, now_ms);
+        self.timers.insert(self.sent);
+    }
+
     /// How many it has sent to another client.
     pub(crate) fn sent_to(&self, other: usize) -> u64 {
         self.sent_to.get(&other).copied().unwrap_or_default()
@@ -204,6 +213,14 @@ impl Person {
                 }
                 if number(2) != self.answered {
                     return Err("the session does not count the commits".to_owned());
+                }
+            }
+            "t" => {
+                if self.due.contains(&number(1)) {
+                    return Err("a timer of an event that is not answered".to_owned());
+                }
+                if !self.timers.remove(&number(1)) {
+                    return Err("a timer that nobody set, or told twice".to_owned());
                 }
             }
             "f" => {

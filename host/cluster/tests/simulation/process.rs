@@ -302,6 +302,7 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         pending_bytes_max: bounds.pending_bytes_max,
         clients_bytes_max: bounds.pending_bytes_max + (64 << 20),
         forward_bytes_max: 1 << 20,
+        timer_bytes_max: 16 << 20,
         connections_max: 1000,
         handshakes_max: 64,
         handshakes_per_address_max: 64,

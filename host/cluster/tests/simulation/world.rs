@@ -35,6 +35,7 @@ const ANSWER_MS: u64 = 60_000;
 /// Other generators for the same seed.
 const MORE: u64 = 0x00C0_FFEE_0000_0000;
 const BULK: u64 = 0x000B_0CC0_0000_0000;
+const TIMERS: u64 = 0x000C_10C0_0000_0000;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +83,9 @@ pub(crate) struct World {
     pub(crate) rng: SmallRng,
     /// For what was added later.
     pub(crate) more: SmallRng,
-    /// For what was added last.
+    /// For what was added after that.
     pub(crate) bulk: SmallRng,
+    pub(crate) timers: SmallRng,
     pub(crate) plan: Plan,
     pub(crate) net: Arc<Net>,
     pub(crate) record: Arc<Record>,
@@ -109,10 +111,12 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut more = SmallRng::seed_from_u64(seed ^ MORE);
         let mut bulk = SmallRng::seed_from_u64(seed ^ BULK);
+        let mut timers = SmallRng::seed_from_u64(seed ^ TIMERS);
         let plan = Plan::draw(
             &mut rng,
             (extent >= Extent::More).then_some(&mut more),
             (extent >= Extent::Bulk).then_some(&mut bulk),
+            (extent >= Extent::Timers).then_some(&mut timers),
         );
         let net = Net::new(seed);
         let kinds = std::iter::repeat_n(Kind::Register, plan.registers)
@@ -135,6 +139,7 @@ impl World {
             rng,
             more,
             bulk,
+            timers,
             machines: machines.collect(),
             plan,
             net,

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event::CloseFrame;
 use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 use super::*;
 use crate::effects::{Changed, Deliver, apply};
@@ -248,6 +250,8 @@ impl Deliver for Closing {
         false
     }
     fn refused(&mut self, _connection: u32, _effect: &Effect, _why: Refused) {}
+    fn set_timer(&mut self, _timer: TimerId, _delay_ms: u64, _repeats: bool, _payload: &Payload) {}
+    fn cancel_timer(&mut self, _timer: &TimerId) {}
 }
 
 proptest! {

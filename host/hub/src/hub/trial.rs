@@ -29,7 +29,7 @@ pub struct Trial {
 
 impl Trial {
     /// Applies effects to the clients of `hub`, which belongs to the gateway announced as
-    /// `gateway`. Whoever an effect closes is offline. Sends and commands do nothing.
+    /// `gateway`. Whoever an effect closes is offline. Sends, commands and timers do nothing.
     pub fn begin(hub: &mut Hub, gateway: SocketAddrV4, effects: &[Effect]) -> Self {
         let mut trial = Self {
             journal: Vec::new(),
@@ -66,7 +66,9 @@ impl Trial {
             Effect::Send { .. }
             | Effect::SendRaw { .. }
             | Effect::SendLatest { .. }
-            | Effect::Command { .. } => {}
+            | Effect::Command { .. }
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer { .. } => {}
         }
     }
 
@@ -104,7 +106,9 @@ impl Trial {
             | Effect::Send { .. }
             | Effect::SendLatest { .. }
             | Effect::SendRaw { .. }
-            | Effect::Command { .. } => None,
+            | Effect::Command { .. }
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer { .. } => None,
         };
         self.journal.extend(undo);
     }

@@ -95,13 +95,13 @@ impl Lane {
         let first = &self.seats[FIRST].now;
         let second = &self.seats[SECOND].now;
         let known = first.as_ref().is_some_and(confirmed) && second.as_ref().is_none_or(confirmed);
-        !known && !fresh && !self.is_request()
+        !known && !fresh && !self.is_of_nobody()
     }
 
     /// Whether one worker alone knows the client.
     fn is_single(&self) -> bool {
         let [first, second] = &self.seats;
-        first.now.is_some() && second.now.is_none() && !self.is_request()
+        first.now.is_some() && second.now.is_none() && !self.is_of_nobody()
     }
 }
 
@@ -275,7 +275,7 @@ impl Lanes {
     pub fn is_known(&self, connection: u32) -> bool {
         self.lanes.get(&connection).is_some_and(|lane| {
             let next = lane.events.get(lane.under_way).map(|event| &event.kind);
-            !lane.is_request()
+            !lane.is_of_nobody()
                 && lane.last_session.is_none()
                 && !matches!(next, Some(EventKind::Connect { .. }))
         })

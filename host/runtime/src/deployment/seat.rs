@@ -332,14 +332,17 @@ impl Seat {
                 self.newcomers = HashSet::new();
                 false
             }
-            EventKind::Request { .. } => true,
+            _ if !delivery.kind.is_of_client() => true,
             EventKind::Connect { .. } if self.newcomers.len() < NEWCOMERS_MAX => {
                 self.newcomers.insert(delivery.client);
                 true
             }
-            EventKind::Connect { .. } | EventKind::Message(_) => {
-                self.newcomers.contains(&delivery.client)
-            }
+            EventKind::Connect { .. }
+            | EventKind::Message(_)
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => self.newcomers.contains(&delivery.client),
             EventKind::Close(_) => self.newcomers.remove(&delivery.client),
         }
     }

@@ -174,8 +174,11 @@ impl Drop for Ticket {
 pub(super) fn payload_bytes(kind: &EventKind) -> usize {
     match kind {
         EventKind::Message(message) => message.payload().len(),
-        EventKind::Request { payload, .. } => payload.len(),
-        EventKind::Connect { .. } | EventKind::Close(_) => 0,
+        EventKind::Request { payload, .. } | EventKind::Timer { payload, .. } => payload.len(),
+        EventKind::Connect { .. }
+        | EventKind::Close(_)
+        | EventKind::BufferFull { .. }
+        | EventKind::BufferDrain => 0,
     }
 }
 

@@ -145,7 +145,9 @@ fn weight(effect: &Effect) -> usize {
         | Effect::UnbindUid { .. }
         | Effect::JoinGroup { .. }
         | Effect::LeaveGroup { .. }
-        | Effect::Ungroup { .. } => 0,
+        | Effect::Ungroup { .. }
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer { .. } => 0,
     };
     EFFECT_BYTES + texts
 }
@@ -192,6 +194,8 @@ fn without_farewell(effect: &Effect) -> Effect {
         | Effect::SendLatest { .. }
         | Effect::SendRaw { .. }
         | Effect::Command { .. }
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer { .. }
         | Effect::Destroy { .. }
         | Effect::BindUid { .. }
         | Effect::UnbindUid { .. }

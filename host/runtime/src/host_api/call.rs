@@ -8,6 +8,7 @@ use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::{CloseFrame, Closed};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::session::{Session, TooLarge};
+use tidegate_wire::timer::TimerId;
 use tokio::time::Instant;
 
 use super::offered::types::Error;
@@ -28,6 +29,8 @@ pub(crate) struct CurrentCall {
     pub(super) carried: usize,
     /// Compare-and-sets so far.
     swaps: u32,
+    /// Timers that it has set so far.
+    timers: u16,
     /// When its limit on the clock ends it.
     pub(super) ends: Instant,
 }
@@ -78,6 +81,7 @@ impl CurrentCall {
             questions: 0,
             carried: 0,
             swaps: 0,
+            timers: 0,
             ends,
         }
     }
@@ -97,6 +101,21 @@ impl CurrentCall {
         let nth = self.swaps;
         self.swaps += 1;
         nth
+    }
+
+    /// Names the next timer of this call: its client's, unless that is gone.
+    pub(super) fn next_timer(&mut self) -> Option<TimerId> {
+        let Origin::Event { id: event, .. } = self.origin else {
+            return None;
+        };
+        let nth = self.timers;
+        self.timers = nth.checked_add(1)?;
+        let client = self.client.as_ref().filter(|own| !own.closing);
+        Some(TimerId {
+            client: client.map(|own| own.id),
+            event,
+            nth,
+        })
     }
 
     /// A compare-and-set did this: the handler reads it in its session, under its own changes.

@@ -13,6 +13,8 @@ use crate::host_api::{HostState, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
+pub(super) const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 
@@ -253,6 +255,14 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
         .map_err(wrong)?;
     if has(component, REQUEST_EVENTS) {
         function::<(&str, &[u8]), BytesAnswer>(pre, REQUEST_EVENTS, "on-request").map_err(wrong)?;
+    }
+    if has(component, TIMER_EVENTS) {
+        function::<(Option<Id<'_>>, &str, &[u8]), Answer>(pre, TIMER_EVENTS, "on-timer")
+            .map_err(wrong)?;
+    }
+    if has(component, BUFFER_EVENTS) {
+        function::<(Id<'_>, u64), Answer>(pre, BUFFER_EVENTS, "on-buffer-full").map_err(wrong)?;
+        function::<(Id<'_>,), Answer>(pre, BUFFER_EVENTS, "on-buffer-drain").map_err(wrong)?;
     }
     if has(component, STATE) {
         function::<(), (Vec<u8>,)>(pre, STATE, "save").map_err(wrong)?;

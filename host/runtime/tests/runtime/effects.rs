@@ -1,10 +1,15 @@
 //! Events go in, commits come out: all or nothing.
 
-use tidegate_runtime::Limits;
-use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
+use tidegate_runtime::{Deployment, Limits};
+use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{EventKind, Message};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::timer::TimerId;
 
-use crate::harness::{Home, client, close, connect, deploy, eventually, logged, said, settings};
+use crate::harness::{
+    Home, client, close, connect, deploy, eventually, guest, logged, plugin, request, runtime,
+    said, settings, without,
+};
 
 #[tokio::test]
 async fn effects_of_one_event_are_committed_in_order() {
@@ -74,7 +79,7 @@ async fn connect_binary_and_close_reach_the_handler() {
         said.contains("NotPermitted"),
         "no change of a closed client's session: {said}"
     );
-    assert_eq!(commit.effects.len(), 1);
+    assert_eq!(commit.effects.len(), 2, "a timer and what it said");
 }
 
 #[tokio::test]
@@ -250,4 +255,116 @@ async fn output_over_the_limit_is_left_out_and_counted() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     panic!("the suppressed lines are not told");
+}
+
+fn timer_of(client: Option<ClientId>, sequence: u64, nth: u16) -> TimerId {
+    let event = EventId {
+        gateway: Incarnation(7),
+        shard: 0,
+        sequence,
+    };
+    TimerId { client, event, nth }
+}
+
+/// The timers that a commit sets: which, after how long, whether again, and with what.
+fn timers(commit: &Commit) -> Vec<(TimerId, u64, bool, String)> {
+    let set = commit.effects.iter().filter_map(|effect| {
+        if let Effect::SetTimer {
+            timer,
+            delay_ms,
+            repeats,
+            payload,
+        } = effect
+        {
+            let payload = String::from_utf8_lossy(payload).into_owned();
+            return Some((**timer, *delay_ms, *repeats, payload));
+        }
+        None
+    });
+    set.collect()
+}
+
+#[tokio::test]
+async fn timers_are_named_by_the_event_that_sets_them() {
+    let deployment = deploy(settings("timers")).await;
+    let home = Home::new();
+    let own = |sequence, nth| timer_of(Some(client(1)), sequence, nth);
+    let script = "after 20 echo late\nevery 5 echo again";
+    let commit = home.run(&deployment, client(1), script).await;
+    let sequence = commit.event.sequence;
+    let expected = [
+        (own(sequence, 0), 20, false, "echo late".to_owned()),
+        (own(sequence, 1), 5, true, "echo again".to_owned()),
+    ];
+    assert_eq!(timers(&commit), expected);
+    let named = [0, 1].map(|nth| own(sequence, nth).to_string());
+    assert_eq!(said(&commit), named, "what the handler was given");
+
+    let cancel = format!("cancel {}", named[0]);
+    let commit = home.run(&deployment, client(2), &cancel).await;
+    let timer = Box::new(own(sequence, 0));
+    assert_eq!(commit.effects, [Effect::CancelTimer { timer }]);
+    let commit = home.run(&deployment, client(1), "cancel nothing").await;
+    assert_eq!(commit.outcome, Outcome::Failed, "{commit:?}");
+
+    // Whose client is gone, or who has none, sets timers of the tenant.
+    let commit = home
+        .commit_of(home.send(&deployment, client(1), 0, close()))
+        .await;
+    let of_tenant = timer_of(None, commit.event.sequence, 0);
+    assert_eq!(timers(&commit)[0].0, of_tenant);
+    let commit = home
+        .commit_of(home.send(&deployment, client(3), 0, request("after", "x")))
+        .await;
+    let of_tenant = timer_of(None, commit.event.sequence, 0);
+    assert_eq!(timers(&commit), [(of_tenant, 7, false, "x".to_owned())]);
+}
+
+#[tokio::test]
+async fn timers_and_buffers_reach_the_handler() {
+    let deployment = deploy(settings("timer-events")).await;
+    let home = Home::new();
+    let event = |client, kind| home.commit_of(home.send(&deployment, client, 0, kind));
+    let run_out = |timer: TimerId| EventKind::Timer {
+        timer: Box::new(timer),
+        payload: b"echo it is time".to_vec().into(),
+    };
+    let own = timer_of(Some(client(1)), 5, 0);
+    let commit = event(client(1), run_out(own)).await;
+    assert_eq!(said(&commit), ["it is time"]);
+    let commit = event(client(9), run_out(timer_of(None, 5, 0))).await;
+    let told = said(&commit).join("");
+    assert!(
+        told.starts_with("timer 0000000000000007-0-5-0: echo it is time, Err(Error::NotPermitted"),
+        "{told}"
+    );
+    let commit = event(client(1), EventKind::BufferFull { bytes: 70 }).await;
+    assert_eq!(said(&commit), ["full: 70"]);
+    let commit = event(client(1), EventKind::BufferDrain).await;
+    assert_eq!(said(&commit), ["drained"]);
+}
+
+#[tokio::test]
+async fn what_a_plugin_does_not_export_is_done_without_it() {
+    let bytes = without(guest(), "timer-events");
+    let plugin = plugin(without(bytes, "buffer-events")).await;
+    let exports = plugin.exports();
+    assert_eq!(exports.len(), 4, "{exports:?}");
+    let deployment = Deployment::start(&runtime(), plugin, settings("no-timers"))
+        .await
+        .unwrap();
+    let home = Home::new();
+    for kind in [
+        EventKind::Timer {
+            timer: Box::new(timer_of(Some(client(1)), 5, 0)),
+            payload: vec![].into(),
+        },
+        EventKind::BufferFull { bytes: 70 },
+        EventKind::BufferDrain,
+    ] {
+        let commit = home
+            .commit_of(home.send(&deployment, client(1), 0, kind))
+            .await;
+        assert_eq!((commit.outcome, commit.reply), (Outcome::Done, None));
+    }
 }

@@ -3,7 +3,9 @@
 use tidegate_runtime::Deployment;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 
-use crate::harness::{Home, client, deploy, guest, logged, plugin, request, runtime, settings};
+use crate::harness::{
+    Home, client, deploy, guest, logged, plugin, request, runtime, settings, without,
+};
 
 async fn call(deployment: &Deployment, name: &str, payload: &str) -> Commit {
     let home = Home::new();
@@ -79,17 +81,7 @@ async fn a_reply_is_bounded() {
 
 #[tokio::test]
 async fn a_plugin_that_takes_no_requests_says_so() {
-    // The export under another name: nobody looks for it.
-    let mut bytes = guest();
-    let (old, new) = (b"/request-events@", b"/ignored-events@");
-    let mut at = 0;
-    while at + old.len() <= bytes.len() {
-        if bytes[at..].starts_with(old) {
-            bytes[at..at + old.len()].copy_from_slice(new);
-        }
-        at += 1;
-    }
-    let plugin = plugin(bytes).await;
+    let plugin = plugin(without(guest(), "request-events")).await;
     assert!(!plugin.exports().iter().any(|it| it.contains("request")));
     let settings = settings("no-requests");
     let deployment = Deployment::start(&runtime(), plugin, settings)

@@ -127,7 +127,12 @@ fn query() -> impl Strategy<Value = Query> {
 fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
     connect().prop_map(|kind| match kind {
         EventKind::Connect { arrival, .. } => Some(Box::new(arrival.peer.clone())),
-        EventKind::Message(_) | EventKind::Close(_) | EventKind::Request { .. } => None,
+        EventKind::Message(_)
+        | EventKind::Close(_)
+        | EventKind::Request { .. }
+        | EventKind::Timer { .. }
+        | EventKind::BufferFull { .. }
+        | EventKind::BufferDrain => None,
     })
 }
 

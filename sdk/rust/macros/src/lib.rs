@@ -92,10 +92,16 @@ impl Impl {
 
     fn expand_handler(mut self) -> TokenStream {
         let mut exports = vec![("", "export_handler")];
-        // Exported only if the author wrote it: the host can then tell a caller that this plugin
-        // takes no requests.
+        // Exported only if the author wrote it: the host calls nothing in vain, and can tell a caller
+        // that this plugin takes no requests.
         if self.has("on_request") {
             exports.push(("::requests", "export_requests"));
+        }
+        if self.has("on_timer") {
+            exports.push(("::timer", "export_timer"));
+        }
+        if self.has("on_buffer_full") || self.has("on_buffer_drain") {
+            exports.push(("::buffer", "export_buffer"));
         }
         match (self.has("save"), self.has("restore")) {
             (true, true) => exports.push(("::state", "export_state")),

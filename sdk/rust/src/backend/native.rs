@@ -3,6 +3,7 @@
 //! this thread. What effects do and what questions find is the host's own code, `tidegate-hub`.
 
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
+use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
 
 use crate::client::Client;
 use crate::error::Refused;
@@ -120,6 +121,29 @@ pub(crate) fn leave_group(client: &Client, group: &str) -> Result {
 pub(crate) fn ungroup(group: &str) -> Result {
     event::push(Effect::Ungroup {
         group: name("group", group)?,
+    })
+}
+
+pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<String> {
+    check(delay_ms, repeats, payload).map_err(|refused| match refused {
+        SettingRefused::Time(text) => Refused::InvalidArgument(text),
+        SettingRefused::Payload(text) => Refused::QuotaExceeded(text),
+    })?;
+    let timer = event::next_timer()?;
+    event::push(Effect::SetTimer {
+        timer: Box::new(timer),
+        delay_ms,
+        repeats,
+        payload: payload.to_vec().into(),
+    })?;
+    Ok(timer.to_string())
+}
+
+pub(crate) fn cancel_timer(timer: &str) -> Result {
+    let timer: std::result::Result<TimerId, TimerIdError> = timer.parse();
+    let timer = timer.map_err(|error| Refused::InvalidArgument(error.to_string()))?;
+    event::push(Effect::CancelTimer {
+        timer: Box::new(timer),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Calls of the host: values of this crate in, values of the contract out.
 
 use crate::bindings::tidegate::plugin::gateway::{self, CloseFrameParam, MessageParam, Recipients};
-use crate::bindings::tidegate::plugin::{client, session, types, worker};
+use crate::bindings::tidegate::plugin::{client, session, timers, types, worker};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::client::Client;
@@ -112,6 +112,17 @@ pub(crate) fn leave_group(client: &Client, group: &str) -> Result {
 
 pub(crate) fn ungroup(group: &str) -> Result {
     lift(gateway::ungroup(group))
+}
+
+pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<String> {
+    lift(match repeats {
+        true => timers::every(delay_ms, payload),
+        false => timers::after(delay_ms, payload),
+    })
+}
+
+pub(crate) fn cancel_timer(timer: &str) -> Result {
+    lift(timers::cancel(timer))
 }
 
 pub(crate) fn set_session(client: &Client, entries: &[(&str, &str)]) -> Result {

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::outbound::{Content, Newlines, Outgoing};
+use tidegate_hub::timers::{Setting, Timers};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event;
 use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 use crate::event::CloseFrame;
 use crate::message::Message;
@@ -31,6 +34,8 @@ pub(super) struct QueuedParcel {
 /// The parts of the shard that effects reach, beside the hub.
 pub(super) struct Deliveries<'a> {
     pub(super) connections: &'a mut BTreeMap<u32, Connection>,
+    pub(super) timers: &'a mut Timers,
+    pub(super) now_us: u64,
     /// Whom the effects have closed, in order.
     pub(super) closing: Vec<u32>,
 }
@@ -83,6 +88,22 @@ impl Deliver for Deliveries<'_> {
             connection.queued.clear();
         }
         self.end(connection);
+    }
+
+    fn set_timer(&mut self, timer: TimerId, delay_ms: u64, repeats: bool, payload: &Payload) {
+        let setting = Setting {
+            tenant: 0,
+            delay_ms,
+            repeats,
+            payload: payload.clone(),
+        };
+        if let Err(why) = self.timers.set(timer, setting, self.now_us) {
+            eprintln!("a limit refused timer {timer}: {why:?}");
+        }
+    }
+
+    fn cancel_timer(&mut self, timer: &TimerId) {
+        self.timers.cancel(0, timer);
     }
 
     fn changed(&mut self, _: &Hub, _: u32, _: Changed<'_>) {}

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 
 use tidegate_hub::hub::HubLimits;
 use tidegate_wire::effect::{Effect, SessionChange};
-use tidegate_wire::id::ClientId;
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, Query};
 use tidegate_wire::session::Session;
+use tidegate_wire::timer::TimerId;
 
 use crate::client::Client;
 use crate::error::Refused;
@@ -25,6 +26,8 @@ pub(crate) enum Whose {
     Client(Client),
     /// A call from outside.
     Request,
+    /// A timer that is no client's.
+    Timer,
     /// A custom command, in a command component.
     Command,
 }
@@ -38,6 +41,10 @@ pub(crate) struct Event {
     pub(crate) closing: bool,
     /// Its id; empty outside an event.
     pub(crate) id: String,
+    /// Its number among the events of this gateway.
+    pub(crate) number: u64,
+    /// The timers that it has set.
+    pub(crate) timers: u16,
     /// The session with this event's own changes.
     pub(crate) session: Session,
     /// What the handler asked for.
@@ -127,6 +134,26 @@ pub(crate) fn push(effect: Effect) -> Result {
     change(|event| event.push(effect))
 }
 
+/// Names the next timer of the current event: its client's, unless that is gone.
+pub(crate) fn next_timer() -> Result<TimerId> {
+    change(|event| {
+        let nth = event.timers;
+        event.timers = nth.saturating_add(1);
+        let client = match &event.whose {
+            Whose::Client(own) if !event.closing => Some(id(own)),
+            Whose::Client(_) | Whose::Nobody | Whose::Request | Whose::Timer | Whose::Command => {
+                None
+            }
+        };
+        let event = EventId {
+            gateway: Incarnation(0),
+            shard: 0,
+            sequence: event.number,
+        };
+        Ok(TimerId { client, event, nth })
+    })
+}
+
 /// Collects changes of a client's session in the current event, all or none.
 pub(crate) fn push_session(client: ClientId, changes: Vec<SessionChange>) -> Result {
     change(|event| event.push_session(client, changes))
@@ -162,9 +189,11 @@ pub(crate) fn compare_and_set(client: ClientId, query: &Query) -> Result<Answere
 pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
     change(|event| match event.whose {
         Whose::Command => event.world.ask_here(query),
-        Whose::Nobody | Whose::Client(_) | Whose::Request => Err(Refused::NotPermitted(
-            "`hub` is for command components; a handler has `directory`".to_owned(),
-        )),
+        Whose::Nobody | Whose::Client(_) | Whose::Request | Whose::Timer => {
+            Err(Refused::NotPermitted(
+                "`hub` is for command components; a handler has `directory`".to_owned(),
+            ))
+        }
     })
 }
 
@@ -172,7 +201,7 @@ pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
 pub(crate) fn may_ask() -> Result {
     is_no_command()?;
     match peek(|event| event.whose) {
-        Some(Whose::Client(_) | Whose::Request | Whose::Command) => Ok(()),
+        Some(Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Command) => Ok(()),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }
@@ -214,7 +243,7 @@ pub(crate) fn change_session(change: SessionChange) -> Result {
 fn asking_client() -> Result<Client> {
     match peek(|event| event.whose) {
         Some(Whose::Client(client)) => Ok(client),
-        Some(Whose::Request | Whose::Command) => Err(Refused::NotPermitted(
+        Some(Whose::Request | Whose::Timer | Whose::Command) => Err(Refused::NotPermitted(
             "no client is asking, so there is no `session`".to_owned(),
         )),
         Some(Whose::Nobody) | None => Err(outside_an_event()),

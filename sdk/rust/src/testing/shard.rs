@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidegate_hub::answer::{Ground, Live, answer};
 use tidegate_hub::effects;
 use tidegate_hub::hub::{Hub, Trial};
+use tidegate_hub::timers::{RunOut, Timers};
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event::{self, SessionEntries};
 use tidegate_wire::id::ClientId;
@@ -22,6 +23,9 @@ use crate::testing::deliveries::{Deliveries, Parcel, QueuedParcel};
 
 /// The fake gateway's announced address; it stands in every client id.
 pub(crate) const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3000);
+
+/// What timers may keep: the host's default.
+const TIMER_BYTES_MAX: usize = 64 << 20;
 
 /// What a socket has of its client. It stays after the client closed, so that a test can look at
 /// what it got.
@@ -88,10 +92,23 @@ impl Connection {
 pub(crate) type Closes = VecDeque<(Client, Closed)>;
 
 /// The one shard of the one gateway, with the clients of one tenant.
-#[derive(Default)]
 pub(crate) struct Shard {
     hub: Hub,
     connections: BTreeMap<u32, Connection>,
+    timers: Timers,
+    /// The fake's clock: it goes on when a test waits.
+    now_us: u64,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            hub: Hub::default(),
+            connections: BTreeMap::new(),
+            timers: Timers::new(TIMER_BYTES_MAX, 1),
+            now_us: 0,
+        }
+    }
 }
 
 impl Shard {
@@ -211,6 +228,7 @@ impl Shard {
             return None;
         }
         let gone = self.hub.remove(number)?;
+        self.timers.end_client(number);
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.is_closing = true;
             connection.last_session = gone.session().cloned().unwrap_or_default();
@@ -222,10 +240,26 @@ impl Shard {
         })
     }
 
+    /// The time of the next timer, or this one if that is sooner: the clock goes on to it.
+    pub(crate) fn wait_until(&mut self, end_us: u64) -> Option<RunOut> {
+        let next_us = self.timers.next_us().unwrap_or(u64::MAX);
+        self.now_us = self.now_us.max(next_us.min(end_us));
+        let run_out = self.timers.run_out(self.now_us)?;
+        // The fake handles an event before anything else happens.
+        self.timers.committed(&run_out.timer);
+        Some(run_out)
+    }
+
+    pub(crate) const fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
     /// Applies the effects of one commit, in order, then closes whom they close.
     pub(crate) fn apply(&mut self, effects: &[Effect]) -> Closes {
         let mut deliveries = Deliveries {
             connections: &mut self.connections,
+            timers: &mut self.timers,
+            now_us: self.now_us,
             closing: Vec::new(),
         };
         for effect in effects {
@@ -282,9 +316,14 @@ fn number(client: &Client) -> u32 {
     }
 }
 
+/// The client of this id.
+pub(crate) fn named(id: ClientId) -> Option<Client> {
+    id.to_string().parse().ok()
+}
+
 fn clients(numbers: impl Iterator<Item = u32>) -> Vec<Client> {
     let ids = numbers.map(|number| ClientId::new(GATEWAY, number));
-    ids.filter_map(|id| id.to_string().parse().ok()).collect()
+    ids.filter_map(named).collect()
 }
 
 /// Keys and JSON texts of a session.

@@ -2,6 +2,7 @@
 //! calls inside the event and answers with their results. Calls are named as in the contract, with
 //! underscores; `README.md` has the protocol.
 
+use serde_json::json;
 use tidegate_sdk::prelude::*;
 
 mod arguments;
@@ -49,10 +50,34 @@ impl Handler for Probe {
         if let Some(group) = session::get::<String>("who")? {
             gateway::to_group(&group).send_json(&own::who("close")?)?;
         }
+        if let Some(run) = session::get_json("at_close")? {
+            Run::read(run.as_bytes()).answer(Some(client));
+        }
         let uid = closed.uid.as_deref().unwrap_or("-");
         let groups = closed.groups.join(",");
         let reason = closed.reason.name();
         gateway::to_group("watchers").send(format!("closed:{client}:{reason}:{uid}:{groups}"))
+    }
+
+    fn on_timer(&mut self, client: Option<Client>, timer: Timer, payload: Vec<u8>) -> Result {
+        let run = Run::read(&payload);
+        let answer = run.answer(client);
+        if !run.quiet {
+            let told = json!({ "timer": timer, "event": worker::event_id(), "answer": answer });
+            match client {
+                Some(client) => client.send_json(&told)?,
+                None => gateway::to_group("timers").send_json(&told)?,
+            }
+        }
+        finish(run.then)
+    }
+
+    fn on_buffer_full(&mut self, client: Client, queued_bytes: u64) -> Result {
+        gateway::to_group("watchers").send(format!("full:{client}:{queued_bytes}"))
+    }
+
+    fn on_buffer_drain(&mut self, client: Client) -> Result {
+        gateway::to_group("watchers").send(format!("drained:{client}"))
     }
 
     fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {

@@ -1,4 +1,6 @@
-//! The calls of `session`, `client` and `worker`.
+//! The calls of `session`, `timers`, `client` and `worker`.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_sdk::prelude::*;
@@ -17,6 +19,8 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
             .map(|()| Value::Null),
         "session_entries" => session::entries().map(|entries| shape::session(&entries)),
         "session_clear" => session::clear().map(|()| Value::Null),
+        "after" | "every" => timer(op, it),
+        "cancel" => cancel(it),
         "who" => who("message"),
         "event_id" => Ok(json!(worker::event_id())),
         "attempt" => Ok(json!(worker::attempt())),
@@ -41,6 +45,23 @@ pub(crate) fn who(during: &str) -> Result<Value> {
         "closed_with": frame.map(|it| json!([it.code, it.reason])),
         "worker": worker::name(),
     }))
+}
+
+/// The payload, given as `run`, is what the probe does when the timer has run out.
+fn timer(op: &str, it: &Arguments<'_>) -> Result<Value> {
+    let run = it.get("run").map(Value::to_string).unwrap_or_default();
+    let ms = it.get("ms").and_then(Value::as_u64).unwrap_or_default();
+    let time = Duration::from_millis(ms);
+    let timer = match op {
+        "every" => timers::every(time, run)?,
+        _ => timers::after(time, run)?,
+    };
+    Ok(json!(timer))
+}
+
+fn cancel(it: &Arguments<'_>) -> Result<Value> {
+    let timer: Timer = serde_json::from_value(json!(it.text("timer")?))?;
+    timer.cancel().map(|()| Value::Null)
 }
 
 fn get(it: &Arguments<'_>) -> Result<Value> {

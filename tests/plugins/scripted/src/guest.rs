@@ -21,14 +21,16 @@ mod bindings {
     });
 }
 
+use bindings::exports::tidegate::plugin::buffer_events::Guest as BufferEvents;
 use bindings::exports::tidegate::plugin::client_events::{
     Closed, Guest as ClientEvents, HttpRequest, Message, Peer,
 };
 use bindings::exports::tidegate::plugin::request_events::Guest as RequestEvents;
 use bindings::exports::tidegate::plugin::state::Guest as State;
+use bindings::exports::tidegate::plugin::timer_events::Guest as TimerEvents;
 use bindings::exports::tidegate::plugin::worker_events::Guest as WorkerEvents;
 use bindings::tidegate::plugin::types::Error;
-use bindings::tidegate::plugin::{gateway, session, worker};
+use bindings::tidegate::plugin::{gateway, session, timers, worker};
 use bindings::wasi::config::store;
 use bindings::wasi::logging::logging;
 
@@ -55,16 +57,13 @@ impl ClientEvents for Scripted {
     }
 
     fn on_close(client: String, closed: Closed) -> Result<(), String> {
+        answer(timers::after(5, b"after the close"))?;
         let last = answer(session::get("name"))?.unwrap_or_default();
         let changed = session::set("name", "1").map_err(|error| text_of(&error));
-        gateway::send_to_all(
-            &Message::Text(format!(
-                "{client} left {:?} last={last} change={changed:?}",
-                closed.groups
-            )),
-            &[],
-        )
-        .map_err(|error| text_of(&error))
+        tell_all(&format!(
+            "{client} left {:?} last={last} change={changed:?}",
+            closed.groups
+        ))
     }
 }
 
@@ -80,10 +79,32 @@ impl RequestEvents for Scripted {
                 answer(gateway::send_to_all(&Message::Text(text()), &[]))?;
                 Ok(worker::event_id().into_bytes())
             }
+            "after" => answer(timers::after(7, &payload)).map(String::into_bytes),
             "session" => Ok(format!("{:?}", session::get("k")).into_bytes()),
             "ask" => Ok(asking::ask(&text()).into_bytes()),
             other => Err(format!("no such request: {other}")),
         }
+    }
+}
+
+/// The payload of a client's timer is a script. Any other timer is told to all.
+impl TimerEvents for Scripted {
+    fn on_timer(client: Option<String>, timer: String, payload: Vec<u8>) -> Result<(), String> {
+        let script = String::from_utf8_lossy(&payload);
+        match client {
+            Some(client) => script.lines().try_for_each(|line| run(&client, 0, line)),
+            None => tell_all(&format!("timer {timer}: {script}, {:?}", session::get("k"))),
+        }
+    }
+}
+
+impl BufferEvents for Scripted {
+    fn on_buffer_full(client: String, queued_bytes: u64) -> Result<(), String> {
+        say(&client, &format!("full: {queued_bytes}"))
+    }
+
+    fn on_buffer_drain(client: String) -> Result<(), String> {
+        say(&client, "drained")
     }
 }
 
@@ -204,6 +225,15 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
             burn(Duration::from_millis(rest.parse().unwrap_or(0)));
             Ok(())
         }
+        "after" => {
+            let delay = key.parse().unwrap_or(0);
+            say(client, &answer(timers::after(delay, value.as_bytes()))?)
+        }
+        "every" => {
+            let period = key.parse().unwrap_or(0);
+            say(client, &answer(timers::every(period, value.as_bytes()))?)
+        }
+        "cancel" => answer(timers::cancel(rest)),
         "join" => answer(gateway::join_group(client, rest)),
         "bind" => answer(gateway::bind_uid(client, rest)),
         "group" => answer(gateway::send_to_groups(
@@ -241,6 +271,10 @@ fn say(client: &str, text: &str) -> Result<(), String> {
         client,
         &Message::Text(text.to_owned()),
     ))
+}
+
+fn tell_all(text: &str) -> Result<(), String> {
+    answer(gateway::send_to_all(&Message::Text(text.to_owned()), &[]))
 }
 
 fn answer<T>(result: Result<T, Error>) -> Result<T, String> {

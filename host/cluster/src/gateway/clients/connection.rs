@@ -23,7 +23,7 @@ use tidegate_hub::answer::Live;
 use tidegate_hub::outbound::{Account, Outbound, Outgoing, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
 use tidegate_wire::Name;
-use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, Transport};
+use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, EventKind, Transport};
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -68,6 +68,16 @@ enum ClientEnd {
     Gone,
 }
 
+/// What the handler has been told of what waits for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Full,
+    /// The event is not committed: until then it is told nothing more, so that no more than these two
+    /// wait in a lane.
+    Drained,
+}
+
 /// What the shard and the client's task share.
 pub(in crate::gateway) struct Connection {
     pub(in crate::gateway) number: u32,
@@ -75,6 +85,7 @@ pub(in crate::gateway) struct Connection {
     pub(in crate::gateway) listener: Rc<ListenerSettings>,
     socket: Socket,
     outbound: RefCell<Outbound>,
+    buffer: Cell<Told>,
     wake: Notify,
     phase: Cell<Phase>,
     /// Whether the close event is queued.
@@ -132,6 +143,7 @@ impl Connection {
             listener,
             socket,
             outbound: RefCell::default(),
+            buffer: Cell::new(Told::Nothing),
             wake: Notify::new(),
             phase: Cell::new(Phase::Open),
             told: Cell::new(false),
@@ -228,6 +240,27 @@ impl Connection {
         if !self.write_some() {
             self.wake.notify_one();
         }
+    }
+
+    /// What the handler is to be told of the queue, once for each time that half of its bound waits, and
+    /// that all of it is written then.
+    pub(in crate::gateway) fn buffer_event(&self) -> Option<EventKind> {
+        let bytes = self.outbound_bytes();
+        let (told, event) = match self.buffer.get() {
+            Told::Nothing if bytes > 0 && bytes >= self.listener.queue_bytes_max / 2 => {
+                let bytes = bytes as u64;
+                (Told::Full, EventKind::BufferFull { bytes })
+            }
+            Told::Full if bytes == 0 && self.takes() => (Told::Drained, EventKind::BufferDrain),
+            Told::Nothing | Told::Full | Told::Drained => return None,
+        };
+        self.buffer.set(told);
+        Some(event)
+    }
+
+    /// The handler knows that the queue was written.
+    pub(in crate::gateway) fn drain_was_told(&self) {
+        self.buffer.set(Told::Nothing);
     }
 
     /// What commits sent it came then, unless something that came earlier is not written yet.

@@ -143,6 +143,27 @@ impl State {
         }
     }
 
+    /// Much waits for a client, or nothing any more.
+    pub(super) fn buffer_event(&mut self, number: u32, event: EventKind) {
+        if self.clients.get(number).is_none() {
+            // Nothing comes behind its close.
+            return;
+        }
+        self.events.lanes_mut().push(number, event);
+        self.pump(number);
+    }
+
+    /// The handler knows that what waited for a client is written; meanwhile as much may wait again.
+    pub(super) fn drain_was_told(&mut self, number: u32) {
+        let Some(connection) = self.clients.get(number) else {
+            return;
+        };
+        connection.drain_was_told();
+        if let Some(event) = connection.buffer_event() {
+            self.buffer_event(number, event);
+        }
+    }
+
     /// A client is gone: its id is offline, and its close waits behind its other events.
     pub(super) fn closed(&mut self, connection: &Connection, reason: CloseReason) {
         if !connection.tell_close() {
@@ -152,6 +173,7 @@ impl State {
         self.tell_closed(number, connection.tenant, reason);
         self.clients.remove(connection);
         self.events.let_go(connection.tenant, number);
+        self.timers.end_client(number);
         self.metrics.closed(reason);
         let closed = Closed {
             reason,

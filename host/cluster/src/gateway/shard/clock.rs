@@ -1,11 +1,16 @@
 //! The shard's clock, and what is measured by it: how long its clients wait for what commits send
 //! them, and how it is with each tenant.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::State;
 use crate::gateway::clients::connection::now_ms;
 use crate::gateway::shared::slowness::Reading;
+
+/// Whoever waits for something later looks again then.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// The shard's clock.
 pub(super) struct Clock {
@@ -27,6 +32,13 @@ impl Clock {
     /// Reads the clock.
     fn now_us(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A time of this clock.
+    pub(super) fn at(&self, us: u64) -> Instant {
+        let far = self.began + FAR;
+        let at = self.began.checked_add(Duration::from_micros(us));
+        at.map_or(far, |at| at.min(far))
     }
 
     /// The wall clock at a time of this clock.
@@ -71,11 +83,14 @@ impl State {
             return self.clients.reuse(dirty);
         }
         let came_us = came_us.unwrap_or_else(|| self.clock()).max(1);
+        let mut buffers = Vec::new();
         for of_tenant in dirty.chunk_by(|a, b| a.tenant == b.tenant) {
             let mut written = 0;
             for connection in of_tenant {
                 connection.set_late(came_us);
                 connection.flush();
+                let event = connection.buffer_event();
+                buffers.extend(event.map(|event| (connection.number, event)));
                 match connection.take_late() {
                     Some(at_us) if at_us < came_us => self.delivered(connection.tenant, at_us, 1),
                     Some(_) => written += 1,
@@ -87,6 +102,9 @@ impl State {
             }
         }
         self.clients.reuse(dirty);
+        for (number, event) in buffers {
+            self.buffer_event(number, event);
+        }
     }
 
     /// Says how it is with each tenant.

@@ -32,7 +32,10 @@ impl State {
         };
         self.metrics.committed(commit.outcome);
         self.metrics.took(tenant, committed.took_us);
-        let author = (committed.kind != EventType::Request).then_some((number, worker));
+        let author = committed.of_client.then_some((number, worker));
+        if let Some(timer) = &committed.timer {
+            self.timers.committed(timer);
+        }
         self.questions.event_committed(commit.event.sequence);
         let acts = !commit.effects.is_empty();
         match commit.outcome {
@@ -57,10 +60,15 @@ impl State {
         if committed.kind == EventType::Request {
             self.events
                 .end_request(number, commit.outcome, commit.reply);
+        } else if !committed.of_client {
+            self.events.remove(number);
         }
         self.resume(number);
         if committed.kind == EventType::Connect {
             self.review(number);
+        }
+        if committed.kind == EventType::BufferDrain {
+            self.drain_was_told(number);
         }
         self.workers.returned(worker, tenant, 1, committed.counted);
         self.resume_reading(number, tenant);
@@ -204,6 +212,7 @@ impl State {
         let mut deliveries = Deliveries {
             outbound,
             lanes: self.events.lanes_mut(),
+            timers: &mut self.timers,
             workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,

@@ -7,11 +7,15 @@ use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
 use tidegate_hub::lanes::{Lanes, WorkerKey};
 use tidegate_hub::outbound::Outgoing;
+use tidegate_hub::timers::Setting;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseFrame;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::TimerId;
 
 use super::clients::Outbound;
 use super::feed::Watchers;
+use super::timers::Timers;
 use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::workers::Workers;
 
@@ -19,6 +23,7 @@ use crate::gateway::workers::Workers;
 pub(super) struct Deliveries<'a> {
     pub(super) outbound: &'a mut Outbound,
     pub(super) lanes: &'a mut Lanes,
+    pub(super) timers: &'a mut Timers,
     pub(super) workers: &'a mut Workers,
     pub(super) metrics: &'a Metrics,
     pub(super) watchers: &'a Watchers,
@@ -48,6 +53,22 @@ impl Deliver for Deliveries<'_> {
 
     fn destroy(&mut self, connection: u32) {
         self.outbound.destroy(connection);
+    }
+
+    fn set_timer(&mut self, timer: TimerId, delay_ms: u64, repeats: bool, payload: &Payload) {
+        let setting = Setting {
+            tenant: self.tenant,
+            delay_ms,
+            repeats,
+            // In memory of its own: what came over a link is a slice of all that was read there.
+            payload: Payload::from(payload.bytes().to_vec()),
+        };
+        let now_us = self.lanes.now_us();
+        self.timers.set(timer, setting, now_us, self.metrics);
+    }
+
+    fn cancel_timer(&mut self, timer: &TimerId) {
+        self.timers.cancel(self.tenant, timer);
     }
 
     fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>) {
@@ -119,5 +140,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::Ungroup { .. } => "ungroup",
         Effect::Session { .. } => "session",
         Effect::Command { .. } => "command",
+        Effect::SetTimer { .. } => "set-timer",
+        Effect::CancelTimer { .. } => "cancel-timer",
     }
 }

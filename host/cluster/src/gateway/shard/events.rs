@@ -56,7 +56,12 @@ impl Events {
     pub(super) fn open(&mut self, number: u32, tenant: u16, first: EventKind) {
         let arrival = match &first {
             EventKind::Connect { arrival, .. } => Some(arrival.clone()),
-            EventKind::Message(_) | EventKind::Close(_) | EventKind::Request { .. } => None,
+            EventKind::Message(_)
+            | EventKind::Close(_)
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => None,
         };
         self.lanes.open(number, tenant, arrival);
         self.lanes.push(number, first);

@@ -413,6 +413,8 @@ fn only_shard(shard: &Shard, effects: &[Effect]) -> Option<usize> {
         let client = match effect.scope() {
             Scope::Client(client) => client,
             Scope::Gateways(_) => continue,
+            // Only commits and closes bring what is for whoever takes it.
+            Scope::Here => continue,
             Scope::Clients(_) | Scope::Everywhere => return None,
         };
         let owner = shard.context.shard_of(client.connection);

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::links;
-use super::{Shard, State, clients};
+use super::{Shard, State, clients, timers};
 use crate::gateway::clients::connection::home::Home;
 use crate::gateway::clients::handshake;
 use crate::gateway::clients::pings;
@@ -30,6 +30,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
         tokio::task::spawn_local(pings::turn(shard.clone(), listener));
     }
     tokio::task::spawn_local(wake_links(shard.clone()));
+    tokio::task::spawn_local(timers::run(shard.clone()));
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut parcels = Vec::new();
@@ -244,6 +245,7 @@ impl State {
             Parcel::Lost => self.lose(),
             Parcel::Quiesce => {
                 self.clients.stop_reading();
+                self.timers.end();
                 self.end_requests();
             }
             Parcel::GoAway(deadline) => {

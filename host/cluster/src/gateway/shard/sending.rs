@@ -104,12 +104,18 @@ impl State {
             weight::event(&sending.kind) + session.as_deref().map_or(0, weight::session);
         self.workers.release_first(key, client);
         match &sending.kind {
-            EventKind::Request { .. } => {}
+            kind if !kind.is_of_client() => {}
             _ if !sending.with_custody && next.under_way > 0 => {}
             _ if !sending.with_custody => extra += self.tell_with_event(number, key),
             // A first connect makes its worker the custodian by itself.
             EventKind::Connect { .. } if sending.attempt == 0 => self.workers.knows(key, number),
-            EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => {
+            EventKind::Connect { .. }
+            | EventKind::Message(_)
+            | EventKind::Close(_)
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => {
                 extra += self.entrust_with_event(number, key, place);
             }
         }

@@ -32,6 +32,7 @@ pub(in crate::gateway) struct Metrics {
     custody_bytes: Counter,
     unguarded: Level,
     singles: Level,
+    timers: Level,
     /// By reason, in the order of [`CLOSES`].
     closes: Vec<Counter>,
     /// By reason: clients, bytes.
@@ -74,6 +75,8 @@ struct Times {
     delivery: Arc<Histogram>,
     /// From a question's arrival until its answer.
     question: Arc<Histogram>,
+    /// From the time for which a timer was set until it is an event.
+    timer: Arc<Histogram>,
 }
 
 impl Times {
@@ -83,6 +86,7 @@ impl Times {
             event: Histogram::of("tidegate_gateway_event_seconds", tenant),
             delivery: Histogram::of("tidegate_gateway_delivery_seconds", tenant),
             question: Histogram::of("tidegate_gateway_question_seconds", tenant),
+            timer: Histogram::of("tidegate_gateway_timer_lateness_seconds", tenant),
         }
     }
 }
@@ -169,6 +173,7 @@ impl Metrics {
             custody_bytes: counter!("tidegate_gateway_custody_bytes_total"),
             unguarded: Level::of(gauge!("tidegate_gateway_unguarded_clients")),
             singles: Level::of(gauge!("tidegate_gateway_single_custodian_clients")),
+            timers: Level::of(gauge!("tidegate_gateway_timers")),
             closes: CLOSES
                 .iter()
                 .map(|reason| counter!("tidegate_gateway_closes_total", "reason" => *reason))
@@ -270,6 +275,18 @@ impl Metrics {
         if let Some(times) = self.times.get(usize::from(tenant)) {
             times.delivery.record_us(us, clients);
         }
+    }
+
+    /// A timer of this tenant became an event so long after its time.
+    pub(in crate::gateway) fn timer_late(&self, tenant: u16, us: u64) {
+        if let Some(times) = self.times.get(usize::from(tenant)) {
+            times.timer.record_us(us, 1);
+        }
+    }
+
+    /// So many timers wait at this shard.
+    pub(in crate::gateway) fn timers(&self, count: usize) {
+        self.timers.set(count);
     }
 
     /// How long questions of this tenant take.

@@ -109,7 +109,7 @@ impl World {
         let mut text = String::new();
         for it in &self.people {
             text += &format!(
-                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, got {:?}, left {}, over {}",
+                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, timers {:?}, got {:?}, left {}, over {}",
                 it.number,
                 it.id,
                 it.host,
@@ -118,6 +118,7 @@ impl World {
                 it.sent,
                 it.answered,
                 it.due,
+                it.timers,
                 it.got_from,
                 it.left,
                 it.over
@@ -147,7 +148,8 @@ impl World {
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && !it.due.is_empty();
+        let has_all = |it: &Person| it.due.is_empty() && it.timers.is_empty();
+        let waits = |it: &&Person| it.is_here() && self.lives_on(it) && !has_all(it);
         !self.people.iter().any(|it| waits(&it))
     }
 

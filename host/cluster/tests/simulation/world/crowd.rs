@@ -71,6 +71,9 @@ impl World {
                     None => {}
                 },
                 None if what == "swap" => person.swap(&record, now),
+                None if what.is_empty() && self.plan.timers > self.timers.random_range(0..100) => {
+                    person.set_timer(self.timers.random_range(0..2_000), &record, now);
+                }
                 None => person.say(what, &record, now),
             }
         }

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) partitions: bool,
     pub(crate) more: More,
     pub(crate) bulk: Bulk,
+    /// Of a hundred lines that ask for nothing else so many set a timer.
+    pub(crate) timers: u32,
 }
 
 /// How much of this simulation a seed draws from: each part was added later than the one before.
@@ -33,6 +35,7 @@ pub(crate) enum Extent {
     First,
     More,
     Bulk,
+    Timers,
 }
 
 /// What was added later, drawn apart, so that a seed without it gives the run that it always gave.
@@ -207,6 +210,7 @@ impl Plan {
         rng: &mut SmallRng,
         more: Option<&mut SmallRng>,
         bulk: Option<&mut SmallRng>,
+        timers: Option<&mut SmallRng>,
     ) -> Self {
         let mut more = more.map_or(More::NOTHING, More::draw);
         let bulk = bulk.map_or(Bulk::NOTHING, |rng| Bulk::draw(rng, &mut more.bounds));
@@ -230,6 +234,7 @@ impl Plan {
             partitions: rng.random_bool(0.5),
             more,
             bulk,
+            timers: timers.map_or(0, |rng| [0, 0, 10, 50, 100][rng.random_range(0..5)]),
         };
         if plan.bulk.machines_alone {
             plan.without_other_losses()

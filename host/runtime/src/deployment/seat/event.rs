@@ -137,12 +137,7 @@ impl Seat {
                 failed = true;
             }
             Ran::Unhandled => {
-                // Nothing of the plugin ran.
-                let reply = match waiting.take_refused() {
-                    Some(text) => self.failed(&waiting.ticket, text),
-                    None => Some(Reply::Unhandled),
-                };
-                waiting.ticket.reply(Outcome::Failed, Vec::new(), reply);
+                self.unhandled(waiting);
                 return None;
             }
             Ran::Broken(failure) => {
@@ -159,6 +154,25 @@ impl Seat {
             probation.tally.ended(client, took, failed);
         }
         None
+    }
+
+    /// The plugin does not take events of this kind, and nothing of it ran: who asked is told, and for
+    /// other events there is nothing to do.
+    fn unhandled(&self, mut waiting: WaitingCall) {
+        let is_request = matches!(
+            waiting.ticket.job().delivery.kind,
+            EventKind::Request { .. }
+        );
+        let reply = match waiting.take_refused() {
+            Some(text) => self.failed(&waiting.ticket, text),
+            None => is_request.then_some(Reply::Unhandled),
+        };
+        let outcome = if is_request {
+            Outcome::Failed
+        } else {
+            Outcome::Done
+        };
+        waiting.ticket.reply(outcome, Vec::new(), reply);
     }
 
     /// The version before ran what the one on trial could not.
@@ -248,10 +262,15 @@ impl Seat {
         }
     }
 
-    /// Whether it is a message of a client that is being closed since its events break.
+    /// Whether it is an event, other than its connect and its close, of a client that is being closed
+    /// since its events break.
     fn is_unheard(&self, ticket: &Ticket) -> bool {
-        matches!(ticket.job().delivery.kind, EventKind::Message(_))
-            && self.treatment(ticket.client()) == Treatment::Closing
+        let is_between = match &ticket.job().delivery.kind {
+            EventKind::Connect { .. } | EventKind::Close(_) | EventKind::Request { .. } => false,
+            EventKind::Timer { timer, .. } => timer.client.is_some(),
+            EventKind::Message(_) | EventKind::BufferFull { .. } | EventKind::BufferDrain => true,
+        };
+        is_between && self.treatment(ticket.client()) == Treatment::Closing
     }
 
     fn set_aside(&self, waiting: WaitingCall) {
@@ -386,8 +405,6 @@ const fn is_failed_by_own(past: &Past) -> bool {
 
 /// Whether nothing of its client comes behind it.
 fn is_last(ticket: &Ticket) -> bool {
-    match ticket.job().delivery.kind {
-        EventKind::Close(_) | EventKind::Request { .. } => true,
-        EventKind::Connect { .. } | EventKind::Message(_) => false,
-    }
+    let kind = &ticket.job().delivery.kind;
+    matches!(kind, EventKind::Close(_)) || !kind.is_of_client()
 }

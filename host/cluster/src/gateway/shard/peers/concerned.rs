@@ -32,6 +32,7 @@ impl Peers {
             Scope::Client(client) => is_own(&client),
             Scope::Clients(clients) => clients.iter().all(is_own),
             Scope::Everywhere => self.context.inboxes.len() == 1 && self.streams.is_empty(),
+            Scope::Here => true,
             // A command is run by whoever spreads the effects.
             Scope::Gateways(_) => false,
         }
@@ -72,6 +73,7 @@ impl Peers {
                 targets.shards.fill(true);
                 targets.peers.extend(self.streams.keys());
             }
+            Scope::Here => {}
             Scope::Gateways(None) => targets.peers.extend(self.streams.keys()),
             Scope::Gateways(Some(gateways)) => {
                 for gateway in gateways {

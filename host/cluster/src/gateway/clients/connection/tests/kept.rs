@@ -18,7 +18,11 @@ async fn work(mut worker: Scripted, closes: Arc<AtomicUsize>) {
                 closes.fetch_add(1, Ordering::AcqRel);
                 vec![]
             }
-            EventKind::Connect { .. } | EventKind::Request { .. } => vec![],
+            EventKind::Connect { .. }
+            | EventKind::Request { .. }
+            | EventKind::Timer { .. }
+            | EventKind::BufferFull { .. }
+            | EventKind::BufferDrain => vec![],
         };
         worker.end(&delivery, Outcome::Done, effects, None);
     }

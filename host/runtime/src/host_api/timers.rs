@@ -1,0 +1,54 @@
+//! `tidegate:plugin/timers`: each call collects one effect. The id of a timer is made here, of the event
+//! that sets it.
+
+use tidegate_wire::effect::Effect;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
+
+use super::{HostState, invalid, offered, quota};
+use offered::timers as wit;
+use offered::types::Error;
+
+/// What a timer costs beside its payload, for the limit of bytes: about its size on a link.
+const TIMER_BYTES: usize = 48;
+
+impl wit::Host for HostState {
+    fn after(&mut self, delay_ms: u64, payload: Vec<u8>) -> Result<String, Error> {
+        self.set_timer(delay_ms, false, payload)
+    }
+
+    fn every(&mut self, period_ms: u64, payload: Vec<u8>) -> Result<String, Error> {
+        self.set_timer(period_ms, true, payload)
+    }
+
+    fn cancel(&mut self, timer: String) -> Result<(), Error> {
+        let timer: Result<TimerId, TimerIdError> = timer.parse();
+        let timer = Box::new(timer.map_err(|error| invalid(error.to_string()))?);
+        self.push(Effect::CancelTimer { timer }, TIMER_BYTES)
+    }
+}
+
+impl HostState {
+    fn set_timer(
+        &mut self,
+        delay_ms: u64,
+        repeats: bool,
+        payload: Vec<u8>,
+    ) -> Result<String, Error> {
+        check(delay_ms, repeats, &payload).map_err(|refused| match refused {
+            SettingRefused::Time(text) => invalid(text),
+            SettingRefused::Payload(text) => quota(text),
+        })?;
+        let timer = self.current()?.next_timer();
+        let timer = timer.ok_or_else(|| quota("an event may set 65,536 timers".to_owned()))?;
+        let bytes = TIMER_BYTES + payload.len();
+        let effect = Effect::SetTimer {
+            timer: Box::new(timer),
+            delay_ms,
+            repeats,
+            payload: Payload::from(payload),
+        };
+        self.push(effect, bytes)?;
+        Ok(timer.to_string())
+    }
+}
