@@ -262,3 +262,64 @@ async fn many_timers_wait_beside_those_that_run_out() -> Outcome {
     ensure!(found.ran_out > 150.0, "{found}");
     Ok(())
 }
+
+#[tokio::test]
+async fn timers_are_listed_wherever_they_live() -> Outcome {
+    let cluster = Cluster::apart(2, 1)
+        .tenant("default", &[Transport::Ws])
+        .other_plugin_file(&Plugin::Probe.path()?)
+        .start()
+        .await?;
+    let door = |number: usize| cluster.gateway(number)?.door("default", Transport::Ws);
+    let mut client = Probe::connect(door(0)?, "").await?;
+    let mut ids = Vec::new();
+    for ms in [60_000, 70_000, 80_000] {
+        ids.push(after(&mut client, ms, json!({ "ms": ms })).await?);
+    }
+    let every = json!({"op": "every", "ms": 90_000, "run": nothing()});
+    ids.push(client.ask(&every).await?.map_err(anyhow::Error::msg)?);
+    let mut found = Vec::new();
+    let mut list = json!({"op": "timers", "limit": 3});
+    loop {
+        let page = client.ask(&list).await?.map_err(anyhow::Error::msg)?;
+        let timers = page.get("timers").and_then(Value::as_array);
+        found.extend(timers.cloned().unwrap_or_default());
+        match page.get("next") {
+            Some(Value::String(next)) => list["after"] = json!(next),
+            _ => break,
+        }
+    }
+    let listed: Vec<&Value> = found.iter().filter_map(|it| it.get("timer")).collect();
+    ensure!(listed == ids.iter().collect::<Vec<_>>(), "{found:?}");
+    let of = |nth: usize, key| found.get(nth).and_then(|it| it.get(key)).cloned();
+    ensure!(
+        of(0, "payload") == Some(json!("{\"ms\":60000}")),
+        "{found:?}"
+    );
+    ensure!(of(3, "period_ms") == Some(json!(90_000)), "{found:?}");
+    let due = of(1, "due_in_ms").and_then(|it| it.as_u64());
+    ensure!(
+        due.is_some_and(|it| (1..=70_000).contains(&it)),
+        "{found:?}"
+    );
+
+    // Those of nobody, at both gateways; asked by who has no client.
+    for gateway in [0, 1] {
+        let set = json!({"op": "after", "ms": 60_000, "run": nothing()}).to_string();
+        let call = json!({"name": "run", "text": set});
+        let api = cluster.gateway(gateway)?.api("default")?;
+        ensure!(api.post("/v1/requests", &call).await?.status == 200);
+    }
+    let call = json!({"name": "run", "text": json!({"op": "timers"}).to_string()});
+    let api = cluster.gateway(1)?.api("default")?;
+    let reply = api.post("/v1/requests", &call).await?;
+    let text = reply.body.get("text").and_then(Value::as_str);
+    let answer: Value = serde_json::from_str(text.unwrap_or_default())?;
+    let timers = answer.pointer("/ok/timers").and_then(Value::as_array);
+    ensure!(timers.is_some_and(|it| it.len() == 2), "{answer}");
+    ensure!(
+        answer.pointer("/ok/missing") == Some(&json!([])),
+        "{answer}"
+    );
+    Ok(())
+}

@@ -94,6 +94,7 @@ pub fn answer(ground: Ground<'_>, query: &Query) -> Option<Answer> {
         Query::GroupClients { after, limit } => group_clients(hub, gateway, after.as_ref(), *limit),
         Query::GroupUids { after, limit } => group_uids(hub, after.as_ref(), *limit),
         Query::Gateways
+        | Query::Timers { .. }
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
         | Query::Once { .. }
@@ -106,7 +107,7 @@ fn entries_max(limit: u32) -> usize {
 }
 
 /// A page that is being filled.
-struct Page<T, F> {
+pub(crate) struct Page<T, F> {
     entries: Vec<T>,
     bytes: usize,
     entries_max: usize,
@@ -114,7 +115,7 @@ struct Page<T, F> {
 }
 
 impl<T, F: Fn(&T) -> usize> Page<T, F> {
-    fn new(limit: u32, weight: F) -> Self {
+    pub(crate) fn new(limit: u32, weight: F) -> Self {
         Self {
             entries: Vec::new(),
             bytes: 0,
@@ -135,7 +136,7 @@ impl<T, F: Fn(&T) -> usize> Page<T, F> {
     }
 
     /// The page, and whether something is left over.
-    fn fill(mut self, all: impl Iterator<Item = T>) -> (Vec<T>, bool) {
+    pub(crate) fn fill(mut self, all: impl Iterator<Item = T>) -> (Vec<T>, bool) {
         for entry in all {
             if !self.push(|| entry) {
                 return (self.entries, true);

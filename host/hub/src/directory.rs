@@ -57,6 +57,9 @@ pub fn reach(query: &Query) -> Reach {
         | Query::GroupClients { .. }
         | Query::GroupUids { .. } => Reach::Everywhere,
         Query::Gateways => Reach::Nobody,
+        Query::Timers { of, .. } => {
+            of.map_or(Reach::Everywhere, |client| Reach::Homes(vec![client]))
+        }
         Query::CompareAndSet { client, .. } => Reach::Homes(vec![*client]),
         Query::Command { gateways, .. } => match gateways {
             Some(gateways) => Reach::Gateways(gateways.clone()),
@@ -114,7 +117,8 @@ pub fn check(query: &Query) -> Result<(), AskError> {
         Query::Groups { limit, .. }
         | Query::GroupInfos { limit, .. }
         | Query::GroupClients { limit, .. }
-        | Query::GroupUids { limit, .. } => check_limit(*limit),
+        | Query::GroupUids { limit, .. }
+        | Query::Timers { limit, .. } => check_limit(*limit),
         Query::CompareAndSet { key: name, .. } | Query::Request { name, .. } => {
             check_names(std::slice::from_ref(name))
         }

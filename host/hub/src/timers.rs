@@ -5,13 +5,17 @@
 //! that a slow handler has one event of each timer and no more. A client's timers end with it. What
 //! all timers keep is bounded in bytes, shared among the tenants; what one client has, in number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::payload::Payload;
+use tidegate_wire::query::TimerInfo;
 use tidegate_wire::timer::TimerId;
 
+use crate::answer::Page;
 use crate::give_back::give_back;
 
 /// What a timer counts besides its payload: about what the tables keep of it.
@@ -57,15 +61,16 @@ pub struct RunOut {
 /// The timers of one shard.
 #[derive(Debug)]
 pub struct Timers {
-    timers: FxHashMap<TimerId, Timer>,
-    due: BTreeSet<(u64, TimerId)>,
-    of_client: FxHashMap<u32, Vec<TimerId>>,
+    /// By tenant, then by id: a client's stand together, and those that are no client's before all.
+    timers: BTreeMap<(u16, TimerId), Timer>,
+    due: BTreeSet<(u64, u16, TimerId)>,
+    /// How many each client has that has any.
+    of_client: FxHashMap<u32, usize>,
     bytes: Shares<u16>,
 }
 
 #[derive(Debug)]
 struct Timer {
-    tenant: u16,
     at_us: u64,
     /// Zero: it does not repeat.
     period_us: u64,
@@ -85,7 +90,7 @@ impl Timers {
     #[must_use]
     pub fn new(bytes_max: usize, tenants: usize) -> Self {
         Self {
-            timers: FxHashMap::default(),
+            timers: BTreeMap::new(),
             due: BTreeSet::new(),
             of_client: FxHashMap::default(),
             bytes: Shares::new(bytes_max, tenants),
@@ -102,12 +107,12 @@ impl Timers {
         setting: Setting,
         now_us: u64,
     ) -> Result<(), TimerRefused> {
-        if self.timers.contains_key(&timer) {
+        let tenant = setting.tenant;
+        if self.timers.contains_key(&(tenant, timer)) {
             return Ok(());
         }
         let delay_us = setting.delay_ms.saturating_mul(1_000);
         let set = Timer {
-            tenant: setting.tenant,
             at_us: now_us.saturating_add(delay_us),
             // Once a millisecond is the most often that anything here is looked at.
             period_us: delay_us.max(1_000) * u64::from(setting.repeats),
@@ -115,40 +120,54 @@ impl Timers {
             payload: setting.payload,
         };
         let bytes = set.bytes();
-        if bytes > self.bytes.room(&set.tenant) {
+        if bytes > self.bytes.room(&tenant) {
             return Err(TimerRefused::NoRoom);
         }
         if let Some(client) = timer.client {
-            let timers = self.of_client.entry(client.connection).or_default();
-            if timers.len() >= TIMERS_OF_CLIENT_MAX {
+            let count = self.of_client.entry(client.connection).or_default();
+            if *count >= TIMERS_OF_CLIENT_MAX {
                 return Err(TimerRefused::TooMany);
             }
-            timers.push(timer);
+            *count += 1;
         }
-        self.bytes.take(&set.tenant, bytes);
-        self.due.insert((set.at_us, timer));
-        self.timers.insert(timer, set);
+        self.bytes.take(&tenant, bytes);
+        self.due.insert((set.at_us, tenant, timer));
+        self.timers.insert((tenant, timer), set);
         Ok(())
     }
 
     /// Ends a timer of this tenant, if there is one.
     pub fn cancel(&mut self, tenant: u16, timer: &TimerId) {
-        if self.timers.get(timer).is_some_and(|it| it.tenant == tenant) {
-            self.remove(timer);
+        let Some(gone) = self.timers.remove(&(tenant, *timer)) else {
+            return;
+        };
+        self.due.remove(&(gone.at_us, tenant, *timer));
+        self.bytes.give(&tenant, gone.bytes());
+        if let Some(client) = timer.client
+            && let Some(count) = self.of_client.get_mut(&client.connection)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.of_client.remove(&client.connection);
+                give_back(&mut self.of_client);
+            }
         }
     }
 
     /// A client is gone, and its timers with it.
-    pub fn end_client(&mut self, connection: u32) {
-        for timer in self.of_client.remove(&connection).unwrap_or_default() {
-            self.forget(&timer);
+    pub fn end_client(&mut self, tenant: u16, client: ClientId) {
+        if !self.of_client.contains_key(&client.connection) {
+            return;
         }
-        give_back(&mut self.of_client);
+        let ids = self.of(tenant, Some(client), None).map(|(id, _)| *id);
+        for id in ids.collect::<Vec<_>>() {
+            self.cancel(tenant, &id);
+        }
     }
 
     /// An event of this timer is committed.
-    pub fn committed(&mut self, timer: &TimerId) {
-        if let Some(timer) = self.timers.get_mut(timer) {
+    pub fn committed(&mut self, tenant: u16, timer: &TimerId) {
+        if let Some(timer) = self.timers.get_mut(&(tenant, *timer)) {
             timer.under_way = false;
         }
     }
@@ -156,28 +175,30 @@ impl Timers {
     /// When the next one runs out.
     #[must_use]
     pub fn next_us(&self) -> Option<u64> {
-        self.due.first().map(|(at_us, _)| *at_us)
+        self.due.first().map(|(at_us, ..)| *at_us)
     }
 
     /// The next one that has run out by now.
     pub fn run_out(&mut self, now_us: u64) -> Option<RunOut> {
-        while let Some(&(at_us, id)) = self.due.first()
+        while let Some(&(at_us, tenant, id)) = self.due.first()
             && at_us <= now_us
         {
-            self.due.pop_first();
-            let Some(timer) = self.timers.get_mut(&id) else {
+            let Some(timer) = self.timers.get_mut(&(tenant, id)) else {
+                self.due.pop_first();
                 continue;
             };
-            let (tenant, payload) = (timer.tenant, timer.payload.clone());
+            let payload = timer.payload.clone();
             let was_under_way = timer.under_way;
             if let Some(periods) = (now_us - at_us).checked_div(timer.period_us) {
                 timer.under_way = true;
                 // Never more than one event for all the periods that nobody looked.
                 let passed = timer.period_us.saturating_mul(periods + 1);
                 timer.at_us = at_us.saturating_add(passed);
-                self.due.insert((timer.at_us, id));
+                let next_us = timer.at_us;
+                self.due.pop_first();
+                self.due.insert((next_us, tenant, id));
             } else {
-                self.remove(&id);
+                self.cancel(tenant, &id);
             }
             if !was_under_way {
                 return Some(RunOut {
@@ -189,6 +210,43 @@ impl Timers {
             }
         }
         None
+    }
+
+    /// A page of a client's timers, or of those that are no client's: ordered by id, bounded in number
+    /// and bytes. Says whether there are more.
+    #[must_use]
+    pub fn page(
+        &self,
+        tenant: u16,
+        of: Option<ClientId>,
+        after: Option<&TimerId>,
+        limit: u32,
+        now_us: u64,
+    ) -> (Vec<TimerInfo>, bool) {
+        let info = |(id, timer): (&TimerId, &Timer)| TimerInfo {
+            timer: *id,
+            due_in_ms: timer.at_us.saturating_sub(now_us).div_ceil(1_000),
+            period_ms: (timer.period_us > 0).then_some(timer.period_us / 1_000),
+            payload: timer.payload.clone(),
+        };
+        let weight = |info: &TimerInfo| info.payload.len();
+        Page::new(limit, weight).fill(self.of(tenant, of, after).map(info))
+    }
+
+    /// Those of a client, or of nobody, behind this one.
+    fn of<'a>(
+        &'a self,
+        tenant: u16,
+        client: Option<ClientId>,
+        after: Option<&TimerId>,
+    ) -> impl Iterator<Item = (&'a TimerId, &'a Timer)> + use<'a> {
+        let start = match after {
+            Some(after) => Bound::Excluded((tenant, *after)),
+            None => Bound::Included((tenant, first_of(client))),
+        };
+        let behind = self.timers.range((start, Bound::Unbounded));
+        let own = behind.take_while(move |((of, id), _)| *of == tenant && id.client == client);
+        own.map(|((_, id), timer)| (id, timer))
     }
 
     /// How many there are.
@@ -207,30 +265,22 @@ impl Timers {
     pub fn clear(&mut self) {
         self.due.clear();
         self.of_client = FxHashMap::default();
-        for (_, timer) in std::mem::take(&mut self.timers) {
-            self.bytes.give(&timer.tenant, timer.bytes());
+        for ((tenant, _), timer) in std::mem::take(&mut self.timers) {
+            self.bytes.give(&tenant, timer.bytes());
         }
     }
+}
 
-    fn remove(&mut self, timer: &TimerId) {
-        if let Some(client) = timer.client
-            && let Some(timers) = self.of_client.get_mut(&client.connection)
-        {
-            timers.retain(|it| it != timer);
-            if timers.is_empty() {
-                self.of_client.remove(&client.connection);
-                give_back(&mut self.of_client);
-            }
-        }
-        self.forget(timer);
-    }
-
-    fn forget(&mut self, timer: &TimerId) {
-        if let Some(gone) = self.timers.remove(timer) {
-            self.due.remove(&(gone.at_us, *timer));
-            self.bytes.give(&gone.tenant, gone.bytes());
-        }
-        give_back(&mut self.timers);
+/// No timer of a client, or of nobody, has an id before this one.
+const fn first_of(client: Option<ClientId>) -> TimerId {
+    TimerId {
+        client,
+        event: EventId {
+            gateway: Incarnation(0),
+            shard: 0,
+            sequence: 0,
+        },
+        nth: 0,
     }
 }
 

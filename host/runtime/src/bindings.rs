@@ -21,6 +21,7 @@ pub(crate) mod imports {
         imports: {
             "tidegate:plugin/directory": async,
             "tidegate:plugin/hub": async,
+            "tidegate:plugin/timers.waiting": async,
         },
     });
 }

@@ -13,6 +13,7 @@ use crate::effect::Effect;
 use crate::event::{Peer, SessionEntries};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::timer::TimerId;
 
 /// The most entries of one page, and the most names or ids of one list in a query.
 pub const LIMIT_MAX: u32 = 1000;
@@ -108,7 +109,20 @@ pub struct GroupInfo {
     pub uids_may_repeat: bool,
 }
 
-/// What is asked. The last ones act at once.
+/// A timer that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerInfo {
+    /// Which.
+    pub timer: TimerId,
+    /// Until it runs out.
+    pub due_in_ms: u64,
+    /// How long after that it does so again, if it repeats.
+    pub period_ms: Option<u64>,
+    /// What its event brings.
+    pub payload: Payload,
+}
+
+/// What is asked. Some act at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// Clients, ordered by id. Answer: [`Answer::Clients`]
@@ -228,6 +242,15 @@ pub enum Query {
         name: Name,
         /// Its argument.
         payload: Payload,
+    },
+    /// Timers that wait, ordered by id. Answer: [`Answer::Timers`]
+    Timers {
+        /// Whose; none: those of the tenant that are no client's.
+        of: Option<ClientId>,
+        /// Only those behind this one.
+        after: Option<Box<TimerId>>,
+        /// At most so many.
+        limit: u32,
     },
 }
 
@@ -354,6 +377,13 @@ pub enum Answer {
     Applied(Once),
     /// What a request with an idempotency key gave.
     Replied(Result<Payload, RequestError>),
+    /// Timers, ordered by id.
+    Timers {
+        /// The page.
+        page: Vec<TimerInfo>,
+        /// Whether there may be more.
+        more: bool,
+    },
 }
 
 /// An answer with those who had no part in it.
@@ -436,6 +466,7 @@ impl Carry for Query {
             | Self::GroupClients { .. }
             | Self::GroupUids { .. }
             | Self::Gateways
+            | Self::Timers { .. }
             | Self::CompareAndSet { .. } => {}
         }
     }
@@ -456,6 +487,7 @@ impl Carry for Query {
             | Self::GroupClients { .. }
             | Self::GroupUids { .. }
             | Self::Gateways
+            | Self::Timers { .. }
             | Self::CompareAndSet { .. } => {}
         }
     }
@@ -473,9 +505,15 @@ impl Carry for Answer {
         if let Self::Replied(Ok(payload)) = self {
             visit(payload);
         }
+        if let Self::Timers { page, .. } = self {
+            page.iter().for_each(|timer| visit(&timer.payload));
+        }
     }
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
+        if let Self::Timers { page, .. } = self {
+            page.iter_mut().for_each(|timer| visit(&mut timer.payload));
+        }
         if let Self::Commands(outcomes) = self {
             for (_, outcome) in outcomes {
                 if let Ok(payload) = outcome {

@@ -86,6 +86,7 @@ pub(crate) fn asked(effects: &[Effect], query: &Query) -> usize {
             Query::Once { effects, .. } => effects.iter().map(effect).sum(),
             Query::Command { gateways, .. } => gateways.as_ref().map_or(0, Vec::len) * PART_BYTES,
             Query::UidEstimate
+            | Query::Timers { .. }
             | Query::Groups { .. }
             | Query::GroupInfos { .. }
             | Query::GroupClients { .. }
@@ -120,6 +121,7 @@ pub(crate) fn found(answer: &Answer) -> usize {
             .iter()
             .map(|(group, uid)| PART_BYTES * 2 + group.len() + uid.len())
             .sum(),
+        Answer::Timers { page, .. } => page.len() * FRAME_BYTES,
         Answer::Sketch(bytes) => bytes.len(),
         Answer::Gateways(list) => list.len() * PART_BYTES,
         Answer::Commands(list) => list.len() * FRAME_BYTES,

@@ -52,6 +52,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backend;
+use crate::directory::List;
 use crate::error::Result;
 
 /// A timer, wherever it lives. A name, not a handle: it may be kept, and names nothing once the timer
@@ -96,6 +97,26 @@ pub fn after(delay: Duration, payload: impl AsRef<[u8]>) -> Result<Timer> {
 pub fn every(period: Duration, payload: impl AsRef<[u8]>) -> Result<Timer> {
     let id = backend::set_timer(milliseconds(period), true, payload.as_ref())?;
     Ok(Timer::new(id))
+}
+
+/// A timer that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerInfo {
+    /// Which.
+    pub timer: Timer,
+    /// Until it runs out.
+    pub due_in: Duration,
+    /// Of one that repeats.
+    pub period: Option<Duration>,
+    /// What it was set with.
+    pub payload: Vec<u8>,
+}
+
+/// In a client's event the timers of the client, else those of the tenant that are no client's,
+/// wherever they live; ordered by id. Those that this event sets or cancels are not there, or still
+/// there.
+pub fn waiting() -> List<TimerInfo> {
+    List::new(backend::timers)
 }
 
 /// Rounded up: no timer runs out before its time.

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use tidegate_wire::Name;
 use tidegate_wire::id::ClientId;
-use tidegate_wire::query::{Answer, ClientInfo, CommandOutcome, GroupInfo, Query};
+use tidegate_wire::query::{Answer, ClientInfo, CommandOutcome, GroupInfo, Query, TimerInfo};
 use tidegate_wire::sketch::Sketch;
 
 /// Merges the parts of an answer to `query`. What does not belong to an answer to it is left out;
@@ -28,6 +28,10 @@ pub fn merge(query: &Query, parts: Vec<Answer>) -> Option<Answer> {
         Query::GroupUids { limit, .. } => {
             let (page, more) = page(parts, *limit, group_uids, Clone::clone);
             Answer::GroupUids { page, more }
+        }
+        Query::Timers { limit, .. } => {
+            let (page, more) = page(parts, *limit, timers, |info: &TimerInfo| info.timer);
+            Answer::Timers { page, more }
         }
         Query::GroupInfos { limit, .. } => groups(parts, *limit),
         Query::ClientCount { .. } | Query::UidCount { .. } => {
@@ -147,6 +151,7 @@ readers! {
     group_page: Answer::Groups { page, more } => Some((page, more)), (Vec<GroupInfo>, bool);
     group_clients: Answer::GroupClients { page, more } => Some((page, more)),
         (Vec<(Name, ClientId)>, bool);
+    timers: Answer::Timers { page, more } => Some((page, more)), (Vec<TimerInfo>, bool);
     group_uids: Answer::GroupUids { page, more } => Some((page, more)), (Vec<(Name, Name)>, bool);
     count: Answer::Count(count) => Some(count), u64;
     counts: Answer::Counts(counts) => Some(counts), Vec<u64>;

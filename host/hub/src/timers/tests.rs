@@ -2,15 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use proptest::prelude::*;
-use tidegate_wire::id::{ClientId, EventId, Incarnation};
-
 use super::*;
+use proptest::prelude::*;
+
+fn own(connection: u32) -> ClientId {
+    ClientId::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000), connection)
+}
 
 fn id(client: Option<u32>, sequence: u64) -> TimerId {
-    let gateway = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2000);
     TimerId {
-        client: client.map(|connection| ClientId::new(gateway, connection)),
+        client: client.map(own),
         event: EventId {
             gateway: Incarnation(1),
             shard: 0,
@@ -63,10 +64,10 @@ fn one_that_repeats_waits_for_its_last_event_and_leaves_out_what_it_has_missed()
     timers.set(timer, setting(10, true), 0).unwrap();
     assert_eq!(run_out(&mut timers, 10_000), [(timer, 0)]);
     assert_eq!(run_out(&mut timers, 25_000), []);
-    timers.committed(&timer);
+    timers.committed(0, &timer);
     assert_eq!(timers.next_us(), Some(30_000));
     assert_eq!(run_out(&mut timers, 99_000), [(timer, 69_000)]);
-    timers.committed(&timer);
+    timers.committed(0, &timer);
     assert_eq!(timers.next_us(), Some(100_000));
     timers.cancel(0, &timer);
     assert_eq!(timers.next_us(), None);
@@ -90,7 +91,7 @@ fn the_timers_of_a_client_end_with_it() {
             .unwrap();
     }
     timers.set(id(Some(8), 9), setting(10, false), 0).unwrap();
-    timers.end_client(7);
+    timers.end_client(0, own(7));
     assert_eq!(run_out(&mut timers, 10_000), [(id(Some(8), 9), 0)]);
     assert_eq!(timers.bytes.total(), 0);
 }
@@ -134,6 +135,39 @@ fn what_timers_keep_is_bounded_by_tenant_and_by_client() {
     timers
         .set(id(Some(8), u64::MAX), setting(10, false), 0)
         .unwrap();
+}
+
+#[test]
+fn pages_have_the_timers_of_one_client_or_of_nobody_each_once() {
+    let mut timers = Timers::new(1 << 20, 2);
+    for nth in 0..7 {
+        timers
+            .set(id(Some(7), nth), setting(10 + nth, nth == 2), 0)
+            .unwrap();
+        timers.set(id(Some(8), nth), setting(10, false), 0).unwrap();
+        timers.set(id(None, nth), setting(10, false), 0).unwrap();
+        let of_another = Setting {
+            tenant: 1,
+            ..setting(10, false)
+        };
+        timers.set(id(None, 100 + nth), of_another, 0).unwrap();
+    }
+    for (client, expected) in [(Some(7), 7), (Some(8), 7), (None, 7), (Some(9), 0)] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (page, more) = timers.page(0, client.map(own), after.as_ref(), 3, 500);
+            assert!(page.len() <= 3);
+            found.extend(page.iter().map(|it| it.timer.event.sequence));
+            after = page.last().map(|it| it.timer);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(found, (0..expected).collect::<Vec<_>>(), "{client:?}");
+    }
+    let (page, _) = timers.page(0, Some(own(7)), None, 3, 500);
+    let told: Vec<_> = page.iter().map(|it| (it.due_in_ms, it.period_ms)).collect();
+    assert_eq!(told, [(10, None), (11, None), (12, Some(12))]);
 }
 
 /// What can happen to timers.
@@ -185,11 +219,11 @@ proptest! {
                     model.retain(|it| it.id != *id);
                 },
                 Step::EndClient(client) => {
-                    timers.end_client(client);
+                    timers.end_client(0, own(client));
                     model.retain(|it| it.id.client.is_none_or(|it| it.connection != client));
                 }
                 Step::Committed(at) => if let Some(id) = ids.get(at) {
-                    timers.committed(id);
+                    timers.committed(0, id);
                     for it in model.iter_mut().filter(|it| it.id == *id) {
                         it.under_way = false;
                     }

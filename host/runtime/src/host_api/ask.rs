@@ -156,6 +156,7 @@ fn weight(effect: &Effect) -> usize {
 fn visible_effects(effects: &[Effect], query: &Query) -> Vec<Effect> {
     match query {
         Query::Gateways
+        | Query::Timers { .. }
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
         | Query::Once { .. }

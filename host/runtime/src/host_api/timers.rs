@@ -1,10 +1,12 @@
-//! `tidegate:plugin/timers`: each call collects one effect. The id of a timer is made here, of the event
+//! `tidegate:plugin/timers`: what sets and cancels collects one effect; `waiting` asks. The id of a timer is made here, of the event
 //! that sets it.
 
 use tidegate_wire::effect::Effect;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::query::{Answer, Query, TimerInfo};
 use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
 
+use super::directory::convert;
 use super::{HostState, invalid, offered, quota};
 use offered::timers as wit;
 use offered::types::Error;
@@ -25,6 +27,41 @@ impl wit::Host for HostState {
         let timer: Result<TimerId, TimerIdError> = timer.parse();
         let timer = Box::new(timer.map_err(|error| invalid(error.to_string()))?);
         self.push(Effect::CancelTimer { timer }, TIMER_BYTES)
+    }
+
+    async fn waiting(
+        &mut self,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<wit::TimerPage, Error> {
+        let after: Option<Result<TimerId, TimerIdError>> = after.map(|after| after.parse());
+        let after = after
+            .transpose()
+            .map_err(|error| invalid(error.to_string()))?;
+        let query = Query::Timers {
+            of: self.current()?.client.as_ref().map(|own| own.id),
+            after: after.map(Box::new),
+            limit: convert::limit(limit)?,
+        };
+        let answered = self.ask(query, self.patience()).await?;
+        let Answer::Timers { page, more } = answered.answer else {
+            return Err(convert::unexpected(&answered.answer));
+        };
+        let last = page.last().map(|it| it.timer.to_string());
+        Ok(wit::TimerPage {
+            next: last.filter(|_| more),
+            timers: page.into_iter().map(info).collect(),
+            coverage: convert::coverage(&answered.missing),
+        })
+    }
+}
+
+fn info(info: TimerInfo) -> wit::TimerInfo {
+    wit::TimerInfo {
+        timer: info.timer.to_string(),
+        due_in_ms: info.due_in_ms,
+        period_ms: info.period_ms,
+        payload: info.payload.into_bytes().into(),
     }
 }
 

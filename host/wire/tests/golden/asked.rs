@@ -8,10 +8,10 @@ use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, RequestError, Selector, SwapRefusal,
+    Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
 };
 
-use super::{CLIENT, EVENT, delivery, entries};
+use super::{CLIENT, EVENT, delivery, entries, timer};
 
 fn address() -> std::net::SocketAddrV4 {
     "10.0.0.7:2000".parse().unwrap()
@@ -130,6 +130,11 @@ fn queries() -> Vec<Query> {
             name: name(),
             payload: payload(),
         },
+        Query::Timers {
+            of: Some(CLIENT),
+            after: Some(timer(None)),
+            limit: 100,
+        },
     ]
 }
 
@@ -207,6 +212,15 @@ fn answers() -> Vec<Answer> {
             .into_iter()
             .map(|it| Answer::Replied(Err(it))),
     );
+    answers.push(Answer::Timers {
+        page: vec![TimerInfo {
+            timer: *timer(Some(CLIENT)),
+            due_in_ms: 300,
+            period_ms: Some(500),
+            payload: payload(),
+        }],
+        more: true,
+    });
     answers
 }
 

@@ -11,10 +11,10 @@ use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, RequestError, Selector, SwapRefusal,
+    Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
 };
 
-use super::{client, clients, connect, effects, entries, event, name, names, payload};
+use super::{client, clients, connect, effects, entries, event, name, names, payload, timer};
 
 pub(crate) fn gateways() -> impl Strategy<Value = Vec<SocketAddrV4>> {
     vec(any::<SocketAddrV4>(), 0..4)
@@ -75,6 +75,13 @@ fn lists() -> impl Strategy<Value = Query> {
             .prop_map(|(after, limit)| Query::GroupClients { after, limit }),
         (option::of((name(), name())), limit())
             .prop_map(|(after, limit)| Query::GroupUids { after, limit }),
+        (option::of(client()), option::of(timer()), any::<u32>()).prop_map(|(of, after, limit)| {
+            Query::Timers {
+                of,
+                after: after.map(Box::new),
+                limit,
+            }
+        }),
     ]
 }
 
@@ -136,6 +143,17 @@ fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
     })
 }
 
+fn timer_info() -> impl Strategy<Value = TimerInfo> {
+    (timer(), any::<u64>(), option::of(any::<u64>()), payload()).prop_map(
+        |(timer, due_in_ms, period_ms, payload)| TimerInfo {
+            timer,
+            due_in_ms,
+            period_ms,
+            payload,
+        },
+    )
+}
+
 fn info() -> impl Strategy<Value = ClientInfo> {
     let number = || option::of(any::<u64>());
     (
@@ -191,6 +209,8 @@ fn answer() -> impl Strategy<Value = Answer> {
             .prop_map(|(page, more)| Answer::GroupClients { page, more }),
         (vec((name(), name()), 0..3), more())
             .prop_map(|(page, more)| Answer::GroupUids { page, more }),
+        (vec(timer_info(), 0..3), any::<bool>())
+            .prop_map(|(page, more)| Answer::Timers { page, more }),
         any::<u64>().prop_map(Answer::Count),
         vec(any::<u64>(), 0..4).prop_map(Answer::Counts),
         vec(any::<u8>(), 0..40).prop_map(Answer::Sketch),

@@ -2,10 +2,14 @@
 //! the host makes of it, and hands it to the event that [`testing`](crate::testing) is running on
 //! this thread. What effects do and what questions find is the host's own code, `tidegate-hub`.
 
+use std::time::Duration;
+
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
+use tidegate_wire::query::{self, Answer, Query};
 use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
 
 use crate::client::Client;
+use crate::directory::Page;
 use crate::error::Refused;
 use crate::event::{CloseFrame, Peer};
 use crate::gateway::To;
@@ -13,6 +17,7 @@ use crate::log::Level;
 use crate::message::Outgoing;
 use crate::testing::event::{self, Whose};
 use crate::testing::shard;
+use crate::timers::{Timer, TimerInfo};
 
 pub(crate) mod directory;
 pub(crate) mod hub;
@@ -144,6 +149,32 @@ pub(crate) fn cancel_timer(timer: &str) -> Result {
     let timer = timer.map_err(|error| Refused::InvalidArgument(error.to_string()))?;
     event::push(Effect::CancelTimer {
         timer: Box::new(timer),
+    })
+}
+
+pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {
+    let wrong = |error: TimerIdError| Refused::InvalidArgument(error.to_string());
+    let after: Option<TimerId> = after.map(str::parse).transpose().map_err(wrong)?;
+    let query = Query::Timers {
+        of: event::whose().map(|own| id(&own)),
+        after: after.map(Box::new),
+        limit,
+    };
+    let answered = event::ask(&query)?;
+    let Answer::Timers { page, more } = answered.answer else {
+        return Err(Refused::Other(format!("{query:?} was answered otherwise")));
+    };
+    let last = page.last().map(|it| it.timer.to_string());
+    let info = |info: query::TimerInfo| TimerInfo {
+        timer: Timer::new(info.timer.to_string()),
+        due_in: Duration::from_millis(info.due_in_ms),
+        period: info.period_ms.map(Duration::from_millis),
+        payload: info.payload.to_vec(),
+    };
+    Ok(Page {
+        items: page.into_iter().map(info).collect(),
+        next: last.filter(|_| more),
+        missing: answered.missing.iter().map(ToString::to_string).collect(),
     })
 }
 

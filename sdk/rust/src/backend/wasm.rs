@@ -1,15 +1,19 @@
 //! Calls of the host: values of this crate in, values of the contract out.
 
+use std::time::Duration;
+
 use crate::bindings::tidegate::plugin::gateway::{self, CloseFrameParam, MessageParam, Recipients};
 use crate::bindings::tidegate::plugin::{client, session, timers, types, worker};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::client::Client;
+use crate::directory::Page;
 use crate::error::Refused;
 use crate::event::{CloseFrame, Peer};
 use crate::gateway::To;
 use crate::log::Level;
 use crate::message::Outgoing;
+use crate::timers::{Timer, TimerInfo};
 
 pub(crate) mod directory;
 pub(crate) mod hub;
@@ -123,6 +127,21 @@ pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<
 
 pub(crate) fn cancel_timer(timer: &str) -> Result {
     lift(timers::cancel(timer))
+}
+
+pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {
+    let page = lift(timers::waiting(after, limit))?;
+    let info = |info: timers::TimerInfo| TimerInfo {
+        timer: Timer::new(info.timer),
+        due_in: Duration::from_millis(info.due_in_ms),
+        period: info.period_ms.map(Duration::from_millis),
+        payload: info.payload,
+    };
+    Ok(Page {
+        items: page.timers.into_iter().map(info).collect(),
+        next: page.next,
+        missing: page.coverage.missing,
+    })
 }
 
 pub(crate) fn set_session(client: &Client, entries: &[(&str, &str)]) -> Result {

@@ -216,6 +216,11 @@ pub(crate) fn is_no_command() -> Result {
     Ok(())
 }
 
+/// The client whose event it is, if it is one's.
+pub(crate) fn whose() -> Option<Client> {
+    asking_client().ok()
+}
+
 /// The client whose event it is.
 pub(crate) fn own_client() -> Result<Client> {
     asking_client()

@@ -228,7 +228,7 @@ impl Shard {
             return None;
         }
         let gone = self.hub.remove(number)?;
-        self.timers.end_client(number);
+        self.timers.end_client(0, ClientId::new(GATEWAY, number));
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.is_closing = true;
             connection.last_session = gone.session().cloned().unwrap_or_default();
@@ -246,7 +246,7 @@ impl Shard {
         self.now_us = self.now_us.max(next_us.min(end_us));
         let run_out = self.timers.run_out(self.now_us)?;
         // The fake handles an event before anything else happens.
-        self.timers.committed(&run_out.timer);
+        self.timers.committed(0, &run_out.timer);
         Some(run_out)
     }
 
@@ -285,6 +285,11 @@ impl Shard {
             let number = client.connection;
             let swapped = self.hub.compare_and_set(number, key, expected, new);
             return Some(Answer::Swapped(swapped));
+        }
+        if let Query::Timers { of, after, limit } = query {
+            let after = after.as_deref();
+            let (page, more) = self.timers.page(0, *of, after, *limit, self.now_us);
+            return Some(Answer::Timers { page, more });
         }
         let trial = Trial::begin(&mut self.hub, GATEWAY, effects);
         let connections = &self.connections;

@@ -21,6 +21,7 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
         "session_clear" => session::clear().map(|()| Value::Null),
         "after" | "every" => timer(op, it),
         "cancel" => cancel(it),
+        "timers" => waiting(it),
         "who" => who("message"),
         "event_id" => Ok(json!(worker::event_id())),
         "attempt" => Ok(json!(worker::attempt())),
@@ -62,6 +63,24 @@ fn timer(op: &str, it: &Arguments<'_>) -> Result<Value> {
 fn cancel(it: &Arguments<'_>) -> Result<Value> {
     let timer: Timer = serde_json::from_value(json!(it.text("timer")?))?;
     timer.cancel().map(|()| Value::Null)
+}
+
+fn waiting(it: &Arguments<'_>) -> Result<Value> {
+    let limit = it.get("limit").and_then(Value::as_u64).unwrap_or(1_000);
+    let list = timers::waiting().limit(u32::try_from(limit).unwrap_or(u32::MAX));
+    let page = list
+        .after(it.text("after").ok().map(str::to_owned))
+        .page()?;
+    let timers = page.items.iter().map(|it| {
+        json!({
+            "timer": it.timer,
+            "due_in_ms": it.due_in.as_millis(),
+            "period_ms": it.period.map(|it| it.as_millis()),
+            "payload": String::from_utf8_lossy(&it.payload),
+        })
+    });
+    let timers: Vec<Value> = timers.collect();
+    Ok(json!({ "timers": timers, "next": page.next, "missing": page.missing }))
 }
 
 fn get(it: &Arguments<'_>) -> Result<Value> {

@@ -173,7 +173,8 @@ impl State {
         self.tell_closed(number, connection.tenant, reason);
         self.clients.remove(connection);
         self.events.let_go(connection.tenant, number);
-        self.timers.end_client(number);
+        let client = self.client_id(number);
+        self.timers.end_client(connection.tenant, client);
         self.metrics.closed(reason);
         let closed = Closed {
             reason,

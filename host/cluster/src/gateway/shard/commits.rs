@@ -34,7 +34,7 @@ impl State {
         self.metrics.took(tenant, committed.took_us);
         let author = committed.of_client.then_some((number, worker));
         if let Some(timer) = &committed.timer {
-            self.timers.committed(timer);
+            self.timers.committed(tenant, timer);
         }
         self.questions.event_committed(commit.event.sequence);
         let acts = !commit.effects.is_empty();

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use tidegate_hub::timers::{self, RunOut, Setting};
 use tidegate_link::deadline;
 use tidegate_wire::event::EventKind;
+use tidegate_wire::id::ClientId;
+use tidegate_wire::query::Answer;
 use tidegate_wire::timer::TimerId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -57,13 +59,13 @@ impl Timers {
     }
 
     /// A client is gone, and its timers with it.
-    pub(super) fn end_client(&mut self, number: u32) {
-        self.all.end_client(number);
+    pub(super) fn end_client(&mut self, tenant: u16, client: ClientId) {
+        self.all.end_client(tenant, client);
     }
 
     /// An event of this timer is committed: it may have the next one.
-    pub(super) fn committed(&mut self, timer: &TimerId) {
-        self.all.committed(timer);
+    pub(super) fn committed(&mut self, tenant: u16, timer: &TimerId) {
+        self.all.committed(tenant, timer);
     }
 
     /// The gateway ends.
@@ -79,6 +81,20 @@ impl Timers {
 }
 
 impl State {
+    /// This shard's part of an answer. Without a listener here the tenant has no timers here.
+    pub(super) fn timers_of(
+        &mut self,
+        tenant: Option<u16>,
+        of: Option<ClientId>,
+        after: Option<&TimerId>,
+        limit: u32,
+    ) -> Answer {
+        let now_us = self.clock();
+        let page = |tenant| self.timers.all.page(tenant, of, after, limit, now_us);
+        let (page, more) = tenant.map(page).unwrap_or_default();
+        Answer::Timers { page, more }
+    }
+
     /// Timers that have run out become events. Says whether there may be more of them.
     fn run_out_timers(&mut self) -> bool {
         let now_us = self.clock();

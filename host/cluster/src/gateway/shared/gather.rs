@@ -234,7 +234,8 @@ const fn is_local(query: &Query) -> bool {
         | Query::Uids { .. }
         | Query::Groups { .. }
         | Query::GroupClients { .. }
-        | Query::GroupUids { .. } => true,
+        | Query::GroupUids { .. }
+        | Query::Timers { .. } => true,
         Query::UidCount { .. }
         | Query::UidEstimate
         | Query::GroupInfos { .. }

@@ -289,7 +289,7 @@ pub(crate) fn refusal(error: AskError) -> Error {
 }
 
 /// Nobody who keeps to the protocol answers so.
-pub(super) fn unexpected(answer: &Answer) -> Error {
+pub(in crate::host_api) fn unexpected(answer: &Answer) -> Error {
     let kind = match answer {
         Answer::Clients { .. } => "clients",
         Answer::Count(_) => "a count",
@@ -304,6 +304,7 @@ pub(super) fn unexpected(answer: &Answer) -> Error {
         Answer::Commands(_) => "commands",
         Answer::Applied(_) => "applied effects",
         Answer::Replied(_) => "a reply",
+        Answer::Timers { .. } => "timers",
     };
     Error::Other(format!("the gateway answered with {kind}, unasked"))
 }

@@ -50,6 +50,7 @@ impl Inquiry {
             | Query::Groups { .. }
             | Query::GroupClients { .. }
             | Query::GroupUids { .. }
+            | Query::Timers { .. }
             | Query::Command { .. }
             | Query::Once { .. }
             | Query::Request { .. } => self.plain().await,

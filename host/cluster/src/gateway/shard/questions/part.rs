@@ -47,6 +47,11 @@ impl State {
                 *request,
                 effects,
             ))),
+            Query::Timers { of, after, limit } => {
+                let after = after.as_deref();
+                let tenant = self.tenant_index(&asked.tenant);
+                Ok(self.timers_of(tenant, *of, after, *limit))
+            }
             Query::Clients { .. }
             | Query::ClientCount { .. }
             | Query::UidCounts(_)
