@@ -1,7 +1,7 @@
 //! Who belongs to the cluster: secrets, the register's restart, nodes that come and go.
 
 use anyhow::{Context, ensure};
-use tidegate_tests::{Cluster, Outcome, eventually};
+use tidegate_tests::{Cluster, Outcome, Signal, eventually};
 
 use crate::behaviour::Named;
 use crate::watcher::Watcher;
@@ -70,6 +70,42 @@ async fn a_register_that_restarts_makes_nobody_lost() -> Outcome {
     }
     // A node that comes now is told of everybody who is there, and the grace time is over.
     cluster.add_worker().await?;
+    there.heard_nothing_from(&mut here).await?;
+    watcher.quiet_about("gateway-lost").await
+}
+
+#[tokio::test]
+async fn a_register_that_was_frozen_makes_nobody_lost() -> Outcome {
+    let settings = "[link]\nheartbeat-ms = 200\nlease-ms = 1500\n\
+                    [register]\nlease-ms = 1500\ngrace-ms = 4000";
+    let mut cluster = Cluster::apart(3, 1).settings(settings).start().await?;
+    let mut watcher = Watcher::join(&cluster, 0).await?;
+    let mut here = Named::connect(&cluster, 1).await?;
+    let mut there = Named::connect(&cluster, 2).await?;
+    let joins = |cluster: &Cluster, text: &str| -> anyhow::Result<Vec<usize>> {
+        let logs = (0..3).map(|nth| Ok(cluster.gateway(nth)?.process()?.log()));
+        logs.map(|log: anyhow::Result<String>| Ok(log?.matches(text).count()))
+            .collect()
+    };
+    for round in 1..=2 {
+        cluster.register_mut()?.signal(Signal::Stop)?;
+        eventually("all gateways miss the register", async || {
+            let missed = joins(&cluster, "not joined; trying again")?;
+            Ok(missed.iter().all(|it| *it >= round).then_some(()))
+        })
+        .await?;
+        cluster.register_mut()?.signal(Signal::Continue)?;
+        eventually("all gateways are back", async || {
+            let joined = joins(&cluster, "joined register=")?;
+            Ok(joined.iter().all(|it| *it > round).then_some(()))
+        })
+        .await?;
+    }
+    for nth in 0..3 {
+        let gateway = cluster.gateway_mut(nth)?;
+        let ended = gateway.process_mut()?.status();
+        ensure!(ended.is_none(), "{} has ended: {ended:?}", gateway.name());
+    }
     there.heard_nothing_from(&mut here).await?;
     watcher.quiet_about("gateway-lost").await
 }

@@ -34,6 +34,8 @@ const MESSAGES_MAX: usize = 256;
 /// Whole views go to everybody: when many nodes join at once, this often.
 const PUSH_PAUSE: Duration = Duration::from_millis(10);
 
+/// It turns at least so often.
+const TURN_MAX: Duration = Duration::from_millis(500);
 /// A turn that is this late was frozen, and perhaps the whole process with it.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
@@ -146,9 +148,12 @@ struct RegisterTask {
 impl RegisterTask {
     async fn run(mut self, mut received: mpsc::Receiver<RegisterMessage>, stop: CancellationToken) {
         let mut batch = Vec::new();
+        let mut turned = Instant::now();
         loop {
             let push = self.changed.then_some(self.next_push);
-            let deadline = self.table.deadline().into_iter().chain(push).min();
+            let others = self.table.deadline().into_iter().chain(push);
+            // It turns where there is nothing to do, too, or it would not know that it was frozen.
+            let deadline = Some(others.fold(turned + TURN_MAX, Instant::min));
             // Messages before leases: a node that is back in time is not dropped because this task
             // was late.
             tokio::select! {
@@ -158,6 +163,7 @@ impl RegisterTask {
                 () = deadline::reached(deadline) => {}
             }
             let now = Instant::now();
+            turned = now;
             if deadline.is_some_and(|deadline| now > deadline + LATE_MAX) {
                 tracing::warn!("the register was frozen: it waits for nodes before it drops any");
                 self.table.doubt(now);

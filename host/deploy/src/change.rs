@@ -12,6 +12,9 @@ use tidegate_wire::id::Incarnation;
 /// Who it is said to have been when the cluster itself goes back.
 const BY_ITSELF: &str = "tidegate";
 
+/// So many of the newest releases are remembered, whether they have served or not.
+const FAILED_KEPT: usize = 10;
+
 /// Why a canary ends with the release beside which it was tried.
 const WITHDRAWN: &str = "the tenant was withdrawn";
 
@@ -22,6 +25,8 @@ pub(super) struct Decision {
     pub(super) at_ms: u64,
     /// Workers still run what was withdrawn.
     pub(super) lingers: bool,
+    /// The version that serves everybody is on trial.
+    pub(super) on_trial: bool,
 }
 
 /// A version to be served.
@@ -49,6 +54,8 @@ pub(super) enum Change {
     GiveUp(String),
     /// The release that serves everybody failed: the one before it serves again, if there is one.
     TakeBack(String),
+    /// A version failed whose place another one took before its trial was over.
+    Condemn(Name, String),
     /// The cluster no longer says what serves.
     Withdraw,
 }
@@ -63,6 +70,7 @@ impl Change {
             Self::Promote => "promote",
             Self::GiveUp(_) => "give-up",
             Self::TakeBack(_) => "take-back",
+            Self::Condemn(..) => "condemn",
             Self::Withdraw => "withdraw",
         }
     }
@@ -88,12 +96,16 @@ impl Change {
             by: candidate.by,
             fate,
             instead_of: 0,
+            unproven: false,
         };
         match self {
             Self::Serve(mut candidate) => {
                 let fate = match candidate.canary.take() {
                     Some(plan) => Fate::Canary(plan),
                     None => {
+                        if let Some(replaced) = deployed.current_mut() {
+                            replaced.unproven |= decision.on_trial;
+                        }
                         end_running(deployed, decision.lingers, Fate::Replaced);
                         Fate::Active
                     }
@@ -121,6 +133,14 @@ impl Change {
                 end_running(deployed, decision.lingers, Fate::RolledBack(reason(why)));
                 if let Some(candidate) = before {
                     add(deployed, release(candidate, Fate::Active));
+                }
+            }
+            Self::Condemn(version, why) => {
+                let replaced = |it: &&mut Release| {
+                    it.version == version && it.unproven && it.fate == Fate::Replaced
+                };
+                if let Some(release) = deployed.releases.iter_mut().find(replaced) {
+                    release.fate = Fate::RolledBack(reason(why));
                 }
             }
             Self::Withdraw => {
@@ -243,8 +263,10 @@ fn add(deployed: &mut Deployed, release: Release) {
     let releases = &mut deployed.releases;
     releases.insert(0, release);
     while releases.len() > HISTORY_MAX {
-        // What never served is the first to be forgotten, and what serves is not.
+        // What never served is the first to be forgotten, but not before others have come; what serves
+        // is not.
         let failed = releases.iter().rposition(|it| !it.has_served());
+        let failed = failed.filter(|place| *place >= FAILED_KEPT);
         let over = |it: &Release| !matches!(it.fate, Fate::Active | Fate::Canary(_));
         let Some(place) = failed.or_else(|| releases.iter().rposition(over)) else {
             return;

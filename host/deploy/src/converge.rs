@@ -104,8 +104,8 @@ pub(super) fn nothing_left(deployed: &Deployed, now: Now<'_>) -> Option<String> 
     })
 }
 
-/// Why the release before this one was taken back, if this one's version had served before that and
-/// was itself not taken back.
+/// Why the release before this one was taken back, if this one's version had served before that, had
+/// passed its trial and was itself not taken back.
 fn again(deployed: &Deployed, release: &Release) -> Option<String> {
     let mut older = deployed.releases.iter();
     older.by_ref().find(|it| *it == release)?;
@@ -115,6 +115,10 @@ fn again(deployed: &Deployed, release: &Release) -> Option<String> {
         return None;
     };
     let last = served.find(|it| it.version == release.version)?;
+    if last.unproven {
+        // It goes on where it was interrupted: on trial.
+        return None;
+    }
     let went_well = matches!(last.fate, Fate::Replaced | Fate::Withdrawn)
         || failed.instead_of == last.generation;
     went_well.then(|| reason.clone())

@@ -98,7 +98,7 @@ const METRICS: &[Metric] = &[
 
     ("tidegate_register_nodes", Gauge, Each("role", &["gateway", "worker"]), "Nodes with a lease."),
     ("tidegate_register_joins_total", Counter, Each("result", &["joined", "refused"]), "Joins."),
-    ("tidegate_register_deploy_decisions_total", Counter, Each("change", &["serve", "return", "failed", "promote", "give-up", "take-back", "withdraw"]), "Decisions about what the cluster runs."),
+    ("tidegate_register_deploy_decisions_total", Counter, Each("change", &["serve", "return", "failed", "promote", "give-up", "take-back", "condemn", "withdraw"]), "Decisions about what the cluster runs."),
 ];
 
 /// Describes all metrics, and makes those of this process that are there from the start.

@@ -313,6 +313,38 @@ async fn what_was_left_by_hand_is_back_when_what_was_chosen_instead_fails() -> O
 }
 
 #[tokio::test]
+async fn a_bad_version_that_comes_in_the_trial_of_another_one_brings_neither_back() -> Outcome {
+    let cluster = scripted(2, 6)?.without_file().start().await?;
+    let gateway = cluster.gateway(0)?;
+    let good = build(&cluster, "good")?;
+    let mut args = good.args()?;
+    args.push("--wait");
+    gateway.run("default", &args).await?.ok()?;
+    let (first, second) = (build(&cluster, "first")?, build(&cluster, "second")?);
+    first.deploy(gateway).await?.ok()?;
+    second.deploy(gateway).await?.ok()?;
+    let traps = |bad: &Build| format!("on {} trap now", bad.version);
+    let script = format!("{}\n{}\nversion", traps(&first), traps(&second));
+    eventually("both are taken back", async || {
+        for mut client in say(gateway, 4, &script).await? {
+            hello(&mut client).await?;
+            // Neither of the two loses a message.
+            client.expect(&good.version).await?;
+        }
+        let state = super::state(gateway).await?;
+        let releases = state.pointer("/releases").and_then(Value::as_array);
+        let fate_of = |bad: &Build| {
+            let of_it = |it: &&Value| at(it, "/version") == bad.version;
+            releases?.iter().find(of_it).map(|it| at(it, "/fate"))
+        };
+        let taken_back = |bad| fate_of(bad).is_some_and(|it| it == "rolled-back");
+        Ok((taken_back(&first) && taken_back(&second)).then_some(()))
+    })
+    .await?;
+    all_run(&cluster, &good.version).await
+}
+
+#[tokio::test]
 async fn bad_deploys_in_a_row_lose_repeat_and_reorder_nothing() -> Outcome {
     for (first, file) in [(0, true), (6, false)] {
         let found = deploys::run(Plan {

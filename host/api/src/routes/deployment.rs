@@ -87,7 +87,7 @@ struct Wanted {
     responses((status = 200, description = "Server-sent events", body = String,
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
-        (status = 404, description = "offline: none of the uids has a client"),
+        (status = 404, description = "offline: none of the clients that were chosen is connected"),
         (status = 409, description = "conflict: a canary is under way"),
         (status = 413, description = "invalid-argument: the component is too long"),
         (status = 415, description = "invalid-argument: the body is not said to be a component"),
@@ -156,12 +156,17 @@ async fn canary(
         let detail = format!("`seconds` is {seconds}: 0 to 86400 is right");
         return Err(ApiRefusal::invalid(detail));
     }
-    let mut clients = names::clients(&wanted.client)?;
-    if !wanted.uid.is_empty() {
-        clients.extend(clients_of(api, tenant, &wanted.uid).await?);
+    let mut chosen = Vec::new();
+    if !wanted.client.is_empty() {
+        chosen.push(Selector::Clients(names::clients(&wanted.client)?));
     }
-    clients.sort_unstable();
-    clients.dedup();
+    if !wanted.uid.is_empty() {
+        chosen.push(Selector::Uids(names::names("uid", &wanted.uid)?));
+    }
+    let clients = match chosen.is_empty() {
+        true => Vec::new(),
+        false => connected(api, tenant, chosen).await?,
+    };
     if clients.len() > CANARY_CLIENTS_MAX {
         return Err(too_many(clients.len()));
     }
@@ -179,13 +184,14 @@ fn too_many(clients: usize) -> ApiRefusal {
     ))
 }
 
-async fn clients_of(
+/// Those of the clients that were chosen that are there: a version that nobody tries is not tried.
+async fn connected(
     api: &Api,
     tenant: &Name,
-    uids: &[String],
+    of: Vec<Selector>,
 ) -> Result<Vec<ClientId>, ApiRefusal> {
     let query = Query::Clients {
-        of: vec![Selector::Uids(names::names("uid", uids)?)],
+        of,
         fields: ClientFields::default(),
         after: None,
         limit: LIMIT_MAX,
@@ -198,7 +204,8 @@ async fn clients_of(
         return Err(too_many(page.len() + 1));
     }
     if let Some(missing) = answered.missing.first() {
-        let detail = format!("the gateway {missing} did not say which clients the uids have");
+        let detail =
+            format!("the gateway {missing} did not say which of the chosen clients it has");
         return Err(ApiRefusal::timeout(detail));
     }
     match page.is_empty() {
@@ -206,7 +213,7 @@ async fn clients_of(
         true => Err(ApiRefusal::new(
             StatusCode::NOT_FOUND,
             ErrorName::Offline,
-            "none of the uids has a client",
+            "none of the clients that were chosen is connected",
         )),
     }
 }

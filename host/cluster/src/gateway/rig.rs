@@ -289,11 +289,21 @@ impl Scripted {
         }
     }
 
-    /// The next event; what else comes is passed over.
+    /// The next event; what else comes is passed over. It takes no notice of buffers.
     pub(super) async fn delivery(&mut self) -> Delivery {
         loop {
-            if let GatewayFrame::Deliver(delivery) = self.frame().await {
-                return *delivery;
+            let GatewayFrame::Deliver(delivery) = self.frame().await else {
+                continue;
+            };
+            match delivery.kind {
+                EventKind::BufferFull { .. } | EventKind::BufferDrain => {
+                    self.end(&delivery, Outcome::Done, vec![], None);
+                }
+                EventKind::Connect { .. }
+                | EventKind::Message(_)
+                | EventKind::Close(_)
+                | EventKind::Request { .. }
+                | EventKind::Timer { .. } => return *delivery,
             }
         }
     }

@@ -12,6 +12,7 @@ const DECISION: Decision = Decision {
     writer: Incarnation(7),
     at_ms: 1000,
     lingers: false,
+    on_trial: false,
 };
 
 fn candidate(number: u64, canary: bool) -> Candidate {
@@ -87,6 +88,52 @@ const LINGERS: Decision = Decision {
     lingers: true,
     ..DECISION
 };
+
+/// As the coordinator decides while what serves is on trial.
+const ON_TRIAL: Decision = Decision {
+    on_trial: true,
+    ..DECISION
+};
+
+#[test]
+fn whose_place_another_one_took_before_its_trial_was_over_is_not_proven() {
+    let one = apply(&Desired::default(), Change::Serve(candidate(1, false)));
+    let two = apply(&one, Change::Serve(candidate(2, false)));
+    let three = Change::Serve(candidate(3, false)).apply(&two, &"t".into(), ON_TRIAL);
+    let unproven = |desired: &Desired| {
+        let releases = desired.tenants["t"].releases.iter();
+        releases.map(|it| it.unproven).collect::<Vec<_>>()
+    };
+    assert_eq!(unproven(&three), [false, true, false]);
+    // It comes back by itself, to be on trial again...
+    let back = apply(&three, Change::TakeBack("3 fails".to_owned()));
+    let version = |number| candidate(number, false).version;
+    assert_eq!(back.current("t").unwrap().version, version(2));
+    // ...and not once a worker has said that it fails.
+    let why = "2 has failed, too".to_owned();
+    let condemned = apply(&three, Change::Condemn(version(2), why.clone()));
+    assert_eq!(fates(&condemned)[1], Fate::RolledBack(why));
+    assert!(!condemned.tenants["t"].is_unproven(&version(2)));
+    let back = apply(&condemned, Change::TakeBack("3 fails".to_owned()));
+    assert_eq!(back.current("t").unwrap().version, version(1));
+}
+
+#[test]
+fn the_newest_failures_are_remembered_also_when_there_is_no_room_for_all() {
+    let mut desired = Desired::default();
+    for number in 0..HISTORY_MAX as u64 + 10 {
+        desired = apply(&desired, Change::Serve(candidate(number, false)));
+    }
+    for number in 100..120 {
+        let failed = Change::Failed(candidate(number, false), "no".to_owned());
+        desired = apply(&desired, failed);
+    }
+    let fates = fates(&desired);
+    assert_eq!(fates.len(), HISTORY_MAX);
+    let failed = fates.iter().filter(|it| matches!(it, Fate::Failed(_)));
+    assert_eq!(failed.count(), 10);
+    assert!(matches!(fates[0], Fate::Failed(_)));
+}
 
 fn before_of(desired: &Desired, lingers: bool) -> Option<Name> {
     before(&desired.tenants["t"], lingers).map(|it| it.version.clone())
@@ -244,6 +291,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => Just(Change::Promote),
         1 => Just(Change::GiveUp("why".to_owned())),
         1 => Just(Change::TakeBack("why".to_owned())),
+        1 => plain().prop_map(|it| Change::Condemn(it.version, "why".to_owned())),
         1 => Just(Change::Withdraw),
     ]
 }

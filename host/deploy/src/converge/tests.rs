@@ -29,6 +29,7 @@ fn deployed(releases: &[(u64, Fate)]) -> Deployed {
         by: "b".into(),
         fate: fate.clone(),
         instead_of: 0,
+        unproven: false,
     };
     Deployed {
         releases: releases.iter().map(release).collect(),
@@ -191,4 +192,29 @@ fn what_comes_back_is_told_from_what_is_new() {
     assert_eq!(again(&next), None);
     let retried = [(2, Fate::Active), (2, bad()), (1, Fate::Replaced)];
     assert_eq!(again(&retried), None);
+}
+
+#[test]
+fn what_comes_back_before_it_was_proven_is_new_again() {
+    let releases = [
+        (2, Fate::Active),
+        (3, Fate::RolledBack("3 fails".to_owned())),
+        (2, Fate::Replaced),
+        (1, Fate::Replaced),
+    ];
+    let again = |unproven| {
+        let mut deployed = deployed(&releases);
+        deployed.releases[2].unproven = unproven;
+        let now = Now {
+            serving: Some(&version(3)),
+            canary: None,
+        };
+        match next(&deployed, now) {
+            Next::Serve { again, .. } => again,
+            other @ (Next::Nothing | Next::Promote(_) | Next::GiveUp(..)) => panic!("{other:?}"),
+        }
+    };
+    // The generations of these tests are all the same: the newest is looked at.
+    assert_eq!(again(false), Some("3 fails".to_owned()));
+    assert_eq!(again(true), None);
 }

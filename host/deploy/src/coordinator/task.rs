@@ -298,6 +298,7 @@ impl CoordinatorTask {
             writer: self.node.incarnation,
             at_ms: now_ms(),
             lingers: self.lingers(tenant),
+            on_trial: self.is_on_trial(tenant),
         };
         let name = change.name();
         let next = change.apply(&self.store.desired(), tenant, decision);
@@ -354,6 +355,8 @@ impl CoordinatorTask {
             || is(deployed.withdrawn().map(|release| &release.version))
         {
             Change::TakeBack(why.clone())
+        } else if deployed.is_unproven(version) {
+            Change::Condemn(version.clone(), why.clone())
         } else {
             // Told again, or by another worker before.
             return;

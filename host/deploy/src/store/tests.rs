@@ -20,6 +20,7 @@ fn desired(generation: u64, versions: &[&Name]) -> Desired {
         by: "b".into(),
         fate: Fate::Replaced,
         instead_of: 0,
+        unproven: false,
     };
     let releases = versions.iter().map(release).collect();
     Desired {

@@ -47,8 +47,12 @@ const LOOK: Duration = Duration::from_secs(1);
 impl DeploymentShared {
     /// A version on trial, with what is the one before it from now on.
     pub(super) fn probation(&self, version: &Name) -> Arc<Probation> {
-        let before = self.versions().before_next();
-        let before = before.map(|plugin| Version::new(plugin, &self.settings.whose()));
+        // One that is on trial itself rescues nobody: what stands before it does so for the next one too.
+        let before = self.serving_trial().and_then(|it| it.before.clone());
+        let before = before.or_else(|| {
+            let before = self.versions().before_next();
+            before.map(|plugin| Version::new(plugin, &self.settings.whose()))
+        });
         Probation::new(version, self.settings.rollout.bounds, before)
     }
 
@@ -98,6 +102,13 @@ impl DeploymentShared {
         let trials = self.trials();
         let canary = trials.canary.as_ref();
         canary.is_some_and(|trial| Arc::ptr_eq(&trial.probation, probation))
+    }
+
+    /// How the version that serves does, while it is on trial.
+    fn serving_trial(&self) -> Option<Arc<Probation>> {
+        let trials = self.trials();
+        let serving = trials.serving.as_ref().map(|it| &it.probation);
+        serving.filter(|it| !it.is_over()).cloned()
     }
 
     /// Whether any version is watched.

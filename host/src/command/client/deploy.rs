@@ -190,7 +190,7 @@ fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
         }
         DeployProgress::Done { version: None, .. } => out.line(
             "done: the cluster names no version; workers run on, and begin with their own file at \
-                 their next start",
+                 their next start: one that has none serves nothing then",
         ),
         // Told with the exit code.
         DeployProgress::Failed { .. } => Ok(()),

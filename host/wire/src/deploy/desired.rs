@@ -63,6 +63,10 @@ pub struct Release {
     /// The generation of the release in whose place somebody has put it by going back; 0: of none.
     #[serde(default)]
     pub instead_of: u64,
+    /// Another one took its place before its trial was over: if it comes back by that one's being taken
+    /// back, it is on trial again.
+    #[serde(default)]
+    pub unproven: bool,
 }
 
 /// What became of a release.
@@ -88,6 +92,22 @@ impl Deployed {
     pub fn current(&self) -> Option<&Release> {
         let active = |release: &&Release| release.fate == Fate::Active;
         self.releases.iter().find(active)
+    }
+
+    /// The same, to be changed.
+    pub fn current_mut(&mut self) -> Option<&mut Release> {
+        let active = |release: &&mut Release| release.fate == Fate::Active;
+        self.releases.iter_mut().find(active)
+    }
+
+    /// Whether a version failed, or may yet fail, whose place another one took before its trial was over.
+    #[must_use]
+    pub fn is_unproven(&self, version: &Name) -> bool {
+        let replaced = |it: &&Release| it.version == *version && it.fate == Fate::Replaced;
+        self.releases
+            .iter()
+            .find(replaced)
+            .is_some_and(|it| it.unproven)
     }
 
     /// What was withdrawn last, if nothing has been named since that went well: workers run it until
@@ -261,6 +281,7 @@ mod tests {
             by: "b".repeat(NAME_BYTES_MAX).into(),
             fate,
             instead_of: u64::MAX,
+            unproven: true,
         }
     }
 

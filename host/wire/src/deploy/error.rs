@@ -95,8 +95,8 @@ pub enum DeployError {
     },
     /// No release has this version.
     #[error(
-        "no release of tenant {tenant:?} has a version that begins with {prefix:?}: the history lists \
-         them"
+        "no release of tenant {tenant:?} that has served has a version that begins with {prefix:?}: the \
+         history lists them, beside those that have failed"
     )]
     UnknownVersion {
         /// Whose.

@@ -41,6 +41,7 @@ fn desired(fate: Fate) -> Desired {
         by: "b".into(),
         fate,
         instead_of: 0,
+        unproven: true,
     };
     let releases = vec![release];
     Desired {

@@ -33,18 +33,28 @@ fn release() -> impl Strategy<Value = Release> {
         text().prop_map(Fate::Failed),
         Just(Fate::Withdrawn),
     ];
-    (any::<(u64, u64, u64, u64)>(), name(), name(), name(), fate).prop_map(
-        |((generation, bytes, at_ms, instead_of), version, source, by, fate)| Release {
-            generation,
-            version,
-            source,
-            bytes,
-            at_ms,
-            by,
-            fate,
-            instead_of,
-        },
+    (
+        any::<(u64, u64, u64, u64, bool)>(),
+        name(),
+        name(),
+        name(),
+        fate,
     )
+        .prop_map(
+            |((generation, bytes, at_ms, instead_of, unproven), version, source, by, fate)| {
+                Release {
+                    generation,
+                    version,
+                    source,
+                    bytes,
+                    at_ms,
+                    by,
+                    fate,
+                    instead_of,
+                    unproven,
+                }
+            },
+        )
 }
 
 fn desired() -> impl Strategy<Value = Desired> {

@@ -53,8 +53,12 @@ impl State {
 
     /// Lanes that had nowhere to go look again.
     pub(super) fn route_unrouted(&mut self) {
+        let settles = self.peers.has_several_workers();
         let workers = &self.workers;
-        for number in self.events.take_routable(|tenant| workers.serves(tenant)) {
+        let routable = self
+            .events
+            .take_routable(settles, |tenant| workers.serves(tenant));
+        for number in routable {
             self.events.lanes_mut().set_queued(number, false);
             self.pump(number);
         }

@@ -13,11 +13,16 @@ use tokio::time::Instant;
 use crate::gateway::shared::Context;
 use requests::Requests;
 
+/// A tenant that nobody served is to be served for so long before its lanes choose their workers.
+const SETTLE_US: u64 = 300_000;
+
 /// Events that wait or are under way.
 pub(super) struct Events {
     lanes: Lanes,
     /// Lanes whose tenant nobody serves.
     unrouted: Unrouted,
+    /// Since when each tenant is served, on the clock of the lanes.
+    served_us: Vec<Option<u64>>,
     /// Lanes that ended while they waited for a worker, and may still stand in a queue.
     gone_while_queued: usize,
     requests: Requests,
@@ -35,6 +40,7 @@ impl Events {
         Self {
             lanes: Lanes::new(bytes_max, context.tenants.count()),
             unrouted: Unrouted::default(),
+            served_us: vec![None; context.tenants.count()],
             gone_while_queued: 0,
             requests: Requests::default(),
             held: BTreeSet::new(),
@@ -103,9 +109,26 @@ impl Events {
         }
     }
 
-    /// Takes those whose tenant is served now.
-    pub(super) fn take_routable(&mut self, serves: impl Fn(u16) -> bool) -> Vec<u32> {
-        self.unrouted.take_served(serves)
+    /// Takes those whose tenant is served now. With `settles` not before that has been so for a moment:
+    /// the first of several workers to come would get all that have waited.
+    pub(super) fn take_routable(
+        &mut self,
+        settles: bool,
+        serves: impl Fn(u16) -> bool,
+    ) -> Vec<u32> {
+        let now_us = self.lanes.now_us();
+        for (tenant, since) in (0..).zip(&mut self.served_us) {
+            match serves(tenant) {
+                true => _ = since.get_or_insert(now_us),
+                false => *since = None,
+            }
+        }
+        let wait_us = if settles { SETTLE_US } else { 0 };
+        let served = &self.served_us;
+        self.unrouted.take_served(|tenant| {
+            let since = served.get(usize::from(tenant)).copied().flatten();
+            since.is_some_and(|since| now_us - since >= wait_us)
+        })
     }
 
     /// Lanes that are gone leave the queue here; says whether they are to leave those of workers, in

@@ -19,6 +19,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::frame::PeerFrame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+use tidegate_wire::membership::Role;
 use tidegate_wire::query::Query;
 
 use crate::gateway::shared::Context;
@@ -148,6 +149,15 @@ impl Peers {
             let releases = &mut self.releases;
             peer.acknowledge(sequence, |tenant| releases.look_at(tenant), window);
         }
+    }
+
+    /// Whether more than one worker is known.
+    pub(in crate::gateway::shard) fn has_several_workers(&self) -> bool {
+        let nodes = self.view.nodes.values();
+        nodes
+            .filter(|node| node.role == Role::Worker)
+            .nth(1)
+            .is_some()
     }
 
     /// The view has changed: streams to gateways that are gone end. Says which these are.
