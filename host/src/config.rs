@@ -34,7 +34,7 @@ pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, W
 pub use tokens::read as read_tokens;
 pub use types::{
     CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, Secret,
-    Watch,
+    SignIn, Watch,
 };
 
 use section::{Places, Reading, Section};

@@ -3,7 +3,9 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tidegate_cluster::gateway::settings::{self as gateway, GatewaySettings, ListenerSettings};
+use tidegate_cluster::gateway::settings::{
+    self as gateway, GatewaySettings, ListenerSettings, SignInPolicy,
+};
 use tidegate_cluster::register::RegisterSettings;
 use tidegate_cluster::worker::WorkerSettings;
 use tidegate_deploy::DeploySettings;
@@ -17,7 +19,7 @@ use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
-use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router};
+use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, SignIn};
 use crate::ending;
 use crate::tenants::cores;
 
@@ -176,6 +178,12 @@ fn listener(it: &Listener) -> ListenerSettings {
         handshake_bytes_max: it.handshake_bytes_max,
         connections_max: it.connections_max.unwrap_or(usize::MAX),
         queue_bytes_max: it.queue_bytes_max,
+        sign_in: match it.sign_in {
+            SignIn::Off => SignInPolicy::Off,
+            SignIn::Reject => SignInPolicy::Reject,
+            SignIn::Accept => SignInPolicy::Accept,
+        },
+        sign_in_time: ms(it.sign_in_ms),
         queue_policy: match it.queue_policy {
             QueuePolicy::Close => outbound::QueuePolicy::Close,
             QueuePolicy::DropNew => outbound::QueuePolicy::DropNew,

@@ -14,13 +14,14 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 15] = [
+const INTERFACES: [&str; 16] = [
     "buffer-events",
     "client",
     "client-events",
     "commands",
     "directory",
     "gateway",
+    "handshake-events",
     "hub",
     "request-events",
     "session",
@@ -56,6 +57,7 @@ const COMMAND_IMPORTS: [&str; 6] = [
 const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
 const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
@@ -120,6 +122,7 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
     let events = set([
         BUFFER_EVENTS,
         CLIENT_EVENTS,
+        HANDSHAKE_EVENTS,
         REQUEST_EVENTS,
         STATE,
         TIMER_EVENTS,

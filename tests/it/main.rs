@@ -33,6 +33,7 @@ mod order;
 mod rfc;
 mod scale;
 mod sessions;
+mod sign_in;
 mod signals;
 mod slow;
 mod strangers;

@@ -470,7 +470,8 @@ impl Lanes {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => None,
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => None,
         }
     }
 

@@ -45,6 +45,7 @@ pub(crate) mod exports {
                 export tidegate:plugin/buffer-events@0.1.0;
                 export tidegate:plugin/client-events@0.1.0;
                 export tidegate:plugin/commands@0.1.0;
+                export tidegate:plugin/handshake-events@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
                 export tidegate:plugin/state@0.1.0;
                 export tidegate:plugin/timer-events@0.1.0;

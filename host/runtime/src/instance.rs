@@ -8,19 +8,22 @@
 mod command;
 mod convert;
 mod failure;
+mod handshake;
 mod state;
 mod store;
 
 use std::sync::Arc;
 
-use tidegate_wire::effect::Effect;
+use tidegate_wire::effect::{Effect, Reply};
 use tidegate_wire::event::{Closed, Delivery, EventKind};
-use tidegate_wire::payload::Payload;
+use tidegate_wire::payload::Carry;
+use tidegate_wire::weight;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, request_events, state as state_of, timer_events, worker_events,
+    buffer_events, client_events, handshake_events, request_events, state as state_of,
+    timer_events, worker_events,
 };
 use crate::deployment::Job;
 use crate::engine::Runtime;
@@ -38,7 +41,7 @@ pub(crate) enum Ran {
     /// It returned ok.
     Done(Vec<Effect>),
     /// A request was answered.
-    Answered(Vec<Effect>, Payload),
+    Answered(Vec<Effect>, Reply),
     /// It returned an error: no effects.
     Refused(String),
     /// It does not take events of this kind.
@@ -52,6 +55,7 @@ pub(crate) struct Instance {
     store: Store<HostState>,
     client_events: client_events::Guest,
     request_events: Option<request_events::Guest>,
+    handshake_events: Option<handshake_events::Guest>,
     timer_events: Option<timer_events::Guest>,
     buffer_events: Option<buffer_events::Guest>,
     state: Option<state_of::Guest>,
@@ -75,6 +79,8 @@ impl Instance {
         let client_events = exports.client_events.load(&mut store, &instance);
         let request_events = exports.request_events.as_ref();
         let request_events = request_events.map(|it| it.load(&mut store, &instance));
+        let handshake_events = exports.handshake_events.as_ref();
+        let handshake_events = handshake_events.map(|it| it.load(&mut store, &instance));
         let timer_events = exports.timer_events.as_ref();
         let timer_events = timer_events.map(|it| it.load(&mut store, &instance));
         let buffer_events = exports.buffer_events.as_ref();
@@ -86,6 +92,7 @@ impl Instance {
         let mut instance = Self {
             client_events: client_events.map_err(wrong)?,
             request_events: request_events.transpose().map_err(wrong)?,
+            handshake_events: handshake_events.transpose().map_err(wrong)?,
             timer_events: timer_events.transpose().map_err(wrong)?,
             buffer_events: buffer_events.transpose().map_err(wrong)?,
             state: state.transpose().map_err(wrong)?,
@@ -127,7 +134,8 @@ impl Instance {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => None,
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => None,
         };
         let is_of_client = delivery.kind.is_of_client();
         let client = is_of_client.then(|| own_client(job, closed));
@@ -138,7 +146,8 @@ impl Instance {
             context: Arc::clone(&job.context),
         };
         let ends = now + self.limits.wall();
-        let call = CurrentCall::new(origin, client, ends);
+        let mut call = CurrentCall::new(origin, client, ends);
+        call.only_asks = matches!(delivery.kind, EventKind::Handshake { .. });
         self.store.data_mut().call = Some(call);
         let result = self.deliver(delivery, ends).await;
         let call = self.store.data_mut().call.take();
@@ -154,6 +163,7 @@ impl Instance {
         match kind {
             EventKind::Connect { .. } | EventKind::Message(_) | EventKind::Close(_) => true,
             EventKind::Request { .. } => self.request_events.is_some(),
+            EventKind::Handshake { .. } => self.handshake_events.is_some(),
             EventKind::Timer { .. } => self.timer_events.is_some(),
             EventKind::BufferFull { .. } | EventKind::BufferDrain => self.buffer_events.is_some(),
         }
@@ -164,7 +174,7 @@ impl Instance {
         &mut self,
         delivery: &Delivery,
         ends: Instant,
-    ) -> Result<Result<Option<Vec<u8>>, String>, Box<Failure>> {
+    ) -> Result<Result<Option<Reply>, String>, Box<Failure>> {
         let id = convert::ClientIdText::new(delivery.client);
         let (guest, store) = (&self.client_events, &mut self.store);
         let result = match &delivery.kind {
@@ -194,7 +204,16 @@ impl Instance {
                     return Ok(Ok(None));
                 };
                 let result = timeout_at(ends, guest.call_on_request(store, name, payload)).await;
-                return Ok(ended(&mut self.store, result)?.map(Some));
+                let reply = ended(&mut self.store, result)?;
+                return Ok(reply.map(|payload| Some(Reply::Ok(payload.into()))));
+            }
+            EventKind::Handshake { arrival, said } => {
+                let Some(guest) = &self.handshake_events else {
+                    return Ok(Ok(None));
+                };
+                let result = handshake::decide(guest, store, arrival, said, ends).await;
+                let verdict = ended(&mut self.store, result)?;
+                return Ok(verdict.map(Some));
             }
             EventKind::Timer { timer, payload } => {
                 let Some(guest) = &self.timer_events else {
@@ -221,20 +240,21 @@ impl Instance {
     }
 
     /// The effects and the reply are bounded together.
-    fn done(&self, call: Option<CurrentCall>, reply: Option<Vec<u8>>) -> Ran {
+    fn done(&self, call: Option<CurrentCall>, reply: Option<Reply>) -> Ran {
         let effect_bytes = call.as_ref().map_or(0, CurrentCall::effect_bytes);
         let effects = call.map(CurrentCall::into_effects).unwrap_or_default();
         let Some(reply) = reply else {
             return Ran::Done(effects);
         };
         let bytes_max = self.limits.effect_bytes_max;
-        if reply.len().saturating_add(effect_bytes) > bytes_max {
+        let mut bytes = weight::reply(&reply);
+        reply.carry(&mut |payload| bytes += payload.len());
+        if bytes.saturating_add(effect_bytes) > bytes_max {
             return Ran::Refused(format!(
-                "the reply has {} bytes; with the effects it may have {bytes_max}",
-                reply.len()
+                "the reply has {bytes} bytes; with the effects it may have {bytes_max}"
             ));
         }
-        Ran::Answered(effects, reply.into())
+        Ran::Answered(effects, reply)
     }
 
     /// Runs on-stop and drops the instance.

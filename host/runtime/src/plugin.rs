@@ -17,7 +17,8 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, commands, request_events, state, timer_events, worker_events,
+    buffer_events, client_events, commands, handshake_events, request_events, state, timer_events,
+    worker_events,
 };
 use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
@@ -66,6 +67,7 @@ enum Exports {
 pub(crate) struct HandlerExports {
     pub(crate) client_events: client_events::GuestIndices,
     pub(crate) request_events: Option<request_events::GuestIndices>,
+    pub(crate) handshake_events: Option<handshake_events::GuestIndices>,
     pub(crate) timer_events: Option<timer_events::GuestIndices>,
     pub(crate) buffer_events: Option<buffer_events::GuestIndices>,
     pub(crate) state: Option<state::GuestIndices>,
@@ -110,6 +112,9 @@ impl Plugin {
         let mut names = vec![check::CLIENT_EVENTS];
         if exports.request_events.is_some() {
             names.push(check::REQUEST_EVENTS);
+        }
+        if exports.handshake_events.is_some() {
+            names.push(check::HANDSHAKE_EVENTS);
         }
         if exports.timer_events.is_some() {
             names.push(check::TIMER_EVENTS);
@@ -250,6 +255,9 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let request_events = check::has(pre.component(), check::REQUEST_EVENTS)
         .then(|| request_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let handshake_events = check::has(pre.component(), check::HANDSHAKE_EVENTS)
+        .then(|| handshake_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     let timer_events = check::has(pre.component(), check::TIMER_EVENTS)
         .then(|| timer_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
@@ -265,6 +273,7 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     Ok(Exports::Handler(Box::new(HandlerExports {
         client_events,
         request_events,
+        handshake_events,
         timer_events,
         buffer_events,
         state,

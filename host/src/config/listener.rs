@@ -9,7 +9,7 @@ use tidegate_wire::event::Transport;
 use super::address::ListenUrl;
 use super::section::section;
 use super::services::{BYTES, COUNT, TIME, TIME_OR_OFF};
-use super::types::{Newlines, QueuePolicy};
+use super::types::{Newlines, QueuePolicy, SignIn};
 
 /// The largest message or event that still fits a frame of a link with its header.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
@@ -62,6 +62,13 @@ section! {
         handshakes_per_address_max: usize = 1_024 => COUNT;
         /// The largest handshake (ws only).
         handshake_bytes_max: usize = 16 << 10 => 1_024..=1_048_576;
+        /// Whether the handler is asked who may become a client (`handshake-events`): `off` lets
+        /// everybody in, `reject` and `accept` ask it, and say what happens while no worker can be
+        /// asked or its version does not decide that.
+        sign_in: SignIn = SignIn::Off;
+        /// How long the handler may take to say who may come; but for ws so long may the first
+        /// message take, too.
+        sign_in_ms: u64 = 5_000 => TIME;
         /// How many clients of this listener may be connected. Not set: as many as the gateway
         /// takes.
         connections_max: Option<usize> = None => COUNT;

@@ -92,6 +92,18 @@ words! {
 }
 
 words! {
+    /// Whether the handler is asked who may become a client, and what happens if it cannot be.
+    pub enum SignIn {
+        /// It is not asked.
+        Off = "off",
+        /// Then nobody may.
+        Reject = "reject",
+        /// Then everybody may.
+        Accept = "accept",
+    }
+}
+
+words! {
     /// What happens to a message with a newline in it on a listener of lines.
     pub enum Newlines {
         /// It is not sent.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Name;
 use crate::event::{CloseFrame, Message, SessionEntries};
+use crate::handshake::{Accepted, Rejected};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
 use crate::timer::TimerId;
@@ -313,7 +314,7 @@ pub enum Outcome {
     Returned,
 }
 
-/// What a request's handler gave back.
+/// What the handler of a request or of a handshake gave back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// It returned ok with these bytes.
@@ -322,20 +323,26 @@ pub enum Reply {
     Failed(String),
     /// The plugin takes no requests.
     Unhandled,
+    /// To a handshake: it becomes a client.
+    Accepted(Box<Accepted>),
+    /// To a handshake: it does not.
+    Rejected(Box<Rejected>),
 }
 
 impl Carry for Reply {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
             Self::Ok(payload) => visit(payload),
-            Self::Failed(_) | Self::Unhandled => {}
+            Self::Rejected(rejected) => visit(&rejected.body),
+            Self::Failed(_) | Self::Unhandled | Self::Accepted(_) => {}
         }
     }
 
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
             Self::Ok(payload) => visit(payload),
-            Self::Failed(_) | Self::Unhandled => {}
+            Self::Rejected(rejected) => visit(&mut rejected.body),
+            Self::Failed(_) | Self::Unhandled | Self::Accepted(_) => {}
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::handshake::SignIn;
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
 use crate::timer::TimerId;
@@ -194,6 +195,13 @@ pub enum EventKind {
     },
     /// All that waited for such a client is written.
     BufferDrain,
+    /// Somebody wants to become a client. As a request it has a lane of its own, and a reply.
+    Handshake {
+        /// How it comes.
+        arrival: Arc<Arrival>,
+        /// What it says.
+        said: SignIn,
+    },
 }
 
 /// Which kind an event is of, without what is in it.
@@ -213,6 +221,8 @@ pub enum EventType {
     BufferFull,
     /// Nothing waits for it any more.
     BufferDrain,
+    /// Somebody wants to become a client.
+    Handshake,
 }
 
 impl EventType {
@@ -227,6 +237,7 @@ impl EventType {
             Self::Timer => "timer",
             Self::BufferFull => "buffer-full",
             Self::BufferDrain => "buffer-drain",
+            Self::Handshake => "handshake",
         }
     }
 }
@@ -243,6 +254,7 @@ impl EventKind {
             Self::Timer { .. } => EventType::Timer,
             Self::BufferFull { .. } => EventType::BufferFull,
             Self::BufferDrain => EventType::BufferDrain,
+            Self::Handshake { .. } => EventType::Handshake,
         }
     }
 
@@ -251,7 +263,7 @@ impl EventKind {
     #[must_use]
     pub const fn is_of_client(&self) -> bool {
         match self {
-            Self::Request { .. } => false,
+            Self::Request { .. } | Self::Handshake { .. } => false,
             Self::Timer { timer, .. } => timer.client.is_some(),
             Self::Connect { .. }
             | Self::Message(_)
@@ -271,7 +283,8 @@ impl EventKind {
             | Self::Close(_)
             | Self::Request { .. }
             | Self::BufferFull { .. }
-            | Self::BufferDrain => None,
+            | Self::BufferDrain
+            | Self::Handshake { .. } => None,
         }
     }
 
@@ -287,6 +300,7 @@ impl Carry for EventKind {
         match self {
             Self::Message(message) => message.carry(visit),
             Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Handshake { said, .. } => said.carry(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }
         }
@@ -296,6 +310,7 @@ impl Carry for EventKind {
         match self {
             Self::Message(message) => message.carry_mut(visit),
             Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Handshake { said, .. } => said.carry_mut(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }
         }

@@ -9,6 +9,7 @@ pub mod effect;
 pub mod event;
 pub mod feed;
 pub mod frame;
+pub mod handshake;
 pub mod hello;
 pub mod id;
 pub mod json;

@@ -1,10 +1,11 @@
 //! What a frame counts against the bound of a queue: about the memory that it holds.
 
 use crate::deploy::{CANARY_CLIENTS_MAX, Deploy, Desired, REASON_BYTES_MAX};
-use crate::effect::{Effect, Recipients, SessionChange};
+use crate::effect::{Effect, Recipients, Reply, SessionChange};
 use crate::event::{Arrival, ClientSnapshot, EventKind, HttpRequest, SessionEntries};
 use crate::feed::{Change, Happening};
 use crate::frame::{Custody, CustodyChange, Frame, GroupsChange};
+use crate::handshake::SignIn;
 use crate::membership::Node;
 use crate::payload::Carry;
 use crate::query::{Answer, Query, RequestError, Selector};
@@ -154,11 +155,22 @@ fn entries(entries: &SessionEntries) -> usize {
     entries.iter().map(entry).sum()
 }
 
+fn pairs(pairs: &[(String, String)]) -> usize {
+    let pair = |(key, value): &(String, String)| PART_BYTES + key.len() + value.len();
+    pairs.iter().map(pair).sum()
+}
+
+/// What a reply counts besides its payload.
+pub fn reply(reply: &Reply) -> usize {
+    match reply {
+        Reply::Ok(_) | Reply::Unhandled => 0,
+        Reply::Failed(text) => text.len(),
+        Reply::Accepted(it) => entries(&it.session) + names(&it.groups) + pairs(&it.headers),
+        Reply::Rejected(it) => pairs(&it.headers),
+    }
+}
+
 fn http(request: &HttpRequest) -> usize {
-    let pairs = |pairs: &[(String, String)]| -> usize {
-        let pair = |(key, value): &(String, String)| PART_BYTES + key.len() + value.len();
-        pairs.iter().map(pair).sum()
-    };
     request.path.len() + pairs(&request.query) + pairs(&request.headers) + pairs(&request.cookies)
 }
 
@@ -209,6 +221,13 @@ pub fn event(kind: &EventKind) -> usize {
             names(&closed.groups) + closed.frame.as_ref().map_or(0, |it| it.reason.len())
         }
         EventKind::Timer { .. } => PART_BYTES,
+        EventKind::Handshake { arrival: of, said } => {
+            arrival(of)
+                + match said {
+                    SignIn::Request(request) => http(request),
+                    SignIn::Message(_) => 0,
+                }
+        }
         EventKind::Message(_)
         | EventKind::Request { .. }
         | EventKind::BufferFull { .. }

@@ -34,6 +34,7 @@ use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, GatewayFrame,
     GroupsChange, Load, NodeFrame, PeerFrame, Serving, WorkerFrame, decode, encode,
 };
+use tidegate_wire::handshake::SignIn;
 use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
@@ -358,6 +359,15 @@ fn variants() -> Vec<(String, Frame)> {
         "buffer drain".into(),
         delivery(EventKind::BufferDrain, None),
     );
+    let said = [
+        SignIn::Request(Box::new(request())),
+        SignIn::Message(text("hi")),
+    ];
+    for (at, said) in said.into_iter().enumerate() {
+        let arrival = arrival(Transport::WebSocket);
+        let kind = EventKind::Handshake { arrival, said };
+        add(format!("handshake {at}"), delivery(kind, None));
+    }
     for outcome in [
         Outcome::Done,
         Outcome::Failed,

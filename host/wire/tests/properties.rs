@@ -31,6 +31,7 @@ use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, FRAME_BYTES_MAX, Forward, Frame, FrameError,
     GatewayFrame, GroupsChange, Load, NodeFrame, PeerFrame, Serving, WorkerFrame, decode, encode,
 };
+use tidegate_wire::handshake::SignIn;
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
@@ -294,6 +295,10 @@ fn kind() -> impl Strategy<Value = EventKind> {
         }),
         any::<u64>().prop_map(|bytes| EventKind::BufferFull { bytes }),
         Just(EventKind::BufferDrain),
+        (arrival(), message()).prop_map(|(arrival, message)| EventKind::Handshake {
+            arrival: Arc::new(arrival),
+            said: SignIn::Message(message),
+        }),
     ]
 }
 

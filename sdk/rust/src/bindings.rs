@@ -41,6 +41,24 @@ pub mod requests {
     });
 }
 
+/// Who may come, beside a handler.
+pub mod handshake {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-handshake;
+            world handshake {
+                export tidegate:plugin/handshake-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-handshake/handshake",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_handshake",
+        default_bindings_module: "tidegate_sdk::bindings::handshake",
+    });
+}
+
 /// Timers that run out, beside a handler.
 pub mod timer {
     wit_bindgen::generate!({

@@ -7,6 +7,8 @@ use std::thread::LocalKey;
 use crate::bindings::buffer::exports::tidegate::plugin::buffer_events;
 use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
+use crate::bindings::handshake::exports::tidegate::plugin::handshake_events;
+use crate::bindings::handshake::tidegate::plugin::types as wit;
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::state::exports::tidegate::plugin::state;
 use crate::bindings::tidegate::plugin::types;
@@ -17,6 +19,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
+use crate::handshake::{Accepted, Verdict};
 use crate::message::Message;
 use crate::timers::Timer;
 
@@ -72,6 +75,95 @@ impl<H: Plugin> client_events::Guest for H {
 impl<H: Plugin> request_events::Guest for H {
     fn on_request(name: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
         with::<H, _>(|handler| handler.on_request(&name, payload))
+    }
+}
+
+impl<H: Plugin> handshake_events::Guest for H {
+    fn on_handshake(
+        peer: wit::Peer,
+        request: wit::HttpRequest,
+    ) -> Result<handshake_events::Accepted, handshake_events::Rejected> {
+        let verdict = with::<H, _>(|handler| handler.on_handshake(peer.into(), request.into()));
+        match verdict {
+            Ok(Verdict::Accepted(accepted)) => Ok(accepted.into()),
+            Ok(Verdict::Rejected(rejected)) => Err(handshake_events::Rejected {
+                status: rejected.status,
+                headers: rejected.headers,
+                body: rejected.body,
+            }),
+            Err(text) => Err(failed(&text)),
+        }
+    }
+
+    fn on_sign_in(
+        peer: wit::Peer,
+        first: wit::Message,
+    ) -> Result<handshake_events::Accepted, String> {
+        match with::<H, _>(|handler| handler.on_sign_in(peer.into(), first.into())) {
+            Ok(Verdict::Accepted(accepted)) => Ok(accepted.into()),
+            Ok(Verdict::Rejected(rejected)) => {
+                Err(String::from_utf8_lossy(&rejected.body).into_owned())
+            }
+            Err(text) => Err(String::from_utf8_lossy(&failed(&text).body).into_owned()),
+        }
+    }
+}
+
+/// The contract has no error beside a rejection: the text is for the log alone.
+fn failed(text: &str) -> handshake_events::Rejected {
+    crate::log::error!("a handshake failed: {text}");
+    handshake_events::Rejected {
+        status: 500,
+        headers: Vec::new(),
+        body: b"Whoever decides who may come has failed.".to_vec(),
+    }
+}
+
+impl From<Accepted> for handshake_events::Accepted {
+    fn from(accepted: Accepted) -> Self {
+        Self {
+            session: accepted.session,
+            uid: accepted.uid,
+            groups: accepted.groups,
+            subprotocol: accepted.subprotocol,
+            headers: accepted.headers,
+        }
+    }
+}
+
+impl From<wit::Peer> for Peer {
+    fn from(peer: wit::Peer) -> Self {
+        Self {
+            address: peer.address,
+            transport: match peer.transport {
+                wit::Transport::WebSocket => Transport::WebSocket,
+                wit::Transport::Tcp => Transport::Tcp,
+                wit::Transport::TextLines => Transport::TextLines,
+                wit::Transport::LengthPrefixed => Transport::LengthPrefixed,
+            },
+            listener: peer.listener,
+            secure: peer.secure,
+        }
+    }
+}
+
+impl From<wit::HttpRequest> for HttpRequest {
+    fn from(request: wit::HttpRequest) -> Self {
+        Self {
+            path: request.path,
+            query: request.query,
+            headers: request.headers,
+            cookies: request.cookies,
+        }
+    }
+}
+
+impl From<wit::Message> for Message {
+    fn from(message: wit::Message) -> Self {
+        match message {
+            wit::Message::Text(text) => Self::Text(text),
+            wit::Message::Binary(bytes) => Self::Binary(bytes),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Closed, HttpRequest, Peer};
+use crate::handshake::{Accepted, Verdict};
 use crate::message::Message;
 use crate::timers::Timer;
 
@@ -59,6 +60,24 @@ pub trait Handler: Sized + 'static {
     ///
     /// If you leave it out, the attribute makes one that returns `Self::default()`.
     fn on_start(config: &Config) -> Result<Self>;
+
+    /// Whether somebody may open a WebSocket: asked before its upgrade is answered, where the listener
+    /// says so (`sign-in`); see [`handshake`](crate::handshake). Effects are not permitted,
+    /// [`directory`](crate::directory) may be asked. An error lets nobody in (500).
+    ///
+    /// If you leave out both this and [`on_sign_in`](Self::on_sign_in), the component does not export
+    /// `handshake-events`.
+    fn on_handshake(&mut self, peer: Peer, request: HttpRequest) -> Result<Verdict> {
+        let _ = (peer, request);
+        Accepted::new().into()
+    }
+
+    /// The same for the other transports, with the first message, which is no `on_message`. The body of
+    /// a rejection is sent as the last one.
+    fn on_sign_in(&mut self, peer: Peer, first: Message) -> Result<Verdict> {
+        let _ = (peer, first);
+        Accepted::new().into()
+    }
 
     /// The client is there and may be sent to. `request` is given for a WebSocket, whose upgrade
     /// is done.

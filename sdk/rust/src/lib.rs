@@ -55,6 +55,7 @@ pub mod event;
 pub mod export;
 pub mod gateway;
 pub mod handler;
+pub mod handshake;
 pub mod hub;
 pub mod log;
 pub mod message;
@@ -71,6 +72,7 @@ pub use directory::{ClientInfo, Fields};
 pub use error::{Error, Refused, Result};
 pub use event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
+pub use handshake::{Accepted, Rejected, Verdict};
 pub use message::{Message, Outgoing};
 pub use timers::Timer;
 
@@ -86,9 +88,10 @@ pub use tidegate_sdk_macros::command;
 /// Everything that a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error, Fields,
-        Handler, HttpRequest, Message, Outgoing, Peer, Refused, Result, Timer, Transport, bail,
-        client, config, directory, gateway, hub, log, session, timers, worker,
+        Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error,
+        Fields, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result, Timer,
+        Transport, Verdict, bail, client, config, directory, gateway, hub, log, session, timers,
+        worker,
     };
 }
 

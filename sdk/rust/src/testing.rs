@@ -54,6 +54,7 @@ use crate::config::Config;
 use crate::error::{Error, Refused, Result};
 use crate::event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
+use crate::handshake::{Accepted, Rejected, Verdict};
 use crate::message::{Message, Outgoing};
 use crate::session;
 use crate::timers::Timer;
@@ -107,33 +108,65 @@ impl<H: Handler> Gateway<H> {
     /// Connects a client over a WebSocket to this path and query, such as `/chat?room=lobby`
     /// (without percent-encoding).
     pub fn connect_to(&mut self, target: &str) -> Result<Client> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let query = pairs.map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key.to_owned(), value.to_owned())
-        });
-        let request = HttpRequest {
-            path: path.to_owned(),
-            query: query.collect(),
-            ..HttpRequest::default()
-        };
-        self.connect_with(web_socket(), Some(request))
+        self.connect_with(web_socket(), Some(request_to(target)))
     }
 
     /// Connects a client of which you say everything. Of the subprotocols that its request offers
     /// (header `sec-websocket-protocol`) the first is agreed on.
     pub fn connect_with(&mut self, peer: Peer, request: Option<HttpRequest>) -> Result<Client> {
-        let offered = request
-            .as_ref()
-            .and_then(|it| it.header("sec-websocket-protocol"));
-        let first = offered.and_then(|offered| offered.split(',').next());
-        let subprotocol = first.map(|first| first.trim().to_owned());
+        let subprotocol = offered(request.as_ref());
         let client = self.world.shard.connect(peer.clone(), subprotocol)?;
         self.run(client, false, |handler| {
             handler.on_connect(client, peer, request)
         })?;
         Ok(client)
+    }
+
+    /// Somebody wants to open a WebSocket to this path and query: asks `on_handshake`, and connects
+    /// whom it accepts. The errors are those of `on_handshake` and of `on_connect`.
+    pub fn knock(&mut self, target: &str) -> Result<std::result::Result<Client, Rejected>> {
+        let (peer, request) = (web_socket(), request_to(target));
+        let told = request.clone();
+        let verdict = self.ask_who_may(|handler| handler.on_handshake(peer, told))?;
+        self.admit(verdict, web_socket(), Some(request))
+    }
+
+    /// The same over another transport: `on_sign_in` decides by the first message.
+    pub fn sign_in<'a>(
+        &mut self,
+        peer: Peer,
+        first: impl Into<Outgoing<'a>>,
+    ) -> Result<std::result::Result<Client, Rejected>> {
+        let (told, first) = (peer.clone(), Message::from(first.into()));
+        let verdict = self.ask_who_may(|handler| handler.on_sign_in(told, first))?;
+        self.admit(verdict, peer, None)
+    }
+
+    fn ask_who_may(&mut self, callback: impl FnOnce(&mut H) -> Result<Verdict>) -> Result<Verdict> {
+        let (verdict, _) = self.run_one(Whose::Handshake, false, callback)?;
+        Ok(verdict)
+    }
+
+    fn admit(
+        &mut self,
+        verdict: Verdict,
+        peer: Peer,
+        request: Option<HttpRequest>,
+    ) -> Result<std::result::Result<Client, Rejected>> {
+        let accepted = match verdict {
+            Verdict::Accepted(accepted) => accepted,
+            Verdict::Rejected(rejected) => return Ok(Err(rejected)),
+        };
+        let subprotocol = accepted
+            .subprotocol
+            .clone()
+            .or_else(|| offered(request.as_ref()));
+        let client = self.world.shard.connect(peer.clone(), subprotocol)?;
+        self.world.shard.apply(&effects_of(client, accepted)?);
+        self.run(client, false, |handler| {
+            handler.on_connect(client, peer, request)
+        })?;
+        Ok(Ok(client))
     }
 
     /// Lets a client send a message. The error is that of `on_message`.
@@ -373,7 +406,9 @@ impl<H: Handler> Gateway<H> {
         self.events += 1;
         let session = match whose {
             Whose::Client(client) => self.world.shard.session(&client),
-            Whose::Request | Whose::Timer | Whose::Command | Whose::Nobody => Session::default(),
+            Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command | Whose::Nobody => {
+                Session::default()
+            }
         };
         let event = Event {
             whose,
@@ -412,6 +447,50 @@ fn session_effect<T: Serialize + ?Sized>(client: Client, value: &T) -> Result<Ef
     event::apply_within_limit(&mut Session::default(), &change)?;
     let client = shard::id(&client);
     Ok(Effect::Session { client, change })
+}
+
+/// A request for this path and query, without percent-encoding.
+fn request_to(target: &str) -> HttpRequest {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let query = pairs.map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    HttpRequest {
+        path: path.to_owned(),
+        query: query.collect(),
+        ..HttpRequest::default()
+    }
+}
+
+/// The first subprotocol that a request offers.
+fn offered(request: Option<&HttpRequest>) -> Option<String> {
+    let offered = request?.header("sec-websocket-protocol")?;
+    let first = offered.split(',').next()?;
+    Some(first.trim().to_owned())
+}
+
+/// What the handler has made of a client before its connect, checked as the host checks it.
+fn effects_of(client: Client, accepted: Accepted) -> Result<Vec<Effect>> {
+    let entries = accepted.session.iter();
+    let entries = entries.map(|(key, json)| (key.as_str(), json.as_str()));
+    let change = SessionChange::Replace(backend::session_entries_of(entries)?);
+    event::apply_within_limit(&mut Session::default(), &change)?;
+    let own = shard::id(&client);
+    let mut effects = vec![Effect::Session {
+        client: own,
+        change,
+    }];
+    if let Some(uid) = accepted.uid {
+        let uid = backend::checked_name("uid", &uid)?;
+        effects.push(Effect::BindUid { client: own, uid });
+    }
+    for group in accepted.groups {
+        let group = backend::checked_name("group", &group)?;
+        effects.push(Effect::JoinGroup { client: own, group });
+    }
+    Ok(effects)
 }
 
 /// No event: an instance starts or stops.

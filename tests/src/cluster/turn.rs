@@ -3,7 +3,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-const CLUSTERS_MAX: usize = 3;
+const CLUSTERS_MAX: usize = 4;
 
 static BOOK: Mutex<Book> = Mutex::new(Book {
     running: 0,

@@ -9,3 +9,4 @@ pub(in crate::gateway) mod listener;
 pub(in crate::gateway) mod memory;
 pub(in crate::gateway) mod pings;
 pub(in crate::gateway) mod refusals;
+pub(in crate::gateway) mod sign_in;

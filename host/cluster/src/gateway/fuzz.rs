@@ -247,7 +247,8 @@ async fn work(mut worker: Scripted, seen: Seen) {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => {}
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => {}
         }
     }
 }

@@ -12,12 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_fair::Places;
 use tidegate_wire::Name;
+use tidegate_wire::effect::Reply;
+use tidegate_wire::event::EventKind;
 use tidegate_wire::query::RequestError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::Context;
-use super::shared::request::{Replied, Request, RequestPlace};
+use super::shared::request::{self, Request, RequestPlace};
 use crate::gateway::shared::inbox::Parcel;
 use replies::{First, Replies, Seen};
 
@@ -59,7 +61,8 @@ impl Requests {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, tenant: &Name, bytes: usize) -> Result<RequestPlace, RequestError> {
+    /// A place among those that wait or run.
+    pub(super) fn place(&self, tenant: &Name, bytes: usize) -> Result<RequestPlace, RequestError> {
         let full = |what: &str| {
             let why = format!(
                 "the tenant's share of the {what} on this gateway is used up: try again later"
@@ -81,6 +84,9 @@ impl Requests {
         })
     }
 }
+
+/// What a caller gets.
+pub(in crate::gateway) type Replied = Result<Bytes, RequestError>;
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -147,7 +153,20 @@ async fn run_first(requests: Arc<Requests>, first: First, call: Call) {
     requests.replies().end(&first, replied);
 }
 
-async fn wait(context: &Context, replied: oneshot::Receiver<Replied>) -> Replied {
+async fn wait(context: &Context, replied: oneshot::Receiver<request::Replied>) -> Replied {
+    match reply(context, replied).await? {
+        Reply::Ok(payload) => Ok(payload.into_bytes()),
+        Reply::Failed(_) | Reply::Unhandled | Reply::Accepted(_) | Reply::Rejected(_) => {
+            let why = "the worker answered a request as a handshake";
+            Err(RequestError::Failed(why.to_owned()))
+        }
+    }
+}
+
+async fn reply(
+    context: &Context,
+    replied: oneshot::Receiver<request::Replied>,
+) -> request::Replied {
     tokio::select! {
         biased;
         replied = replied => replied.unwrap_or(Err(RequestError::Ending)),
@@ -161,7 +180,7 @@ fn begin(
     requests: &Requests,
     call: Call,
     kept: bool,
-) -> Result<oneshot::Receiver<Replied>, RequestError> {
+) -> Result<oneshot::Receiver<request::Replied>, RequestError> {
     let context = &requests.context;
     if context.tenants.number(&call.tenant).is_none() {
         // Lanes belong to tenants that have listeners here; no worker is known for another one.
@@ -175,8 +194,10 @@ fn begin(
     let (reply, replied) = oneshot::channel();
     inbox.push(Parcel::Request(Box::new(Request {
         tenant: call.tenant,
-        name: call.name,
-        payload: call.payload,
+        kind: EventKind::Request {
+            name: call.name,
+            payload: call.payload.into(),
+        },
         deadline: call.deadline,
         reply,
         kept,

@@ -303,7 +303,8 @@ impl Scripted {
                 | EventKind::Message(_)
                 | EventKind::Close(_)
                 | EventKind::Request { .. }
-                | EventKind::Timer { .. } => return *delivery,
+                | EventKind::Timer { .. }
+                | EventKind::Handshake { .. } => return *delivery,
             }
         }
     }

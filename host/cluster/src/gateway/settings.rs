@@ -102,6 +102,18 @@ impl GatewaySettings {
     }
 }
 
+/// Whether the handler is asked who may become a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignInPolicy {
+    /// It is not: everybody may.
+    #[default]
+    Off,
+    /// It is; while nobody can be asked, nobody may.
+    Reject,
+    /// It is; while nobody can be asked, everybody may.
+    Accept,
+}
+
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
@@ -146,6 +158,11 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Bytes that may wait to be sent to one client.
     pub queue_bytes_max: usize,
+    /// Whether the handler is asked who may come, and what happens if it cannot be.
+    pub sign_in: SignInPolicy,
+    /// How long the handler may take for that; over other transports than WebSocket so long may the
+    /// first message take too.
+    pub sign_in_time: Duration,
     /// What happens when they are more.
     pub queue_policy: QueuePolicy,
     /// `text`: what happens to a message with a newline in it.
@@ -178,6 +195,8 @@ impl ListenerSettings {
             handshake_bytes_max: 16 << 10,
             connections_max: usize::MAX,
             queue_bytes_max: 1 << 20,
+            sign_in: SignInPolicy::default(),
+            sign_in_time: Duration::from_secs(5),
             queue_policy: QueuePolicy::default(),
             newlines: Newlines::default(),
         }

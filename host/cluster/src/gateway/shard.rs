@@ -33,9 +33,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_fair::Shares;
 use tidegate_wire::Name;
-use tidegate_wire::event::{Arrival, CloseReason, HttpRequest, Message, Transport};
+use tidegate_wire::event::{Arrival, CloseReason, EventKind, Message, Transport};
+use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::query::RequestError;
+use tidegate_wire::weight;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::services::Services;
@@ -45,9 +49,10 @@ use super::shared::{Context, Status};
 use super::workers::{Workers, host};
 use crate::gateway::clients::connection::Connection;
 use crate::gateway::clients::connection::codec::Codec;
-use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::connection::home::{Home, Newcomer};
 use crate::gateway::clients::memory::Memory;
 use crate::gateway::shared::metrics::Metrics;
+use crate::gateway::shared::request::{Replied, Request};
 use crate::gateway::shared::socket::Socket;
 
 use clients::Clients;
@@ -116,6 +121,12 @@ impl Shard {
         self.state.borrow().peers.is_lost(incarnation)
     }
 
+    /// The place of a listener among all.
+    fn place_of(&self, listener: &Rc<ListenerSettings>) -> usize {
+        let same = |own: &Rc<ListenerSettings>| Rc::ptr_eq(own, listener);
+        self.listeners.iter().position(same).unwrap_or_default()
+    }
+
     fn status(&self) -> Option<&Status> {
         self.context.statuses.get(usize::from(self.index))
     }
@@ -134,20 +145,47 @@ impl Home for Shard {
         self.listeners.get(index).cloned()
     }
 
+    fn is_served(&self, tenant: &Name) -> bool {
+        let state = self.state.borrow();
+        let tenant = state.tenant_index(tenant);
+        tenant.is_some_and(|tenant| state.workers.serves(tenant))
+    }
+
+    fn ask_handler(
+        &self,
+        listener: &ListenerSettings,
+        arrival: Arc<Arrival>,
+        said: SignIn,
+    ) -> Result<oneshot::Receiver<Replied>, RequestError> {
+        let kind = EventKind::Handshake { arrival, said };
+        let bytes = weight::event(&kind);
+        let place = self.services.requests.place(&listener.tenant, bytes)?;
+        let (reply, replied) = oneshot::channel();
+        let mut state = self.state.borrow_mut();
+        state.clock();
+        state.request(Request {
+            tenant: listener.tenant.clone(),
+            kind,
+            deadline: Instant::now() + listener.sign_in_time,
+            reply,
+            kept: false,
+            place,
+        });
+        Ok(replied)
+    }
+
     fn client_connected(
         &self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
-        arrival: Arrival,
-        request: Option<Box<HttpRequest>>,
+        newcomer: Newcomer,
         early: &Bytes,
     ) -> (Rc<Connection>, Codec) {
-        let same = |own: &Rc<ListenerSettings>| Rc::ptr_eq(own, listener);
-        let place = self.listeners.iter().position(same).unwrap_or_default();
+        let place = self.place_of(listener);
         let connection = self
             .state
             .borrow_mut()
-            .open(socket, listener, place, arrival, request);
+            .open(socket, listener, place, newcomer);
         if let Some(status) = self.status() {
             status.sockets.fetch_add(1, Ordering::AcqRel);
         }
@@ -158,6 +196,13 @@ impl Home for Shard {
             }
         };
         (connection, codec)
+    }
+
+    fn signed_in(&self, connection: &Rc<Connection>, verdict: Result<Accepted, Rejected>) {
+        let place = self.place_of(&connection.listener);
+        self.state
+            .borrow_mut()
+            .signed_in(connection, place, verdict);
     }
 
     fn message(&self, connection: &Rc<Connection>, message: Message) {
@@ -175,11 +220,8 @@ impl Home for Shard {
     }
 
     fn is_answered(&self, connection: &Connection) -> bool {
-        self.state
-            .borrow()
-            .events
-            .lanes()
-            .is_settled(connection.number)
+        let state = self.state.borrow();
+        !connection.is_stranger() && state.events.lanes().is_settled(connection.number)
     }
 
     fn end_of_client(&self) -> Instant {
@@ -188,10 +230,12 @@ impl Home for Shard {
     }
 
     fn client_gone(&self, connection: &Connection) {
+        connection.forget_first();
         let mut state = self.state.borrow_mut();
         if connection.outbound_bytes() > 0 || connection.is_unread() {
             state.cut(connection.outbound_bytes(), Cut::Time);
         }
+        state.clients.forget_stranger(connection.number);
         drop(state);
         if let Some(status) = self.status() {
             status.sockets.fetch_sub(1, Ordering::AcqRel);

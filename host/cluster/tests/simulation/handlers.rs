@@ -211,9 +211,10 @@ async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outc
             let k = String::from_utf8_lossy(payload);
             (Outcome::Done, vec![send(client, format!("t {k}"))])
         }
-        EventKind::Request { .. } | EventKind::BufferFull { .. } | EventKind::BufferDrain => {
-            (Outcome::Done, vec![])
-        }
+        EventKind::Request { .. }
+        | EventKind::BufferFull { .. }
+        | EventKind::BufferDrain
+        | EventKind::Handshake { .. } => (Outcome::Done, vec![]),
     }
 }
 

@@ -342,7 +342,8 @@ impl Seat {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => self.newcomers.contains(&delivery.client),
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => self.newcomers.contains(&delivery.client),
             EventKind::Close(_) => self.newcomers.remove(&delivery.client),
         }
     }

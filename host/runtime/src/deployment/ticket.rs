@@ -178,7 +178,8 @@ pub(super) fn payload_bytes(kind: &EventKind) -> usize {
         EventKind::Connect { .. }
         | EventKind::Close(_)
         | EventKind::BufferFull { .. }
-        | EventKind::BufferDrain => 0,
+        | EventKind::BufferDrain
+        | EventKind::Handshake { .. } => 0,
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct CurrentCall {
     pub(super) carried: usize,
     /// Compare-and-sets so far.
     swaps: u32,
+    /// It may ask and do nothing: it decides whether somebody may become a client.
+    pub(crate) only_asks: bool,
     /// Timers that it has set so far.
     timers: u16,
     /// When its limit on the clock ends it.
@@ -81,6 +83,7 @@ impl CurrentCall {
             questions: 0,
             carried: 0,
             swaps: 0,
+            only_asks: false,
             timers: 0,
             ends,
         }
@@ -149,6 +152,12 @@ impl HostState {
     pub(super) fn push(&mut self, effect: Effect, bytes: usize) -> Result<(), Error> {
         let limits = &self.identity.limits;
         let call = self.call.as_mut().ok_or_else(outside_an_event)?;
+        if call.only_asks {
+            return Err(Error::NotPermitted(
+                "a handshake decides who may come, and does nothing else: `on-connect` may"
+                    .to_owned(),
+            ));
+        }
         if call.effects.len() >= limits.effects_max {
             return Err(quota(format!(
                 "an event may have {} effects",

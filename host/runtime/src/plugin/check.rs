@@ -6,13 +6,16 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lowe
 
 use super::names::Names;
 use super::{PluginError, PluginKind};
-use crate::bindings::exports::exports::tidegate::plugin::client_events as client;
+use crate::bindings::exports::exports::tidegate::plugin::{
+    client_events as client, handshake_events as handshake,
+};
 use crate::engine::Runtime;
 use crate::host_api::{HostState, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
+pub(super) const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
 pub(super) const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
@@ -27,6 +30,7 @@ const MAGIC: &[u8] = b"\0asm";
 const WASM_PAGE_BYTES: u64 = 65_536;
 
 type Answer = (Result<(), String>,);
+type Verdict<R> = (Result<handshake::Accepted, R>,);
 type BytesAnswer = (Result<Vec<u8>, String>,);
 
 /// Looks at the container alone: the preamble, and that no section ends behind the file.
@@ -255,6 +259,20 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
         .map_err(wrong)?;
     if has(component, REQUEST_EVENTS) {
         function::<(&str, &[u8]), BytesAnswer>(pre, REQUEST_EVENTS, "on-request").map_err(wrong)?;
+    }
+    if has(component, HANDSHAKE_EVENTS) {
+        function::<(client::Peer<'_>, client::HttpRequest<'_>), Verdict<handshake::Rejected>>(
+            pre,
+            HANDSHAKE_EVENTS,
+            "on-handshake",
+        )
+        .map_err(wrong)?;
+        function::<(client::Peer<'_>, client::Message<'_>), Verdict<String>>(
+            pre,
+            HANDSHAKE_EVENTS,
+            "on-sign-in",
+        )
+        .map_err(wrong)?;
     }
     if has(component, TIMER_EVENTS) {
         function::<(Option<Id<'_>>, &str, &[u8]), Answer>(pre, TIMER_EVENTS, "on-timer")

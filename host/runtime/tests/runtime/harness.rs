@@ -343,7 +343,7 @@ pub(crate) fn connect() -> EventKind {
 }
 
 /// How every client comes.
-fn arrival() -> Arc<Arrival> {
+pub(crate) fn arrival() -> Arc<Arrival> {
     Arc::new(Arrival {
         peer: Peer {
             address: "127.0.0.1:5000".parse().unwrap(),

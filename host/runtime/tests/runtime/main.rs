@@ -17,6 +17,7 @@ mod commands;
 mod directory;
 mod effects;
 mod fairness;
+mod handshakes;
 mod harness;
 mod limits;
 mod prepared;

@@ -7,7 +7,7 @@ use crate::effect::{Commit, Effect};
 use crate::id::CloseId;
 use crate::payload::{Carry, Payload};
 use crate::query::Question;
-use crate::weight::{FRAME_BYTES, asked, effect};
+use crate::weight::{FRAME_BYTES, asked, effect, reply};
 
 /// One tenant that a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,10 @@ impl WorkerFrame {
     pub(crate) fn texts(&self) -> usize {
         match self {
             Self::Announce(announcement) => announcement.serving.len() * FRAME_BYTES,
-            Self::Commit(commit) => commit.effects.iter().map(effect).sum(),
+            Self::Commit(commit) => {
+                let effects: usize = commit.effects.iter().map(effect).sum();
+                effects + commit.reply.as_deref().map_or(0, reply)
+            }
             Self::Adopt { effects, .. } => effects.iter().map(effect).sum(),
             Self::Question(question) => asked(&question.effects, &question.query),
             Self::Load(_) | Self::Drain | Self::Confirmed { .. } => 0,

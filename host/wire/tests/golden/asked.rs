@@ -5,6 +5,7 @@ use tidegate_wire::effect::{Commit, Effect, Outcome, Reply};
 use tidegate_wire::event::{CloseReason, EventKind, Peer, Transport};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
+use tidegate_wire::handshake::{Accepted, Rejected};
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
@@ -269,6 +270,18 @@ fn replies() -> Vec<Reply> {
         Reply::Ok(payload()),
         Reply::Failed("f".into()),
         Reply::Unhandled,
+        Reply::Accepted(Box::new(Accepted {
+            session: entries(),
+            uid: Some("u".into()),
+            groups: vec!["g".into()],
+            subprotocol: Some("s".into()),
+            headers: vec![("x".into(), "y".into())],
+        })),
+        Reply::Rejected(Box::new(Rejected {
+            status: 401,
+            headers: vec![("x".into(), "y".into())],
+            body: payload(),
+        })),
     ]
 }
 

@@ -9,6 +9,7 @@ use tidegate_wire::effect::Reply;
 use tidegate_wire::event::{CloseReason, EventKind, Peer};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
+use tidegate_wire::handshake::{Accepted, Rejected};
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
     Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
@@ -25,7 +26,34 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         payload().prop_map(Reply::Ok),
         "\\PC{0,20}".prop_map(Reply::Failed),
         Just(Reply::Unhandled),
+        (
+            entries(),
+            option::of(name()),
+            names(),
+            option::of(name()),
+            headers()
+        )
+            .prop_map(|(session, uid, groups, subprotocol, headers)| {
+                Reply::Accepted(Box::new(Accepted {
+                    session,
+                    uid,
+                    groups,
+                    subprotocol,
+                    headers,
+                }))
+            }),
+        (any::<u16>(), headers(), payload()).prop_map(|(status, headers, body)| {
+            Reply::Rejected(Box::new(Rejected {
+                status,
+                headers,
+                body,
+            }))
+        }),
     ]
+}
+
+fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
+    vec(("\\PC{0,9}", "\\PC{0,9}"), 0..3)
 }
 
 fn selectors() -> impl Strategy<Value = Vec<Selector>> {
@@ -139,7 +167,8 @@ fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
         | EventKind::Request { .. }
         | EventKind::Timer { .. }
         | EventKind::BufferFull { .. }
-        | EventKind::BufferDrain => None,
+        | EventKind::BufferDrain
+        | EventKind::Handshake { .. } => None,
     })
 }
 

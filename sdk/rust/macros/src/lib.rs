@@ -97,6 +97,9 @@ impl Impl {
         if self.has("on_request") {
             exports.push(("::requests", "export_requests"));
         }
+        if self.has("on_handshake") || self.has("on_sign_in") {
+            exports.push(("::handshake", "export_handshake"));
+        }
         if self.has("on_timer") {
             exports.push(("::timer", "export_timer"));
         }

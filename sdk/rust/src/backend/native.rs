@@ -24,7 +24,7 @@ pub(crate) mod hub;
 mod values;
 
 use values::{entry, frame, id, ids, message, name, names};
-pub(crate) use values::{gateways, session_entries_of};
+pub(crate) use values::{gateways, name as checked_name, session_entries_of};
 
 type Result<T = ()> = std::result::Result<T, Refused>;
 

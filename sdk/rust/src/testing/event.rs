@@ -28,6 +28,8 @@ pub(crate) enum Whose {
     Request,
     /// A timer that is no client's.
     Timer,
+    /// Somebody who wants to become a client.
+    Handshake,
     /// A custom command, in a command component.
     Command,
 }
@@ -61,6 +63,9 @@ impl Event {
         if self.whose == Whose::Nobody {
             return Err(outside_an_event());
         }
+        if self.whose == Whose::Handshake {
+            return Err(only_asks());
+        }
         self.effects.push(effect);
         Ok(())
     }
@@ -74,6 +79,9 @@ impl Event {
     fn push_session(&mut self, client: ClientId, changes: Vec<SessionChange>) -> Result {
         if self.whose == Whose::Nobody {
             return Err(outside_an_event());
+        }
+        if self.whose == Whose::Handshake {
+            return Err(only_asks());
         }
         let is_own = self.is_of(client);
         if is_own && self.closing {
@@ -141,9 +149,12 @@ pub(crate) fn next_timer() -> Result<TimerId> {
         event.timers = nth.saturating_add(1);
         let client = match &event.whose {
             Whose::Client(own) if !event.closing => Some(id(own)),
-            Whose::Client(_) | Whose::Nobody | Whose::Request | Whose::Timer | Whose::Command => {
-                None
-            }
+            Whose::Client(_)
+            | Whose::Nobody
+            | Whose::Request
+            | Whose::Timer
+            | Whose::Handshake
+            | Whose::Command => None,
         };
         let event = EventId {
             gateway: Incarnation(0),
@@ -189,7 +200,7 @@ pub(crate) fn compare_and_set(client: ClientId, query: &Query) -> Result<Answere
 pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
     change(|event| match event.whose {
         Whose::Command => event.world.ask_here(query),
-        Whose::Nobody | Whose::Client(_) | Whose::Request | Whose::Timer => {
+        Whose::Nobody | Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Handshake => {
             Err(Refused::NotPermitted(
                 "`hub` is for command components; a handler has `directory`".to_owned(),
             ))
@@ -201,7 +212,9 @@ pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
 pub(crate) fn may_ask() -> Result {
     is_no_command()?;
     match peek(|event| event.whose) {
-        Some(Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Command) => Ok(()),
+        Some(
+            Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command,
+        ) => Ok(()),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }
@@ -248,9 +261,9 @@ pub(crate) fn change_session(change: SessionChange) -> Result {
 fn asking_client() -> Result<Client> {
     match peek(|event| event.whose) {
         Some(Whose::Client(client)) => Ok(client),
-        Some(Whose::Request | Whose::Timer | Whose::Command) => Err(Refused::NotPermitted(
-            "no client is asking, so there is no `session`".to_owned(),
-        )),
+        Some(Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command) => Err(
+            Refused::NotPermitted("no client is asking, so there is no `session`".to_owned()),
+        ),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }
@@ -268,6 +281,12 @@ pub(crate) fn session_too_large() -> Refused {
     Refused::QuotaExceeded(format!(
         "a session may have {bytes_max} bytes of keys and values"
     ))
+}
+
+fn only_asks() -> Refused {
+    Refused::NotPermitted(
+        "a handshake decides who may come, and does nothing else: `on-connect` may".to_owned(),
+    )
 }
 
 fn outside_an_event() -> Refused {

@@ -22,6 +22,23 @@ pub struct Probe;
 
 #[tidegate_sdk::handler]
 impl Handler for Probe {
+    fn on_handshake(&mut self, _: Peer, request: HttpRequest) -> Result<Verdict> {
+        if let Some(status) = request.query("reject") {
+            return Rejected::new(status.parse()?).body("rejected").into();
+        }
+        if request.query("fail").is_some() {
+            bail!("told to fail");
+        }
+        match request.query("accept") {
+            Some(uid) => Accepted::new().uid(uid).session("accepted", uid)?.into(),
+            None => Accepted::new().into(),
+        }
+    }
+
+    fn on_sign_in(&mut self, _: Peer, first: Message) -> Result<Verdict> {
+        Accepted::new().uid(first.text()?).into()
+    }
+
     fn on_connect(&mut self, client: Client, _: Peer, request: Option<HttpRequest>) -> Result {
         for (name, value) in request.iter().flat_map(|request| &request.query) {
             match name.as_str() {

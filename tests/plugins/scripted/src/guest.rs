@@ -25,6 +25,9 @@ use bindings::exports::tidegate::plugin::buffer_events::Guest as BufferEvents;
 use bindings::exports::tidegate::plugin::client_events::{
     Closed, Guest as ClientEvents, HttpRequest, Message, Peer,
 };
+use bindings::exports::tidegate::plugin::handshake_events::{
+    Accepted, Guest as HandshakeEvents, Rejected,
+};
 use bindings::exports::tidegate::plugin::request_events::Guest as RequestEvents;
 use bindings::exports::tidegate::plugin::state::Guest as State;
 use bindings::exports::tidegate::plugin::timer_events::Guest as TimerEvents;
@@ -106,6 +109,61 @@ impl BufferEvents for Scripted {
     fn on_buffer_drain(client: String) -> Result<(), String> {
         say(&client, "drained")
     }
+}
+
+/// The query, or the first message, says what becomes of it: `uid=U`, `group=G`, `key=JSON`, `sub=S`,
+/// `header=V`, `reject=STATUS`, `trap`, `effect`, `sleep=MS`, `status` of a rejection that makes no sense.
+impl HandshakeEvents for Scripted {
+    fn on_handshake(peer: Peer, request: HttpRequest) -> Result<Accepted, Rejected> {
+        decide(&peer, request.query)
+    }
+
+    fn on_sign_in(peer: Peer, first: Message) -> Result<Accepted, String> {
+        let text = match first {
+            Message::Text(text) => text,
+            Message::Binary(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let pairs = text.split('&').map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key.to_owned(), value.to_owned())
+        });
+        let verdict = decide(&peer, pairs.collect());
+        verdict.map_err(|it| String::from_utf8_lossy(&it.body).into_owned())
+    }
+}
+
+fn decide(peer: &Peer, asked: Vec<(String, String)>) -> Result<Accepted, Rejected> {
+    let mut accepted = Accepted {
+        session: vec![("peer".to_owned(), format!("{:?}", peer.address))],
+        uid: None,
+        groups: Vec::new(),
+        subprotocol: None,
+        headers: Vec::new(),
+    };
+    for (key, value) in asked {
+        match key.as_str() {
+            "uid" => accepted.uid = Some(value),
+            "group" => accepted.groups.push(value),
+            "key" => accepted.session.push(("key".to_owned(), value)),
+            "sub" => accepted.subprotocol = Some(value),
+            "header" => accepted.headers.push(("x-header".to_owned(), value)),
+            "reject" => {
+                return Err(Rejected {
+                    status: value.parse().unwrap_or(401),
+                    headers: vec![("www-authenticate".to_owned(), "Basic".to_owned())],
+                    body: b"not you".to_vec(),
+                });
+            }
+            "trap" => panic!("told to trap"),
+            "sleep" => std::thread::sleep(Duration::from_millis(value.parse().unwrap_or(0))),
+            "effect" => {
+                let all = gateway::send_to_all(&Message::Text("no".to_owned()), &[]);
+                accepted.uid = Some(format!("{all:?}").chars().take(30).collect());
+            }
+            _ => {}
+        }
+    }
+    Ok(accepted)
 }
 
 impl State for Scripted {

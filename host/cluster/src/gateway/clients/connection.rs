@@ -23,9 +23,9 @@ use tidegate_hub::answer::Live;
 use tidegate_hub::outbound::{Account, Outbound, Outgoing, Queued, close_frame};
 use tidegate_watchdog::{fault, tolerate};
 use tidegate_wire::Name;
-use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, EventKind, Transport};
+use tidegate_wire::event::{Arrival, CloseFrame, CloseReason, EventKind, Message, Transport};
 use tokio::io::{Interest, Ready};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::gateway::clients::connection::codec::{Codec, Read};
@@ -90,6 +90,10 @@ pub(in crate::gateway) struct Connection {
     phase: Cell<Phase>,
     /// Whether the close event is queued.
     told: Cell<bool>,
+    /// Whether it is no client yet: its handler is still to say whether it may become one.
+    stranger: Cell<bool>,
+    /// Takes the first message of a stranger.
+    first: RefCell<Option<oneshot::Sender<Message>>>,
     /// Whether the socket is not read, because too much that came before still waits.
     paused: Cell<bool>,
     /// Whether it is not read because the shard is at its memory's limit.
@@ -147,6 +151,8 @@ impl Connection {
             wake: Notify::new(),
             phase: Cell::new(Phase::Open),
             told: Cell::new(false),
+            stranger: Cell::new(false),
+            first: RefCell::default(),
             paused: Cell::new(false),
             starved: Cell::new(false),
             probed: Cell::new(false),
@@ -343,6 +349,53 @@ impl Connection {
     /// What the client has closed the connection with, if it has.
     pub(in crate::gateway) fn take_close_frame(&self) -> Option<CloseFrame> {
         Some(*self.close_frame.borrow_mut().take()?)
+    }
+
+    /// It is no client before it has signed in; no close of it is told before that.
+    pub(in crate::gateway) fn set_stranger(&self) {
+        self.stranger.set(true);
+        self.told.set(true);
+    }
+
+    /// The first message of somebody who has still to sign in.
+    pub(in crate::gateway) fn first_message(&self) -> Option<oneshot::Receiver<Message>> {
+        if !self.is_stranger() {
+            return None;
+        }
+        let (first, said) = oneshot::channel();
+        *self.first.borrow_mut() = Some(first);
+        Some(said)
+    }
+
+    /// Whether it has still to sign in.
+    pub(in crate::gateway) fn is_stranger(&self) -> bool {
+        self.stranger.get()
+    }
+
+    /// A stranger has said something. It is not read on before it is a client.
+    pub(in crate::gateway) fn said(&self, message: Message) {
+        self.set_paused(true);
+        if let Some(first) = self.first.borrow_mut().take() {
+            // Whoever waits for it may have lost patience.
+            let _ = first.send(message);
+        }
+    }
+
+    /// A stranger is gone: nobody waits for it.
+    pub(in crate::gateway) fn forget_first(&self) {
+        self.first.borrow_mut().take();
+    }
+
+    /// It is a client now.
+    pub(in crate::gateway) fn sign_in(&self) {
+        self.stranger.set(false);
+        self.told.set(false);
+        self.set_paused(false);
+    }
+
+    /// How it came.
+    pub(in crate::gateway) const fn arrival(&self) -> &Arc<Arrival> {
+        &self.arrival
     }
 
     /// True the first time: whoever gets it tells the close.

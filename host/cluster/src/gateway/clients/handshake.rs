@@ -10,6 +10,7 @@ mod upgrade;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,13 +25,15 @@ use tidegate_link::net::http::{self, HttpSettings};
 use tidegate_watchdog::{self as watchdog, tolerate};
 use tidegate_wire::Name;
 use tidegate_wire::event::{Arrival, HttpRequest, Peer, Transport};
+use tidegate_wire::handshake::{Accepted, SignIn};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
-use crate::gateway::clients::connection::home::Home;
-use crate::gateway::clients::connection::{self, now_ms};
+use crate::gateway::clients::connection::codec::Codec;
+use crate::gateway::clients::connection::home::{Home, Newcomer};
+use crate::gateway::clients::connection::{self, Connection, now_ms};
 use crate::gateway::clients::memory::Reserve;
-use crate::gateway::settings::ListenerSettings;
+use crate::gateway::clients::sign_in;
+use crate::gateway::settings::{ListenerSettings, SignInPolicy};
 use crate::gateway::shared::Context;
 use crate::gateway::shared::socket::{LocalSocket, Socket};
 
@@ -91,7 +94,7 @@ pub(in crate::gateway) async fn welcome(
             let Some(_head) = room_for_head(&*home, &listener).await else {
                 return;
             };
-            let upgrade = upgrade(&listener, socket, stranger, &home.context().ended);
+            let upgrade = upgrade(&home, &listener, socket, stranger, address);
             match Box::pin(tolerate(upgrade)).await {
                 Ok(Some((socket, upgraded, early))) => (socket, Some(upgraded), early),
                 Ok(None) | Err(_) => return,
@@ -100,15 +103,36 @@ pub(in crate::gateway) async fn welcome(
         None => (socket, None, Bytes::new()),
     };
     let socket = Socket::Tcp(socket);
-    let (request, subprotocol) = match upgraded {
-        Some(upgraded) => (Some(Box::new(upgraded.request)), upgraded.subprotocol),
-        None => (None, None),
+    let newcomer = match upgraded {
+        Some(upgraded) => Newcomer {
+            arrival: arrival(&listener, address, upgraded.subprotocol),
+            request: Some(Box::new(upgraded.request)),
+            accepted: upgraded.accepted,
+        },
+        None => plain_newcomer(&listener, address),
     };
-    let arrival = arrival(&listener, address, subprotocol);
-    let (connection, codec) = home.client_connected(socket, &listener, arrival, request, &early);
+    let (connection, codec) = home.client_connected(socket, &listener, newcomer, &early);
     drop((early, listener));
-    connection::run_alone(connection, codec, home).await;
+    run(connection, codec, home).await;
     drop(admission);
+}
+
+/// Somebody over a transport that has no handshake.
+fn plain_newcomer(listener: &ListenerSettings, address: SocketAddr) -> Newcomer {
+    Newcomer {
+        arrival: arrival(listener, address, None),
+        request: None,
+        accepted: None,
+    }
+}
+
+/// The life of a connection: its sign-in, if it has still to do that, runs beside it.
+async fn run(connection: Rc<Connection>, codec: Codec, home: Rc<dyn Home>) {
+    if let Some(first) = connection.first_message() {
+        let introduce = sign_in::introduce(home.clone(), connection.clone(), first);
+        tokio::task::spawn_local(introduce);
+    }
+    connection::run_alone(connection, codec, home).await;
 }
 
 /// The same for a client of this process. One at a WebSocket listener is closed: it has no
@@ -127,12 +151,11 @@ pub(in crate::gateway) async fn welcome_local(
     if listener.transport == Transport::WebSocket {
         return tracing::warn!(listener = %listener.name, "a WebSocket listener takes no clients of its own process");
     }
-    let arrival = arrival(&listener, address, None);
+    let newcomer = plain_newcomer(&listener, address);
     let socket = Socket::Local(socket);
-    let (connection, codec) =
-        home.client_connected(socket, &listener, arrival, None, &Bytes::new());
+    let (connection, codec) = home.client_connected(socket, &listener, newcomer, &Bytes::new());
     drop(listener);
-    connection::run_alone(connection, codec, home).await;
+    run(connection, codec, home).await;
     drop(admission);
 }
 
@@ -164,14 +187,17 @@ fn first_byte(listener: &ListenerSettings) -> Duration {
 struct Upgraded {
     request: HttpRequest,
     subprotocol: Option<Name>,
+    /// What the handler has made of the client, if it was asked.
+    accepted: Option<Accepted>,
 }
 
 /// Serves HTTP until the connection is upgraded or over.
 async fn upgrade(
+    home: &Rc<dyn Home>,
     listener: &Rc<ListenerSettings>,
     socket: TcpStream,
     stranger: Admitted,
-    stop: &CancellationToken,
+    address: SocketAddr,
 ) -> Option<(TcpStream, Upgraded, Bytes)> {
     let upgraded: Rc<RefCell<Option<Upgraded>>> = Rc::default();
     let settings = HttpSettings {
@@ -184,26 +210,49 @@ async fn upgrade(
         refusal: http::plain,
     };
     let service = |request: Request<Incoming>| {
-        let (listener, upgraded) = (listener.clone(), upgraded.clone());
-        async move { answer(&listener, request, &upgraded).await }
+        let (home, listener, upgraded) = (home.clone(), listener.clone(), upgraded.clone());
+        async move { answer(&*home, &listener, address, request, &upgraded).await }
     };
+    let stop = &home.context().ended;
     let (socket, early) = http::serve(socket, stranger, settings, stop, service).await?;
     Some((socket, upgraded.take()?, early))
 }
 
 async fn answer(
+    home: &dyn Home,
     listener: &ListenerSettings,
+    address: SocketAddr,
     request: Request<Incoming>,
     upgraded: &RefCell<Option<Upgraded>>,
 ) -> Response<Body> {
     if upgrade::is_asked(&request) {
         let response = upgrade::accept(listener, &request);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            *upgraded.borrow_mut() = Some(Upgraded {
-                request: describe::request(&request),
-                subprotocol: upgrade::agreed(&response),
-            });
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response.map(text_body);
         }
+        let described = describe::request(&request);
+        let agreed = upgrade::agreed(&response);
+        let verdict = match listener.sign_in {
+            SignInPolicy::Off => Ok(None),
+            SignInPolicy::Reject | SignInPolicy::Accept => {
+                let arrival = Arc::new(arrival(listener, address, agreed));
+                let said = SignIn::Request(Box::new(described.clone()));
+                sign_in::ask(home, listener, arrival, said).await.map(Some)
+            }
+        };
+        let accepted = match verdict {
+            Ok(accepted) => accepted,
+            Err(rejected) => return upgrade::rejected(rejected).map(bytes_body),
+        };
+        let response = match &accepted {
+            Some(accepted) => upgrade::with_words_of(accepted, &request, response),
+            None => response,
+        };
+        *upgraded.borrow_mut() = Some(Upgraded {
+            request: described,
+            subprotocol: upgrade::agreed(&response),
+            accepted,
+        });
         return response.map(text_body);
     }
     let mut response = plain(listener, request).await;
@@ -257,7 +306,11 @@ fn text(status: StatusCode, body: String) -> Response<Body> {
 }
 
 fn text_body(body: String) -> Body {
-    Full::new(Bytes::from(body))
+    bytes_body(Bytes::from(body))
+}
+
+fn bytes_body(body: Bytes) -> Body {
+    Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
 }

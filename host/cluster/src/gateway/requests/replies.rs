@@ -12,7 +12,7 @@ use tidegate_hub::idempotency::{KEPT, KEYS_MAX};
 use tidegate_wire::Name;
 use tokio::sync::watch;
 
-use crate::gateway::shared::request::Replied;
+use super::Replied;
 use tidegate_wire::query::RequestError;
 
 /// Replies of so many bytes are kept.

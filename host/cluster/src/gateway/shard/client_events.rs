@@ -4,14 +4,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_wire::event::{Arrival, CloseReason, Closed, EventKind, HttpRequest, Message};
+use tidegate_hub::outbound::Outgoing;
+use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::event::{CloseReason, Closed, EventKind, HttpRequest, Message, Transport};
+use tidegate_wire::handshake::{Accepted, Rejected};
 
 use super::State;
 use super::clients::GOING_AWAY;
 use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::connection::home::Newcomer;
 use crate::gateway::clients::pings;
 use crate::gateway::clients::pings::Tick;
-use crate::gateway::settings::{ListenerSettings, NoWorker};
+use crate::gateway::settings::{ListenerSettings, NoWorker, SignInPolicy};
 use crate::gateway::shared::metrics::Cut;
 use crate::gateway::shared::socket::Socket;
 
@@ -28,21 +32,18 @@ impl State {
         socket: Socket,
         listener: &Rc<ListenerSettings>,
         place: usize,
-        arrival: Arrival,
-        request: Option<Box<HttpRequest>>,
+        newcomer: Newcomer,
     ) -> Rc<Connection> {
         let number = self.take_number();
         let tenant = self.context.tenants.number(&listener.tenant).unwrap_or(0);
         let memory = self.clients.memory().clone();
+        let Newcomer {
+            arrival,
+            request,
+            accepted,
+        } = newcomer;
         let arrival = Arc::new(arrival);
-        let connection = Connection::new(
-            number,
-            tenant,
-            listener.clone(),
-            socket,
-            arrival.clone(),
-            memory,
-        );
+        let connection = Connection::new(number, tenant, listener.clone(), socket, arrival, memory);
         let connection = Rc::new(connection);
         if self.clients.end().is_some() {
             // No handler sees it, so no close is to be told.
@@ -50,18 +51,86 @@ impl State {
             connection.close(1001, GOING_AWAY);
             return connection;
         }
-        self.clients.insert(&connection, place);
+        if listener.transport != Transport::WebSocket && listener.sign_in != SignInPolicy::Off {
+            connection.set_stranger();
+            self.clients.insert_stranger(&connection);
+            return connection;
+        }
+        self.admit(&connection, place, request, accepted);
+        connection
+    }
+
+    /// Somebody becomes a client, at the listener in this place.
+    fn admit(
+        &mut self,
+        connection: &Rc<Connection>,
+        place: usize,
+        request: Option<Box<HttpRequest>>,
+        accepted: Option<Accepted>,
+    ) {
+        let (number, tenant) = (connection.number, connection.tenant);
+        let arrival = connection.arrival().clone();
+        self.clients.insert(connection, place);
         self.metrics.connected();
         self.clock();
         self.tell_connected(number, tenant, &arrival.peer);
+        if let Some(accepted) = accepted {
+            self.make(number, tenant, accepted);
+        }
         self.events
             .open(number, tenant, EventKind::Connect { arrival, request });
         self.pump(number);
         self.finish_turn();
-        connection
+    }
+
+    /// The handler has said whether a stranger may become a client.
+    pub(super) fn signed_in(
+        &mut self,
+        connection: &Rc<Connection>,
+        place: usize,
+        verdict: Result<Accepted, Rejected>,
+    ) {
+        if !self.clients.forget_stranger(connection.number) {
+            // It is gone, or sent away.
+            return;
+        }
+        match verdict {
+            Ok(accepted) => {
+                connection.sign_in();
+                self.admit(connection, place, None, Some(accepted));
+            }
+            Err(rejected) => {
+                let body = rejected.body;
+                let message = match std::str::from_utf8(&body) {
+                    Ok(_) => Message::Text(body),
+                    Err(_) => Message::Binary(body),
+                };
+                if !message.payload().is_empty() {
+                    connection.farewell(&Outgoing::message(&message));
+                }
+                connection.close(1008, "");
+            }
+        }
+    }
+
+    /// Makes of a client what the handler has said at the handshake, before its connect.
+    fn make(&mut self, number: u32, tenant: u16, accepted: Accepted) {
+        let client = self.client_id(number);
+        let session = (!accepted.session.is_empty()).then(|| Effect::Session {
+            client,
+            change: SessionChange::Replace(accepted.session),
+        });
+        let uid = accepted.uid.map(|uid| Effect::BindUid { client, uid });
+        let groups = accepted.groups.into_iter();
+        let groups = groups.map(|group| Effect::JoinGroup { client, group });
+        let effects: Vec<Effect> = session.into_iter().chain(uid).chain(groups).collect();
+        self.apply(tenant, &effects, None);
     }
 
     pub(super) fn message(&mut self, connection: &Rc<Connection>, message: Message) {
+        if connection.is_stranger() {
+            return connection.said(message);
+        }
         self.clock();
         connection.message_came(message.payload().len(), self.wall_ms());
         let number = connection.number;
@@ -103,7 +172,7 @@ impl State {
     /// A client has left, or sends no more. What it sent is read past its lane's bound, since its
     /// socket would be kept for it otherwise; not while its tenant has no room.
     pub(super) fn left(&mut self, connection: &Connection) {
-        if self.clients.is_quiet() || !connection.is_paused() {
+        if self.clients.is_quiet() || !connection.is_paused() || connection.is_stranger() {
             return;
         }
         if !self.events.hold(connection.tenant, connection.number) {

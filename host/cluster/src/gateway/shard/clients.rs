@@ -5,6 +5,8 @@ mod outbound;
 
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+use tidegate_hub::give_back::give_back;
 use tidegate_hub::hub::Hub;
 use tidegate_wire::event::CloseReason;
 use tokio::time::Instant;
@@ -24,6 +26,8 @@ pub(super) struct Clients {
     /// One for each tenant.
     hubs: Vec<Hub>,
     outbound: Outbound,
+    /// Those who have still to sign in.
+    strangers: FxHashMap<u32, Rc<Connection>>,
     /// One for each listener.
     wheels: Vec<Wheel>,
     /// The number of the next one, and the distance between two numbers of this shard.
@@ -52,6 +56,7 @@ impl Clients {
         Self {
             hubs: hubs.take(context.tenants.count()).collect(),
             outbound: Outbound::default(),
+            strangers: FxHashMap::default(),
             wheels: wheels.collect(),
             next: (start & !context.shard_mask()) | u32::from(index),
             step: context.shard_mask() + 1,
@@ -85,6 +90,20 @@ impl Clients {
         if let Some(wheel) = self.wheels.get_mut(place) {
             wheel.insert(number);
         }
+    }
+
+    /// Somebody is there who has still to sign in.
+    pub(super) fn insert_stranger(&mut self, connection: &Rc<Connection>) {
+        self.strangers.insert(connection.number, connection.clone());
+    }
+
+    /// A stranger is gone, or one no more. Says whether it was one.
+    pub(super) fn forget_stranger(&mut self, number: u32) -> bool {
+        let was = self.strangers.remove(&number).is_some();
+        if was {
+            give_back(&mut self.strangers);
+        }
+        was
     }
 
     /// A client is gone, and its id offline.
@@ -165,6 +184,7 @@ impl Clients {
     pub(super) fn say_goodbye(&mut self, deadline: Instant) -> Vec<Rc<Connection>> {
         self.told_to_end += 1;
         self.gone = Some(deadline);
+        self.send_strangers_away();
         self.outbound.connections().cloned().collect()
     }
 
@@ -176,8 +196,15 @@ impl Clients {
 
     /// Closes all. No handler learns of it.
     pub(super) fn send_away(&mut self) {
+        self.send_strangers_away();
         for connection in self.outbound.take_all() {
             connection.tell_close();
+            connection.close(1001, GOING_AWAY);
+        }
+    }
+
+    fn send_strangers_away(&mut self) {
+        for (_, connection) in self.strangers.drain() {
             connection.close(1001, GOING_AWAY);
         }
     }

@@ -57,7 +57,7 @@ impl State {
         if committed.kind == EventType::Close {
             self.forget(number, tenant, worker, acts);
         }
-        if committed.kind == EventType::Request {
+        if matches!(committed.kind, EventType::Request | EventType::Handshake) {
             self.events
                 .end_request(number, commit.outcome, commit.reply);
         } else if !committed.of_client {

@@ -67,7 +67,8 @@ impl Events {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => None,
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => None,
         };
         self.lanes.open(number, tenant, arrival);
         self.lanes.push(number, first);

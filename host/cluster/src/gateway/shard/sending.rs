@@ -97,6 +97,10 @@ impl State {
             }
             Box::new(snapshot)
         });
+        // What a handshake has made of a client, its first custodian must be told.
+        let is_blank = hub
+            .client(number)
+            .is_none_or(|it| it.uid().is_none() && it.groups().is_empty());
         let client = self.client_id(number);
         // A session that goes with an event counts as the event does, or a loss of many clients with
         // large ones would fill the link.
@@ -108,14 +112,17 @@ impl State {
             _ if !sending.with_custody && next.under_way > 0 => {}
             _ if !sending.with_custody => extra += self.tell_with_event(number, key),
             // A first connect makes its worker the custodian by itself.
-            EventKind::Connect { .. } if sending.attempt == 0 => self.workers.knows(key, number),
+            EventKind::Connect { .. } if sending.attempt == 0 && is_blank => {
+                self.workers.knows(key, number);
+            }
             EventKind::Connect { .. }
             | EventKind::Message(_)
             | EventKind::Close(_)
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => {
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => {
                 extra += self.entrust_with_event(number, key, place);
             }
         }

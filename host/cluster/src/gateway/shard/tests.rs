@@ -50,7 +50,12 @@ fn client_at(state: &mut State, listener: ListenerSettings) -> (LocalClient, Rc<
         connected_at_ms: 0,
         subprotocol: None,
     };
-    let connection = state.open(Socket::Local(socket), &listener, 0, arrival, None);
+    let newcomer = Newcomer {
+        arrival,
+        request: None,
+        accepted: None,
+    };
+    let connection = state.open(Socket::Local(socket), &listener, 0, newcomer);
     (client, connection)
 }
 

@@ -1,21 +1,21 @@
-//! A call from outside, on its way to the shard that will be its home.
+//! A call from outside or a handshake, on its way to the shard that will be its home.
 
-use bytes::Bytes;
 use tidegate_fair as fair;
 use tidegate_wire::Name;
+use tidegate_wire::effect::Reply;
+use tidegate_wire::event::EventKind;
 use tidegate_wire::query::RequestError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What a caller gets.
-pub(in crate::gateway) type Replied = Result<Bytes, RequestError>;
+/// What the handler gave back: neither failed nor unhandled.
+pub(in crate::gateway) type Replied = Result<Reply, RequestError>;
 
-/// A call on its way to the shard that will be its home.
+/// An event of nobody that somebody waits for.
 #[derive(Debug)]
 pub(in crate::gateway) struct Request {
     pub(in crate::gateway) tenant: Name,
-    pub(in crate::gateway) name: Name,
-    pub(in crate::gateway) payload: Bytes,
+    pub(in crate::gateway) kind: EventKind,
     pub(in crate::gateway) deadline: Instant,
     pub(in crate::gateway) reply: oneshot::Sender<Replied>,
     /// Whether the reply is told also after the deadline.

@@ -118,8 +118,7 @@ impl Seat {
             }
             Ran::Answered(effects, reply) => {
                 self.rescued(&waiting, side);
-                let reply = Some(Reply::Ok(reply));
-                waiting.ticket.reply(Outcome::Done, effects, reply);
+                waiting.ticket.reply(Outcome::Done, effects, Some(reply));
             }
             Ran::Refused(text) => {
                 self.report_refusal(side, ticket.job(), &text);
@@ -159,15 +158,12 @@ impl Seat {
     /// The plugin does not take events of this kind, and nothing of it ran: who asked is told, and for
     /// other events there is nothing to do.
     fn unhandled(&self, mut waiting: WaitingCall) {
-        let is_request = matches!(
-            waiting.ticket.job().delivery.kind,
-            EventKind::Request { .. }
-        );
+        let is_awaited = is_awaited(&waiting.ticket);
         let reply = match waiting.take_refused() {
             Some(text) => self.failed(&waiting.ticket, text),
-            None => is_request.then_some(Reply::Unhandled),
+            None => is_awaited.then_some(Reply::Unhandled),
         };
-        let outcome = if is_request {
+        let outcome = if is_awaited {
             Outcome::Failed
         } else {
             Outcome::Done
@@ -266,7 +262,10 @@ impl Seat {
     /// since its events break.
     fn is_unheard(&self, ticket: &Ticket) -> bool {
         let is_between = match &ticket.job().delivery.kind {
-            EventKind::Connect { .. } | EventKind::Close(_) | EventKind::Request { .. } => false,
+            EventKind::Connect { .. }
+            | EventKind::Close(_)
+            | EventKind::Request { .. }
+            | EventKind::Handshake { .. } => false,
             EventKind::Timer { timer, .. } => timer.client.is_some(),
             EventKind::Message(_) | EventKind::BufferFull { .. } | EventKind::BufferDrain => true,
         };
@@ -331,8 +330,7 @@ impl Seat {
     fn failed(&self, ticket: &Ticket, mut text: String) -> Option<Reply> {
         let bytes_max = self.own.version.identity.limits.effect_bytes_max;
         text.truncate(text.floor_char_boundary(bytes_max));
-        let is_request = matches!(ticket.job().delivery.kind, EventKind::Request { .. });
-        is_request.then_some(Reply::Failed(text))
+        is_awaited(ticket).then_some(Reply::Failed(text))
     }
 
     /// Builds the instance if there is none; false if it could not be built.
@@ -401,6 +399,14 @@ impl Seat {
 /// Whether the version on trial has failed an event.
 const fn is_failed_by_own(past: &Past) -> bool {
     past.broke_own || past.refused.is_some()
+}
+
+/// Whether somebody waits for its reply.
+fn is_awaited(ticket: &Ticket) -> bool {
+    matches!(
+        ticket.job().delivery.kind,
+        EventKind::Request { .. } | EventKind::Handshake { .. }
+    )
 }
 
 /// Whether nothing of its client comes behind it.

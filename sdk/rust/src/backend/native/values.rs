@@ -30,7 +30,7 @@ pub(super) fn client(id: ClientId) -> Result<Client> {
 }
 
 /// `what` says what the name is for, in the error.
-pub(super) fn name(what: &str, text: &str) -> Result<Name> {
+pub(crate) fn name(what: &str, text: &str) -> Result<Name> {
     if is_name(text) {
         return Ok(text.into());
     }

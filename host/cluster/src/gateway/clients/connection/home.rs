@@ -4,7 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_wire::Name;
 use tidegate_wire::event::{Arrival, CloseReason, HttpRequest, Message};
+use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
+use tidegate_wire::query::RequestError;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Connection;
@@ -12,7 +16,18 @@ use super::codec::Codec;
 use crate::gateway::clients::memory::Memory;
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shared::Context;
+use crate::gateway::shared::request::Replied;
 use crate::gateway::shared::socket::Socket;
+
+/// Somebody who becomes a client.
+pub(in crate::gateway) struct Newcomer {
+    /// How it comes.
+    pub(in crate::gateway) arrival: Arrival,
+    /// The request for its WebSocket.
+    pub(in crate::gateway) request: Option<Box<HttpRequest>>,
+    /// What the handler has made of it before its connect.
+    pub(in crate::gateway) accepted: Option<Accepted>,
+}
 
 /// The shard, as its clients' tasks see it. Never waits.
 pub(in crate::gateway) trait Home {
@@ -20,16 +35,26 @@ pub(in crate::gateway) trait Home {
     fn context(&self) -> &Arc<Context>;
     /// The account of what clients make the shard keep.
     fn memory(&self) -> Rc<Memory>;
-    /// A client has connected and, for a WebSocket, its upgrade is done; `early` is what it sent
+    /// Whether a worker serves this tenant.
+    fn is_served(&self, tenant: &Name) -> bool;
+    /// Asks the handler whether somebody may become a client.
+    fn ask_handler(
+        &self,
+        listener: &ListenerSettings,
+        arrival: Arc<Arrival>,
+        said: SignIn,
+    ) -> Result<oneshot::Receiver<Replied>, RequestError>;
+    /// Somebody has become a client and, for a WebSocket, its upgrade is done; `early` is what it sent
     /// behind the request.
     fn client_connected(
         &self,
         socket: Socket,
         listener: &Rc<ListenerSettings>,
-        arrival: Arrival,
-        request: Option<Box<HttpRequest>>,
+        newcomer: Newcomer,
         early: &Bytes,
     ) -> (Rc<Connection>, Codec);
+    /// The handler has said whether a stranger may become a client.
+    fn signed_in(&self, connection: &Rc<Connection>, verdict: Result<Accepted, Rejected>);
     /// A client sent a message.
     fn message(&self, connection: &Rc<Connection>, message: Message);
     /// A client's task has written what was left in its queue.

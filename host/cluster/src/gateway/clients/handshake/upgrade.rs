@@ -1,13 +1,15 @@
 //! The opening handshake of RFC 6455, section 4.2: whether a request asks for a WebSocket, the
 //! answer 101, and refusals with what they must carry.
 
+use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tidegate_wire::Name;
+use tidegate_wire::handshake::{Accepted, Rejected};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::gateway::clients::handshake::ListenerSettings;
@@ -29,6 +31,8 @@ const BAD_KEY: &str =
     "A WebSocket request has one header `Sec-WebSocket-Key` with 16 bytes in base64.\n";
 const BODY: &str = "A request for a WebSocket has no body.\n";
 const STRANGE_ORIGIN: &str = "This origin may not connect: see the listener's `origins`.\n";
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 type UpgradeResponse = Response<String>;
 
@@ -141,6 +145,81 @@ pub(super) fn agreed<B>(response: &Response<B>) -> Option<Name> {
     agreed.to_str().ok().map(Name::from)
 }
 
+/// The answer 101 with what the handler has said. A subprotocol that was not offered is left out, and
+/// so are headers that are not the handler's to set.
+pub(super) fn with_words_of<B>(
+    accepted: &Accepted,
+    request: &Request<B>,
+    mut response: UpgradeResponse,
+) -> UpgradeResponse {
+    let headers = response.headers_mut();
+    if let Some(chosen) = &accepted.subprotocol {
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+        let is_chosen = |offered| offered == &**chosen;
+        let mut offers = members(request.headers(), &SEC_WEBSOCKET_PROTOCOL);
+        match HeaderValue::from_str(chosen) {
+            Ok(value) if offers.any(is_chosen) => {
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
+            }
+            Ok(_) | Err(_) => tracing::debug!(
+                subprotocol = &**chosen,
+                "the handler has chosen a subprotocol that the client did not offer"
+            ),
+        }
+    }
+    append(headers, &accepted.headers);
+    response
+}
+
+/// What somebody is told whom the handler does not let in.
+pub(super) fn rejected(rejected: Rejected) -> Response<Bytes> {
+    let status = StatusCode::from_u16(rejected.status).ok();
+    // An answer below that would not be the last word.
+    let status = status.filter(|it| it.as_u16() >= 300);
+    let is_text = std::str::from_utf8(&rejected.body).is_ok() && !rejected.body.is_empty();
+    let mut response = Response::new(rejected.body.into_bytes());
+    *response.status_mut() = status.unwrap_or(StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    append(headers, &rejected.headers);
+    if is_text && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, TEXT);
+    }
+    response
+}
+
+/// Headers of a handler, without those that belong to the connection and to the handshake itself.
+fn append(to: &mut HeaderMap, headers: &[(String, String)]) {
+    for (name, value) in headers {
+        let parsed = name
+            .parse::<HeaderName>()
+            .ok()
+            .zip(HeaderValue::from_str(value).ok());
+        match parsed {
+            Some((name, value)) if !is_own(&name) => {
+                to.append(name, value);
+            }
+            Some(_) | None => tracing::debug!(
+                header = name.as_str(),
+                "the handler has answered a handshake with a header that it may not set"
+            ),
+        }
+    }
+}
+
+fn is_own(name: &HeaderName) -> bool {
+    [
+        CONNECTION,
+        UPGRADE,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION,
+        SEC_WEBSOCKET_EXTENSIONS,
+    ]
+    .contains(name)
+}
+
 fn offer_web_socket(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
@@ -166,8 +245,7 @@ pub(super) fn required(reason: String) -> UpgradeResponse {
 pub(super) fn text(status: StatusCode, body: String) -> UpgradeResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response
 }
 

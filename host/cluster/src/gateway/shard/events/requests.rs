@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use metrics::{Counter, counter};
 use rustc_hash::FxHashMap;
 use tidegate_wire::effect::{Outcome, Reply};
-use tidegate_wire::event::EventKind;
+use tidegate_wire::payload::Carry;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -96,8 +96,7 @@ impl Events {
         self.requests.taken.increment(1);
         self.requests.waiting.insert(number, waiting);
         self.requests.deadlines.insert(deadline);
-        let (name, payload) = (request.name, request.payload.into());
-        self.open(number, tenant, EventKind::Request { name, payload });
+        self.open(number, tenant, request.kind);
     }
 
     /// A request's event is over and its effects are applied: its caller learns the reply.
@@ -177,7 +176,9 @@ impl State {
     pub(in crate::gateway::shard) fn request(&mut self, request: Request) {
         let tenant = self.tenant_index(&request.tenant);
         let tenant = tenant.ok_or(RequestError::Unhandled).and_then(|tenant| {
-            let admitted = self.events.admits_request(tenant, request.payload.len());
+            let mut bytes = 0;
+            request.kind.carry(&mut |payload| bytes += payload.len());
+            let admitted = self.events.admits_request(tenant, bytes);
             admitted.map(|()| tenant)
         });
         let tenant = match tenant {
@@ -220,17 +221,19 @@ impl State {
     }
 }
 
-/// What the caller learns of a commit.
+/// What who waits learns of a commit.
 fn replied(outcome: Outcome, reply: Option<Box<Reply>>) -> Replied {
-    let reply = reply.map(|reply| *reply);
-    match (outcome, reply) {
+    match (outcome, reply.map(|reply| *reply)) {
         (Outcome::DeadLettered, _) => Err(RequestError::DeadLettered),
         (_, Some(Reply::Unhandled)) => Err(RequestError::Unhandled),
         (_, Some(Reply::Failed(text))) => Err(RequestError::Failed(text)),
-        (Outcome::Done, Some(Reply::Ok(payload))) => Ok(payload.into_bytes()),
-        (Outcome::Failed | Outcome::Returned, Some(Reply::Ok(_)) | None) => {
-            Err(RequestError::Failed("the handler failed".to_owned()))
+        (Outcome::Done, Some(reply @ (Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_)))) => {
+            Ok(reply)
         }
+        (
+            Outcome::Failed | Outcome::Returned,
+            Some(Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_)) | None,
+        ) => Err(RequestError::Failed("the handler failed".to_owned())),
         (Outcome::Done, None) => Err(RequestError::Failed(
             "the worker sent a commit without a reply".to_owned(),
         )),

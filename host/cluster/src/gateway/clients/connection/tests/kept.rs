@@ -22,7 +22,8 @@ async fn work(mut worker: Scripted, closes: Arc<AtomicUsize>) {
             | EventKind::Request { .. }
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
-            | EventKind::BufferDrain => vec![],
+            | EventKind::BufferDrain
+            | EventKind::Handshake { .. } => vec![],
         };
         worker.end(&delivery, Outcome::Done, effects, None);
     }
