@@ -390,7 +390,6 @@ impl Connection {
     pub(in crate::gateway) fn sign_in(&self) {
         self.stranger.set(false);
         self.told.set(false);
-        self.set_paused(false);
     }
 
     /// How it came.

@@ -97,6 +97,7 @@ impl State {
         match verdict {
             Ok(accepted) => {
                 connection.sign_in();
+                connection.set_paused(self.clients.is_quiet());
                 self.admit(connection, place, None, Some(accepted));
             }
             Err(rejected) => {
@@ -235,6 +236,10 @@ impl State {
 
     /// A client is gone: its id is offline, and its close waits behind its other events.
     pub(super) fn closed(&mut self, connection: &Connection, reason: CloseReason) {
+        if connection.is_stranger() {
+            // It never was a client, and is not to become one while it ends.
+            self.clients.forget_stranger(connection.number);
+        }
         if !connection.tell_close() {
             return;
         }
