@@ -28,7 +28,6 @@ use tidegate_wire::event::{Arrival, HttpRequest, Peer, Transport};
 use tidegate_wire::handshake::{Accepted, SignIn};
 use tokio::net::TcpStream;
 
-use crate::gateway::clients::connection::codec::Codec;
 use crate::gateway::clients::connection::home::{Home, Newcomer};
 use crate::gateway::clients::connection::{self, Connection, now_ms};
 use crate::gateway::clients::memory::Reserve;
@@ -113,7 +112,8 @@ pub(in crate::gateway) async fn welcome(
     };
     let (connection, codec) = home.client_connected(socket, &listener, newcomer, &early);
     drop((early, listener));
-    run(connection, codec, home).await;
+    introduce(&connection, &home);
+    connection::run_alone(connection, codec, home).await;
     drop(admission);
 }
 
@@ -126,13 +126,12 @@ fn plain_newcomer(listener: &ListenerSettings, address: SocketAddr) -> Newcomer 
     }
 }
 
-/// The life of a connection: its sign-in, if it has still to do that, runs beside it.
-async fn run(connection: Rc<Connection>, codec: Codec, home: Rc<dyn Home>) {
+/// Who has still to sign in does so beside the life of its connection.
+fn introduce(connection: &Rc<Connection>, home: &Rc<dyn Home>) {
     if let Some(first) = connection.first_message() {
         let introduce = sign_in::introduce(home.clone(), connection.clone(), first);
         tokio::task::spawn_local(introduce);
     }
-    connection::run_alone(connection, codec, home).await;
 }
 
 /// The same for a client of this process. One at a WebSocket listener is closed: it has no
@@ -155,7 +154,8 @@ pub(in crate::gateway) async fn welcome_local(
     let socket = Socket::Local(socket);
     let (connection, codec) = home.client_connected(socket, &listener, newcomer, &Bytes::new());
     drop(listener);
-    run(connection, codec, home).await;
+    introduce(&connection, &home);
+    connection::run_alone(connection, codec, home).await;
     drop(admission);
 }
 
