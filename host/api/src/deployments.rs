@@ -158,9 +158,9 @@ pub(crate) fn refusal(error: &DeployError) -> ApiRefusal {
         | DeployError::WorkerLost { .. }
         | DeployError::Upload(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Other),
         DeployError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorName::Conflict),
-        DeployError::RegisterLost { .. } | DeployError::TooSlow { .. } => {
-            (StatusCode::GATEWAY_TIMEOUT, ErrorName::Timeout)
-        }
+        DeployError::RegisterLost { .. }
+        | DeployError::GatewayStopping
+        | DeployError::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, ErrorName::Timeout),
         DeployError::NothingBefore { .. }
         | DeployError::NotKept { .. }
         | DeployError::Already { .. }

@@ -196,7 +196,7 @@ impl DeployClient {
             .inbox
             .send(ClientMessage::Ask { first, other: None })
             .await;
-        asked.map_err(|_| DeployError::Stopping)?;
+        asked.map_err(|_| DeployError::GatewayStopping)?;
         let answered = timeout(self.inner.patience, answered).await;
         let unreached = || self.inner.unreached();
         answered.map_err(|_| unreached())?.map_err(|_| unreached())
@@ -288,7 +288,7 @@ impl ClientInner {
         let up = timeout(self.patience, up.wait_for(|up| *up)).await;
         match up {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(DeployError::Stopping),
+            Ok(Err(_)) => Err(DeployError::GatewayStopping),
             Err(_) => Err(self.unreached()),
         }
     }
@@ -300,7 +300,7 @@ impl ClientInner {
         place: OwnedSemaphorePermit,
     ) -> Result<(), DeployError> {
         let made = spawn_blocking(make).await;
-        let (order, offer) = made.map_err(|_| DeployError::Stopping)?;
+        let (order, offer) = made.map_err(|_| DeployError::GatewayStopping)?;
         self.reach().await?;
         let inbox = ClientMessage::Order {
             order,
@@ -309,6 +309,6 @@ impl ClientInner {
             place,
         };
         let sent = self.inbox.send(inbox).await;
-        sent.map_err(|_| DeployError::Stopping)
+        sent.map_err(|_| DeployError::GatewayStopping)
     }
 }

@@ -86,7 +86,7 @@ impl ClientTask {
             self.keeping.in_time().await;
             self.announce();
         }
-        self.fail_all(&DeployError::Stopping);
+        self.fail_all(&DeployError::GatewayStopping);
     }
 
     async fn read(&mut self, message: ClientMessage) {

@@ -17,6 +17,8 @@ use crate::cli::client::deploy as cli;
 pub(super) struct Done {
     pub(super) generation: u64,
     pub(super) version: String,
+    /// How many workers have switched.
+    pub(super) workers: u32,
     pub(super) trial: bool,
 }
 
@@ -137,12 +139,13 @@ async fn follow(
             DeployProgress::Done {
                 generation,
                 version: Some(version),
+                workers,
                 trial,
-                ..
             } => {
                 done = Some(Done {
                     generation,
                     version,
+                    workers,
                     trial,
                 });
             }

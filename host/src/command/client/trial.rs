@@ -11,13 +11,16 @@ use super::output::Output;
 
 /// How often is asked.
 const ASK: Duration = Duration::from_secs(1);
-/// The register may be away for so long: everything else goes on meanwhile.
+/// The register, or workers with it, may be away for so long: everything else goes on meanwhile.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 
 /// What became of a version.
 enum Now {
     OnTrial,
     Stays,
+    /// It stays as far as one can see, but fewer workers are there than have switched: a register that has
+    /// just started does not see them all yet.
+    StaysWhereSeen,
     Ended(Fate, Option<String>),
 }
 
@@ -36,14 +39,12 @@ pub(super) async fn wait(client: &Client, done: &Done, out: &mut Output) -> anyh
                     return Err(failed(503, ErrorName::Other, why.to_owned(), true).into());
                 }
             }
-            Ok(deployment) => {
-                answered = Instant::now();
-                match now(&deployment, done) {
-                    Now::OnTrial => {}
-                    Now::Stays => return stays(done, out),
-                    Now::Ended(fate, why) => return ended(done, fate, why, out),
-                }
-            }
+            Ok(deployment) => match now(&deployment, done) {
+                Now::OnTrial => answered = Instant::now(),
+                Now::StaysWhereSeen if answered.elapsed() < AWAY_MAX => {}
+                Now::Stays | Now::StaysWhereSeen => return stays(done, out),
+                Now::Ended(fate, why) => return ended(done, fate, why, out),
+            },
             Err(error) if answered.elapsed() >= AWAY_MAX => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "the register does not answer"),
         }
@@ -60,6 +61,7 @@ fn now(deployment: &Deployment, done: &Done) -> Now {
         Fate::Canary => Now::OnTrial,
         // A worker that is behind has not tried it yet.
         Fate::Active if deployment.workers.iter().any(|it| it.trial || it.behind) => Now::OnTrial,
+        Fate::Active if deployment.workers.len() < done.workers as usize => Now::StaysWhereSeen,
         Fate::Active => Now::Stays,
         fate @ (Fate::Replaced | Fate::RolledBack | Fate::Failed | Fate::Withdrawn) => {
             Now::Ended(fate, release.reason.clone())
@@ -90,4 +92,40 @@ fn ended(done: &Done, fate: Fate, why: Option<String>, out: &Output) -> anyhow::
         format!("the version is {fate}, and its trial was not over{why}")
     };
     Err(failed(409, ErrorName::Conflict, text, false).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(workers: &[(bool, bool)]) -> Deployment {
+        let at = |&(trial, behind): &(bool, bool)| json!({ "worker": "w", "generation": 2, "version": "2", "canary": null, "trial": trial, "behind": behind });
+        let workers: Vec<_> = workers.iter().map(at).collect();
+        let release = json!({
+            "generation": 2, "version": "2", "source": "s", "bytes": 1, "at": 1, "by": "b",
+            "fate": "active",
+        });
+        serde_json::from_value(json!({
+            "tenant": "t", "generation": 2, "version": "2", "canary": null, "under_way": false,
+            "releases": [release], "workers": workers,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_version_stays_for_certain_only_once_every_worker_that_switched_is_seen() {
+        let done = Done {
+            generation: 2,
+            version: "2".to_owned(),
+            workers: 2,
+            trial: true,
+        };
+        let now = |workers: &[(bool, bool)]| now(&deployment(workers), &done);
+        let over = (false, false);
+        assert!(matches!(now(&[]), Now::StaysWhereSeen));
+        assert!(matches!(now(&[over]), Now::StaysWhereSeen));
+        assert!(matches!(now(&[over, (true, false)]), Now::OnTrial));
+        assert!(matches!(now(&[over, (false, true)]), Now::OnTrial));
+        assert!(matches!(now(&[over, over]), Now::Stays));
+    }
 }

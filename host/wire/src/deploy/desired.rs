@@ -114,8 +114,11 @@ impl Deployed {
     /// their next start.
     #[must_use]
     pub fn withdrawn(&self) -> Option<&Release> {
-        let went_well =
-            |it: &&Release| matches!(it.fate, Fate::Active | Fate::Replaced | Fate::Withdrawn);
+        let went_well = |it: &&Release| match it.fate {
+            Fate::Active | Fate::Withdrawn => true,
+            Fate::Replaced => !it.unproven,
+            Fate::Canary(_) | Fate::RolledBack(_) | Fate::Failed(_) => false,
+        };
         let last = self.releases.iter().find(went_well);
         last.filter(|it| it.fate == Fate::Withdrawn)
     }
@@ -283,6 +286,27 @@ mod tests {
             instead_of: u64::MAX,
             unproven: true,
         }
+    }
+
+    #[test]
+    fn what_took_no_place_for_good_does_not_hide_what_was_withdrawn() {
+        let replaced = |unproven| Release {
+            unproven,
+            ..release(Fate::Replaced)
+        };
+        let withdrawn = |newer: Vec<Release>| {
+            let releases = newer.into_iter().chain([release(Fate::Withdrawn)]);
+            let deployed = Deployed {
+                releases: releases.collect(),
+                withdrawn_in: 0,
+            };
+            deployed.withdrawn().is_some()
+        };
+        assert!(withdrawn(vec![]));
+        let back = || release(Fate::RolledBack("it fails".to_owned()));
+        assert!(withdrawn(vec![back(), replaced(true)]));
+        assert!(!withdrawn(vec![back(), replaced(false)]));
+        assert!(!withdrawn(vec![release(Fate::Active), replaced(true)]));
     }
 
     #[test]

@@ -162,4 +162,9 @@ pub enum DeployError {
     /// The register ends.
     #[error("the register is stopping")]
     Stopping,
+    /// The gateway that was asked ends.
+    #[error(
+        "the gateway is stopping; an order that the register has goes on there: look at the history first"
+    )]
+    GatewayStopping,
 }

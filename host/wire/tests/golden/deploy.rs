@@ -243,6 +243,7 @@ fn errors() -> Vec<DeployError> {
         },
         DeployError::Disk(why),
         DeployError::Stopping,
+        DeployError::GatewayStopping,
     ]);
     errors
 }
