@@ -98,11 +98,11 @@ async fn who_is_rejected_is_told_what_the_handler_says() -> Outcome {
     // It decides and does nothing else.
     let mut client = Client::web_socket(door, "/?effect").await?;
     client.text().await?;
-    let uid = cluster
+    let clients = cluster
         .gateway(0)?
         .metric("tidegate_gateway_clients", "")
         .await?;
-    ensure!(uid == 1.0, "{uid} clients");
+    ensure!(clients == 1.0, "{clients} clients");
     Ok(())
 }
 

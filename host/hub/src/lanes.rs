@@ -507,7 +507,7 @@ impl Lanes {
         let lane = self.lanes.get_mut(&connection)?;
         let next = lane.events.get(lane.under_way)?;
         let with_session = lane.mirror != Some(worker);
-        // A request has nobody whose close could be told.
+        // What happened to no client has nobody whose close could be told.
         let of_nobody = lane.is_of_nobody();
         let with_custody = lane.needs_custody(worker) && !of_nobody;
         let sending = Sending {

@@ -31,6 +31,7 @@ use crate::bindings::imports::{
 use crate::limits::{CpuBudget, Limits, MemoryBudget};
 
 pub(crate) use call::{CurrentCall, Origin, OwnClient};
+pub(crate) use gateway::{json, name};
 pub(crate) use output::{OutputLog, Source};
 
 /// Interfaces that a handler may import, as they are named in error messages. Of the `wasi:` ones

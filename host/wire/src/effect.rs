@@ -321,7 +321,7 @@ pub enum Reply {
     Ok(Payload),
     /// It returned an error.
     Failed(String),
-    /// The plugin takes no requests.
+    /// The plugin takes no such events.
     Unhandled,
     /// To a handshake: it becomes a client.
     Accepted(Box<Accepted>),

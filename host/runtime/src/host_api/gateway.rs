@@ -321,13 +321,18 @@ pub(super) fn parse_clients(texts: &[String]) -> Result<Vec<ClientId>, Error> {
 
 /// `what` says what the name is for, in the error.
 pub(super) fn parse_name(what: &str, text: &str) -> Result<Name, Error> {
+    name(what, text).map_err(invalid)
+}
+
+/// A name, or what is wrong with it.
+pub(crate) fn name(what: &str, text: &str) -> Result<Name, String> {
     if is_name(text) {
         return Ok(Arc::from(text));
     }
     let length = text.len();
-    Err(invalid(format!(
+    Err(format!(
         "a {what} has 1 to {NAME_BYTES_MAX} bytes, this one has {length}"
-    )))
+    ))
 }
 
 pub(super) fn parse_names(what: &str, texts: Vec<String>) -> Result<Vec<Name>, Error> {
@@ -357,12 +362,16 @@ fn parse_entries(entries: Vec<(String, String)>) -> Result<Vec<(Name, String)>, 
         .collect()
 }
 
-/// Parses without keeping anything; the parser bounds the depth.
 pub(super) fn check_json(key: &str, text: &str) -> Result<(), Error> {
+    json(key, text).map_err(invalid)
+}
+
+/// What is wrong with a session's value. Parses without keeping anything; the parser bounds the depth.
+pub(crate) fn json(key: &str, text: &str) -> Result<(), String> {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(()),
-        Err(error) => Err(invalid(format!(
+        Err(error) => Err(format!(
             "the value of session key {key:?} is not JSON: {error}"
-        ))),
+        )),
     }
 }

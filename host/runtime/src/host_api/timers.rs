@@ -1,5 +1,5 @@
-//! `tidegate:plugin/timers`: what sets and cancels collects one effect; `waiting` asks. The id of a timer is made here, of the event
-//! that sets it.
+//! `tidegate:plugin/timers`: what sets and cancels collects one effect; `waiting` asks. The id of a
+//! timer is made here, of the event that sets it.
 
 use tidegate_wire::effect::Effect;
 use tidegate_wire::payload::Payload;

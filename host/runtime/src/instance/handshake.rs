@@ -1,17 +1,15 @@
 //! Asking the guest whether somebody may become a client, and checking what it says.
 
-use serde::de::IgnoredAny;
 use tidegate_wire::effect::Reply;
 use tidegate_wire::event::Arrival;
 use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
-use tidegate_wire::{NAME_BYTES_MAX, Name, is_name};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 
 use super::convert;
 use crate::bindings::exports::exports::tidegate::plugin::handshake_events as wit;
-use crate::host_api::HostState;
+use crate::host_api::{HostState, json, name};
 
 /// The verdict as a reply, or what is wrong with it.
 pub(super) async fn decide(
@@ -50,12 +48,8 @@ pub(super) async fn decide(
 
 fn accepted(it: wit::Accepted) -> Result<Reply, String> {
     let session = it.session.into_iter().map(|(key, value)| {
-        if let Err(error) = serde_json::from_str::<IgnoredAny>(&value) {
-            return Err(format!(
-                "the value of session key {key:?} is not JSON: {error}"
-            ));
-        }
-        Ok((name("session key", &key)?, value))
+        json(&key, &value)?;
+        name("session key", &key).map(|key| (key, value))
     });
     Ok(Reply::Accepted(Box::new(Accepted {
         session: session.collect::<Result<_, _>>()?,
@@ -85,14 +79,4 @@ fn rejected(it: wit::Rejected) -> Result<Reply, String> {
         headers: it.headers,
         body: it.body.into(),
     })))
-}
-
-fn name(what: &str, text: &str) -> Result<Name, String> {
-    if is_name(text) {
-        return Ok(text.into());
-    }
-    let length = text.len();
-    Err(format!(
-        "a {what} has 1 to {NAME_BYTES_MAX} bytes, this one has {length}"
-    ))
 }

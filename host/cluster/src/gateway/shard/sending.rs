@@ -98,9 +98,10 @@ impl State {
             Box::new(snapshot)
         });
         // What a handshake has made of a client, its first custodian must be told.
-        let is_blank = hub
-            .client(number)
-            .is_none_or(|it| it.uid().is_none() && it.groups().is_empty());
+        let is_blank = matches!(sending.kind, EventKind::Connect { .. })
+            && hub
+                .client(number)
+                .is_none_or(|it| it.uid().is_none() && it.groups().is_empty());
         let client = self.client_id(number);
         // A session that goes with an event counts as the event does, or a loss of many clients with
         // large ones would fill the link.
