@@ -5,6 +5,9 @@
 //! the directory belongs to this user alone and the checksum is compared before the code is mapped.
 //! Whatever is wrong with an entry makes it a miss: it is compiled and written again.
 //!
+//! Who is about to compile what another one compiles already, in this process or another one of the
+//! machine, waits for its entry: a file that is locked says so.
+//!
 //! What is kept is bounded in bytes: beyond the bound the entries go that were not used for longest,
 //! also those of other engines. Removing one that is in use hurts nobody: it stays mapped.
 
@@ -14,7 +17,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -22,8 +25,14 @@ use wasmtime::component::Component;
 /// Changes when the meaning of an entry does.
 const SCHEMA: u64 = 1;
 
-/// A file that is not renamed yet belongs to a writer that is gone after so long.
+/// A file that is not renamed yet, or still locked, belongs to a writer that is gone after so long.
 const WRITING_MAX: Duration = Duration::from_secs(3600);
+
+/// So long a compile by somebody else is waited for; who takes longer may be frozen.
+const COMPILING_MAX: Duration = Duration::from_secs(60);
+
+/// How often somebody who waits looks whether the other one is done: files have no lock with a deadline.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A directory of compiled plugins for one engine.
 #[derive(Debug)]
@@ -79,6 +88,31 @@ impl CompileCache {
             .ok()
     }
 
+    /// Waits for whoever compiles this entry now, and gives the turn to compile it if it is still not there;
+    /// none as well where no file can be locked, or who has the turn takes too long. Blocks.
+    pub(crate) fn turn(&self, hash: &str) -> Option<Turn> {
+        let sum = self.path(hash, "blake3");
+        if sum.exists() {
+            return None;
+        }
+        let path = self.path(hash, "lock");
+        let file = fs::File::create(&path).ok()?;
+        let until = Instant::now() + COMPILING_MAX;
+        loop {
+            match file.try_lock() {
+                Ok(()) if sum.exists() => return None,
+                Ok(()) => return Some(Turn { path, _file: file }),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < until => {}
+                Err(_) => return None,
+            }
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a thread that would compile, and has nothing else to do"
+            )]
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// Keeps a compiled component. A failure costs only the next start and is only logged.
     pub(crate) fn put(&self, hash: &str, component: &Component) {
         let written = component
@@ -120,7 +154,7 @@ impl CompileCache {
                     let used = sum.and_then(|it| it.modified()).unwrap_or(written);
                     entries.push((used, metadata.len(), path));
                 }
-                Some("tmp") if written.elapsed().is_ok_and(|it| it > WRITING_MAX) => {
+                Some("tmp" | "lock") if written.elapsed().is_ok_and(|it| it > WRITING_MAX) => {
                     let _ = fs::remove_file(&path);
                 }
                 Some(_) | None => {}
@@ -168,6 +202,21 @@ impl CompileCache {
             let _ = fs::remove_file(&temporary);
         }
         result
+    }
+}
+
+/// Who has it compiles; the others wait until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    path: PathBuf,
+    /// Its lock ends with it.
+    _file: fs::File,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Removed while it is locked: who has opened it already finds the entry, who comes later another file.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

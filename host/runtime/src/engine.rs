@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate_watchdog::{Pulse, tolerate_sync};
+use tidegate_wire::deploy::version_of;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
@@ -164,6 +165,9 @@ impl Runtime {
         let own_name = name.to_owned();
         let work = move || {
             let _permit = permit;
+            // Not in the pool: who waits there could stand on the compile that it waits for.
+            let cache = runtime.shared.cache.as_ref();
+            let _turn = cache.and_then(|cache| cache.turn(&version_of(&bytes)));
             let load = || plugin::load(&runtime, &own_name, &bytes);
             tolerate_sync(|| runtime.shared.compilers.run(load))
         };

@@ -1,12 +1,12 @@
 //! Compiled code is kept, and never trusted when it is damaged.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tidegate_runtime::{Runtime, RuntimeSettings};
 
-use crate::harness::guest_version;
+use crate::harness::{eventually, guest_version};
 
 fn runtime_with(dir: &Path) -> Runtime {
     Runtime::new(RuntimeSettings {
@@ -56,6 +56,38 @@ async fn what_was_not_used_for_longest_goes_when_the_cache_is_full() {
     let written = files_of(dir);
     load(&runtime_with(dir), 1).await;
     assert_eq!(files_of(dir), written, "the first is still kept");
+}
+
+#[tokio::test]
+async fn what_another_one_compiles_already_is_waited_for_and_not_compiled_twice() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = guest_version(20);
+    let other = runtime_with(there.path());
+    other.load_bytes("a", bytes.clone()).await.unwrap();
+    let [code, sum] = ["cwasm", "blake3"].map(|extension| entry(there.path(), extension));
+    let copy_of = |file: &Path| here.path().join(file.file_name().unwrap());
+
+    // The other one, in the middle of its work.
+    let lock = copy_of(&code).with_extension("lock");
+    let compiling = fs::File::create(&lock).unwrap();
+    compiling.lock().unwrap();
+    let runtime = runtime_with(here.path());
+    let load = tokio::spawn(async move { runtime.load_bytes("a", bytes).await });
+    eventually("both have the file open", || open_here(&lock) == 2).await;
+    fs::copy(&code, copy_of(&code)).unwrap();
+    fs::copy(&sum, copy_of(&sum)).unwrap();
+    let written = fs::metadata(copy_of(&code)).unwrap().ino();
+    drop(compiling);
+    load.await.unwrap().unwrap();
+    let kept = fs::metadata(copy_of(&code)).unwrap().ino();
+    assert_eq!(kept, written, "compiled by the other one only");
+}
+
+/// How often this process has the file open.
+fn open_here(path: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let targets = open.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    targets.filter(|target| target == path).count()
 }
 
 fn files_of(dir: &Path) -> Vec<PathBuf> {
