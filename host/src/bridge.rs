@@ -17,8 +17,10 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::event::{Arrival, Delivery};
 use tidegate_wire::frame::Serving;
+use tidegate_wire::id::EventId;
 use tidegate_wire::query::{Answer, Answered, AskError, CommandError, Query};
 use tidegate_wire::session::Session;
+use tidegate_wire::task::Step;
 use tokio::sync::watch;
 
 /// The deployments of one worker as what runs its handlers.
@@ -146,6 +148,12 @@ impl Handlers for Bridge {
         }
     }
 
+    fn cancel_task(&self, tenant: &Name, event: EventId, attempt: u8) {
+        if let Some(deployment) = self.read().get(tenant) {
+            deployment.cancel_task(event, attempt);
+        }
+    }
+
     fn queued_bytes(&self) -> u64 {
         self.read().values().map(Deployment::queued_bytes).sum()
     }
@@ -165,6 +173,10 @@ impl EventContext for Context {
 
     fn commit(&self, commit: Commit) {
         self.0.commit(commit);
+    }
+
+    fn step(&self, step: Step) -> Boxed<bool> {
+        Box::pin(Arc::clone(&self.0).step(step))
     }
 
     fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>> {

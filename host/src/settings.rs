@@ -133,6 +133,8 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         hold_bytes_max: it.hold_bytes_max,
         pending_bytes_max: it.pending_bytes_max,
         timer_bytes_max: it.timer_bytes_max,
+        task_bytes_max: it.task_bytes_max,
+        tasks_under_way_max: it.tasks_under_way_max,
         clients_bytes_max: it.clients_bytes_max,
         forward_bytes_max: it.forward_bytes_max,
         connections_max: it.connections_max,

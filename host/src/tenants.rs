@@ -39,7 +39,7 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         let instances = instances(config, it);
         // A canary, of any share of the clients, has its own beside those of two versions; while a
         // version is on trial the one before it has as many.
-        (it.memory_mib, instances * 3)
+        (it.memory_mib, instances * 3 + it.task_instances)
     });
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
@@ -100,9 +100,12 @@ pub fn settings(config: &Config, plugin: &Plugin) -> anyhow::Result<DeploymentSe
         worker_name: config.worker.name.clone(),
         tags: config.worker.tags.clone(),
         instances: instances(config, plugin),
+        task_instances: plugin.task_instances,
         limits: Limits {
             cpu_ms: plugin.cpu_ms,
             wall_ms: plugin.wall_ms,
+            task_cpu_ms: plugin.task_cpu_ms,
+            task_ms: plugin.task_ms,
             memory_bytes: usize::try_from(plugin.memory_mib << 20)?,
             effects_max: plugin.effects_max,
             effect_bytes_max: plugin.effect_bytes_max,

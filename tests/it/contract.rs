@@ -14,7 +14,7 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 16] = [
+const INTERFACES: [&str; 18] = [
     "buffer-events",
     "client",
     "client-events",
@@ -26,6 +26,8 @@ const INTERFACES: [&str; 16] = [
     "request-events",
     "session",
     "state",
+    "task-events",
+    "tasks",
     "timer-events",
     "timers",
     "types",
@@ -34,11 +36,12 @@ const INTERFACES: [&str; 16] = [
 ];
 
 /// What the smallest plugin may import and must export.
-const HANDLER_IMPORTS: [&str; 9] = [
+const HANDLER_IMPORTS: [&str; 10] = [
     "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
+    "tidegate:plugin/tasks@0.1.0",
     "tidegate:plugin/timers@0.1.0",
     "tidegate:plugin/types@0.1.0",
     "tidegate:plugin/worker@0.1.0",
@@ -59,6 +62,7 @@ const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
+const TASK_EVENTS: &str = "tidegate:plugin/task-events@0.1.0";
 const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
@@ -125,6 +129,7 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
         HANDSHAKE_EVENTS,
         REQUEST_EVENTS,
         STATE,
+        TASK_EVENTS,
         TIMER_EVENTS,
         WORKER_EVENTS,
     ]);

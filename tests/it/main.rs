@@ -37,6 +37,7 @@ mod sign_in;
 mod signals;
 mod slow;
 mod strangers;
+mod tasks;
 mod tenants;
 mod third_party;
 mod tidy;

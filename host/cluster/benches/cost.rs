@@ -19,6 +19,7 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, EventKind, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
@@ -51,6 +52,12 @@ impl Deliver for Counter {
         self.done += 1;
     }
     fn cancel_timer(&mut self, _: &TimerId) {
+        self.done += 1;
+    }
+    fn submit_task(&mut self, _: TaskId, _: &Payload) {
+        self.done += 1;
+    }
+    fn cancel_task(&mut self, _: &TaskId) {
         self.done += 1;
     }
 }

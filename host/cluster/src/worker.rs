@@ -33,6 +33,7 @@ use tidegate_watchdog::watched;
 use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
+use tidegate_wire::id::EventId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,10 @@ pub trait Handlers: Send + Sync + 'static {
     /// Runs an event. Never blocks. Calls [`Lane::commit`] exactly once for each delivery, in
     /// order for each client.
     fn dispatch(&self, tenant: &Name, delivery: Box<Delivery>, lane: Arc<Lane>);
+
+    /// Ends this attempt at a task soon, if it waits or runs: nobody wants what comes of it. It is
+    /// committed all the same.
+    fn cancel_task(&self, tenant: &Name, event: EventId, attempt: u8);
 
     /// Payload bytes of events that wait or run.
     fn queued_bytes(&self) -> u64;

@@ -78,6 +78,8 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         timer_bytes_max: 16 << 20,
+        task_bytes_max: 16 << 20,
+        tasks_under_way_max: 64,
         connections_max: 100,
         handshakes_max: 8,
         handshakes_per_address_max: 8,

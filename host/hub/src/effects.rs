@@ -10,6 +10,7 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
 use crate::hub::{Hub, Members, Refused};
@@ -54,6 +55,10 @@ pub trait Deliver {
     fn set_timer(&mut self, timer: TimerId, delay_ms: u64, repeats: bool, payload: &Payload);
     /// End a timer, if it is known.
     fn cancel_timer(&mut self, timer: &TimerId);
+    /// Begin a task: of a client that is connected, or of nobody.
+    fn submit_task(&mut self, task: TaskId, payload: &Payload);
+    /// End a task, if it is known.
+    fn cancel_task(&mut self, task: &TaskId);
 }
 
 /// Applies one effect to the clients of `hub`, which belongs to the gateway announced as `gateway`.
@@ -148,6 +153,13 @@ pub fn apply(
             }
         }
         Effect::CancelTimer { timer } => deliver.cancel_timer(timer),
+        Effect::SubmitTask { task, payload } => {
+            let is_there = |client| own(&client).is_some_and(|c| hub.is_online(c));
+            if task.client.is_none_or(is_there) {
+                deliver.submit_task(**task, payload);
+            }
+        }
+        Effect::CancelTask { task } => deliver.cancel_task(task),
         // Run beside the hub, not in it.
         Effect::Command { .. } => {}
         Effect::BindUid { client, .. }
@@ -197,7 +209,9 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl D
         | Effect::Ungroup { .. }
         | Effect::Command { .. }
         | Effect::SetTimer { .. }
-        | Effect::CancelTimer { .. } => return,
+        | Effect::CancelTimer { .. }
+        | Effect::SubmitTask { .. }
+        | Effect::CancelTask { .. } => return,
     };
     match result {
         Ok(true) => deliver.changed(hub, connection, what),
@@ -309,6 +323,7 @@ mod tests {
         changed: Vec<(u32, String)>,
         refused: Vec<Refused>,
         timers: Vec<(TimerId, u64)>,
+        tasks: Vec<(TaskId, usize)>,
     }
 
     impl Deliver for Recorder {
@@ -317,6 +332,12 @@ mod tests {
         }
         fn cancel_timer(&mut self, timer: &TimerId) {
             self.timers.retain(|(it, _)| it != timer);
+        }
+        fn submit_task(&mut self, task: TaskId, payload: &Payload) {
+            self.tasks.push((task, payload.len()));
+        }
+        fn cancel_task(&mut self, task: &TaskId) {
+            self.tasks.retain(|(it, _)| it != task);
         }
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
             let bytes = message

@@ -8,6 +8,7 @@
 
 mod ages;
 mod custody;
+mod tasks;
 
 use custody::Known;
 pub use custody::Which;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
+use tidegate_wire::effect_id::EffectId;
 use tidegate_wire::event::{Arrival, ClientSnapshot, Closed, EventKind, EventType};
 use tidegate_wire::payload::Carry;
-use tidegate_wire::timer::TimerId;
 
 use crate::give_back::give_back;
 use ages::Ages;
+use tasks::Resting;
 
 /// A worker's link, numbered by this gateway.
 pub type WorkerKey = u32;
@@ -94,6 +96,8 @@ pub struct Lane {
     /// The worker that is to be told more once no event of the lane is under way there: what it is told
     /// before may cross their commits.
     postponed: Option<WorkerKey>,
+    /// Nothing is sent before.
+    rests_until_us: u64,
 }
 
 /// Who would tell a client's close.
@@ -181,8 +185,8 @@ pub struct Committed {
     pub kind: EventType,
     /// Whether it was a client's.
     pub of_client: bool,
-    /// The timer whose event it was.
-    pub timer: Option<Box<TimerId>>,
+    /// The timer or the task whose event it was.
+    pub id: Option<Box<EffectId>>,
     /// How long ago it came.
     pub took_us: u64,
 }
@@ -218,6 +222,8 @@ pub struct Lanes {
     events: usize,
     /// When the events of each tenant came.
     ages: Vec<Ages>,
+    /// Lanes of tasks that wait after a loss, until when.
+    resting: Resting,
     now_us: u64,
 }
 
@@ -240,6 +246,7 @@ impl Lanes {
             bytes: Shares::new(bytes_max, tenants),
             events: 0,
             ages: (0..tenants).map(|_| Ages::default()).collect(),
+            resting: Resting::default(),
             now_us: 0,
         }
     }
@@ -328,14 +335,15 @@ impl Lanes {
         self.events
     }
 
-    /// How many events of a tenant wait or are under way.
+    /// How many events of a tenant wait or are under way, beside tasks.
     #[must_use]
     pub fn events_of(&self, tenant: u16) -> usize {
         let ages = self.ages.get(usize::from(tenant));
         ages.map_or(0, Ages::events)
     }
 
-    /// The age of a tenant's oldest event; none if it has none. Costs nothing.
+    /// The age of a tenant's oldest event; none if it has none. Tasks take their time, and are not looked
+    /// at. Costs nothing.
     #[must_use]
     pub fn oldest_age_us(&self, tenant: u16) -> Option<u64> {
         self.ages.get(usize::from(tenant))?.oldest_us(self.now_us)
@@ -346,6 +354,7 @@ impl Lanes {
     pub fn oldest(&self, tenant: u16) -> Option<Oldest> {
         let lanes = self.lanes.iter().filter(|(_, lane)| lane.tenant == tenant);
         let first = lanes.filter_map(|(number, lane)| Some((number, lane, lane.events.front()?)));
+        let first = first.filter(|(.., event)| !is_task(&event.kind));
         let (number, lane, event) = first.min_by_key(|(.., event)| event.sequence)?;
         let under_way = lane.worker.filter(|_| lane.under_way > 0);
         Some(Oldest {
@@ -416,7 +425,9 @@ impl Lanes {
         self.sequence += 1;
         self.bytes.take(&lane.tenant, bytes);
         self.events += 1;
-        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
+        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant))
+            && !is_task(&kind)
+        {
             ages.add(self.now_us);
         }
         lane.bytes += bytes;
@@ -441,6 +452,9 @@ impl Lanes {
     pub fn next(&self, connection: u32, binds: bool) -> Option<Next> {
         let lane = self.lanes.get(&connection)?;
         let next = lane.events.get(lane.under_way)?;
+        if lane.rests_until_us > self.now_us {
+            return None;
+        }
         let is_close = matches!(next.kind, EventKind::Close(_));
         if lane.under_way > 0 {
             let alone = is_close || next.losses > 0;
@@ -471,7 +485,9 @@ impl Lanes {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => None,
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => None,
         }
     }
 
@@ -572,7 +588,9 @@ impl Lanes {
         lane.bytes -= bytes;
         self.bytes.give(&lane.tenant, bytes);
         self.events -= 1;
-        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
+        if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant))
+            && !is_task(&event.kind)
+        {
             ages.take(event.at_us);
         }
         Self::weigh(&mut self.known, lane);
@@ -581,7 +599,7 @@ impl Lanes {
             kind: event.kind.event_type(),
             of_client: event.kind.is_of_client(),
             took_us: self.now_us.saturating_sub(event.at_us),
-            timer: event.kind.into_timer(),
+            id: event.kind.into_id(),
         })
     }
 
@@ -630,6 +648,10 @@ impl Lanes {
             // Only the oldest can have been running; the others merely waited behind it.
             if lost && place == 0 {
                 event.losses = event.losses.saturating_add(1);
+                if is_task(&event.kind) {
+                    lane.rests_until_us = self.now_us + tasks::rest_us(event.losses);
+                    self.resting.insert((lane.rests_until_us, connection));
+                }
             }
         }
         Self::weigh(&mut self.known, lane);
@@ -707,7 +729,8 @@ impl Lanes {
         self.bytes.give(&lane.tenant, lane.bytes);
         self.events -= lane.events.len();
         if let Some(ages) = self.ages.get_mut(usize::from(lane.tenant)) {
-            lane.events.iter().for_each(|event| ages.take(event.at_us));
+            let aging = lane.events.iter().filter(|event| !is_task(&event.kind));
+            aging.for_each(|event| ages.take(event.at_us));
         }
         self.unweigh(&lane);
         let mut workers = lane.others;
@@ -717,6 +740,11 @@ impl Lanes {
         workers.dedup();
         workers
     }
+}
+
+/// Tasks may take long: they are no event that is late.
+const fn is_task(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Task { .. })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod routing;
 pub mod select;
 pub mod streams;
 pub mod strikes;
+pub mod tasks;
 pub mod tenants;
 pub mod timers;
 pub mod unrouted;

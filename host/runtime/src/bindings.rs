@@ -13,6 +13,7 @@ pub(crate) mod imports {
                 import tidegate:plugin/gateway@0.1.0;
                 import tidegate:plugin/hub@0.1.0;
                 import tidegate:plugin/session@0.1.0;
+                import tidegate:plugin/tasks@0.1.0;
                 import tidegate:plugin/timers@0.1.0;
                 import tidegate:plugin/worker@0.1.0;
                 import wasi:logging/logging@0.1.0-draft;
@@ -21,6 +22,7 @@ pub(crate) mod imports {
         imports: {
             "tidegate:plugin/directory": async,
             "tidegate:plugin/hub": async,
+            "tidegate:plugin/tasks.commit": async,
             "tidegate:plugin/timers.waiting": async,
         },
     });
@@ -48,6 +50,7 @@ pub(crate) mod exports {
                 export tidegate:plugin/handshake-events@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
                 export tidegate:plugin/state@0.1.0;
+                export tidegate:plugin/task-events@0.1.0;
                 export tidegate:plugin/timer-events@0.1.0;
                 export tidegate:plugin/worker-events@0.1.0;
             }

@@ -20,6 +20,7 @@ mod settings;
 mod starting;
 mod suspects;
 mod tally;
+mod tasks;
 mod ticket;
 mod trial;
 mod versions;
@@ -28,6 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use tidegate_wire::Name;
+use tidegate_wire::event::EventKind;
+use tidegate_wire::id::EventId;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +47,7 @@ use routes::{RouteKind, RoutePlace, Routes, SeatHandle, seat_of};
 use seat::{Common, Order};
 use starting::{Started, start_instances};
 use suspects::Suspects;
+use tasks::{Served, Tasks};
 use ticket::{Load, Ticket};
 use trial::Trials;
 use versions::Versions;
@@ -69,6 +73,7 @@ struct DeploymentShared {
     settings: DeploymentSettings,
     seats: Vec<SeatHandle>,
     quarantine: SeatHandle,
+    tasks: Tasks,
     routes: RwLock<Routes>,
     load: Arc<Load>,
     version: watch::Sender<Name>,
@@ -157,6 +162,10 @@ impl Deployment {
             .enumerate()
             .map(|(number, started)| seat(Some(started), number, own()))
             .collect();
+        let served = Served {
+            version: Arc::clone(&version),
+            probation: first.clone(),
+        };
         let plugin = &version.plugin;
         let versions = Versions::new(plugin, settings.rollout.versions_kept);
         let (version, _) = watch::channel(plugin.version().clone());
@@ -166,6 +175,7 @@ impl Deployment {
                 common,
                 seats,
                 quarantine,
+                tasks: Tasks::new(settings.task_instances, served),
                 routes: RwLock::default(),
                 version,
                 condemned: broadcast::Sender::new(CONDEMNED_MAX),
@@ -202,6 +212,9 @@ impl Deployment {
         let shared = &self.shared;
         let client = job.delivery.client;
         let ticket = Ticket::new(job, Arc::clone(&shared.load));
+        if matches!(ticket.job().delivery.kind, EventKind::Task { .. }) {
+            return shared.run_task(ticket);
+        }
         let number = seat_of(client, shared.seats.len());
         // Held while the event is sent: no mark comes between the choice of a seat and its mailbox.
         let routes = shared.routes();
@@ -217,6 +230,11 @@ impl Deployment {
         drop(routes);
         // A ticket that is refused is dropped, and so given back.
         drop(refused);
+    }
+
+    /// Ends this attempt at a task, if it waits or runs here.
+    pub fn cancel_task(&self, event: EventId, attempt: u8) {
+        self.shared.tasks.cancel(event, attempt);
     }
 
     /// Goes over to another version: at once, or on the clients of a canary first. Goes on to its
@@ -271,7 +289,7 @@ impl Deployment {
     pub fn canary(&self) -> Option<Name> {
         let routes = self.shared.routes();
         let canary = routes.canary.as_ref();
-        canary.map(|canary| canary.plugin.version().clone())
+        canary.map(|canary| canary.plugin().version().clone())
     }
 
     /// What became of the versions of this deployment, oldest first; the last hundred.
@@ -297,6 +315,7 @@ impl Deployment {
     pub async fn stop(&self, deadline: Duration) {
         let shared = &self.shared;
         shared.changes.close();
+        shared.tasks.stop();
         let canaries = {
             let mut routes = shared.routes_mut();
             routes.stopped = true;
@@ -316,6 +335,7 @@ impl Deployment {
             .await
             .is_err()
         {
+            shared.tasks.end();
             for seat in shared.all_seats().chain(tried()) {
                 seat.task.abort();
             }

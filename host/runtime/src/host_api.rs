@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod own_session;
 mod session;
+mod tasks;
 mod timers;
 mod worker;
 
@@ -30,7 +31,7 @@ use crate::bindings::imports::{
 };
 use crate::limits::{CpuBudget, Limits, MemoryBudget};
 
-pub(crate) use call::{CurrentCall, Origin, OwnClient};
+pub(crate) use call::{CurrentCall, Origin, OwnClient, Steps};
 pub(crate) use gateway::{json, name};
 pub(crate) use output::{OutputLog, Source};
 
@@ -41,6 +42,7 @@ pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
     "tidegate:plugin/session@0.1.0",
+    "tidegate:plugin/tasks@0.1.0",
     "tidegate:plugin/timers@0.1.0",
     "tidegate:plugin/types@0.1.0",
     "tidegate:plugin/worker@0.1.0",
@@ -171,6 +173,7 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::tasks::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::timers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)

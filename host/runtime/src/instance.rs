@@ -22,12 +22,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, handshake_events, request_events, state as state_of,
+    buffer_events, client_events, handshake_events, request_events, state as state_of, task_events,
     timer_events, worker_events,
 };
 use crate::deployment::Job;
 use crate::engine::Runtime;
-use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog, OwnClient};
+use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog, OwnClient, Steps};
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
 
@@ -57,10 +57,13 @@ pub(crate) struct Instance {
     request_events: Option<request_events::Guest>,
     handshake_events: Option<handshake_events::Guest>,
     timer_events: Option<timer_events::Guest>,
+    task_events: Option<task_events::Guest>,
     buffer_events: Option<buffer_events::Guest>,
     state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
+    /// Steps of the task that it has run which are committed.
+    steps: u32,
 }
 
 impl Instance {
@@ -83,6 +86,8 @@ impl Instance {
         let handshake_events = handshake_events.map(|it| it.load(&mut store, &instance));
         let timer_events = exports.timer_events.as_ref();
         let timer_events = timer_events.map(|it| it.load(&mut store, &instance));
+        let task_events = exports.task_events.as_ref();
+        let task_events = task_events.map(|it| it.load(&mut store, &instance));
         let buffer_events = exports.buffer_events.as_ref();
         let buffer_events = buffer_events.map(|it| it.load(&mut store, &instance));
         let state = exports.state.as_ref();
@@ -94,11 +99,13 @@ impl Instance {
             request_events: request_events.transpose().map_err(wrong)?,
             handshake_events: handshake_events.transpose().map_err(wrong)?,
             timer_events: timer_events.transpose().map_err(wrong)?,
+            task_events: task_events.transpose().map_err(wrong)?,
             buffer_events: buffer_events.transpose().map_err(wrong)?,
             state: state.transpose().map_err(wrong)?,
             worker_events: worker_events.transpose().map_err(wrong)?,
             store,
             limits: identity.limits,
+            steps: 0,
         };
         instance.on_start(plugin, identity).await?;
         Ok(instance)
@@ -135,7 +142,9 @@ impl Instance {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => None,
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => None,
         };
         let is_of_client = delivery.kind.is_of_client();
         let client = is_of_client.then(|| own_client(job, closed));
@@ -148,14 +157,28 @@ impl Instance {
         let ends = now + self.limits.wall();
         let mut call = CurrentCall::new(origin, client, ends);
         call.only_asks = matches!(delivery.kind, EventKind::Handshake { .. });
+        if let EventKind::Task { committed, .. } = delivery.kind {
+            call.steps = Some(Steps {
+                lane: delivery.client,
+                committed,
+                next: 0,
+            });
+        }
         self.store.data_mut().call = Some(call);
         let result = self.deliver(delivery, ends).await;
         let call = self.store.data_mut().call.take();
+        let steps = call.as_ref().and_then(|call| call.steps);
+        self.steps = steps.map_or(0, |steps| steps.committed);
         match result {
             Ok(Ok(reply)) => self.done(call, reply),
             Ok(Err(text)) => Ran::Refused(text),
             Err(failure) => Ran::Broken(failure),
         }
+    }
+
+    /// How many steps of the task that it has run are committed, whatever came of the run.
+    pub(crate) const fn committed_steps(&self) -> u32 {
+        self.steps
     }
 
     /// Whether the plugin exports what is called for such an event.
@@ -165,6 +188,7 @@ impl Instance {
             EventKind::Request { .. } => self.request_events.is_some(),
             EventKind::Handshake { .. } => self.handshake_events.is_some(),
             EventKind::Timer { .. } => self.timer_events.is_some(),
+            EventKind::Task { .. } | EventKind::TaskFinished { .. } => self.task_events.is_some(),
             EventKind::BufferFull { .. } | EventKind::BufferDrain => self.buffer_events.is_some(),
         }
     }
@@ -222,6 +246,32 @@ impl Instance {
                 let own = timer.client.map(|_| id.as_str());
                 let timer = timer.to_string();
                 timeout_at(ends, guest.call_on_timer(store, own, &timer, payload)).await
+            }
+            EventKind::Task { task, payload, .. } => {
+                let Some(guest) = &self.task_events else {
+                    return Ok(Ok(None));
+                };
+                let whose = task.client.map(convert::ClientIdText::new);
+                let whose = whose.as_ref().map(convert::ClientIdText::as_str);
+                let task = task.to_string();
+                let call = guest.call_on_task(store, whose, &task, payload);
+                let result = timeout_at(ends, call).await;
+                let reply = ended(&mut self.store, result)?;
+                return Ok(reply.map(|result| Some(Reply::Ok(result.into()))));
+            }
+            EventKind::TaskFinished {
+                task,
+                of_client,
+                outcome,
+            } => {
+                let Some(guest) = &self.task_events else {
+                    return Ok(Ok(None));
+                };
+                let own = of_client.then(|| id.as_str());
+                let task = task.to_string();
+                let outcome = outcome.as_ref().map(|result| &**result);
+                let outcome = outcome.map_err(|why| why.as_str());
+                timeout_at(ends, guest.call_on_finished(store, own, &task, outcome)).await
             }
             EventKind::BufferFull { bytes } => {
                 let Some(guest) = &self.buffer_events else {

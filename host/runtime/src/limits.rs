@@ -24,6 +24,10 @@ pub struct Limits {
     pub cpu_ms: u64,
     /// Time on the clock of one event, waiting included, in milliseconds.
     pub wall_ms: u64,
+    /// CPU time of one task, in milliseconds.
+    pub task_cpu_ms: u64,
+    /// Time on the clock of one task, in milliseconds.
+    pub task_ms: u64,
     /// Memory of one instance, in bytes.
     pub memory_bytes: usize,
     /// Effects of one event.
@@ -46,6 +50,8 @@ impl Default for Limits {
         Self {
             cpu_ms: 500,
             wall_ms: 5_000,
+            task_cpu_ms: 10_000,
+            task_ms: 300_000,
             memory_bytes: 128 << 20,
             effects_max: 10_000,
             effect_bytes_max: 8 << 20,
@@ -58,6 +64,15 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Those of an instance that runs a task.
+    pub(crate) const fn of_task(self) -> Self {
+        Self {
+            cpu_ms: self.task_cpu_ms,
+            wall_ms: self.task_ms,
+            ..self
+        }
+    }
+
     /// Time on the clock of one call.
     pub(crate) const fn wall(&self) -> Duration {
         Duration::from_millis(self.wall_ms)

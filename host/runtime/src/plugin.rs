@@ -17,8 +17,8 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, commands, handshake_events, request_events, state, timer_events,
-    worker_events,
+    buffer_events, client_events, commands, handshake_events, request_events, state, task_events,
+    timer_events, worker_events,
 };
 use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
@@ -69,6 +69,7 @@ pub(crate) struct HandlerExports {
     pub(crate) request_events: Option<request_events::GuestIndices>,
     pub(crate) handshake_events: Option<handshake_events::GuestIndices>,
     pub(crate) timer_events: Option<timer_events::GuestIndices>,
+    pub(crate) task_events: Option<task_events::GuestIndices>,
     pub(crate) buffer_events: Option<buffer_events::GuestIndices>,
     pub(crate) state: Option<state::GuestIndices>,
     pub(crate) worker_events: Option<worker_events::GuestIndices>,
@@ -118,6 +119,9 @@ impl Plugin {
         }
         if exports.timer_events.is_some() {
             names.push(check::TIMER_EVENTS);
+        }
+        if exports.task_events.is_some() {
+            names.push(check::TASK_EVENTS);
         }
         if exports.buffer_events.is_some() {
             names.push(check::BUFFER_EVENTS);
@@ -261,6 +265,9 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let timer_events = check::has(pre.component(), check::TIMER_EVENTS)
         .then(|| timer_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let task_events = check::has(pre.component(), check::TASK_EVENTS)
+        .then(|| task_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     let buffer_events = check::has(pre.component(), check::BUFFER_EVENTS)
         .then(|| buffer_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
@@ -275,6 +282,7 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
         request_events,
         handshake_events,
         timer_events,
+        task_events,
         buffer_events,
         state,
         worker_events,

@@ -22,23 +22,31 @@ pub(crate) struct Whose<'a> {
 pub(crate) struct Version {
     pub(crate) plugin: Plugin,
     pub(crate) identity: Arc<Identity>,
+    /// The same for instances that run tasks, which have limits of their own.
+    pub(crate) of_tasks: Arc<Identity>,
 }
 
 impl Version {
     pub(crate) fn new(plugin: Plugin, whose: &Whose<'_>) -> Arc<Self> {
-        let identity = Identity {
+        let identity = |limits: Limits| Identity {
             tenant: whose.tenant.clone(),
             version: plugin.version().clone(),
             plugin: plugin.name().clone(),
             node_name: whose.node_name.clone(),
             tags: whose.tags.to_vec(),
-            limits: whose.limits,
+            limits,
             config: ConfigValues::new(whose.config),
         };
         Arc::new(Self {
+            identity: Arc::new(identity(whose.limits)),
+            of_tasks: Arc::new(identity(whose.limits.of_task())),
             plugin,
-            identity: Arc::new(identity),
         })
+    }
+
+    /// For instances that run tasks.
+    pub(crate) fn output_of_tasks(&self) -> Arc<OutputLog> {
+        Arc::new(OutputLog::new(Arc::clone(&self.of_tasks), u32::MAX))
     }
 
     pub(crate) fn output(&self, number: u32) -> Arc<OutputLog> {

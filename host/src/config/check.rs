@@ -277,6 +277,14 @@ impl Check<'_> {
         });
         self.run("plugin", plugins);
         for (at, it) in config.plugins.iter().enumerate() {
+            if it.task_ms < it.task_cpu_ms {
+                let message = format!(
+                    "`task-ms` in [[plugin]] is {}, less than its `task-cpu-ms`, {}",
+                    it.task_ms, it.task_cpu_ms
+                );
+                let path = |inner: &str| format!("plugin.{at}.{inner}");
+                self.refuse_pair([&path("task-ms"), &path("task-cpu-ms")], message);
+            }
             if it.file.is_none() && !config.is_deployable(&it.tenant) {
                 let message = format!(
                     "the [[plugin]] for the tenant `{}` has no `file`, and nobody can deploy one: \

@@ -20,6 +20,9 @@ section! {
         tenant: Name = "default".into();
         /// How many instances of it run in a worker; 0 is as many as `worker.instances` says.
         instances: usize = 0 => PARALLEL;
+        /// How many of its tasks run at a time in a worker, each on an instance of its own; the others
+        /// wait.
+        task_instances: usize = 4 => 1..=1_024;
         /// How a new version is noticed when the file changes: the system tells it (`auto`, or
         /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
         /// at all (`off`, or `false`).
@@ -56,6 +59,10 @@ section! {
         cpu_ms: u64 = 500 => TIME;
         /// How much time one event may take, waiting included; at least `cpu-ms`.
         wall_ms: u64 = 5_000 => TIME;
+        /// How much processor time one task may take.
+        task_cpu_ms: u64 = 10_000 => TIME;
+        /// How much time one task may take, waiting included; at least `task-cpu-ms`.
+        task_ms: u64 = 300_000 => TIME;
         /// How long an event waits for the answer to one of its questions; never into the last
         /// part of `wall-ms`, so that it can still end well.
         query_ms: u64 = 1_000 => TIME;

@@ -78,6 +78,8 @@ const METRICS: &[Metric] = &[
     ("tidegate_gateway_delivery_seconds", Histogram, Later, "From the arrival of effects until what they send a client is in its socket."),
     ("tidegate_gateway_timers", Gauge, Plain, "Timers of handlers that wait."),
     ("tidegate_gateway_timer_lateness_seconds", Histogram, Later, "From the time for which a timer was set until it is an event."),
+    ("tidegate_gateway_tasks", Gauge, Later, "Tasks of handlers that wait or are under way."),
+    ("tidegate_gateway_tasks_total", Counter, Each("outcome", &["done", "failed", "cancelled", "lost"]), "Tasks of handlers that ended."),
     ("tidegate_gateway_question_seconds", Histogram, Later, "From a question of a handler or caller until its answer."),
 
     ("tidegate_worker_links", Gauge, Plain, "Linked gateways."),

@@ -65,6 +65,9 @@ async fn start_one(
             query_ms: command.query_ms,
             queries_max: command.queries_max,
             log_bytes_per_second: LOG_BYTES_PER_SECOND,
+            // A command begins no tasks.
+            task_cpu_ms: command.cpu_ms,
+            task_ms: command.wall_ms,
         },
         config: command.config.clone(),
         instances_max: command.instances,

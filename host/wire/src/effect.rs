@@ -10,6 +10,7 @@ use crate::event::{CloseFrame, Message, SessionEntries};
 use crate::handshake::{Accepted, Rejected};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::task::TaskId;
 use crate::timer::TimerId;
 
 /// Whom a send is for.
@@ -182,6 +183,18 @@ pub enum Effect {
         /// Which.
         timer: Box<TimerId>,
     },
+    /// Begins a task: a client's at its home, any other one at the shard that takes the commit.
+    SubmitTask {
+        /// Which.
+        task: Box<TaskId>,
+        /// What it is to work on.
+        payload: Payload,
+    },
+    /// Ends a task, if there is one of this id.
+    CancelTask {
+        /// Which.
+        task: Box<TaskId>,
+    },
 }
 
 /// Where an effect must be applied.
@@ -200,7 +213,7 @@ pub enum Scope<'a> {
 }
 
 impl Effect {
-    /// Whether a question of the same event can see what it does. Sends, commands and timers change
+    /// Whether a question of the same event can see what it does. Sends, commands, timers and tasks change
     /// nothing that can be asked for.
     #[must_use]
     pub const fn is_visible_to_questions(&self) -> bool {
@@ -210,7 +223,9 @@ impl Effect {
             | Self::SendLatest { .. }
             | Self::Command { .. }
             | Self::SetTimer { .. }
-            | Self::CancelTimer { .. } => false,
+            | Self::CancelTimer { .. }
+            | Self::SubmitTask { .. }
+            | Self::CancelTask { .. } => false,
             Self::Close { .. }
             | Self::CloseUid { .. }
             | Self::Destroy { .. }
@@ -246,10 +261,14 @@ impl Effect {
             | Self::Session { client, .. } => Scope::Client(*client),
             Self::CloseUid { .. } | Self::Ungroup { .. } => Scope::Everywhere,
             Self::Command { gateways, .. } => Scope::Gateways(gateways.as_deref()),
-            Self::SetTimer { timer, .. } => timer.client.map_or(Scope::Here, Scope::Client),
+            Self::SetTimer { timer: id, .. } | Self::SubmitTask { task: id, .. } => {
+                id.client.map_or(Scope::Here, Scope::Client)
+            }
             // Where one that is no client's lives, its id does not say: a close that custodians tell
             // is taken by whatever gateway they reach.
-            Self::CancelTimer { timer } => timer.client.map_or(Scope::Everywhere, Scope::Client),
+            Self::CancelTimer { timer: id } | Self::CancelTask { task: id } => {
+                id.client.map_or(Scope::Everywhere, Scope::Client)
+            }
         }
     }
 }
@@ -259,7 +278,9 @@ impl Carry for Effect {
         match self {
             Self::Send { message, .. } | Self::SendLatest { message, .. } => message.carry(visit),
             Self::SendRaw { bytes, .. } => visit(bytes),
-            Self::Command { payload, .. } | Self::SetTimer { payload, .. } => visit(payload),
+            Self::Command { payload, .. }
+            | Self::SetTimer { payload, .. }
+            | Self::SubmitTask { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
             Self::Destroy { .. }
             | Self::BindUid { .. }
@@ -268,7 +289,8 @@ impl Carry for Effect {
             | Self::LeaveGroup { .. }
             | Self::Ungroup { .. }
             | Self::Session { .. }
-            | Self::CancelTimer { .. } => {}
+            | Self::CancelTimer { .. }
+            | Self::CancelTask { .. } => {}
         }
     }
 
@@ -278,7 +300,9 @@ impl Carry for Effect {
                 message.carry_mut(visit);
             }
             Self::SendRaw { bytes, .. } => visit(bytes),
-            Self::Command { payload, .. } | Self::SetTimer { payload, .. } => visit(payload),
+            Self::Command { payload, .. }
+            | Self::SetTimer { payload, .. }
+            | Self::SubmitTask { payload, .. } => visit(payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {
                 farewell.carry_mut(visit);
             }
@@ -289,7 +313,8 @@ impl Carry for Effect {
             | Self::LeaveGroup { .. }
             | Self::Ungroup { .. }
             | Self::Session { .. }
-            | Self::CancelTimer { .. } => {}
+            | Self::CancelTimer { .. }
+            | Self::CancelTask { .. } => {}
         }
     }
 }
@@ -314,7 +339,7 @@ pub enum Outcome {
     Returned,
 }
 
-/// What the handler of a request or of a handshake gave back.
+/// What the handler of a request, of a handshake or of a task gave back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// It returned ok with these bytes.
@@ -360,7 +385,7 @@ pub struct Commit {
     pub outcome: Outcome,
     /// What the handler asked for, in order; empty unless `outcome` is done.
     pub effects: Vec<Effect>,
-    /// The answer to a request; none for other events.
+    /// The answer to a request, the result of a task; none for other events.
     pub reply: Option<Box<Reply>>,
 }
 

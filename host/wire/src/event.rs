@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::effect_id::EffectId;
 use crate::handshake::SignIn;
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::task::TaskId;
 use crate::timer::TimerId;
 
 /// What a client sends and receives.
@@ -202,6 +204,25 @@ pub enum EventKind {
         /// What it says.
         said: SignIn,
     },
+    /// Work beside the lanes of clients, in a lane of its own, as a request.
+    Task {
+        /// Which.
+        task: Box<TaskId>,
+        /// What it works on.
+        payload: Payload,
+        /// So many steps of it are committed; what it asks for before it has come so far again is not.
+        committed: u32,
+    },
+    /// A task has ended. Its client hears of it among its other events; if that is gone, or it was no
+    /// client's, it has a lane of its own.
+    TaskFinished {
+        /// Which.
+        task: Box<TaskId>,
+        /// Whether it is an event of the task's client.
+        of_client: bool,
+        /// What the handler gave, or why it gave nothing.
+        outcome: Result<Payload, String>,
+    },
 }
 
 /// Which kind an event is of, without what is in it.
@@ -223,6 +244,10 @@ pub enum EventType {
     BufferDrain,
     /// Somebody wants to become a client.
     Handshake,
+    /// Work beside the lanes.
+    Task,
+    /// A task has ended.
+    TaskFinished,
 }
 
 impl EventType {
@@ -238,6 +263,8 @@ impl EventType {
             Self::BufferFull => "buffer-full",
             Self::BufferDrain => "buffer-drain",
             Self::Handshake => "handshake",
+            Self::Task => "task",
+            Self::TaskFinished => "task-finished",
         }
     }
 }
@@ -255,6 +282,8 @@ impl EventKind {
             Self::BufferFull { .. } => EventType::BufferFull,
             Self::BufferDrain => EventType::BufferDrain,
             Self::Handshake { .. } => EventType::Handshake,
+            Self::Task { .. } => EventType::Task,
+            Self::TaskFinished { .. } => EventType::TaskFinished,
         }
     }
 
@@ -263,8 +292,9 @@ impl EventKind {
     #[must_use]
     pub const fn is_of_client(&self) -> bool {
         match self {
-            Self::Request { .. } | Self::Handshake { .. } => false,
+            Self::Request { .. } | Self::Handshake { .. } | Self::Task { .. } => false,
             Self::Timer { timer, .. } => timer.client.is_some(),
+            Self::TaskFinished { of_client, .. } => *of_client,
             Self::Connect { .. }
             | Self::Message(_)
             | Self::Close(_)
@@ -273,18 +303,19 @@ impl EventKind {
         }
     }
 
-    /// The timer that has run out, if that is what happened.
+    /// The timer that has run out, or the task that is to run, if that is what happened.
     #[must_use]
-    pub fn into_timer(self) -> Option<Box<TimerId>> {
+    pub fn into_id(self) -> Option<Box<EffectId>> {
         match self {
-            Self::Timer { timer, .. } => Some(timer),
+            Self::Timer { timer: id, .. } | Self::Task { task: id, .. } => Some(id),
             Self::Connect { .. }
             | Self::Message(_)
             | Self::Close(_)
             | Self::Request { .. }
             | Self::BufferFull { .. }
             | Self::BufferDrain
-            | Self::Handshake { .. } => None,
+            | Self::Handshake { .. }
+            | Self::TaskFinished { .. } => None,
         }
     }
 
@@ -299,7 +330,14 @@ impl Carry for EventKind {
     fn carry<'a>(&'a self, visit: &mut dyn FnMut(&'a Payload)) {
         match self {
             Self::Message(message) => message.carry(visit),
-            Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Request { payload, .. }
+            | Self::Timer { payload, .. }
+            | Self::Task { payload, .. } => visit(payload),
+            Self::TaskFinished { outcome, .. } => {
+                if let Ok(result) = outcome {
+                    visit(result);
+                }
+            }
             Self::Handshake { said, .. } => said.carry(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }
@@ -309,7 +347,14 @@ impl Carry for EventKind {
     fn carry_mut(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
             Self::Message(message) => message.carry_mut(visit),
-            Self::Request { payload, .. } | Self::Timer { payload, .. } => visit(payload),
+            Self::Request { payload, .. }
+            | Self::Timer { payload, .. }
+            | Self::Task { payload, .. } => visit(payload),
+            Self::TaskFinished { outcome, .. } => {
+                if let Ok(result) = outcome {
+                    visit(result);
+                }
+            }
             Self::Handshake { said, .. } => said.carry_mut(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }

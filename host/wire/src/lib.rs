@@ -6,6 +6,7 @@
 pub mod cursor;
 pub mod deploy;
 pub mod effect;
+pub mod effect_id;
 pub mod event;
 pub mod feed;
 pub mod frame;
@@ -18,6 +19,7 @@ pub mod payload;
 pub mod query;
 pub mod session;
 pub mod sketch;
+pub mod task;
 pub mod timer;
 pub mod weight;
 

@@ -220,7 +220,10 @@ pub fn event(kind: &EventKind) -> usize {
         EventKind::Close(closed) => {
             names(&closed.groups) + closed.frame.as_ref().map_or(0, |it| it.reason.len())
         }
-        EventKind::Timer { .. } => PART_BYTES,
+        EventKind::Timer { .. } | EventKind::Task { .. } => PART_BYTES,
+        EventKind::TaskFinished { outcome, .. } => {
+            PART_BYTES + outcome.as_ref().err().map_or(0, String::len)
+        }
         EventKind::Handshake { arrival: of, said } => {
             arrival(of)
                 + match said {
@@ -258,7 +261,10 @@ pub(crate) fn effect(effect: &Effect) -> usize {
             Effect::Close { frame, .. } | Effect::CloseUid { frame, .. } => {
                 frame.as_deref().map_or(0, |it| it.reason.len())
             }
-            Effect::SetTimer { .. } | Effect::CancelTimer { .. } => PART_BYTES,
+            Effect::SetTimer { .. }
+            | Effect::CancelTimer { .. }
+            | Effect::SubmitTask { .. }
+            | Effect::CancelTask { .. } => PART_BYTES,
             Effect::Destroy { .. }
             | Effect::BindUid { .. }
             | Effect::UnbindUid { .. }

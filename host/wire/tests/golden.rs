@@ -39,6 +39,7 @@ use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::{Carry, Payload};
+use tidegate_wire::task::Step;
 use tidegate_wire::timer::TimerId;
 
 const CLIENT: ClientId = ClientId {
@@ -286,6 +287,26 @@ fn handovers() -> Vec<(&'static str, Frame)> {
         ("confirm", GatewayFrame::Confirm { shard, number }.into()),
         ("confirmed", WorkerFrame::Confirmed { shard, number }.into()),
         (
+            "step",
+            WorkerFrame::Step(Box::new(Step {
+                event: EVENT,
+                attempt: 1,
+                client: CLIENT,
+                number: 300,
+                effects: vec![Effect::Destroy { client: CLIENT }],
+            }))
+            .into(),
+        ),
+        (
+            "cancel task",
+            GatewayFrame::CancelTask {
+                tenant: 1,
+                event: EVENT,
+                attempt: 2,
+            }
+            .into(),
+        ),
+        (
             "custody-changed",
             GatewayFrame::CustodyChanged(vec![
                 CustodyChange {
@@ -352,6 +373,21 @@ fn variants() -> Vec<(String, Frame)> {
             "nobody"
         };
         add(format!("timer of {whose}"), delivery(kind, None));
+    }
+    let task = EventKind::Task {
+        task: timer(None),
+        payload: Payload::from(vec![4, 5]),
+        committed: 300,
+    };
+    add("task".into(), delivery(task, None));
+    for outcome in [Ok(Payload::from(vec![6])), Err("why".into())] {
+        let name = format!("task finished {}", outcome.is_ok());
+        let finished = EventKind::TaskFinished {
+            task: timer(Some(CLIENT)),
+            of_client: outcome.is_ok(),
+            outcome,
+        };
+        add(name, delivery(finished, None));
     }
     let full = EventKind::BufferFull { bytes: 70_000 };
     add("buffer full".into(), delivery(full, None));
@@ -466,6 +502,11 @@ fn effects() -> Vec<Effect> {
             payload: Payload::from(vec![1, 2, 3]),
         },
         Effect::CancelTimer { timer: timer(None) },
+        Effect::SubmitTask {
+            task: timer(Some(CLIENT)),
+            payload: Payload::from(vec![4, 5]),
+        },
+        Effect::CancelTask { task: timer(None) },
     ]
 }
 
@@ -574,6 +615,7 @@ const fn worker_place(frame: &WorkerFrame) -> u8 {
         WorkerFrame::Adopt { .. } => 4,
         WorkerFrame::Question(_) => 5,
         WorkerFrame::Confirmed { .. } => 6,
+        WorkerFrame::Step(_) => 7,
     }
 }
 
@@ -590,6 +632,7 @@ const fn gateway_place(frame: &GatewayFrame) -> u8 {
         GatewayFrame::Confirm { .. } => 8,
         GatewayFrame::CustodyRank(_) => 9,
         GatewayFrame::Told(_) => 10,
+        GatewayFrame::CancelTask { .. } => 11,
     }
 }
 
@@ -630,7 +673,7 @@ fn every_frame_has_golden_bytes_and_its_documented_numbers() {
     }
     let within = |kind: u8, count: u8| (0..count).map(move |number| (kind, Some(number)));
     let alone = [0, 1, 6, 7].map(|kind| (kind, None));
-    let all = [(2, 7), (3, 11), (4, 7), (5, 3)]
+    let all = [(2, 8), (3, 12), (4, 7), (5, 3)]
         .into_iter()
         .flat_map(|(kind, count)| within(kind, count));
     assert_eq!(seen, alone.into_iter().chain(all).collect());

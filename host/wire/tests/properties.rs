@@ -36,6 +36,7 @@ use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::Step;
 use tidegate_wire::timer::TimerId;
 
 /// Counts the bytes that this thread asks for.
@@ -106,7 +107,7 @@ fn event() -> impl Strategy<Value = EventId> {
 }
 
 fn timer() -> impl Strategy<Value = TimerId> {
-    (option::of(client()), event(), any::<u16>()).prop_map(|(client, event, nth)| TimerId {
+    (option::of(client()), event(), any::<u32>()).prop_map(|(client, event, nth)| TimerId {
         client,
         event,
         nth,
@@ -204,6 +205,13 @@ fn effect() -> impl Strategy<Value = Effect> {
         timer().prop_map(|timer| Effect::CancelTimer {
             timer: Box::new(timer)
         }),
+        (timer(), payload()).prop_map(|(task, payload)| Effect::SubmitTask {
+            task: Box::new(task),
+            payload,
+        }),
+        timer().prop_map(|task| Effect::CancelTask {
+            task: Box::new(task)
+        }),
         (client(), change()).prop_map(|(client, change)| Effect::Session { client, change }),
         (option::of(asked::gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
             Effect::Command {
@@ -292,6 +300,18 @@ fn kind() -> impl Strategy<Value = EventKind> {
         (timer(), payload()).prop_map(|(timer, payload)| EventKind::Timer {
             timer: Box::new(timer),
             payload,
+        }),
+        (timer(), payload(), any::<u32>()).prop_map(|(task, payload, committed)| EventKind::Task {
+            task: Box::new(task),
+            payload,
+            committed,
+        }),
+        (timer(), any::<bool>(), payload(), ".{0,40}").prop_map(|(task, ok, payload, text)| {
+            EventKind::TaskFinished {
+                task: Box::new(task),
+                of_client: ok,
+                outcome: if ok { Ok(payload) } else { Err(text) },
+            }
         }),
         any::<u64>().prop_map(|bytes| EventKind::BufferFull { bytes }),
         Just(EventKind::BufferDrain),
@@ -454,6 +474,24 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
             .prop_map(|(shard, number)| Frame::from(GatewayFrame::Confirm { shard, number })),
         any::<(u16, u64)>()
             .prop_map(|(shard, number)| Frame::from(WorkerFrame::Confirmed { shard, number })),
+        (event(), any::<(u8, u32)>(), client(), vec(effect(), 0..4)).prop_map(
+            |(event, (attempt, number), client, effects)| {
+                Frame::from(WorkerFrame::Step(Box::new(Step {
+                    event,
+                    attempt,
+                    client,
+                    number,
+                    effects,
+                })))
+            }
+        ),
+        (event(), any::<(u16, u8)>()).prop_map(|(event, (tenant, attempt))| {
+            Frame::from(GatewayFrame::CancelTask {
+                tenant,
+                event,
+                attempt,
+            })
+        }),
         (node(), any::<u32>())
             .prop_map(|(node, lease_ms)| Frame::from(NodeFrame::Join { node, lease_ms })),
         Just(Frame::from(NodeFrame::Leave)),

@@ -77,6 +77,24 @@ pub mod timer {
     });
 }
 
+/// Work beside the events of clients, beside a handler.
+pub mod task {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-task;
+            world task {
+                export tidegate:plugin/task-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-task/task",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_task",
+        default_bindings_module: "tidegate_sdk::bindings::task",
+    });
+}
+
 /// Buffers that fill and drain, beside a handler.
 pub mod buffer {
     wit_bindgen::generate!({

@@ -11,6 +11,7 @@ use crate::bindings::handshake::exports::tidegate::plugin::handshake_events;
 use crate::bindings::handshake::tidegate::plugin::types as wit;
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::state::exports::tidegate::plugin::state;
+use crate::bindings::task::exports::tidegate::plugin::task_events;
 use crate::bindings::tidegate::plugin::types;
 use crate::bindings::timer::exports::tidegate::plugin::timer_events;
 use crate::client::Client;
@@ -21,6 +22,7 @@ use crate::event::{CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
 use crate::handshake::{Accepted, Verdict};
 use crate::message::Message;
+use crate::tasks::Task;
 use crate::timers::Timer;
 
 /// Where the one value of a plugin lives in its instance.
@@ -169,9 +171,24 @@ impl From<wit::Message> for Message {
 
 impl<H: Plugin> timer_events::Guest for H {
     fn on_timer(client: Option<String>, timer: String, payload: Vec<u8>) -> Result<(), String> {
-        let client = client.map(|it| it.parse()).transpose();
-        let client = client.map_err(|error| text(Error::from(error)))?;
+        let client = optional(client)?;
         with::<H, _>(|handler| handler.on_timer(client, Timer::new(timer), payload))
+    }
+}
+
+impl<H: Plugin> task_events::Guest for H {
+    fn on_task(client: Option<String>, task: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        let client = optional(client)?;
+        with::<H, _>(|handler| handler.on_task(client, Task::new(task), payload))
+    }
+
+    fn on_finished(
+        client: Option<String>,
+        task: String,
+        outcome: Result<Vec<u8>, String>,
+    ) -> Result<(), String> {
+        let client = optional(client)?;
+        with::<H, _>(|handler| handler.on_finished(client, Task::new(task), outcome))
     }
 }
 
@@ -218,6 +235,11 @@ fn run<H: Plugin>(
 ) -> Result<(), String> {
     let client = client.parse().map_err(|error| text(Error::from(error)))?;
     with::<H, _>(|handler| callback(handler, client))
+}
+
+fn optional(client: Option<String>) -> Result<Option<Client>, String> {
+    let client = client.map(|it| it.parse()).transpose();
+    client.map_err(|error| text(Error::from(error)))
 }
 
 fn with<H: Plugin, T>(callback: impl FnOnce(&mut H) -> crate::Result<T>) -> Result<T, String> {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::{Closed, HttpRequest, Peer};
 use crate::handshake::{Accepted, Verdict};
 use crate::message::Message;
+use crate::tasks::{Finished, Task};
 use crate::timers::Timer;
 
 /// A plugin: one type, exported with [`#[tidegate_sdk::handler]`](macro@crate::handler).
@@ -148,6 +149,25 @@ pub trait Handler: Sized + 'static {
     /// a word.
     fn on_timer(&mut self, client: Option<Client>, timer: Timer, payload: Vec<u8>) -> Result {
         let _ = (client, timer, payload);
+        Ok(())
+    }
+
+    /// Runs a task; see [`tasks`](crate::tasks). `client` is whose event has submitted it; it may be gone.
+    /// What was asked for since the last step happens with the end, if that is ok.
+    ///
+    /// If you leave out both this and [`on_finished`](Self::on_finished), the component does not export
+    /// `task-events`.
+    fn on_task(&mut self, client: Option<Client>, task: Task, payload: Vec<u8>) -> Result<Vec<u8>> {
+        let _ = (client, payload);
+        Err(Error::msg(format_args!(
+            "this plugin runs no tasks, so not {task} either"
+        )))
+    }
+
+    /// A task has ended. Comes once, among the other events of the client whose task it was; without
+    /// `client` if that is gone, or it was nobody's.
+    fn on_finished(&mut self, client: Option<Client>, task: Task, finished: Finished) -> Result {
+        let _ = (client, task, finished);
         Ok(())
     }
 

@@ -60,6 +60,7 @@ pub mod hub;
 pub mod log;
 pub mod message;
 pub mod session;
+pub mod tasks;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 pub mod timers;
@@ -74,6 +75,7 @@ pub use event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
 pub use handshake::{Accepted, Rejected, Verdict};
 pub use message::{Message, Outgoing};
+pub use tasks::{Finished, Task};
 pub use timers::Timer;
 
 /// Exports an `impl Handler for …` as the component's callbacks; one per plugin. If the impl has
@@ -89,9 +91,9 @@ pub use tidegate_sdk_macros::command;
 pub mod prelude {
     pub use crate::{
         Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error,
-        Fields, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result, Timer,
-        Transport, Verdict, bail, client, config, directory, gateway, hub, log, session, timers,
-        worker,
+        Fields, Finished, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result,
+        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, hub, log,
+        session, tasks, timers, worker,
     };
 }
 

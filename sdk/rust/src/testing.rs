@@ -57,6 +57,7 @@ use crate::handler::Handler;
 use crate::handshake::{Accepted, Rejected, Verdict};
 use crate::message::{Message, Outgoing};
 use crate::session;
+use crate::tasks::{Finished, Task};
 use crate::timers::Timer;
 
 mod command;
@@ -69,7 +70,7 @@ pub(crate) mod world;
 
 pub use command::CommandGateway;
 
-use event::{Event, Whose};
+use event::{Event, Steps, Whose};
 use shard::Closes;
 use world::World;
 
@@ -80,6 +81,8 @@ pub struct Gateway<H> {
     world: World,
     events: u64,
     failures: Vec<String>,
+    /// The first run of each task loses its worker after so many steps.
+    tasks_lost_after: Option<u32>,
 }
 
 impl<H: Handler> Gateway<H> {
@@ -96,6 +99,7 @@ impl<H: Handler> Gateway<H> {
             world: World::default(),
             events: 0,
             failures: Vec::new(),
+            tasks_lost_after: None,
         })
     }
 
@@ -208,6 +212,61 @@ impl<H: Handler> Gateway<H> {
             result = result.and(called);
         }
         result
+    }
+
+    /// Runs all tasks that wait, and those that they submit, each on a fresh instance as on the host, and
+    /// calls `on_finished` for each. The error is that of the first of these calls that has failed.
+    pub fn run_tasks(&mut self) -> Result {
+        let mut result = Ok(());
+        while let Some((id, payload)) = self.world.shard.next_task() {
+            let (task, client) = (id.to_string(), id.client.and_then(shard::named));
+            let finished = self.run_task(client, &task, payload.to_vec())?;
+            let client = client.filter(|client| self.is_connected(*client));
+            let whose = client.map_or(Whose::Task, Whose::Client);
+            let called = self.run_one(whose, false, |handler| {
+                handler.on_finished(client, Task::new(task), finished)
+            });
+            let called = called.map(|((), closes)| self.tell_closes(closes));
+            result = result.and(called);
+        }
+        result
+    }
+
+    /// From now on the first run of each task loses its worker when it commits the step of this number:
+    /// the task runs again, with the steps before it committed.
+    pub fn lose_tasks_after(&mut self, steps: u32) {
+        self.tasks_lost_after = Some(steps);
+    }
+
+    fn run_task(&mut self, client: Option<Client>, id: &str, payload: Vec<u8>) -> Result<Finished> {
+        let mut steps = Steps {
+            lost_after: self.tasks_lost_after,
+            ..Steps::default()
+        };
+        loop {
+            let (task, payload) = (Task::new(id.to_owned()), payload.clone());
+            let mut instance = new_instance::<H>(&self.config)?;
+            let event = Event {
+                steps: Some(steps),
+                ..self.event_of(Whose::Task, false)
+            };
+            let (result, mut event) =
+                event::during(event, || instance.on_task(client, task, payload));
+            self.world = std::mem::take(&mut event.world);
+            let mut closes = std::mem::take(&mut event.closes);
+            let ended = event.steps.take().unwrap_or_default();
+            if !ended.is_lost && result.is_ok() {
+                closes.extend(self.world.commit(event.effects));
+            }
+            self.tell_closes(closes);
+            if !ended.is_lost {
+                return Ok(result.map_err(|error| error.to_string()));
+            }
+            steps = Steps {
+                committed: ended.committed,
+                ..Steps::default()
+            };
+        }
     }
 
     /// Lets so much wait for a client that its handler is told. The error is that of `on_buffer_full`.
@@ -403,29 +462,35 @@ impl<H: Handler> Gateway<H> {
         closing: bool,
         callback: impl FnOnce(&mut H) -> Result<T>,
     ) -> Result<(T, Closes)> {
-        self.events += 1;
-        let session = match whose {
-            Whose::Client(client) => self.world.shard.session(&client),
-            Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command | Whose::Nobody => {
-                Session::default()
-            }
-        };
-        let event = Event {
-            whose,
-            closing,
-            id: format!("testing-0-{}", self.events),
-            number: self.events,
-            timers: 0,
-            session,
-            effects: Vec::new(),
-            config: config_values(&self.config),
-            world: std::mem::take(&mut self.world),
-        };
+        let event = self.event_of(whose, closing);
         let handler = &mut self.handler;
         let (result, event) = event::during(event, || callback(handler));
         self.world = event.world;
         let result = result?;
         Ok((result, self.world.commit(event.effects)))
+    }
+
+    fn event_of(&mut self, whose: Whose, closing: bool) -> Event {
+        self.events += 1;
+        let session = match whose {
+            Whose::Client(client) => self.world.shard.session(&client),
+            Whose::Request
+            | Whose::Timer
+            | Whose::Task
+            | Whose::Handshake
+            | Whose::Command
+            | Whose::Nobody => Session::default(),
+        };
+        Event {
+            whose,
+            closing,
+            id: format!("testing-0-{}", self.events),
+            number: self.events,
+            session,
+            config: config_values(&self.config),
+            world: std::mem::take(&mut self.world),
+            ..Event::default()
+        }
     }
 
     fn tell_close(&mut self, client: Client, closed: Closed) -> Result {

@@ -248,7 +248,9 @@ async fn work(mut worker: Scripted, seen: Seen) {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => {}
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => {}
         }
     }
 }

@@ -71,6 +71,8 @@ pub(super) fn settings(announced: SocketAddrV4) -> GatewaySettings {
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
         timer_bytes_max: 16 << 20,
+        task_bytes_max: 16 << 20,
+        tasks_under_way_max: 64,
         connections_max: 1000,
         handshakes_max: 8,
         handshakes_per_address_max: 8,
@@ -304,7 +306,9 @@ impl Scripted {
                 | EventKind::Close(_)
                 | EventKind::Request { .. }
                 | EventKind::Timer { .. }
-                | EventKind::Handshake { .. } => return *delivery,
+                | EventKind::Handshake { .. }
+                | EventKind::Task { .. }
+                | EventKind::TaskFinished { .. } => return *delivery,
             }
         }
     }

@@ -45,6 +45,10 @@ pub struct GatewaySettings {
     pub clients_bytes_max: usize,
     /// Bytes that all timers together may keep.
     pub timer_bytes_max: usize,
+    /// Bytes that all tasks together may keep.
+    pub task_bytes_max: usize,
+    /// Tasks of one tenant that may be under way at workers at a time.
+    pub tasks_under_way_max: usize,
     /// Bytes that may wait for one other gateway's acknowledgement.
     pub forward_bytes_max: usize,
     /// Client connections.
@@ -86,6 +90,8 @@ impl GatewaySettings {
             pending_bytes_max: 256 << 20,
             clients_bytes_max: 512 << 20,
             timer_bytes_max: 64 << 20,
+            task_bytes_max: 64 << 20,
+            tasks_under_way_max: 64,
             forward_bytes_max: 64 << 20,
             connections_max: 100_000,
             handshakes_max: HANDSHAKES_MAX,

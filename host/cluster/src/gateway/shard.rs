@@ -18,6 +18,7 @@ mod peers;
 mod questions;
 mod run;
 mod sending;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -36,7 +37,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::{Arrival, CloseReason, EventKind, Message, Transport};
 use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::query::RequestError;
 use tidegate_wire::weight;
 use tokio::sync::oneshot;
@@ -61,6 +62,7 @@ use custody::Custody;
 use events::Events;
 use peers::Peers;
 use questions::Questions;
+use tasks::Tasks;
 use timers::Timers;
 
 pub(super) use run::run;
@@ -84,6 +86,7 @@ struct State {
     clients: Clients,
     events: Events,
     timers: Timers,
+    tasks: Tasks,
     workers: Workers,
     custody: Custody,
     peers: Peers,
@@ -272,6 +275,7 @@ impl State {
             clients: Clients::new(&context, index, rng.random::<u32>()),
             events: Events::new(&context),
             timers: Timers::new(&context),
+            tasks: Tasks::new(&context),
             workers: Workers::new(host::own(&context)),
             custody: Custody::default(),
             peers: Peers::new(context.clone(), index),
@@ -290,6 +294,15 @@ impl State {
         ClientId::new(self.context.settings.announced, connection)
     }
 
+    /// The event of this number of this shard.
+    fn event_id(&self, sequence: u64) -> EventId {
+        EventId {
+            gateway: self.context.incarnation(),
+            shard: self.index,
+            sequence,
+        }
+    }
+
     fn tenant_name(&self, tenant: u16) -> Option<&Name> {
         self.context.tenants.name(tenant)
     }
@@ -300,6 +313,7 @@ impl State {
         self.clients.lose(end);
         self.end_requests();
         self.timers.end();
+        self.end_tasks();
         self.workers.refuse(&Refusal::Lost);
         self.clients.send_away();
         self.events.forget_all();
@@ -308,6 +322,7 @@ impl State {
     /// Ends what a batch of work has begun: closes, custody, one write per connection.
     fn finish_turn(&mut self) {
         self.end_closing();
+        self.begin_tasks();
         self.review_some();
         self.tell_custodians();
         self.settle_workers();

@@ -15,7 +15,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
-use tidegate_wire::id::{CloseId, Incarnation};
+use tidegate_wire::id::{CloseId, EventId, Incarnation};
 
 use tidegate_hub::custody_updates::CustodyUpdates;
 use tidegate_hub::lanes::WorkerKey;
@@ -261,6 +261,19 @@ impl Workers {
         let sent = sender.send_quietly(GatewayFrame::Deliver(Box::new(delivery)));
         self.wakes.sent(sender, sent == Ok(true));
         counted
+    }
+
+    /// Nobody wants what comes of a task any more.
+    pub(super) fn cancel_task(&self, key: WorkerKey, tenant: u16, event: EventId, attempt: u8) {
+        let worker = self.workers.get(&key);
+        if let Some(place) = worker.and_then(|worker| worker.place(tenant)) {
+            let frame = GatewayFrame::CancelTask {
+                tenant: place,
+                event,
+                attempt,
+            };
+            self.send(key, frame);
+        }
     }
 
     /// Sends something else.

@@ -11,6 +11,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::WorkerFrame;
 use tidegate_wire::id::{ClientId, CloseId, Incarnation};
+use tidegate_wire::task::Step;
 use tokio::sync::Notify;
 
 use super::adoption::Adoptions;
@@ -69,6 +70,12 @@ impl GatewayLink {
     pub(super) fn commit(&self, commit: Commit) {
         self.meters.commits.increment(1);
         let _ = self.sender.send_answer(WorkerFrame::Commit(commit));
+    }
+
+    /// Sends a step of a task; false if the link has ended.
+    pub(super) fn step(&self, step: Step) -> bool {
+        let frame = WorkerFrame::Step(Box::new(step));
+        self.sender.send_answer(frame).is_ok()
     }
 
     /// Gives effects of a close to a live gateway, this one being lost.

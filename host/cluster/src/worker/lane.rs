@@ -18,12 +18,16 @@ use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::payload::Carry;
 use tidegate_wire::query::{Answered, AskError, Query, Question};
 use tidegate_wire::session::Session;
+use tidegate_wire::task::Step;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::gateway_link::GatewayLink;
 use super::lane_state::{LaneState, UnderWay};
 use super::telling::Permit;
+
+/// With more bytes on the link a task waits with its next step.
+const STEPS_BYTES_MAX: usize = 1 << 20;
 
 /// The events of one client, in order.
 #[derive(Debug)]
@@ -151,6 +155,17 @@ impl Lane {
         if forget {
             self.home.forget(self.client.connection);
         }
+    }
+
+    /// Sends a step of a task home, and waits until the link has room for more. False if this run of the
+    /// task counts no more.
+    pub async fn step(self: Arc<Self>, step: Step) -> bool {
+        let counts = self.state().is_under_way(step.event, step.attempt);
+        let counts = counts && !self.home.has_ended() && self.home.step(step);
+        if counts {
+            self.home.sender.at_most_queued(STEPS_BYTES_MAX).await;
+        }
+        counts
     }
 
     /// Gives the effects of the close to a live gateway, the home being lost.

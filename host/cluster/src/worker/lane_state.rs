@@ -126,7 +126,9 @@ impl LaneState {
                 | Effect::Destroy { .. }
                 | Effect::Command { .. }
                 | Effect::SetTimer { .. }
-                | Effect::CancelTimer { .. } => {}
+                | Effect::CancelTimer { .. }
+                | Effect::SubmitTask { .. }
+                | Effect::CancelTask { .. } => {}
             }
         }
     }

@@ -205,6 +205,16 @@ impl LinkTask {
                     self.inner.settled.notify_one();
                 }
                 GatewayFrame::Answered { number, answer } => self.answered(number, *answer),
+                GatewayFrame::CancelTask {
+                    tenant,
+                    event,
+                    attempt,
+                } => {
+                    if let Some(serving) = self.places.tenant(tenant) {
+                        let handlers = &self.inner.handlers;
+                        handlers.cancel_task(&serving.tenant, event, attempt);
+                    }
+                }
             }
         }
         Ok(())

@@ -6,7 +6,8 @@
 //! client gets `f WHO K`; monitors get `closed ID REASON COUNT UID SWAPS VALUE GROUPS VOLATILE GIFTS`.
 //! `n fail` makes the handler return an error, `n trap` makes it trap twice: nothing of what it asked
 //! for may ever be seen. `n swap K` sets a session key from K - 1 to K by compare-and-set, which must
-//! succeed once, however often the handler runs. `n timer MS` sets a timer, of which it gets `t n` once.
+//! succeed once, however often the handler runs. `n timer MS` sets a timer, of which it gets `t n` once. `n task STEPS`
+//! begins a task, of which it gets `s n STEP` for each step, each once and in order, and `d n` at its end.
 //! `n fill BYTES` sets a large session value, `n join G…`
 //! and `n part G…` join and leave groups, `n dissolve G` removes all members of one, `n gift ID WHO K`
 //! sets a key in that client's session; see [`crate::holdings`].
@@ -20,11 +21,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_cluster::worker::{Handlers, Lane};
 use tidegate_wire::Name;
-use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
+use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, Reply, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind, Message};
 use tidegate_wire::frame::Serving;
-use tidegate_wire::id::ClientId;
+use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::query::{Answer, Query, SwapRefusal};
+use tidegate_wire::task::{Step, TaskId};
 use tidegate_wire::timer::TimerId;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -113,6 +115,8 @@ impl Handlers for Script {
         }
     }
 
+    fn cancel_task(&self, _: &Name, _: EventId, _: u8) {}
+
     fn queued_bytes(&self) -> u64 {
         0
     }
@@ -151,6 +155,8 @@ async fn run(
         let Some((delivery, lane)) = next else { return };
         let (outcome, effects) = if returned {
             (Outcome::Returned, vec![])
+        } else if let EventKind::Task { .. } = delivery.kind {
+            work(&state, &delivery, &lane).await
         } else {
             handle(&delivery, &lane, &record).await
         };
@@ -165,7 +171,7 @@ async fn run(
             client,
             outcome,
             effects,
-            reply: None,
+            reply: result_of(&delivery.kind).map(Box::new),
         });
     }
 }
@@ -214,8 +220,52 @@ async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outc
         EventKind::Request { .. }
         | EventKind::BufferFull { .. }
         | EventKind::BufferDrain
-        | EventKind::Handshake { .. } => (Outcome::Done, vec![]),
+        | EventKind::Handshake { .. }
+        | EventKind::Task { .. } => (Outcome::Done, vec![]),
+        EventKind::TaskFinished { outcome, .. } => {
+            let told = match outcome {
+                Ok(k) => format!("d {}", String::from_utf8_lossy(k)),
+                Err(why) => format!("x {why}"),
+            };
+            (Outcome::Done, vec![send(client, told)])
+        }
     }
+}
+
+/// Runs a task: so many steps for its client, with pauses between them. Now and then it is given back in
+/// the middle.
+async fn work(
+    state: &Mutex<State>,
+    delivery: &Delivery,
+    lane: &Arc<Lane>,
+) -> (Outcome, Vec<Effect>) {
+    let EventKind::Task {
+        task,
+        payload,
+        committed,
+    } = &delivery.kind
+    else {
+        return (Outcome::Returned, vec![]);
+    };
+    let line = String::from_utf8_lossy(payload);
+    let words: Vec<&str> = line.split(' ').collect();
+    let (k, steps) = (words[0], words[1].parse::<u32>().unwrap());
+    let client = task.client.unwrap_or(delivery.client);
+    for number in *committed..steps {
+        let pause = state.lock().unwrap().rng.random_range(0..60);
+        sleep(Duration::from_millis(pause)).await;
+        let step = Step {
+            event: delivery.event,
+            attempt: delivery.attempt,
+            client: delivery.client,
+            number,
+            effects: vec![send(client, format!("s {k} {number}"))],
+        };
+        if pause == 1 || !lane.clone().step(step).await {
+            return (Outcome::Returned, vec![]);
+        }
+    }
+    (Outcome::Done, vec![send(client, format!("s {k} {steps}"))])
 }
 
 /// Answers a line of a client.
@@ -254,6 +304,14 @@ async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, 
             repeats: false,
             payload: words[0].as_bytes().to_vec().into(),
         }),
+        ["task", steps] => effects.push(Effect::SubmitTask {
+            task: Box::new(TaskId {
+                client: Some(client),
+                event: delivery.event,
+                nth: 1,
+            }),
+            payload: format!("{} {steps}", words[0]).into_bytes().into(),
+        }),
         ["fill" | "join" | "part" | "dissolve" | "gift", ..] => {
             effects.extend(keep(client, &words))
         }
@@ -261,6 +319,15 @@ async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, 
     }
     effects.push(send(client, format!("r {} {count}", words[0])));
     (Outcome::Done, effects)
+}
+
+/// A task gives the number of the line that has asked for it.
+fn result_of(kind: &EventKind) -> Option<Reply> {
+    let EventKind::Task { payload, .. } = kind else {
+        return None;
+    };
+    let k = payload.split(|byte| *byte == b' ').next()?;
+    Some(Reply::Ok(k.to_vec().into()))
 }
 
 /// What a line asks to be kept: in sessions and in groups.

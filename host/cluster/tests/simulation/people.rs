@@ -34,6 +34,9 @@ pub(crate) struct Person {
     pub(crate) swaps: u64,
     /// The lines that set timers which have not run out yet.
     pub(crate) timers: BTreeSet<u64>,
+    /// The lines that have asked for tasks which are not over: the step that is to come, and how many
+    /// there are.
+    pub(crate) tasks: BTreeMap<u64, [u64; 2]>,
     /// What it asked to be kept.
     pub(crate) holdings: Holdings,
     /// Keys that it set in the sessions of other clients.
@@ -90,6 +93,7 @@ impl Person {
             traps: 0,
             swaps: 0,
             timers: BTreeSet::new(),
+            tasks: BTreeMap::new(),
             holdings: Holdings::default(),
             gifts: BTreeMap::new(),
             sent_to: BTreeMap::new(),
@@ -155,6 +159,12 @@ impl Person {
     pub(crate) fn set_timer(&mut self, ms: u64, record: &Record, now_ms: u64) {
         self.say(&format!("timer {ms}"), record, now_ms);
         self.timers.insert(self.sent);
+    }
+
+    /// Asks for a task, each of whose steps must come once and in order.
+    pub(crate) fn submit(&mut self, steps: u64, record: &Record, now_ms: u64) {
+        self.say(&format!("task {steps}"), record, now_ms);
+        self.tasks.insert(self.sent, [0, steps]);
     }
 
     /// How many it has sent to another client.
@@ -223,6 +233,23 @@ impl Person {
                     return Err("a timer that nobody set, or told twice".to_owned());
                 }
             }
+            "s" => {
+                let Some([next, _]) = self.tasks.get_mut(&number(1)) else {
+                    return Err(
+                        "a step of a task that nobody asked for, or that is over".to_owned()
+                    );
+                };
+                if number(2) != *next {
+                    return Err(format!("its step {next} was to come"));
+                }
+                *next += 1;
+            }
+            "d" => match self.tasks.remove(&number(1)) {
+                Some([next, steps]) if next == steps + 1 => {}
+                Some([next, _]) => return Err(format!("its step {next} was to come")),
+                None => return Err("the end of a task that is over".to_owned()),
+            },
+            "x" => return Err("a task has failed".to_owned()),
             "f" => {
                 // Of one sender, whose home passes its effects on in the order of its commits, to
                 // its own shards and to other gateways.

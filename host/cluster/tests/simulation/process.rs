@@ -303,6 +303,8 @@ fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> 
         clients_bytes_max: bounds.pending_bytes_max + (64 << 20),
         forward_bytes_max: 1 << 20,
         timer_bytes_max: 16 << 20,
+        task_bytes_max: 16 << 20,
+        tasks_under_way_max: 64,
         connections_max: 1000,
         handshakes_max: 64,
         handshakes_per_address_max: 64,

@@ -36,6 +36,7 @@ const ANSWER_MS: u64 = 60_000;
 const MORE: u64 = 0x00C0_FFEE_0000_0000;
 const BULK: u64 = 0x000B_0CC0_0000_0000;
 const TIMERS: u64 = 0x000C_10C0_0000_0000;
+const TASKS: u64 = 0x0007_A5C0_0000_0000;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,7 @@ pub(crate) struct World {
     /// For what was added after that.
     pub(crate) bulk: SmallRng,
     pub(crate) timers: SmallRng,
+    pub(crate) tasks: SmallRng,
     pub(crate) plan: Plan,
     pub(crate) net: Arc<Net>,
     pub(crate) record: Arc<Record>,
@@ -112,11 +114,13 @@ impl World {
         let mut more = SmallRng::seed_from_u64(seed ^ MORE);
         let mut bulk = SmallRng::seed_from_u64(seed ^ BULK);
         let mut timers = SmallRng::seed_from_u64(seed ^ TIMERS);
+        let mut tasks = SmallRng::seed_from_u64(seed ^ TASKS);
         let plan = Plan::draw(
             &mut rng,
             (extent >= Extent::More).then_some(&mut more),
             (extent >= Extent::Bulk).then_some(&mut bulk),
             (extent >= Extent::Timers).then_some(&mut timers),
+            (extent >= Extent::Tasks).then_some(&mut tasks),
         );
         let net = Net::new(seed);
         let kinds = std::iter::repeat_n(Kind::Register, plan.registers)
@@ -140,6 +144,7 @@ impl World {
             more,
             bulk,
             timers,
+            tasks,
             machines: machines.collect(),
             plan,
             net,

@@ -7,6 +7,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event::CloseFrame;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
 use super::*;
@@ -252,6 +253,8 @@ impl Deliver for Closing {
     fn refused(&mut self, _connection: u32, _effect: &Effect, _why: Refused) {}
     fn set_timer(&mut self, _timer: TimerId, _delay_ms: u64, _repeats: bool, _payload: &Payload) {}
     fn cancel_timer(&mut self, _timer: &TimerId) {}
+    fn submit_task(&mut self, _task: TaskId, _payload: &Payload) {}
+    fn cancel_task(&mut self, _task: &TaskId) {}
 }
 
 proptest! {

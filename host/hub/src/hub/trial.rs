@@ -68,7 +68,9 @@ impl Trial {
             | Effect::SendLatest { .. }
             | Effect::Command { .. }
             | Effect::SetTimer { .. }
-            | Effect::CancelTimer { .. } => {}
+            | Effect::CancelTimer { .. }
+            | Effect::SubmitTask { .. }
+            | Effect::CancelTask { .. } => {}
         }
     }
 
@@ -108,7 +110,9 @@ impl Trial {
             | Effect::SendRaw { .. }
             | Effect::Command { .. }
             | Effect::SetTimer { .. }
-            | Effect::CancelTimer { .. } => None,
+            | Effect::CancelTimer { .. }
+            | Effect::SubmitTask { .. }
+            | Effect::CancelTask { .. } => None,
         };
         self.journal.extend(undo);
     }

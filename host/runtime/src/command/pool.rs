@@ -75,7 +75,9 @@ impl Taken {
         &mut self,
         runtime: &Runtime,
     ) -> Result<CommandInstance, PluginError> {
-        let Version { plugin, identity } = &*self.pool.version;
+        let Version {
+            plugin, identity, ..
+        } = &*self.pool.version;
         let Some(slot) = &mut self.slot else {
             return Err(PluginError::Stopped {
                 name: plugin.source().to_string(),

@@ -16,6 +16,7 @@ use super::rollout::{Turn, stopped};
 use super::routes::{Canary, RouteKind, RoutePlace, SeatHandle, Share, canary_seat_of};
 use super::seat::Order;
 use super::starting::Started;
+use super::tasks::Served;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
 
@@ -32,7 +33,10 @@ impl DeploymentShared {
         let (plugin, seats) = (&version.plugin, self.seats.len());
         let (marks, after) = marks(seats, started.len());
         let mut canary = Canary {
-            plugin: plugin.clone(),
+            served: Served {
+                version: Arc::clone(version),
+                probation: Some(Arc::clone(probation)),
+            },
             share: Share::of(tried),
             seats: Vec::new(),
             leave: Mutex::default(),
@@ -116,7 +120,7 @@ impl DeploymentShared {
         self.routes_mut().leaving = None;
         self.common.meters.canary(false);
         result?;
-        Ok(Some(canary.plugin.clone()))
+        Ok(Some(canary.plugin().clone()))
     }
 
     /// From here on the share is served by the deployment's own seats again; none if there is no

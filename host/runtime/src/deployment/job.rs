@@ -9,6 +9,7 @@ use tidegate_wire::event::{Arrival, Delivery};
 use tidegate_wire::id::EventId;
 use tidegate_wire::query::{Answered, AskError, Query};
 use tidegate_wire::session::Session;
+use tidegate_wire::task::Step;
 
 /// One event to run. It goes through queues, each of which moves it: so it is two pointers.
 pub struct Job {
@@ -26,6 +27,9 @@ pub trait EventContext: Send + Sync + 'static {
     fn arrival(&self) -> Option<Arc<Arrival>>;
     /// Takes the event's commit: exactly once per job. Must not block.
     fn commit(&self, commit: Commit);
+    /// Sends a step of the event, a task, home, and resolves when there is room for another. False if
+    /// this run of the task counts no more.
+    fn step(&self, step: Step) -> Boxed<bool>;
     /// Asks the event's home; resolves within `asking.within`. A compare-and-set of the event's
     /// own client that succeeded is in [`EventContext::session`] of its later events.
     fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>>;

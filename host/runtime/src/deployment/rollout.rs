@@ -12,6 +12,7 @@ use super::probation::Probation;
 use super::seat::Order;
 use super::starting::Started;
 use super::tally::Violation;
+use super::tasks::Served;
 use super::versions::VersionState;
 use crate::plugin::{Plugin, PluginError};
 use crate::version::Version;
@@ -87,7 +88,7 @@ impl DeploymentShared {
         if probation.is_some_and(|it| !self.is_on_trial(&it)) {
             return Ok(());
         }
-        let tried = self.routes().canary.as_ref().map(|it| it.plugin.clone());
+        let tried = self.routes().canary.as_ref().map(|it| it.plugin().clone());
         let plugin = tried.ok_or_else(|| PluginError::NoCanary {
             tenant: tenant.to_string(),
         })?;
@@ -197,7 +198,7 @@ impl DeploymentShared {
         reason: String,
     ) -> Result<bool, PluginError> {
         let turn = self.turn(&self.settings.tenant).await?;
-        let tried = self.routes().canary.as_ref().map(|it| it.plugin.clone());
+        let tried = self.routes().canary.as_ref().map(|it| it.plugin().clone());
         if tried.is_none_or(|tried| *tried.version() != version) {
             return Ok(false);
         }
@@ -301,6 +302,10 @@ impl DeploymentShared {
             taken_over.await.map_err(|_| stopped())?;
         }
         self.versions().activate(plugin, before);
+        self.tasks.serve(Served {
+            version: Arc::clone(version),
+            probation: probation.clone(),
+        });
         let within = Duration::from_millis(bounds.window_ms);
         // Whoever sees the version sees that it is on trial.
         self.watch_serving(probation.map(|it| (it, within)));

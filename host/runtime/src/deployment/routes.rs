@@ -13,6 +13,7 @@ use super::prepared::Tried;
 use super::probation::Probation;
 use super::seat::{Common, Order, Seat};
 use super::starting::Started;
+use super::tasks::Served;
 use crate::plugin::Plugin;
 use crate::version::Version;
 
@@ -73,7 +74,7 @@ impl SeatHandle {
 
 /// The seats that some clients go to while a version is tried.
 pub(super) struct Canary {
-    pub(super) plugin: Plugin,
+    pub(super) served: Served,
     pub(super) share: Share,
     pub(super) seats: Vec<SeatHandle>,
     /// Room for the last mail of each, kept from the beginning.
@@ -81,6 +82,11 @@ pub(super) struct Canary {
 }
 
 impl Canary {
+    /// What they try.
+    pub(super) fn plugin(&self) -> &Plugin {
+        &self.served.version.plugin
+    }
+
     /// The seat that serves the clients of this one of the deployment's.
     pub(super) fn seat_of(&self, seat: usize, seats: usize) -> Option<&SeatHandle> {
         self.seats

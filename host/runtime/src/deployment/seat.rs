@@ -343,7 +343,9 @@ impl Seat {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => self.newcomers.contains(&delivery.client),
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => self.newcomers.contains(&delivery.client),
             EventKind::Close(_) => self.newcomers.remove(&delivery.client),
         }
     }

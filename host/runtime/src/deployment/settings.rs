@@ -19,6 +19,8 @@ pub struct DeploymentSettings {
     pub tags: Vec<Name>,
     /// Instances, at least one.
     pub instances: usize,
+    /// Instances that run tasks at a time, at least one.
+    pub task_instances: usize,
     /// Per event and per instance.
     pub limits: Limits,
     /// The plugin's own configuration.

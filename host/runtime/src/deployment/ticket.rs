@@ -129,6 +129,21 @@ impl Ticket {
         self.job.delivery.client
     }
 
+    /// Of a task: its client, or its lane if it is no client's.
+    pub(super) fn task_client(&self) -> ClientId {
+        match &self.job.delivery.kind {
+            EventKind::Task { task, .. } => task.client.unwrap_or(self.client()),
+            _ => self.client(),
+        }
+    }
+
+    /// So many steps of the task are committed.
+    pub(super) fn set_committed_steps(&mut self, steps: u32) {
+        if let EventKind::Task { committed, .. } = &mut self.job.delivery.kind {
+            *committed = steps.max(*committed);
+        }
+    }
+
     /// Ends the job.
     pub(super) fn commit(self, outcome: Outcome, effects: Vec<Effect>) {
         self.reply(outcome, effects, None);
@@ -174,7 +189,10 @@ impl Drop for Ticket {
 pub(super) fn payload_bytes(kind: &EventKind) -> usize {
     match kind {
         EventKind::Message(message) => message.payload().len(),
-        EventKind::Request { payload, .. } | EventKind::Timer { payload, .. } => payload.len(),
+        EventKind::Request { payload, .. }
+        | EventKind::Timer { payload, .. }
+        | EventKind::Task { payload, .. } => payload.len(),
+        EventKind::TaskFinished { outcome, .. } => outcome.as_ref().map_or(0, |it| it.len()),
         EventKind::Connect { .. }
         | EventKind::Close(_)
         | EventKind::BufferFull { .. }

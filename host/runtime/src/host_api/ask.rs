@@ -147,7 +147,9 @@ fn weight(effect: &Effect) -> usize {
         | Effect::LeaveGroup { .. }
         | Effect::Ungroup { .. }
         | Effect::SetTimer { .. }
-        | Effect::CancelTimer { .. } => 0,
+        | Effect::CancelTimer { .. }
+        | Effect::SubmitTask { .. }
+        | Effect::CancelTask { .. } => 0,
     };
     EFFECT_BYTES + texts
 }
@@ -197,6 +199,8 @@ fn without_farewell(effect: &Effect) -> Effect {
         | Effect::Command { .. }
         | Effect::SetTimer { .. }
         | Effect::CancelTimer { .. }
+        | Effect::SubmitTask { .. }
+        | Effect::CancelTask { .. }
         | Effect::Destroy { .. }
         | Effect::BindUid { .. }
         | Effect::UnbindUid { .. }

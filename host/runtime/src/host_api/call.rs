@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::effect_id::EffectId;
 use tidegate_wire::event::{CloseFrame, Closed};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::session::{Session, TooLarge};
-use tidegate_wire::timer::TimerId;
 use tokio::time::Instant;
 
 use super::offered::types::Error;
@@ -16,6 +16,11 @@ use super::own_session::{OwnSession, Replaced};
 use super::{HostState, quota};
 use crate::command::HubAccess;
 use crate::deployment::EventContext;
+
+/// Timers and tasks of one event, or of one step of a task.
+const NAMED_MAX: u32 = 16_384;
+/// Steps of one task, so that each has names of its own for what it begins.
+const STEPS_MAX: u32 = u32::MAX / NAMED_MAX;
 
 /// The call under way, with what it asked for so far.
 pub(crate) struct CurrentCall {
@@ -31,10 +36,23 @@ pub(crate) struct CurrentCall {
     swaps: u32,
     /// It may ask and do nothing: it decides whether somebody may become a client.
     pub(crate) only_asks: bool,
-    /// Timers that it has set so far.
-    timers: u16,
+    /// Timers and tasks that it has named so far, since its last step.
+    named: u32,
+    /// If it is a task.
+    pub(crate) steps: Option<Steps>,
     /// When its limit on the clock ends it.
     pub(super) ends: Instant,
+}
+
+/// The steps of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Steps {
+    /// The lane of the task.
+    pub(crate) lane: ClientId,
+    /// So many are committed, in this run or before.
+    pub(crate) committed: u32,
+    /// The one under way.
+    pub(crate) next: u32,
 }
 
 /// Where a call came from, and so whom it may ask.
@@ -84,7 +102,8 @@ impl CurrentCall {
             carried: 0,
             swaps: 0,
             only_asks: false,
-            timers: 0,
+            named: 0,
+            steps: None,
             ends,
         }
     }
@@ -106,19 +125,48 @@ impl CurrentCall {
         nth
     }
 
-    /// Names the next timer of this call: its client's, unless that is gone.
-    pub(super) fn next_timer(&mut self) -> Option<TimerId> {
+    /// Names the next timer or task of this call: its client's, unless that is gone. What the same step of
+    /// a task asks for has the same names in every run.
+    pub(super) fn next_id(&mut self) -> Result<EffectId, Error> {
         let Origin::Event { id: event, .. } = self.origin else {
-            return None;
+            return Err(Error::NotPermitted(
+                "only an event may do this; a command may not".to_owned(),
+            ));
         };
-        let nth = self.timers;
-        self.timers = nth.checked_add(1)?;
+        if self.named >= NAMED_MAX {
+            return Err(quota(format!(
+                "an event, and a step of a task, may begin {NAMED_MAX} timers and tasks"
+            )));
+        }
+        let step = self.steps.as_ref().map_or(0, |steps| steps.next);
+        let nth = step * NAMED_MAX + self.named;
+        self.named += 1;
         let client = self.client.as_ref().filter(|own| !own.closing);
-        Some(TimerId {
+        Ok(EffectId {
             client: client.map(|own| own.id),
             event,
             nth,
         })
+    }
+
+    /// Ends a step of a task: what it has asked for so far, with the number of the step. The limits begin
+    /// anew.
+    pub(super) fn end_step(&mut self) -> Result<(u32, Vec<Effect>), Error> {
+        let Some(steps) = &mut self.steps else {
+            return Err(Error::NotPermitted(
+                "only a task may be committed in steps".to_owned(),
+            ));
+        };
+        if steps.next >= STEPS_MAX {
+            return Err(quota(format!("a task may have {STEPS_MAX} steps")));
+        }
+        let number = steps.next;
+        steps.next += 1;
+        self.effect_bytes = 0;
+        self.questions = 0;
+        self.carried = 0;
+        self.named = 0;
+        Ok((number, std::mem::take(&mut self.effects)))
     }
 
     /// A compare-and-set did this: the handler reads it in its session, under its own changes.

@@ -2,9 +2,10 @@
 //! timer is made here, of the event that sets it.
 
 use tidegate_wire::effect::Effect;
+use tidegate_wire::effect_id::EffectIdError;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{Answer, Query, TimerInfo};
-use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
+use tidegate_wire::timer::{SettingRefused, TimerId, check};
 
 use super::directory::convert;
 use super::{HostState, invalid, offered, quota};
@@ -24,7 +25,7 @@ impl wit::Host for HostState {
     }
 
     fn cancel(&mut self, timer: String) -> Result<(), Error> {
-        let timer: Result<TimerId, TimerIdError> = timer.parse();
+        let timer: Result<TimerId, EffectIdError> = timer.parse();
         let timer = Box::new(timer.map_err(|error| invalid(error.to_string()))?);
         self.push(Effect::CancelTimer { timer }, TIMER_BYTES)
     }
@@ -34,7 +35,7 @@ impl wit::Host for HostState {
         after: Option<String>,
         limit: u32,
     ) -> Result<wit::TimerPage, Error> {
-        let after: Option<Result<TimerId, TimerIdError>> = after.map(|after| after.parse());
+        let after: Option<Result<TimerId, EffectIdError>> = after.map(|after| after.parse());
         let after = after
             .transpose()
             .map_err(|error| invalid(error.to_string()))?;
@@ -76,8 +77,7 @@ impl HostState {
             SettingRefused::Time(text) => invalid(text),
             SettingRefused::Payload(text) => quota(text),
         })?;
-        let timer = self.current()?.next_timer();
-        let timer = timer.ok_or_else(|| quota("an event may set 65,536 timers".to_owned()))?;
+        let timer = self.current()?.next_id()?;
         let bytes = TIMER_BYTES + payload.len();
         let effect = Effect::SetTimer {
             timer: Box::new(timer),

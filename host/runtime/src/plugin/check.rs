@@ -17,6 +17,7 @@ pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 pub(super) const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
+pub(super) const TASK_EVENTS: &str = "tidegate:plugin/task-events@0.1.0";
 pub(super) const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
@@ -277,6 +278,16 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
     if has(component, TIMER_EVENTS) {
         function::<(Option<Id<'_>>, &str, &[u8]), Answer>(pre, TIMER_EVENTS, "on-timer")
             .map_err(wrong)?;
+    }
+    if has(component, TASK_EVENTS) {
+        function::<(Option<Id<'_>>, &str, &[u8]), BytesAnswer>(pre, TASK_EVENTS, "on-task")
+            .map_err(wrong)?;
+        function::<(Option<Id<'_>>, &str, Result<&[u8], &str>), Answer>(
+            pre,
+            TASK_EVENTS,
+            "on-finished",
+        )
+        .map_err(wrong)?;
     }
     if has(component, BUFFER_EVENTS) {
         function::<(Id<'_>, u64), Answer>(pre, BUFFER_EVENTS, "on-buffer-full").map_err(wrong)?;

@@ -257,7 +257,7 @@ async fn output_over_the_limit_is_left_out_and_counted() {
     panic!("the suppressed lines are not told");
 }
 
-fn timer_of(client: Option<ClientId>, sequence: u64, nth: u16) -> TimerId {
+fn timer_of(client: Option<ClientId>, sequence: u64, nth: u32) -> TimerId {
     let event = EventId {
         gateway: Incarnation(7),
         shard: 0,

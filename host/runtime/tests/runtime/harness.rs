@@ -18,6 +18,7 @@ use tidegate_wire::event::{
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError};
 use tidegate_wire::session::Session;
+use tidegate_wire::task::Step;
 use tokio::sync::Notify;
 
 /// Longer than anything takes on a busy machine.
@@ -122,6 +123,7 @@ pub(crate) fn settings(tenant: &str) -> DeploymentSettings {
         worker_name: "w1".into(),
         tags: vec!["blue".into()],
         instances: 1,
+        task_instances: 2,
         limits: Limits::default(),
         config: serde_json::Map::new(),
         mailbox_events: 1000,
@@ -170,6 +172,7 @@ impl From<Answer> for Told {
 pub(crate) struct Home {
     sequence: AtomicU64,
     commits: Mutex<Vec<Commit>>,
+    steps: Mutex<Vec<Step>>,
     sessions: Mutex<HashMap<ClientId, Session>>,
     committed: Notify,
     asked: Mutex<Vec<Asking>>,
@@ -199,6 +202,12 @@ impl EventContext for Context {
         }
         self.home.commits.lock().unwrap().push(commit);
         self.home.committed.notify_waiters();
+    }
+
+    fn step(&self, step: Step) -> Boxed<bool> {
+        self.home.steps.lock().unwrap().push(step);
+        self.home.committed.notify_waiters();
+        Box::pin(std::future::ready(true))
     }
 
     fn ask(&self, asking: Asking) -> Boxed<Result<Answered, AskError>> {
@@ -301,6 +310,11 @@ impl Home {
         found
             .await
             .unwrap_or_else(|_| panic!("event {sequence} was not committed in time"))
+    }
+
+    /// The steps of tasks in the order in which they came.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.steps.lock().unwrap().clone()
     }
 
     /// The next question is answered so.

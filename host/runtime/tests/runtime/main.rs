@@ -26,5 +26,6 @@ mod requests;
 mod state;
 mod stream;
 mod swap;
+mod tasks;
 mod trial;
 mod versions;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Name;
 use crate::event::{ClientSnapshot, Delivery};
-use crate::id::{ClientId, CloseId, Incarnation};
+use crate::id::{ClientId, CloseId, EventId, Incarnation};
 use crate::payload::{Carry, Payload};
 use crate::query::{Answered, AskError};
 use crate::weight::{PART_BYTES, custody, custody_change, event, found, session};
@@ -89,6 +89,15 @@ pub enum GatewayFrame {
     CustodyRank(Vec<(ClientId, Option<Incarnation>)>),
     /// These closes of lost gateways were told, by whomever.
     Told(Vec<CloseId>),
+    /// Nobody wants what comes of this task any more: end it soon.
+    CancelTask {
+        /// Index into the tenants of the worker's announcement.
+        tenant: u16,
+        /// The event of the task.
+        event: EventId,
+        /// Which attempt at it.
+        attempt: u8,
+    },
 }
 
 impl GatewayFrame {
@@ -108,7 +117,11 @@ impl GatewayFrame {
             },
             Self::CustodyRank(clients) => clients.len() * PART_BYTES,
             Self::Told(closes) => closes.len() * PART_BYTES,
-            Self::Drained | Self::Adopted { .. } | Self::Recognised | Self::Confirm { .. } => 0,
+            Self::Drained
+            | Self::Adopted { .. }
+            | Self::Recognised
+            | Self::Confirm { .. }
+            | Self::CancelTask { .. } => 0,
         }
     }
 }
@@ -130,7 +143,8 @@ impl Carry for GatewayFrame {
             | Self::Recognised
             | Self::Confirm { .. }
             | Self::CustodyRank(_)
-            | Self::Told(_) => {}
+            | Self::Told(_)
+            | Self::CancelTask { .. } => {}
         }
     }
 
@@ -150,7 +164,8 @@ impl Carry for GatewayFrame {
             | Self::Recognised
             | Self::Confirm { .. }
             | Self::CustodyRank(_)
-            | Self::Told(_) => {}
+            | Self::Told(_)
+            | Self::CancelTask { .. } => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::effect::{Commit, Effect};
 use crate::id::CloseId;
 use crate::payload::{Carry, Payload};
 use crate::query::Question;
+use crate::task::Step;
 use crate::weight::{FRAME_BYTES, asked, effect, reply};
 
 /// One tenant that a worker serves.
@@ -70,6 +71,8 @@ pub enum WorkerFrame {
         /// Its number.
         number: u64,
     },
+    /// A part of a task that goes on.
+    Step(Box<Step>),
 }
 
 impl WorkerFrame {
@@ -82,6 +85,7 @@ impl WorkerFrame {
                 effects + commit.reply.as_deref().map_or(0, reply)
             }
             Self::Adopt { effects, .. } => effects.iter().map(effect).sum(),
+            Self::Step(step) => step.effects.iter().map(effect).sum(),
             Self::Question(question) => asked(&question.effects, &question.query),
             Self::Load(_) | Self::Drain | Self::Confirmed { .. } => 0,
         }
@@ -94,6 +98,7 @@ impl Carry for WorkerFrame {
             Self::Commit(commit) => commit.carry(visit),
             Self::Adopt { effects, .. } => effects.carry(visit),
             Self::Question(question) => question.carry(visit),
+            Self::Step(step) => step.carry(visit),
             Self::Announce(_) | Self::Load(_) | Self::Drain | Self::Confirmed { .. } => {}
         }
     }
@@ -103,6 +108,7 @@ impl Carry for WorkerFrame {
             Self::Commit(commit) => commit.carry_mut(visit),
             Self::Adopt { effects, .. } => effects.carry_mut(visit),
             Self::Question(question) => question.carry_mut(visit),
+            Self::Step(step) => step.carry_mut(visit),
             Self::Announce(_) | Self::Load(_) | Self::Drain | Self::Confirmed { .. } => {}
         }
     }

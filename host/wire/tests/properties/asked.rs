@@ -168,7 +168,9 @@ fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
         | EventKind::Timer { .. }
         | EventKind::BufferFull { .. }
         | EventKind::BufferDrain
-        | EventKind::Handshake { .. } => None,
+        | EventKind::Handshake { .. }
+        | EventKind::Task { .. }
+        | EventKind::TaskFinished { .. } => None,
     })
 }
 

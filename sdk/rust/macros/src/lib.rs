@@ -103,6 +103,9 @@ impl Impl {
         if self.has("on_timer") {
             exports.push(("::timer", "export_timer"));
         }
+        if self.has("on_task") || self.has("on_finished") {
+            exports.push(("::task", "export_task"));
+        }
         if self.has("on_buffer_full") || self.has("on_buffer_drain") {
             exports.push(("::buffer", "export_buffer"));
         }

@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
+use tidegate_wire::effect_id::EffectIdError;
 use tidegate_wire::query::{self, Answer, Query};
-use tidegate_wire::timer::{SettingRefused, TimerId, TimerIdError, check};
+use tidegate_wire::task::{self, TaskId};
+use tidegate_wire::timer::{SettingRefused, TimerId, check};
 
 use crate::client::Client;
 use crate::directory::Page;
@@ -134,7 +136,7 @@ pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<
         SettingRefused::Time(text) => Refused::InvalidArgument(text),
         SettingRefused::Payload(text) => Refused::QuotaExceeded(text),
     })?;
-    let timer = event::next_timer()?;
+    let timer = event::next_id()?;
     event::push(Effect::SetTimer {
         timer: Box::new(timer),
         delay_ms,
@@ -145,15 +147,41 @@ pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<
 }
 
 pub(crate) fn cancel_timer(timer: &str) -> Result {
-    let timer: std::result::Result<TimerId, TimerIdError> = timer.parse();
+    let timer: std::result::Result<TimerId, EffectIdError> = timer.parse();
     let timer = timer.map_err(|error| Refused::InvalidArgument(error.to_string()))?;
     event::push(Effect::CancelTimer {
         timer: Box::new(timer),
     })
 }
 
+pub(crate) fn submit_task(payload: &[u8]) -> Result<String> {
+    task::check(payload).map_err(Refused::QuotaExceeded)?;
+    let task = event::next_id()?;
+    event::push(Effect::SubmitTask {
+        task: Box::new(task),
+        payload: payload.to_vec().into(),
+    })?;
+    Ok(task.to_string())
+}
+
+pub(crate) fn cancel_task(task: &str) -> Result {
+    let task: std::result::Result<TaskId, EffectIdError> = task.parse();
+    let task = task.map_err(|error| Refused::InvalidArgument(error.to_string()))?;
+    event::push(Effect::CancelTask {
+        task: Box::new(task),
+    })
+}
+
+pub(crate) fn commit_step() -> Result<u32> {
+    event::commit_step()
+}
+
+pub(crate) fn resume() -> u32 {
+    event::resume()
+}
+
 pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {
-    let wrong = |error: TimerIdError| Refused::InvalidArgument(error.to_string());
+    let wrong = |error: EffectIdError| Refused::InvalidArgument(error.to_string());
     let after: Option<TimerId> = after.map(str::parse).transpose().map_err(wrong)?;
     let query = Query::Timers {
         of: event::whose().map(|own| id(&own)),

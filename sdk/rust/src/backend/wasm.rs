@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bindings::tidegate::plugin::gateway::{self, CloseFrameParam, MessageParam, Recipients};
-use crate::bindings::tidegate::plugin::{client, session, timers, types, worker};
+use crate::bindings::tidegate::plugin::{client, session, tasks, timers, types, worker};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::client::Client;
@@ -128,6 +128,20 @@ pub(crate) fn set_timer(delay_ms: u64, repeats: bool, payload: &[u8]) -> Result<
 pub(crate) fn cancel_timer(timer: &str) -> Result {
     lift(timers::cancel(timer))
 }
+
+pub(crate) fn submit_task(payload: &[u8]) -> Result<String> {
+    lift(tasks::submit(payload))
+}
+
+pub(crate) fn cancel_task(task: &str) -> Result {
+    lift(tasks::cancel(task))
+}
+
+pub(crate) fn commit_step() -> Result<u32> {
+    lift(tasks::commit())
+}
+
+pub(crate) use tasks::resume;
 
 pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {
     let page = lift(timers::waiting(after, limit))?;

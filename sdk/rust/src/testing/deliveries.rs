@@ -1,7 +1,7 @@
 //! Where the deliveries of the host's rules go: queues that a test reads. What an event sends waits
 //! until its commit is applied whole, so that a destroyed client loses what was queued for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_hub::effects::{Changed, Deliver};
 use tidegate_hub::hub::{Hub, Refused};
@@ -12,6 +12,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
 use crate::event::CloseFrame;
@@ -35,6 +36,8 @@ pub(super) struct QueuedParcel {
 pub(super) struct Deliveries<'a> {
     pub(super) connections: &'a mut BTreeMap<u32, Connection>,
     pub(super) timers: &'a mut Timers,
+    /// Tasks that wait.
+    pub(super) tasks: &'a mut VecDeque<(TaskId, Payload)>,
     pub(super) now_us: u64,
     /// Whom the effects have closed, in order.
     pub(super) closing: Vec<u32>,
@@ -104,6 +107,14 @@ impl Deliver for Deliveries<'_> {
 
     fn cancel_timer(&mut self, timer: &TimerId) {
         self.timers.cancel(0, timer);
+    }
+
+    fn submit_task(&mut self, task: TaskId, payload: &Payload) {
+        self.tasks.push_back((task, payload.clone()));
+    }
+
+    fn cancel_task(&mut self, task: &TaskId) {
+        self.tasks.retain(|(waiting, _)| waiting != task);
     }
 
     fn changed(&mut self, _: &Hub, _: u32, _: Changed<'_>) {}

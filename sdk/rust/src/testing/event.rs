@@ -4,14 +4,14 @@ use std::cell::RefCell;
 
 use tidegate_hub::hub::HubLimits;
 use tidegate_wire::effect::{Effect, SessionChange};
+use tidegate_wire::effect_id::EffectId;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, Query};
 use tidegate_wire::session::Session;
-use tidegate_wire::timer::TimerId;
 
 use crate::client::Client;
 use crate::error::Refused;
-use crate::testing::shard::{Shard, id};
+use crate::testing::shard::{Closes, Shard, id};
 use crate::testing::world::World;
 
 type Result<T = ()> = std::result::Result<T, Refused>;
@@ -28,10 +28,25 @@ pub(crate) enum Whose {
     Request,
     /// A timer that is no client's.
     Timer,
+    /// A task, or the end of one that is no client's.
+    Task,
     /// Somebody who wants to become a client.
     Handshake,
     /// A custom command, in a command component.
     Command,
+}
+
+/// The steps of a task.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Steps {
+    /// So many are committed, in this run or before.
+    pub(crate) committed: u32,
+    /// The one under way.
+    pub(crate) next: u32,
+    /// The worker is lost when this one is to be committed.
+    pub(crate) lost_after: Option<u32>,
+    /// It was.
+    pub(crate) is_lost: bool,
 }
 
 /// One event under way.
@@ -45,8 +60,12 @@ pub(crate) struct Event {
     pub(crate) id: String,
     /// Its number among the events of this gateway.
     pub(crate) number: u64,
-    /// The timers that it has set.
-    pub(crate) timers: u16,
+    /// The timers and tasks that it has named.
+    pub(crate) named: u32,
+    /// If it is a task.
+    pub(crate) steps: Option<Steps>,
+    /// Whom its steps have closed.
+    pub(crate) closes: Closes,
     /// The session with this event's own changes.
     pub(crate) session: Session,
     /// What the handler asked for.
@@ -142,17 +161,56 @@ pub(crate) fn push(effect: Effect) -> Result {
     change(|event| event.push(effect))
 }
 
-/// Names the next timer of the current event: its client's, unless that is gone.
-pub(crate) fn next_timer() -> Result<TimerId> {
+/// Commits what the current event, a task, has asked for so far.
+pub(crate) fn commit_step() -> Result<u32> {
     change(|event| {
-        let nth = event.timers;
-        event.timers = nth.saturating_add(1);
+        let Some(steps) = &mut event.steps else {
+            return Err(Refused::NotPermitted(
+                "only a task may be committed in steps".to_owned(),
+            ));
+        };
+        let number = steps.next;
+        let effects = std::mem::take(&mut event.effects);
+        if steps.lost_after.is_some_and(|after| number >= after) {
+            steps.is_lost = true;
+            return Err(Refused::Other(
+                "this run of the task counts no more: it was cancelled, or goes on elsewhere"
+                    .to_owned(),
+            ));
+        }
+        steps.next += 1;
+        if number >= steps.committed {
+            steps.committed = steps.next;
+            event.closes.extend(event.world.commit(effects));
+        }
+        Ok(number + 1)
+    })
+}
+
+/// Goes on behind the steps of the current event, a task, that are committed.
+pub(crate) fn resume() -> u32 {
+    let resumed = change(|event| {
+        let resume = |steps: &mut Steps| {
+            steps.next = steps.next.max(steps.committed);
+            steps.next
+        };
+        Ok(event.steps.as_mut().map_or(0, resume))
+    });
+    resumed.unwrap_or(0)
+}
+
+/// Names the next timer or task of the current event: its client's, unless that is gone.
+pub(crate) fn next_id() -> Result<EffectId> {
+    change(|event| {
+        let nth = event.named;
+        event.named = nth.saturating_add(1);
         let client = match &event.whose {
             Whose::Client(own) if !event.closing => Some(id(own)),
             Whose::Client(_)
             | Whose::Nobody
             | Whose::Request
             | Whose::Timer
+            | Whose::Task
             | Whose::Handshake
             | Whose::Command => None,
         };
@@ -161,7 +219,7 @@ pub(crate) fn next_timer() -> Result<TimerId> {
             shard: 0,
             sequence: event.number,
         };
-        Ok(TimerId { client, event, nth })
+        Ok(EffectId { client, event, nth })
     })
 }
 
@@ -200,11 +258,14 @@ pub(crate) fn compare_and_set(client: ClientId, query: &Query) -> Result<Answere
 pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
     change(|event| match event.whose {
         Whose::Command => event.world.ask_here(query),
-        Whose::Nobody | Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Handshake => {
-            Err(Refused::NotPermitted(
-                "`hub` is for command components; a handler has `directory`".to_owned(),
-            ))
-        }
+        Whose::Nobody
+        | Whose::Client(_)
+        | Whose::Request
+        | Whose::Timer
+        | Whose::Task
+        | Whose::Handshake => Err(Refused::NotPermitted(
+            "`hub` is for command components; a handler has `directory`".to_owned(),
+        )),
     })
 }
 
@@ -213,7 +274,12 @@ pub(crate) fn may_ask() -> Result {
     is_no_command()?;
     match peek(|event| event.whose) {
         Some(
-            Whose::Client(_) | Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command,
+            Whose::Client(_)
+            | Whose::Request
+            | Whose::Timer
+            | Whose::Task
+            | Whose::Handshake
+            | Whose::Command,
         ) => Ok(()),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
@@ -261,9 +327,11 @@ pub(crate) fn change_session(change: SessionChange) -> Result {
 fn asking_client() -> Result<Client> {
     match peek(|event| event.whose) {
         Some(Whose::Client(client)) => Ok(client),
-        Some(Whose::Request | Whose::Timer | Whose::Handshake | Whose::Command) => Err(
-            Refused::NotPermitted("no client is asking, so there is no `session`".to_owned()),
-        ),
+        Some(Whose::Request | Whose::Timer | Whose::Task | Whose::Handshake | Whose::Command) => {
+            Err(Refused::NotPermitted(
+                "no client is asking, so there is no `session`".to_owned(),
+            ))
+        }
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }

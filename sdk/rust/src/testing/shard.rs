@@ -12,8 +12,10 @@ use tidegate_hub::timers::{RunOut, Timers};
 use tidegate_wire::effect::Effect;
 use tidegate_wire::event::{self, SessionEntries};
 use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{Answer, Query};
 use tidegate_wire::session::Session;
+use tidegate_wire::task::TaskId;
 
 use crate::client::Client;
 use crate::error::Result;
@@ -96,6 +98,8 @@ pub(crate) struct Shard {
     hub: Hub,
     connections: BTreeMap<u32, Connection>,
     timers: Timers,
+    /// Tasks that wait, in their order.
+    tasks: VecDeque<(TaskId, Payload)>,
     /// The fake's clock: it goes on when a test waits.
     now_us: u64,
 }
@@ -106,6 +110,7 @@ impl Default for Shard {
             hub: Hub::default(),
             connections: BTreeMap::new(),
             timers: Timers::new(TIMER_BYTES_MAX, 1),
+            tasks: VecDeque::new(),
             now_us: 0,
         }
     }
@@ -250,6 +255,11 @@ impl Shard {
         Some(run_out)
     }
 
+    /// The task whose turn it is.
+    pub(crate) fn next_task(&mut self) -> Option<(TaskId, Payload)> {
+        self.tasks.pop_front()
+    }
+
     pub(crate) const fn now_us(&self) -> u64 {
         self.now_us
     }
@@ -259,6 +269,7 @@ impl Shard {
         let mut deliveries = Deliveries {
             connections: &mut self.connections,
             timers: &mut self.timers,
+            tasks: &mut self.tasks,
             now_us: self.now_us,
             closing: Vec::new(),
         };

@@ -13,6 +13,7 @@ mod run;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use run::{Run, Then};
 
@@ -87,6 +88,14 @@ impl Handler for Probe {
             }
         }
         finish(run.then)
+    }
+
+    fn on_task(&mut self, client: Option<Client>, task: Task, payload: Vec<u8>) -> Result<Vec<u8>> {
+        work::work(client, &task, &payload)
+    }
+
+    fn on_finished(&mut self, client: Option<Client>, task: Task, finished: Finished) -> Result {
+        work::finished(client, &task, finished)
     }
 
     fn on_buffer_full(&mut self, client: Client, queued_bytes: u64) -> Result {

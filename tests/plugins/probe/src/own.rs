@@ -1,4 +1,4 @@
-//! The calls of `session`, `timers`, `client` and `worker`.
+//! The calls of `session`, `timers`, `tasks`, `client` and `worker`.
 
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
         "after" | "every" => timer(op, it),
         "cancel" => cancel(it),
         "timers" => waiting(it),
+        "submit" => submit(it),
+        "cancel_task" => cancel_task(it),
         "who" => who("message"),
         "event_id" => Ok(json!(worker::event_id())),
         "attempt" => Ok(json!(worker::attempt())),
@@ -63,6 +65,17 @@ fn timer(op: &str, it: &Arguments<'_>) -> Result<Value> {
 fn cancel(it: &Arguments<'_>) -> Result<Value> {
     let timer: Timer = serde_json::from_value(json!(it.text("timer")?))?;
     timer.cancel().map(|()| Value::Null)
+}
+
+/// The task, given as `task`, is what [`crate::work`] runs.
+fn submit(it: &Arguments<'_>) -> Result<Value> {
+    let task = it.get("task").map(Value::to_string).unwrap_or_default();
+    Ok(json!(tasks::submit(task)?))
+}
+
+fn cancel_task(it: &Arguments<'_>) -> Result<Value> {
+    let task: Task = serde_json::from_value(json!(it.text("task")?))?;
+    task.cancel().map(|()| Value::Null)
 }
 
 fn waiting(it: &Arguments<'_>) -> Result<Value> {

@@ -30,15 +30,18 @@ use bindings::exports::tidegate::plugin::handshake_events::{
 };
 use bindings::exports::tidegate::plugin::request_events::Guest as RequestEvents;
 use bindings::exports::tidegate::plugin::state::Guest as State;
+use bindings::exports::tidegate::plugin::task_events::Guest as TaskEvents;
 use bindings::exports::tidegate::plugin::timer_events::Guest as TimerEvents;
 use bindings::exports::tidegate::plugin::worker_events::Guest as WorkerEvents;
 use bindings::tidegate::plugin::types::Error;
-use bindings::tidegate::plugin::{gateway, session, timers, worker};
+use bindings::tidegate::plugin::{gateway, session, tasks, timers, worker};
 use bindings::wasi::config::store;
 use bindings::wasi::logging::logging;
 
 thread_local! {
     static EVENTS: Cell<u32> = const { Cell::new(0) };
+    /// The step of the task under way.
+    static STEPS: Cell<u32> = const { Cell::new(0) };
 }
 
 struct Scripted;
@@ -97,6 +100,27 @@ impl TimerEvents for Scripted {
         match client {
             Some(client) => script.lines().try_for_each(|line| run(&client, 0, line)),
             None => tell_all(&format!("timer {timer}: {script}, {:?}", session::get("k"))),
+        }
+    }
+}
+
+/// The payload of a client's task is a script; it gives the number of the next step.
+impl TaskEvents for Scripted {
+    fn on_task(client: Option<String>, _: String, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        let script = String::from_utf8_lossy(&payload);
+        let client = client.unwrap_or_default();
+        script.lines().try_for_each(|line| run(&client, 0, line))?;
+        Ok(STEPS.get().to_string().into_bytes())
+    }
+
+    fn on_finished(
+        client: Option<String>,
+        task: String,
+        outcome: Result<Vec<u8>, String>,
+    ) -> Result<(), String> {
+        match client {
+            Some(client) => say(&client, &format!("finished {outcome:?}")),
+            None => tell_all(&format!("{task} finished {outcome:?}")),
         }
     }
 }
@@ -292,6 +316,15 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
             say(client, &answer(timers::every(period, value.as_bytes()))?)
         }
         "cancel" => answer(timers::cancel(rest)),
+        "submit" => answer(tasks::submit(rest.as_bytes())).map(drop),
+        "step" => answer(tasks::commit()).map(|next| STEPS.set(next)),
+        "step-and-trap" => panic!("{:?}", tasks::commit()),
+        "resume" => {
+            STEPS.set(tasks::resume());
+            Ok(())
+        }
+        "first" if STEPS.get() > 0 => Ok(()),
+        "first" => run(client, seen, rest),
         "join" => answer(gateway::join_group(client, rest)),
         "bind" => answer(gateway::bind_uid(client, rest)),
         "group" => answer(gateway::send_to_groups(

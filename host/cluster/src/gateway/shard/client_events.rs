@@ -249,6 +249,7 @@ impl State {
         self.events.let_go(connection.tenant, number);
         let client = self.client_id(number);
         self.timers.end_client(connection.tenant, client);
+        self.tasks.end_client(connection.tenant, client);
         self.metrics.closed(reason);
         let closed = Closed {
             reason,

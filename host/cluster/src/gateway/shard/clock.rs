@@ -122,6 +122,7 @@ impl State {
                     .unwrap_or_default(),
             };
             self.context.slowness.tell(self.index, tenant, reading);
+            self.metrics.tasks(tenant, self.tasks.count(tenant));
         }
     }
 }

@@ -9,6 +9,7 @@ use tidegate_wire::id::{ClientId, CloseId};
 
 use super::State;
 use super::deliveries::Deliveries;
+use super::tasks;
 
 /// After so many waiting lanes in a row that had nothing to send, the others wait on.
 const LOOKS_MAX: usize = 16;
@@ -31,9 +32,13 @@ impl State {
             return self.metrics.stale();
         };
         self.metrics.committed(commit.outcome);
-        self.metrics.took(tenant, committed.took_us);
+        if committed.kind != EventType::Task {
+            self.metrics.took(tenant, committed.took_us);
+        }
         let author = committed.of_client.then_some((number, worker));
-        if let Some(timer) = &committed.timer {
+        if let Some(timer) = committed.id.as_deref()
+            && committed.kind == EventType::Timer
+        {
             self.timers.committed(tenant, timer);
         }
         self.questions.event_committed(commit.event.sequence);
@@ -42,6 +47,7 @@ impl State {
             Outcome::Done if committed.kind == EventType::Close => {
                 self.own_close(tenant, commit.effects, commit.client);
             }
+            Outcome::Done if self.is_unwanted(tenant, &committed) => {}
             Outcome::Done => self.effects(tenant, commit.effects, author),
             // Without its connect a handler does not know the client.
             Outcome::DeadLettered if committed.kind == EventType::Connect => {
@@ -57,11 +63,18 @@ impl State {
         if committed.kind == EventType::Close {
             self.forget(number, tenant, worker, acts);
         }
-        if matches!(committed.kind, EventType::Request | EventType::Handshake) {
-            self.events
-                .end_request(number, commit.outcome, commit.reply);
-        } else if !committed.of_client {
-            self.events.remove(number);
+        match committed.id.as_deref() {
+            _ if matches!(committed.kind, EventType::Request | EventType::Handshake) => {
+                self.events
+                    .end_request(number, commit.outcome, commit.reply);
+            }
+            Some(task) if committed.kind == EventType::Task => {
+                self.events.remove(number);
+                let outcome = tasks::outcome(commit.outcome, commit.reply);
+                self.task_ended(tenant, task, outcome);
+            }
+            _ if !committed.of_client => _ = self.events.remove(number),
+            _ => {}
         }
         self.resume(number);
         if committed.kind == EventType::Connect {
@@ -157,7 +170,7 @@ impl State {
         }
         self.resume(number);
         self.workers.returned(worker, tenant, events, counted);
-        if self.events.lanes().is_idle(number) {
+        if self.events.lanes().is_idle(number) && !self.drop_unwanted(tenant, number) {
             self.events.wait_for_route(tenant, number);
         }
         // Its lane may go elsewhere, and no commit would tell the others.
@@ -213,6 +226,7 @@ impl State {
             outbound,
             lanes: self.events.lanes_mut(),
             timers: &mut self.timers,
+            tasks: &mut self.tasks,
             workers: &mut self.workers,
             metrics: &self.metrics,
             watchers: &self.watchers,

@@ -11,10 +11,12 @@ use tidegate_hub::timers::Setting;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseFrame;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
 use super::clients::Outbound;
 use super::feed::Watchers;
+use super::tasks::Tasks;
 use super::timers::Timers;
 use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::workers::Workers;
@@ -24,6 +26,7 @@ pub(super) struct Deliveries<'a> {
     pub(super) outbound: &'a mut Outbound,
     pub(super) lanes: &'a mut Lanes,
     pub(super) timers: &'a mut Timers,
+    pub(super) tasks: &'a mut Tasks,
     pub(super) workers: &'a mut Workers,
     pub(super) metrics: &'a Metrics,
     pub(super) watchers: &'a Watchers,
@@ -60,8 +63,7 @@ impl Deliver for Deliveries<'_> {
             tenant: self.tenant,
             delay_ms,
             repeats,
-            // In memory of its own: what came over a link is a slice of all that was read there.
-            payload: Payload::from(payload.bytes().to_vec()),
+            payload: own_memory(payload),
         };
         let now_us = self.lanes.now_us();
         self.timers.set(timer, setting, now_us, self.metrics);
@@ -69,6 +71,15 @@ impl Deliver for Deliveries<'_> {
 
     fn cancel_timer(&mut self, timer: &TimerId) {
         self.timers.cancel(self.tenant, timer);
+    }
+
+    fn submit_task(&mut self, task: TaskId, payload: &Payload) {
+        let payload = own_memory(payload);
+        self.tasks.submit(self.tenant, task, payload, self.metrics);
+    }
+
+    fn cancel_task(&mut self, task: &TaskId) {
+        self.tasks.cancel(self.tenant, task);
     }
 
     fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>) {
@@ -111,6 +122,11 @@ impl Deliver for Deliveries<'_> {
     }
 }
 
+/// What came over a link is a slice of all that was read there.
+fn own_memory(payload: &Payload) -> Payload {
+    Payload::from(payload.bytes().to_vec())
+}
+
 /// The part of a client's custody that a change concerns.
 const fn part<'a>(what: &Changed<'a>) -> Part<'a> {
     match what {
@@ -142,5 +158,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::Command { .. } => "command",
         Effect::SetTimer { .. } => "set-timer",
         Effect::CancelTimer { .. } => "cancel-timer",
+        Effect::SubmitTask { .. } => "submit-task",
+        Effect::CancelTask { .. } => "cancel-task",
     }
 }

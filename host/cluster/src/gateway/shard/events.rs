@@ -68,7 +68,9 @@ impl Events {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => None,
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => None,
         };
         self.lanes.open(number, tenant, arrival);
         self.lanes.push(number, first);
@@ -78,6 +80,12 @@ impl Events {
     pub(super) fn remove(&mut self, number: u32) -> Vec<WorkerKey> {
         self.strikes.forget(number);
         self.lanes.remove(number)
+    }
+
+    /// Takes a lane off whose event nobody is to run any more.
+    pub(super) fn take_off_lane(&mut self, number: u32) {
+        self.lanes.remove(number);
+        self.gone_while_queued += 1;
     }
 
     /// Forgets all lanes: this life was declared lost.

@@ -18,6 +18,7 @@ use tidegate_wire::frame::{Announcement, Forward, Frame, GatewayFrame, PeerFrame
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::membership::{Node, Role};
 use tidegate_wire::query::{Ask, AskError, Question};
+use tidegate_wire::task::Step;
 use tokio::net::TcpStream;
 
 use crate::gateway::feed::Remote;
@@ -223,6 +224,21 @@ impl WorkerLinkTask {
                 }
             }
             WorkerFrame::Question(question) => self.question(question),
+            WorkerFrame::Step(step) => self.step(step),
+        }
+    }
+
+    /// Gives a step of a task to the shard of its event, behind the commits that came before it.
+    fn step(&self, step: Box<Step>) {
+        let context = &self.shard.context;
+        if step.event.gateway != context.incarnation() {
+            return;
+        }
+        let shard = step.event.shard;
+        if shard == self.shard.index {
+            self.shard.step(self.key, *step);
+        } else if let Some(inbox) = context.inboxes.get(usize::from(shard)) {
+            inbox.push(Parcel::Step(self.key, step));
         }
     }
 

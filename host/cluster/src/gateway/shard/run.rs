@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_hub::lanes::WorkerKey;
 use tidegate_link::net::admission::Admitted;
 use tidegate_watchdog::{self as watchdog, Pulse};
 use tidegate_wire::Name;
 use tidegate_wire::event::CloseReason;
+use tidegate_wire::task::Step;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -55,6 +57,7 @@ pub(in crate::gateway) async fn run(shard: Rc<Shard>) {
                 state.look_at_wall_clock();
                 state.expire_requests();
                 state.route_unrouted();
+                state.resume_tasks();
                 state.pump_all_waiting();
                 state.name_waiting();
                 ticks = ticks.wrapping_add(1);
@@ -171,7 +174,7 @@ impl Shard {
     /// Commits of this shard's own events, straight from a link on the same thread.
     pub(in crate::gateway) fn commits(
         &self,
-        worker: tidegate_hub::lanes::WorkerKey,
+        worker: WorkerKey,
         commits: Vec<tidegate_wire::effect::Commit>,
     ) {
         let mut state = self.state.borrow_mut();
@@ -179,6 +182,14 @@ impl Shard {
         for commit in commits {
             state.commit(worker, commit);
         }
+        state.finish_turn();
+    }
+
+    /// A step of a task of this shard, straight from a link on the same thread.
+    pub(in crate::gateway) fn step(&self, worker: WorkerKey, step: Step) {
+        let mut state = self.state.borrow_mut();
+        state.clock();
+        state.step(worker, step);
         state.finish_turn();
     }
 }
@@ -196,6 +207,7 @@ impl State {
                     self.commit(worker, commit);
                 }
             }
+            Parcel::Step(worker, step) => self.step(worker, *step),
             Parcel::Effects { tenant, effects } => {
                 if let Some(tenant) = self.tenant_index(&tenant) {
                     self.apply(tenant, &effects, None);
@@ -246,6 +258,7 @@ impl State {
             Parcel::Quiesce => {
                 self.clients.stop_reading();
                 self.timers.end();
+                self.end_tasks();
                 self.end_requests();
             }
             Parcel::GoAway(deadline) => {

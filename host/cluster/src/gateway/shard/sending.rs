@@ -2,7 +2,6 @@
 
 use tidegate_hub::lanes::Next;
 use tidegate_wire::event::{ClientSnapshot, Delivery, EventKind};
-use tidegate_wire::id::EventId;
 use tidegate_wire::weight;
 
 use super::State;
@@ -123,15 +122,13 @@ impl State {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => {
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => {
                 extra += self.entrust_with_event(number, key, place);
             }
         }
-        let event = EventId {
-            gateway: self.context.incarnation(),
-            shard: self.index,
-            sequence: sending.sequence,
-        };
+        let event = self.event_id(sending.sequence);
         let delivery = Delivery {
             event,
             attempt: sending.attempt,

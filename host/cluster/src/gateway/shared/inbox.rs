@@ -16,6 +16,7 @@ use tidegate_wire::effect::{Commit, Effect};
 use tidegate_wire::frame::Load;
 use tidegate_wire::id::{CloseId, Incarnation};
 use tidegate_wire::query::{Answer, Answered, AskError, Question};
+use tidegate_wire::task::Step;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -78,6 +79,8 @@ pub(in crate::gateway) enum Parcel {
     WorkerLost(WorkerKey),
     /// Commits of this shard's events.
     Commits(WorkerKey, Vec<Commit>),
+    /// A step of a task of this shard.
+    Step(WorkerKey, Box<Step>),
     /// Effects of other shards and gateways.
     Effects {
         tenant: Name,

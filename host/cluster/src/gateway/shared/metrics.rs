@@ -33,6 +33,8 @@ pub(in crate::gateway) struct Metrics {
     unguarded: Level,
     singles: Level,
     timers: Level,
+    /// By tenant: tasks that wait, and that are under way.
+    tasks: Vec<[Level; 2]>,
     /// By reason, in the order of [`CLOSES`].
     closes: Vec<Counter>,
     /// By reason: clients, bytes.
@@ -146,6 +148,10 @@ impl Metrics {
             let waits = |cause: &'static str| counter!("tidegate_gateway_tenant_waits_total", "tenant" => tenant.to_string(), "for" => cause);
             [waits("worker"), waits("bytes")]
         };
+        let tasks = |tenant: &Name| {
+            let tasks = |state: &'static str| gauge!("tidegate_gateway_tasks", "tenant" => tenant.to_string(), "state" => state);
+            [Level::of(tasks("waiting")), Level::of(tasks("under-way"))]
+        };
         let cuts = |cut: Cut| {
             let reason = cut.name();
             let clients = counter!("tidegate_gateway_cut_clients_total", "reason" => reason);
@@ -174,6 +180,7 @@ impl Metrics {
             unguarded: Level::of(gauge!("tidegate_gateway_unguarded_clients")),
             singles: Level::of(gauge!("tidegate_gateway_single_custodian_clients")),
             timers: Level::of(gauge!("tidegate_gateway_timers")),
+            tasks: tenants.all().map(tasks).collect(),
             closes: CLOSES
                 .iter()
                 .map(|reason| counter!("tidegate_gateway_closes_total", "reason" => *reason))
@@ -287,6 +294,16 @@ impl Metrics {
     /// So many timers wait at this shard.
     pub(in crate::gateway) fn timers(&self, count: usize) {
         self.timers.set(count);
+    }
+
+    /// So many tasks of this tenant wait at this shard, and are under way.
+    pub(in crate::gateway) fn tasks(&self, tenant: u16, counts: [usize; 2]) {
+        if let Some(levels) = self.tasks.get(usize::from(tenant)) {
+            levels
+                .iter()
+                .zip(counts)
+                .for_each(|(level, count)| level.set(count));
+        }
     }
 
     /// How long questions of this tenant take.

@@ -8,6 +8,7 @@ use tidegate_wire::Name;
 use tidegate_wire::effect::{Commit, Effect, Outcome};
 use tidegate_wire::event::{Closed, Delivery, EventKind};
 use tidegate_wire::frame::Serving;
+use tidegate_wire::id::EventId;
 use tidegate_wire::membership::Role;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,8 @@ impl Handlers for Script {
         });
         self.arrived.notify_one();
     }
+
+    fn cancel_task(&self, _tenant: &Name, _event: EventId, _attempt: u8) {}
 
     fn queued_bytes(&self) -> u64 {
         0

@@ -109,7 +109,7 @@ impl World {
         let mut text = String::new();
         for it in &self.people {
             text += &format!(
-                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, timers {:?}, got {:?}, left {}, over {}",
+                "\n  client {} {:?} at host {} life {} ({}): sent {}, answered {}, due {:?}, timers {:?}, tasks {:?}, got {:?}, left {}, over {}",
                 it.number,
                 it.id,
                 it.host,
@@ -119,6 +119,7 @@ impl World {
                 it.answered,
                 it.due,
                 it.timers,
+                it.tasks,
                 it.got_from,
                 it.left,
                 it.over
@@ -148,7 +149,8 @@ impl World {
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        let has_all = |it: &Person| it.due.is_empty() && it.timers.is_empty();
+        let has_all =
+            |it: &Person| it.due.is_empty() && it.timers.is_empty() && it.tasks.is_empty();
         let waits = |it: &&Person| it.is_here() && self.lives_on(it) && !has_all(it);
         !self.people.iter().any(|it| waits(&it))
     }

@@ -74,6 +74,9 @@ impl World {
                 None if what.is_empty() && self.plan.timers > self.timers.random_range(0..100) => {
                     person.set_timer(self.timers.random_range(0..2_000), &record, now);
                 }
+                None if what.is_empty() && self.plan.tasks > self.tasks.random_range(0..100) => {
+                    person.submit(self.tasks.random_range(0..8), &record, now);
+                }
                 None => person.say(what, &record, now),
             }
         }

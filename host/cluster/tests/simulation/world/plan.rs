@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) bulk: Bulk,
     /// Of a hundred lines that ask for nothing else so many set a timer.
     pub(crate) timers: u32,
+    /// Of a hundred plain lines so many ask for a task.
+    pub(crate) tasks: u32,
 }
 
 /// How much of this simulation a seed draws from: each part was added later than the one before.
@@ -36,6 +38,7 @@ pub(crate) enum Extent {
     More,
     Bulk,
     Timers,
+    Tasks,
 }
 
 /// What was added later, drawn apart, so that a seed without it gives the run that it always gave.
@@ -211,6 +214,7 @@ impl Plan {
         more: Option<&mut SmallRng>,
         bulk: Option<&mut SmallRng>,
         timers: Option<&mut SmallRng>,
+        tasks: Option<&mut SmallRng>,
     ) -> Self {
         let mut more = more.map_or(More::NOTHING, More::draw);
         let bulk = bulk.map_or(Bulk::NOTHING, |rng| Bulk::draw(rng, &mut more.bounds));
@@ -235,6 +239,7 @@ impl Plan {
             more,
             bulk,
             timers: timers.map_or(0, |rng| [0, 0, 10, 50, 100][rng.random_range(0..5)]),
+            tasks: tasks.map_or(0, |rng| [0, 0, 10, 50, 100][rng.random_range(0..5)]),
         };
         if plan.bulk.machines_alone {
             plan.without_other_losses()

@@ -265,7 +265,9 @@ impl Seat {
             EventKind::Connect { .. }
             | EventKind::Close(_)
             | EventKind::Request { .. }
-            | EventKind::Handshake { .. } => false,
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. } => false,
+            EventKind::TaskFinished { of_client, .. } => *of_client,
             EventKind::Timer { timer, .. } => timer.client.is_some(),
             EventKind::Message(_) | EventKind::BufferFull { .. } | EventKind::BufferDrain => true,
         };

@@ -159,8 +159,7 @@ impl Events {
 
     fn take_off(&mut self, number: u32, why: RequestError) -> Option<u16> {
         let tenant = self.lanes.tenant(number);
-        self.lanes.remove(number);
-        self.gone_while_queued += 1;
+        self.take_off_lane(number);
         if let Some(waiting) = self.requests.remove(number)
             && let Some(to) = waiting.reply
         {

@@ -23,7 +23,9 @@ async fn work(mut worker: Scripted, closes: Arc<AtomicUsize>) {
             | EventKind::Timer { .. }
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
-            | EventKind::Handshake { .. } => vec![],
+            | EventKind::Handshake { .. }
+            | EventKind::Task { .. }
+            | EventKind::TaskFinished { .. } => vec![],
         };
         worker.end(&delivery, Outcome::Done, effects, None);
     }

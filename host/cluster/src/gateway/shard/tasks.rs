@@ -1,0 +1,260 @@
+//! Tasks whose home is this shard: commits submit and cancel them; each becomes the one event of a lane of its
+//! own when its turn comes, and its end an event of its client, or of nobody.
+//!
+//! Guarantees: each step happens once, whatever attempts it takes; the effects of the end once. A task whose
+//! workers are lost again and again without a step between them ends as one that has failed.
+
+use std::collections::BTreeSet;
+
+use metrics::{Counter, counter};
+use tidegate_hub::lanes::{Committed, WorkerKey};
+use tidegate_hub::tasks::{self, Cancelled};
+use tidegate_wire::effect::{Outcome, Reply};
+use tidegate_wire::event::{EventKind, EventType};
+use tidegate_wire::id::ClientId;
+use tidegate_wire::payload::Payload;
+use tidegate_wire::task::{Step, TaskId};
+
+use super::State;
+use crate::gateway::shared::Context;
+use crate::gateway::shared::metrics::Metrics;
+
+/// After so many losses of workers in a row a task has failed.
+const LOSSES_MAX: u8 = 8;
+
+/// The tasks of a shard.
+pub(super) struct Tasks {
+    all: tasks::Tasks,
+    /// Tenants of whom one may begin.
+    due: BTreeSet<u16>,
+    /// Lanes of tasks that nobody wants any more.
+    unwanted: Vec<(u16, u32)>,
+    /// The gateway ends: none is taken.
+    ended: bool,
+    ends: Ends,
+}
+
+/// How tasks have ended.
+struct Ends {
+    done: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    lost: Counter,
+}
+
+impl Ends {
+    fn new() -> Self {
+        let ends = |outcome| counter!("tidegate_gateway_tasks_total", "outcome" => outcome);
+        Self {
+            done: ends("done"),
+            failed: ends("failed"),
+            cancelled: ends("cancelled"),
+            lost: ends("lost"),
+        }
+    }
+}
+
+impl Tasks {
+    pub(super) fn new(context: &Context) -> Self {
+        let settings = &context.settings;
+        let shards = usize::from(settings.shards);
+        let under_way_max = settings.tasks_under_way_max.div_ceil(shards);
+        let bytes_max = settings.task_bytes_max / shards;
+        Self {
+            all: tasks::Tasks::new(bytes_max, under_way_max, context.tenants.count()),
+            due: BTreeSet::new(),
+            unwanted: Vec::new(),
+            ended: false,
+            ends: Ends::new(),
+        }
+    }
+
+    /// A task waits for its turn, or is counted as refused.
+    pub(super) fn submit(
+        &mut self,
+        tenant: u16,
+        task: TaskId,
+        payload: Payload,
+        metrics: &Metrics,
+    ) {
+        if self.ended {
+            metrics.refused();
+            return;
+        }
+        match self.all.submit(tenant, task, payload) {
+            Ok(()) => _ = self.due.insert(tenant),
+            Err(why) => {
+                metrics.refused();
+                tracing::debug!(%task, ?why, "a task was refused by a limit");
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, tenant: u16, task: &TaskId) {
+        match self.all.cancel(tenant, task) {
+            Cancelled::Unknown => {}
+            Cancelled::Waiting => self.ends.cancelled.increment(1),
+            Cancelled::UnderWay(lane) => self.unwanted.push((tenant, lane)),
+        }
+    }
+
+    /// A client is gone: its tasks go on without it.
+    pub(super) fn end_client(&mut self, tenant: u16, client: ClientId) {
+        self.all.end_client(tenant, client);
+    }
+
+    /// How many of a tenant wait, and how many are under way.
+    pub(super) fn count(&self, tenant: u16) -> [usize; 2] {
+        [self.all.waiting(tenant), self.all.under_way(tenant)]
+    }
+}
+
+impl State {
+    /// Begins those whose turn has come, and has those ended that nobody wants any more.
+    pub(super) fn begin_tasks(&mut self) {
+        while let Some(tenant) = self.tasks.due.pop_first() {
+            while self.tasks.all.may_begin(tenant) {
+                let number = self.take_number();
+                let Some((task, payload)) = self.tasks.all.begin(tenant, number) else {
+                    break;
+                };
+                let kind = EventKind::Task {
+                    task: Box::new(task),
+                    payload,
+                    committed: 0,
+                };
+                self.events.open(number, tenant, kind);
+                self.pump(number);
+            }
+        }
+        while let Some((tenant, number)) = self.tasks.unwanted.pop() {
+            if self.drop_unwanted(tenant, number) {
+                continue;
+            }
+            if let Some((worker, sequence, attempt)) = self.events.lanes().under_way_at(number) {
+                let event = self.event_id(sequence);
+                self.workers.cancel_task(worker, tenant, event, attempt);
+            }
+        }
+    }
+
+    /// Drops a task that nobody wants any more, unless it is under way. Says whether it did.
+    pub(super) fn drop_unwanted(&mut self, tenant: u16, number: u32) -> bool {
+        let lanes = self.events.lanes();
+        let Some(task) = lanes.task(number).copied() else {
+            return false;
+        };
+        if !lanes.is_idle(number) || !self.tasks.all.is_cancelled(tenant, &task) {
+            return false;
+        }
+        self.events.take_off_lane(number);
+        self.task_ended(tenant, &task, Err(String::new()));
+        true
+    }
+
+    /// Whether nobody wants what this event has asked for.
+    pub(super) fn is_unwanted(&self, tenant: u16, committed: &Committed) -> bool {
+        let task = committed.id.as_deref();
+        committed.kind == EventType::Task
+            && task.is_some_and(|task| self.tasks.all.is_cancelled(tenant, task))
+    }
+
+    /// A part of a task is to happen, and the task goes on.
+    pub(super) fn step(&mut self, worker: WorkerKey, step: Step) {
+        let number = step.client.connection;
+        let lanes = self.events.lanes_mut();
+        let (tenant, task) = (lanes.tenant(number), lanes.task(number).copied());
+        match (lanes.step(worker, &step), tenant, task) {
+            (Ok(true), Some(tenant), Some(task)) => {
+                if !self.tasks.all.is_cancelled(tenant, &task) {
+                    self.effects(tenant, step.effects, None);
+                }
+            }
+            _ => self.metrics.stale(),
+        }
+    }
+
+    /// Tasks that have rested after a loss go on, unless there were too many losses.
+    pub(super) fn resume_tasks(&mut self) {
+        while let Some(number) = self.events.lanes_mut().take_rested() {
+            let lanes = self.events.lanes();
+            let (Some(task), Some(tenant)) = (lanes.task(number).copied(), lanes.tenant(number))
+            else {
+                continue;
+            };
+            if self.drop_unwanted(tenant, number) {
+                continue;
+            }
+            if self.events.lanes().losses(number) < LOSSES_MAX {
+                self.pump(number);
+                continue;
+            }
+            tracing::error!(%task, losses = LOSSES_MAX,
+                "a task has failed: one worker after the other was lost while it ran");
+            self.events.take_off_lane(number);
+            let why = format!("{LOSSES_MAX} workers were lost while it ran");
+            self.task_ended(tenant, &task, Err(why));
+        }
+    }
+
+    /// A task is over: its client hears of it, or nobody does.
+    pub(super) fn task_ended(
+        &mut self,
+        tenant: u16,
+        task: &TaskId,
+        outcome: Result<Payload, String>,
+    ) {
+        let Some(over) = self.tasks.all.remove(tenant, task) else {
+            return;
+        };
+        self.tasks.due.insert(tenant);
+        let ends = &self.tasks.ends;
+        match &outcome {
+            _ if over.cancelled => return ends.cancelled.increment(1),
+            Ok(_) => ends.done.increment(1),
+            Err(_) => ends.failed.increment(1),
+        }
+        let client = task.client.filter(|_| over.has_client);
+        let kind = EventKind::TaskFinished {
+            task: Box::new(*task),
+            of_client: client.is_some(),
+            outcome,
+        };
+        let number = match client {
+            Some(client) => {
+                self.events.lanes_mut().push(client.connection, kind);
+                client.connection
+            }
+            None => {
+                let number = self.take_number();
+                self.events.open(number, tenant, kind);
+                number
+            }
+        };
+        self.pump(number);
+    }
+
+    /// The gateway ends: those that wait are lost, the others may finish.
+    pub(super) fn end_tasks(&mut self) {
+        self.tasks.ended = true;
+        let lost = self.tasks.all.clear_waiting();
+        if lost > 0 {
+            self.tasks.ends.lost.increment(lost as u64);
+            tracing::warn!(
+                tasks = lost,
+                "tasks that had not begun end with this gateway"
+            );
+        }
+    }
+}
+
+/// What a task gave, as its worker has committed it.
+pub(super) fn outcome(outcome: Outcome, reply: Option<Box<Reply>>) -> Result<Payload, String> {
+    match (outcome, reply.map(|reply| *reply)) {
+        (Outcome::Done, Some(Reply::Ok(result))) => Ok(result),
+        (_, Some(Reply::Failed(text))) => Err(text),
+        (_, Some(Reply::Unhandled)) => Err("the plugin exports no task-events".to_owned()),
+        (Outcome::DeadLettered, _) => Err("it broke the handler at each try".to_owned()),
+        (_, _) => Err("the handler failed".to_owned()),
+    }
+}
