@@ -52,10 +52,15 @@ impl Build {
 
 /// A register, gateways and workers with the recorder.
 fn recorder(gateways: usize, workers: usize) -> Result<Builder> {
+    with_times(gateways, workers, TIMES)
+}
+
+/// The same with other times.
+fn with_times(gateways: usize, workers: usize, times: &str) -> Result<Builder> {
     Ok(Cluster::apart(gateways, workers)
         .other_plugin_file(&Plugin::Recorder.path()?)
         .worker_flags(&["--instances", "2"])
-        .settings(TIMES)
+        .settings(times)
         .deploys())
 }
 

@@ -33,7 +33,9 @@ async fn at_the_limit_of_open_files_health_api_and_new_workers_are_served() -> O
     .await?;
     let health = http::get(gateway.admin()?, "/healthz").await?;
     ensure!(health.status == 200, "{health:?}");
-    let status = gateway.run("t", &["status"]).await?.ok()?;
+    let status = gateway.run("t", &["status"]).await?;
+    // 3: the register has only just started, and may lack workers.
+    ensure!(matches!(status.code, 0 | 3), "{status:?}");
     ensure!(!status.out.is_empty(), "{status:?}");
     // Ready only with a link to the gateway.
     cluster.add_worker().await?;

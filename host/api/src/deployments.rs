@@ -40,6 +40,7 @@ pub(crate) fn deployment(tenant: &Name, overview: &Overview, teller: Teller) -> 
             Teller::Other => AnsweredBy::OtherRegister,
             Teller::Own => AnsweredBy::Gateway,
         },
+        settles_in_ms: overview.settles_in_ms,
     }
 }
 

@@ -233,6 +233,7 @@ impl DeployClient {
                     desired: own,
                     workers: Vec::new(),
                     under_way: None,
+                    settles_in_ms: 0,
                 };
                 (overview, Teller::Own)
             }

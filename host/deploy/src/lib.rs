@@ -133,8 +133,9 @@ pub struct DeploySettings {
     pub reconnect_min: Duration,
     /// The longest.
     pub reconnect_max: Duration,
-    /// How long after its start a coordinator waits for workers before it carries an order out: longer
-    /// than the longest wait of a node before it connects again. Nothing where all is one process.
+    /// How long a coordinator to which no node had a link waits, from the first link on, before it takes
+    /// who is missing for away, and carries an order out: longer than the longest wait of a node before
+    /// it connects again. Nothing where all is one process.
     pub grace: Duration,
     /// How long workers may take to prepare.
     pub prepare_max: Duration,

@@ -64,7 +64,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let worker_identity = settings::identity(&config, Role::Worker, name, tags, None);
     let register_identity =
         settings::identity(&config, Role::Register, "register".into(), &[], None);
-    let deploying = settings::deploy(&config);
+    let mut deploying = settings::deploy(&config);
+    if bound.register.is_none() {
+        // Nobody else can be on the way back.
+        deploying.grace = Duration::ZERO;
+    }
     let (node, store) = (register_identity.node.clone(), kept.store.clone());
     let coordinator = Coordinator::start(node, store, deploying, ended.clone());
     let agent = Agent::start(

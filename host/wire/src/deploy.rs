@@ -216,6 +216,9 @@ pub struct Overview {
     pub workers: Vec<WorkerState>,
     /// The tenant of the order that is being carried out.
     pub under_way: Option<Name>,
+    /// For so long yet workers may be missing that live and have not found the way back to this
+    /// register; 0: who is missing is away.
+    pub settles_in_ms: u64,
 }
 
 /// Everything that travels on a link for deploys.

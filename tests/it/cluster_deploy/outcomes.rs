@@ -47,6 +47,53 @@ async fn without_the_register_looking_is_answered_at_once_and_says_so() -> Outco
     .await
 }
 
+#[tokio::test]
+async fn a_register_that_has_just_started_does_not_take_the_workers_that_are_back_for_all()
+-> Outcome {
+    // Long enough for what is asked meanwhile.
+    let mut cluster = with_times(1, 2, "[register]\ngrace-ms = 6000")?
+        .start()
+        .await?;
+    let build = Build::new(cluster.folder(), "one")?;
+    build.deploy(cluster.gateway(0)?).await?.ok()?;
+    all_run(&cluster, &build.version).await?;
+    cluster.register_mut()?.kill().await?;
+    cluster.worker_named("worker-1")?.kill().await?;
+    cluster.register_mut()?.start()?;
+    let gateway = cluster.gateway(0)?;
+    eventually("one worker is back", async || {
+        let state = state(gateway).await?;
+        let workers = state["workers"].as_array().map_or(0, Vec::len);
+        if at(&state, "/answered_by") != "register" || workers != 1 {
+            return Ok(None);
+        }
+        let left = state["settles_in_ms"].as_u64().unwrap_or_default();
+        ensure!((1..=6000).contains(&left), "it looks whole: {state}");
+        Ok(Some(()))
+    })
+    .await?;
+    let (status, history, json) = tokio::try_join!(
+        gateway.run("default", &["status"]),
+        gateway.run("default", &["history"]),
+        gateway.run("default", &["status", "--json"]),
+    )?;
+    for ran in [&status, &history, &json] {
+        ensure!(ran.code == 3, "it looks whole: {ran:?}");
+        ensure!(ran.error.contains("workers may be missing"), "{ran:?}");
+    }
+    let seen = status.out.contains("at 1 of 1 workers seen so far");
+    ensure!(seen, "{status:?}");
+    let told: Value = serde_json::from_str(&json.out)?;
+    let left = told["deployment"]["settles_in_ms"].as_u64();
+    ensure!(left.is_some_and(|it| it > 0), "{json:?}");
+    // Who is not back by then is away.
+    eventually("it has settled", async || {
+        let ran = gateway.run("default", &["status"]).await?;
+        Ok((ran.code == 0 && ran.out.contains("at 1 of 1 workers,")).then_some(()))
+    })
+    .await
+}
+
 /// The last line of what a command printed.
 fn last(ran: &Ran) -> Result<Value> {
     let line = ran.out.lines().last();

@@ -101,3 +101,44 @@ async fn an_order_that_is_lost_with_the_register_has_a_line_in_the_history() {
         .filter(|(_, fate)| matches!(fate, Fate::Failed(_)));
     assert_eq!((fates.len(), failed.count()), (3, 1), "{fates:?}");
 }
+
+#[tokio::test]
+async fn a_register_to_which_nobody_had_a_link_says_that_workers_may_be_missing() {
+    let mut rig = Rig::new(1).await;
+    rig.settings.grace = Duration::from_secs(2);
+    let grace_ms = 2_000;
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
+    let look = async || {
+        let (overview, teller) = gateway.deploys.look().await;
+        (teller == Teller::First).then_some((overview.workers.len(), overview.settles_in_ms))
+    };
+    until_async("it has settled", async || look().await == Some((2, 0))).await;
+    // Started again, while a worker is not back.
+    register.stop().await;
+    b.running.stop().await;
+    let _register = rig.register(0).await;
+    until_async("it sees one and says that it may lack some", async || {
+        look()
+            .await
+            .is_some_and(|(workers, left)| workers == 1 && (1..=grace_ms).contains(&left))
+    })
+    .await;
+    until_async("who is not back is away", async || {
+        look().await == Some((1, 0))
+    })
+    .await;
+    // Cut off from all: the register itself lives on.
+    gateway.stop().await;
+    a.running.stop().await;
+    let gateway = rig.gateway("g").await;
+    until_async("it may lack some again", async || {
+        let (overview, teller) = gateway.deploys.look().await;
+        teller == Teller::First && overview.settles_in_ms > 0
+    })
+    .await;
+    until_async("nobody is back", async || {
+        let (overview, teller) = gateway.deploys.look().await;
+        teller == Teller::First && overview.settles_in_ms == 0 && overview.workers.is_empty()
+    })
+    .await;
+}

@@ -42,11 +42,11 @@ impl CoordinatorTask {
     /// When the order of an earlier life is to be looked at: once those that may know what became of
     /// it have had time to come back.
     pub(super) fn lost_deadline(&self) -> Option<Instant> {
-        self.lost.as_ref().map(|_| self.opens)
+        self.lost.as_ref().and(self.opens)
     }
 
     pub(super) async fn lost_in_time(&mut self) {
-        if Instant::now() < self.opens {
+        if !self.has_settled() {
             return;
         }
         let Some(lost) = self.lost.take() else {

@@ -70,8 +70,8 @@ pub(super) struct CoordinatorTask {
     pub(super) under_way: Option<OrderUnderWay>,
     /// Counts the orders; begins anywhere, so that a worker never mistakes one for another.
     pub(super) orders: u64,
-    /// Before that, workers may not have found the way back.
-    pub(super) opens: Instant,
+    /// Before that, workers may not have found the way back; none before anybody has.
+    pub(super) opens: Option<Instant>,
     collecting: Collecting,
     /// The order of an earlier life whose outcome is not known.
     pub(super) lost: Option<Intent>,
@@ -99,7 +99,7 @@ impl CoordinatorTask {
             peers: BTreeMap::new(),
             under_way: None,
             orders: rand::random(),
-            opens: Instant::now() + settings.grace,
+            opens: None,
             collecting: Collecting::new(retries(&settings, seed)),
             promotion: None,
         }
@@ -199,6 +199,10 @@ impl CoordinatorTask {
         if known.iter().any(|known| *known > peer) {
             entry.sender.close();
             return false;
+        }
+        if self.peers.is_empty() {
+            // This register has just started, or was cut off from all: others are on their way back.
+            self.opens = Some(Instant::now() + self.settings.grace);
         }
         for earlier in known.into_iter().filter_map(|it| self.peers.remove(&it)) {
             earlier.sender.close();
@@ -386,10 +390,24 @@ impl CoordinatorTask {
             desired: (*self.store.desired()).clone(),
             workers: workers.collect(),
             under_way: under_way.or_else(lost),
+            settles_in_ms: self.settles_in_ms(),
         });
         if let Some(peer) = self.peers.get(&peer) {
             peer.send(Deploy::Answer { number, overview });
         }
+    }
+
+    /// Whether those that live have had time to come back.
+    pub(super) fn has_settled(&self) -> bool {
+        self.opens.is_some_and(|opens| opens <= Instant::now())
+    }
+
+    /// How long that takes yet, rounded up.
+    fn settles_in_ms(&self) -> u64 {
+        let left = self.opens.map_or(self.settings.grace, |opens| {
+            opens.saturating_duration_since(Instant::now())
+        });
+        u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
     }
 
     /// Progress of the order that is carried out; nobody may listen any more.

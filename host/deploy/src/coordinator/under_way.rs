@@ -59,9 +59,9 @@ pub(super) struct Work {
 
 impl OrderUnderWay {
     /// When something is to be done without any message.
-    pub(super) fn deadline(&self, opens: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, opens: Option<Instant>) -> Option<Instant> {
         match &self.stage {
-            Stage::Waiting => Some(opens),
+            Stage::Waiting => opens,
             Stage::Obtaining(_) => None,
             Stage::Working(work) if work.plan.is_preparing() => {
                 Some(work.until.min(work.next_hold))
@@ -106,11 +106,12 @@ impl CoordinatorTask {
     pub(super) async fn order_in_time(&mut self) {
         let now = Instant::now();
         let hold = self.settings.hold_max / HOLDS;
+        let settled = self.has_settled();
         let Some(under_way) = &mut self.under_way else {
             return;
         };
         match &mut under_way.stage {
-            Stage::Waiting if now >= self.opens => self.begin().await,
+            Stage::Waiting if settled => self.begin().await,
             Stage::Waiting | Stage::Obtaining(_) => {}
             Stage::Working(work) if work.until <= now => self.event(Event::Expired).await,
             Stage::Working(work) if work.plan.is_preparing() && work.next_hold <= now => {

@@ -16,8 +16,8 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     tenant(client, &it.of).await?;
     let deployment = client.deployment().await?;
-    if let Some(warning) = deployment.answered_by.warning() {
-        out.partial(warning);
+    if let Some(warning) = deployment.warning() {
+        out.partial(&warning);
     }
     if out.is_json() {
         return out.json(&deployment);

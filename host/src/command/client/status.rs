@@ -19,8 +19,8 @@ pub(super) async fn run(
     let deployment = client.deployment().await;
     match &deployment {
         Ok(deployment) => {
-            if let Some(warning) = deployment.answered_by.warning() {
-                out.partial(warning);
+            if let Some(warning) = deployment.warning() {
+                out.partial(&warning);
             }
         }
         Err(error) => out.partial(&format!("what is deployed is not known: {error}")),
@@ -68,10 +68,10 @@ fn deployed(deployment: &Result<Deployment, Error>) -> String {
     let canary = it.canary.as_ref();
     let canary = canary.map(|it| format!(", some clients try {}", short(it)));
     let workers = it.workers.iter().filter(|it| !it.behind).count();
-    let (all, generation) = (it.workers.len(), it.generation);
+    let generation = it.generation;
     let at = match it.answered_by {
         AnsweredBy::Register | AnsweredBy::OtherRegister => {
-            format!("at {workers} of {all} workers")
+            format!("at {workers} of {}", seen(it))
         }
         AnsweredBy::Gateway => "at workers that are not known".to_owned(),
     };
@@ -82,6 +82,16 @@ fn deployed(deployment: &Result<Deployment, Error>) -> String {
     )
 }
 
+/// Of how many workers is told what they run.
+fn seen(it: &Deployment) -> String {
+    let so_far = if it.settles_in_ms > 0 {
+        " seen so far"
+    } else {
+        ""
+    };
+    format!("{} workers{so_far}", it.workers.len())
+}
+
 /// What really runs where the cluster names nothing.
 fn unnamed(it: &Deployment) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -90,22 +100,19 @@ fn unnamed(it: &Deployment) -> String {
             .entry(worker.version.as_deref().unwrap_or_default())
             .or_default() += 1;
     }
-    let all = it.workers.len();
+    let all = seen(it);
     let withdrawn = |version: &str| {
         let mut known = it.releases.iter();
         let release = known.find(|it| it.version == version);
         release.is_some_and(|it| it.fate == Fate::Withdrawn)
     };
     let parts = counts.iter().map(|(version, count)| match *version {
-        "" => format!("nothing serves at {count} of {all} workers"),
+        "" => format!("nothing serves at {count} of {all}"),
         version if withdrawn(version) => format!(
-            "{}, withdrawn, at {count} of {all} workers until their next start",
+            "{}, withdrawn, at {count} of {all} until their next start",
             short(version)
         ),
-        version => format!(
-            "{}, their own file, at {count} of {all} workers",
-            short(version)
-        ),
+        version => format!("{}, their own file, at {count} of {all}", short(version)),
     });
     let mut parts: Vec<String> = parts.collect();
     let trying = it.workers.iter().filter_map(|it| it.canary.as_deref());

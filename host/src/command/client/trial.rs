@@ -61,7 +61,11 @@ fn now(deployment: &Deployment, done: &Done) -> Now {
         Fate::Canary => Now::OnTrial,
         // A worker that is behind has not tried it yet.
         Fate::Active if deployment.workers.iter().any(|it| it.trial || it.behind) => Now::OnTrial,
-        Fate::Active if deployment.workers.len() < done.workers as usize => Now::StaysWhereSeen,
+        Fate::Active
+            if deployment.settles_in_ms > 0 || deployment.workers.len() < done.workers as usize =>
+        {
+            Now::StaysWhereSeen
+        }
         Fate::Active => Now::Stays,
         fate @ (Fate::Replaced | Fate::RolledBack | Fate::Failed | Fate::Withdrawn) => {
             Now::Ended(fate, release.reason.clone())

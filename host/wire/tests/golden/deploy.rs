@@ -98,6 +98,7 @@ fn overview() -> Box<Overview> {
             running: running(),
         }],
         under_way: Some(tenant()),
+        settles_in_ms: 300,
     })
 }
 

@@ -162,13 +162,15 @@ fn overview() -> impl Strategy<Value = Overview> {
         generation,
         running,
     });
-    (desired(), vec(worker, 0..3), option::of(name())).prop_map(|(desired, workers, under_way)| {
-        Overview {
+    let workers = vec(worker, 0..3);
+    (desired(), workers, option::of(name()), any::<u64>()).prop_map(
+        |(desired, workers, under_way, settles_in_ms)| Overview {
             desired,
             workers,
             under_way,
-        }
-    })
+            settles_in_ms,
+        },
+    )
 }
 
 fn nodes_and_orders() -> impl Strategy<Value = Deploy> {

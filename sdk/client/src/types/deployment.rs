@@ -128,6 +128,27 @@ pub struct Deployment {
     /// Who told it. Without the register that takes deploys it may be out of date.
     #[serde(default)]
     pub answered_by: AnsweredBy,
+    /// For so long yet `workers` may lack some that live: the register that has answered has just
+    /// started, or was cut off, and they have not all found the way back to it. 0: it is whole.
+    #[serde(default)]
+    pub settles_in_ms: u64,
+}
+
+impl Deployment {
+    /// A sentence if it may be out of date, or may lack workers that live.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let unsettled = (self.settles_in_ms > 0).then(|| {
+            let seconds = self.settles_in_ms.div_ceil(1000);
+            format!(
+                "the register has just started, or was cut off: for up to {seconds} s yet workers may \
+                 be missing here that live and serve"
+            )
+        });
+        let old = self.answered_by.warning().map(str::to_owned);
+        let says: Vec<String> = old.into_iter().chain(unsettled).collect();
+        (!says.is_empty()).then(|| says.join("; "))
+    }
 }
 
 /// Who told what the cluster runs.
