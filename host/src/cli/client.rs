@@ -4,6 +4,7 @@ pub mod deploy;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 
@@ -87,13 +88,22 @@ pub struct Connect {
     /// A file that holds the token; else TIDEGATE_TOKEN has it, else the file TIDEGATE_TOKEN_FILE
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How long the call may take, in milliseconds
+    /// How long the answer may take with all repetitions, in milliseconds: each page of a list. A deploy
+    /// is followed to its end
     #[arg(long, value_name = "MS", default_value_t = 10_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
     /// Prints JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+impl Connect {
+    /// How long the answer may take.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
 }
 
 /// Which clients: the union of all that is given.

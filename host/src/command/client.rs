@@ -46,7 +46,12 @@ pub fn run(command: &ClientCommand) -> u8 {
         .build()
         .context("the runtime cannot be started");
     let mut out = Output::new(command.connect().json);
-    let result = runtime.and_then(|runtime| runtime.block_on(go(command, &mut out)));
+    let result = runtime.and_then(|runtime| {
+        let result = runtime.block_on(go(command, &mut out));
+        // Nobody waits for the look-up of a name that was not answered in time.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => DONE,
@@ -62,21 +67,23 @@ pub fn run(command: &ClientCommand) -> u8 {
 async fn go(command: &ClientCommand, out: &mut Output) -> anyhow::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let client = connect::client(command.connect(), environment)?;
+    // However many calls it takes. Lists are as long as they are, and deploys are followed.
+    let whole = client.ending_within(command.connect().timeout());
     match command {
-        ClientCommand::Send(it) => send::run(&client, it, out).await?,
+        ClientCommand::Send(it) => send::run(&whole, it, out).await?,
         ClientCommand::Clients(it) => clients::run(&client, it, out).await?,
         ClientCommand::Groups(it) => groups::run(&client, it, out).await?,
         ClientCommand::Uids(it) => uids::run(&client, it, out).await?,
-        ClientCommand::Session(it) => session::run(&client, it, out).await?,
-        ClientCommand::Kick(it) => kick::run(&client, it, out).await?,
-        ClientCommand::Request(it) => request::run(&client, it, out).await?,
-        ClientCommand::Status(it) => status::run(&client, it, out).await?,
+        ClientCommand::Session(it) => session::run(&whole, it, out).await?,
+        ClientCommand::Kick(it) => kick::run(&whole, it, out).await?,
+        ClientCommand::Request(it) => request::run(&whole, it, out).await?,
+        ClientCommand::Status(it) => status::run(&whole, it, out).await?,
         ClientCommand::Feed(it) => feed::run(&client, it, out).await?,
         ClientCommand::Deploy(it) => deploy::deploy(&client, it, out).await?,
         ClientCommand::Rollback(it) => deploy::rollback(&client, it, out).await?,
         ClientCommand::Promote(it) => deploy::promote(&client, it, out).await?,
         ClientCommand::Withdraw(it) => deploy::withdraw(&client, it, out).await?,
-        ClientCommand::History(it) => history::run(&client, it, out).await?,
+        ClientCommand::History(it) => history::run(&whole, it, out).await?,
     }
     Ok(if out.is_partial() { PARTIAL } else { DONE })
 }

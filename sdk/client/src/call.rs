@@ -141,43 +141,30 @@ impl Call {
         self
     }
 
-    /// Makes it, again while that is safe and may help, until its deadline.
+    /// Makes it, again while that is safe and may help. Attempts and the pauses between them end with
+    /// its deadline.
     pub(crate) async fn make<A: DeserializeOwned>(self, client: &Client) -> Result<A, Error> {
         let within = self.within.unwrap_or(client.deadline);
-        let deadline = Instant::now() + within;
-        let attempts = || async {
-            let attempt = timeout_at(deadline, self.attempt(client)).await;
-            attempt.unwrap_or_else(|_| {
-                Err(Error::Deadline {
-                    url: client.base.clone(),
-                    within,
-                    last: None,
-                })
-            })
-        };
+        let own = Instant::now() + within;
+        let deadline = client.ends.map_or(own, |ends| ends.min(own));
         let mut failed = None;
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(BACKOFF_MIN)
             .with_max_delay(BACKOFF_MAX)
             .with_max_times(if client.retries { ATTEMPTS_MAX } else { 0 });
-        let body = attempts
+        let attempts = || self.attempt(client);
+        let attempts = attempts
             .retry(backoff)
-            .when(|error| {
-                error.is_passing(self.repeatable, client.patient) && Instant::now() < deadline
-            })
-            .notify(|error: &Error, _| failed = Some(error.to_string()))
-            .await;
-        let body = body.map_err(|error| match error {
-            Error::Deadline { within, .. } => Error::Deadline {
+            .when(|error| error.is_passing(self.repeatable, client.patient))
+            .notify(|error: &Error, _| failed = Some(error.to_string()));
+        let body = timeout_at(deadline, attempts.into_future()).await;
+        let body = body.unwrap_or_else(|_| {
+            Err(Error::Deadline {
                 url: client.base.clone(),
                 within,
                 last: failed,
-            },
-            Error::Setting(_)
-            | Error::Refused(_)
-            | Error::Unreachable { .. }
-            | Error::Answer(_) => error,
+            })
         })?;
         serde_json::from_slice(&body).map_err(|error| {
             Error::Answer(format!("{} gave an unknown answer: {error}", self.path))

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::error::Error;
 
 /// Longer than the gateway takes to give a partial answer.
@@ -16,6 +18,8 @@ pub struct Client {
     pub(crate) base: String,
     pub(crate) token: String,
     pub(crate) deadline: Duration,
+    /// When calls have ended, whatever their own deadlines are.
+    pub(crate) ends: Option<Instant>,
     pub(crate) retries: bool,
     pub(crate) patient: bool,
 }
@@ -43,6 +47,16 @@ impl Client {
             deadline: DEADLINE,
             retries: true,
             patient: true,
+        }
+    }
+
+    /// The same client for work of several calls: from now on they all end within this time, each with
+    /// its repetitions and within its own deadline.
+    #[must_use]
+    pub fn ending_within(&self, within: Duration) -> Self {
+        Self {
+            ends: Some(Instant::now() + within),
+            ..self.clone()
         }
     }
 
@@ -142,6 +156,7 @@ impl Builder {
             base,
             token: self.token,
             deadline: self.deadline,
+            ends: None,
             retries: self.retries,
             patient: self.patient,
         })

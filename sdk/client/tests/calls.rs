@@ -111,6 +111,40 @@ async fn a_deadline_tells_why_the_last_repetition_failed() {
 }
 
 #[tokio::test]
+async fn a_call_ends_within_its_deadline_with_all_its_repetitions_and_pauses() {
+    let late = Duration::from_millis(250);
+    let call = async |ms: u64| {
+        let (_script, url) = script(&[(503, BUSY); 20]).await;
+        let start = Instant::now();
+        let error = client(&url, ms).status().await.unwrap_err();
+        (Duration::from_millis(ms), start.elapsed(), error)
+    };
+    // The longer it has gone on, the longer are the pauses.
+    let (a, b, c) = tokio::join!(call(700), call(1500), call(3100));
+    for (within, took, error) in [a, b, c] {
+        assert!(took < within + late, "{took:?} instead of {within:?}");
+        assert!(error.to_string().contains("ending"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn calls_of_one_work_end_together() {
+    let (_script, url) = script(&[]).await;
+    let (within, late) = (Duration::from_millis(300), Duration::from_millis(600));
+    let client = client(&url, 10_000).ending_within(within);
+    let start = Instant::now();
+    let request = client.request("slow", "", Duration::from_secs(10));
+    let (status, deployment, request) = tokio::join!(client.status(), client.deployment(), request);
+    assert!(start.elapsed() < within + late, "{:?}", start.elapsed());
+    assert!(matches!(status, Err(Error::Deadline { .. })), "{status:?}");
+    assert!(deployment.is_err() && request.is_err());
+    // What comes after has no time left.
+    let start = Instant::now();
+    assert!(client.status().await.is_err());
+    assert!(start.elapsed() < late, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn who_is_not_patient_hears_at_once_that_nobody_is_there() {
     let url = format!("http://{}", nobody().await);
     let start = Instant::now();

@@ -2,7 +2,6 @@
 //! environment says, and a variable that is empty says nothing.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tidegate_client::{Client, Error};
 
@@ -38,7 +37,7 @@ pub(super) fn client(
     Client::builder(api.unwrap_or_else(|| API.to_owned()))
         .token(token)
         .patient(false)
-        .deadline(Duration::from_millis(connect.timeout_ms))
+        .deadline(connect.timeout())
         .build()
 }
 

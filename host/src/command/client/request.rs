@@ -9,6 +9,9 @@ use super::argument_or_input;
 use super::output::Output;
 use crate::cli::client as cli;
 
+/// Of the time of a request so much at most is for its way.
+const ANSWER: Duration = Duration::from_millis(500);
+
 pub(super) async fn run(
     client: &Client,
     it: &cli::RequestArgs,
@@ -20,7 +23,9 @@ pub(super) async fn run(
         text => argument_or_input(text.as_ref())?,
     };
     let payload = Message::of_bytes(payload);
-    let within = Duration::from_millis(it.connect.timeout_ms);
+    let whole = it.connect.timeout();
+    // Word that the handler was too slow has to come back in time.
+    let within = (whole - (whole / 10).min(ANSWER)).max(Duration::from_millis(1));
     let reply = match &it.key {
         Some(key) => {
             client
