@@ -5,6 +5,7 @@
 //! from it otherwise. Only the first register of the nodes' configuration is given orders; the
 //! others keep copies.
 
+mod again;
 mod ending;
 mod link;
 mod lost;

@@ -81,6 +81,14 @@ impl Plan {
         (Self::new(workers, Phase::Writing), vec![Act::Write])
     }
 
+    /// It was written down before: all that is left is that workers switch.
+    pub(super) fn decided(workers: impl IntoIterator<Item = Incarnation>) -> (Self, Vec<Act>) {
+        let mut plan = Self::new(workers, Phase::Switching);
+        let mut acts = Vec::new();
+        plan.conclude(&mut acts);
+        (plan, acts)
+    }
+
     fn new(workers: impl IntoIterator<Item = Incarnation>, phase: Phase) -> Self {
         let workers = workers.into_iter().map(|it| (it, At::Busy)).collect();
         Self { workers, phase }

@@ -103,3 +103,59 @@ async fn without_the_register_a_deploy_says_whom_it_misses_and_clients_go_on() -
     talkers.end().await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_component_that_was_lost_at_all_nodes_is_asked_for_and_runs_again_once_it_is_given()
+-> Outcome {
+    let mut cluster = recorder(1, 2)?
+        .plugin_settings("rollback-seconds = 2\n")
+        .without_file()
+        .start()
+        .await?;
+    let build = Build::new(cluster.folder(), "lost")?;
+    build.deploy(cluster.gateway(0)?).await?.ok()?;
+    all_run(&cluster, &build.version).await?;
+    let folder = cluster.folder().to_owned();
+    cluster.register_mut()?.kill().await?;
+    for worker in ["worker-0", "worker-1"] {
+        cluster.worker_named(worker)?.kill().await?;
+    }
+    for (node, command) in [
+        ("register", "register"),
+        ("worker-0", "worker"),
+        ("worker-1", "worker"),
+    ] {
+        let own = folder.join(node).with_extension("state").join(command);
+        std::fs::remove_dir_all(own.join("components"))?;
+    }
+    cluster.register_mut()?.start()?;
+    for worker in ["worker-0", "worker-1"] {
+        cluster.worker_named(worker)?.start()?;
+    }
+    let gateway = cluster.gateway(0)?;
+    eventually(
+        "both workers say that they have nothing to run",
+        async || {
+            let state = state(gateway).await?;
+            let workers = state["workers"].as_array().cloned().unwrap_or_default();
+            let troubled = workers.iter().filter(|it| it["trouble"].is_string());
+            Ok((troubled.count() == 2).then_some(()))
+        },
+    )
+    .await?;
+    let named = gateway
+        .run("default", &["rollback", "--to", &build.version])
+        .await?;
+    let says = named.error.contains("give its file again");
+    ensure!(named.code == 1 && says, "{named:?}");
+    let mut args = build.args()?;
+    args.push("--wait");
+    let ran = gateway.run("default", &args).await?.ok()?;
+    let done = format!("done: {} at 2 workers", build.version);
+    ensure!(
+        ran.out.contains(&done) && ran.out.contains("it stays"),
+        "{ran:?}"
+    );
+    all_run(&cluster, &build.version).await?;
+    all_meet(&cluster, 0, 8, &build.version).await
+}

@@ -245,7 +245,8 @@ async fn withdraw(
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "invalid-argument: no such version, or never deployed"),
-        (status = 409, description = "conflict: nothing to go back to"),
+        (status = 409, description = "conflict: nothing to go back to, it is to run already, or no node \
+            has its component any more"),
         (status = 422, description = "other: a worker cannot run it; nothing has changed"),
         (status = 503, description = "conflict: another order is under way; \
             other: no register, no worker, or one was lost meanwhile")))]
@@ -277,7 +278,8 @@ async fn rollback(
             content_type = "text/event-stream"),
         (status = 403, description = "not-permitted: the token may not deploy"),
         (status = 404, description = "invalid-argument: the tenant was never deployed"),
-        (status = 409, description = "conflict: no client tries a version"),
+        (status = 409, description = "conflict: no client tries a version, or no node has its component \
+            any more"),
         (status = 422, description = "other: a worker cannot run it; nothing has changed"),
         (status = 503, description = "conflict: another order is under way; \
             other: no register, no worker, or one was lost meanwhile")))]

@@ -3,10 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use tidegate_deploy::{DeployError, Progress, Step, version_of};
+use tidegate_deploy::{CanaryPlan, DeployError, DeployOrder, Progress, Step, version_of};
+use tidegate_wire::Name;
 
 use super::fake::Fake;
-use super::rig::{Rig, all, component, failed, order, serve, until, until_async};
+use super::rig::{Rig, all, component, done, failed, order, serve, until, until_async};
 
 #[tokio::test]
 async fn a_worker_that_joins_later_gets_the_version_and_its_bytes() {
@@ -240,4 +241,96 @@ async fn a_damaged_component_is_not_used_but_fetched_again() {
     let a = rig.plain_worker("a").await;
     serve(&[&a], "one").await;
     assert_eq!(fs::read(&file).unwrap(), component("one"));
+}
+
+#[tokio::test]
+async fn what_nobody_has_any_more_is_refused_by_name_and_runs_again_once_its_file_is_given() {
+    let rig = Rig::new(1).await;
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
+    gateway.deploy("one").await;
+    let (decided, version, _) = gateway.deploy("two").await;
+    register.stop().await;
+    a.running.stop().await;
+    b.running.stop().await;
+    for node in ["register-0", "a", "b"] {
+        // The process before may still be ending.
+        drop(rig.store(node).await);
+        fs::remove_dir_all(rig.folder(node).join("components")).unwrap();
+    }
+    let _register = rig.register(0).await;
+    let [a, b] = [rig.plain_worker("a").await, rig.plain_worker("b").await];
+    gateway.sees(2).await;
+    let back = |to: Option<&Name>| {
+        let to = to.map(ToString::to_string);
+        gateway.deploys.rollback("t".into(), to, "bob".into())
+    };
+    for (to, lost) in [(Some(&version), "two"), (None, "one")] {
+        let version = version_of(&component(lost));
+        let error = failed(back(to)).await;
+        assert_eq!(error, DeployError::NotKept { version });
+        assert!(error.to_string().contains("give its file again"), "{error}");
+    }
+    assert_eq!(gateway.deploy("two").await, (decided, version.clone(), 2));
+    serve(&[&a, &b], "two").await;
+    // Nothing is left to do.
+    assert_eq!(gateway.deploy("two").await, (decided, version, 2));
+}
+
+#[tokio::test]
+async fn a_canary_that_nobody_has_any_more_is_not_promoted() {
+    let rig = Rig::new(1).await;
+    let (register, [a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    let plan = CanaryPlan {
+        percent: 10,
+        clients: Vec::new(),
+        seconds: 0,
+    };
+    let canary = DeployOrder {
+        canary: Some(plan),
+        ..order("two")
+    };
+    done(gateway.deploys.deploy(canary, component("two"))).await;
+    register.stop().await;
+    a.running.stop().await;
+    let two = version_of(&component("two"));
+    for node in ["register-0", "a"] {
+        drop(rig.store(node).await);
+        let file = format!("components/{two}.wasm");
+        fs::remove_file(rig.folder(node).join(file)).unwrap();
+    }
+    let _register = rig.register(0).await;
+    let a = rig.plain_worker("a").await;
+    serve(&[&a], "one").await;
+    gateway.sees(1).await;
+    let error = failed(gateway.deploys.promote("t".into(), "bob".into())).await;
+    assert_eq!(error, DeployError::NotKept { version: two });
+}
+
+#[tokio::test]
+async fn a_version_that_runs_nowhere_is_not_done_by_being_deployed_again() {
+    let mut rig = Rig::new(1).await;
+    rig.settings.switch_max = Duration::from_secs(1);
+    let (_register, [a], gateway) = rig.start(["a"]).await;
+    let (decided, version, _) = gateway.deploy("one").await;
+    a.running.stop().await;
+    until_async("nobody is there", async || {
+        let overview = gateway.deploys.overview().await;
+        overview.is_ok_and(|it| it.workers.is_empty())
+    })
+    .await;
+    let again = || gateway.deploys.deploy(order("one"), component("one"));
+    assert_eq!(failed(again()).await, DeployError::NoWorker);
+    let a = rig.worker("a", Fake::new(&["t"])).await;
+    a.fake.refuse(Some("it traps in on-start"));
+    gateway.sees(1).await;
+    let error = failed(again()).await;
+    assert!(
+        matches!(&error, DeployError::Refused { reason, .. } if reason.contains("it traps")),
+        "{error}"
+    );
+    // It is tried at once, not only at the worker's next try.
+    a.fake.refuse(None);
+    assert_eq!(done(again()).await, (decided, version, 1));
+    serve(&[&a], "one").await;
 }

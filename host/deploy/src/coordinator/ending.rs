@@ -5,6 +5,7 @@ use tidegate_wire::deploy::{DeployError, Progress, reason};
 use tidegate_wire::id::Incarnation;
 
 use super::task::CoordinatorTask;
+use super::under_way::Stage;
 use crate::change::Change;
 use crate::plan::Cause;
 
@@ -31,19 +32,24 @@ impl CoordinatorTask {
     }
 
     pub(super) async fn done(&mut self, workers: u32) {
-        let Some((work, ..)) = self.working() else {
+        let Some(under_way) = &self.under_way else {
             return;
         };
-        let (generation, version) = (work.generation, work.version.clone());
-        let tenant = self
-            .under_way
-            .as_ref()
-            .map(|under_way| under_way.tenant.clone());
+        let Stage::Working(work) = &under_way.stage else {
+            return;
+        };
+        let tenant = &under_way.tenant;
+        if workers == 0
+            && work.change.is_none()
+            && let Some(error) = self.why_nowhere(tenant, work)
+        {
+            return self.fail(error).await;
+        }
         let done = Progress::Done {
-            generation,
-            version,
+            generation: work.generation,
+            version: work.version.clone(),
             workers,
-            trial: tenant.is_some_and(|tenant| self.is_on_trial(&tenant)),
+            trial: self.is_on_trial(tenant),
         };
         self.end(done).await;
     }

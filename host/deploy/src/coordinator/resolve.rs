@@ -20,6 +20,12 @@ pub(super) enum Target {
     },
     /// Decided at once; then this version is what the tenant runs.
     Decide { change: Change, version: Name },
+    /// It was decided before, in this generation: nothing is left to do, unless its component is lacking
+    /// somewhere. The gateway that asks has it.
+    Again {
+        candidate: Candidate,
+        generation: u64,
+    },
     /// It is so already, since this generation.
     Nothing { generation: u64, version: Name },
 }
@@ -106,18 +112,6 @@ fn deploy(
     if !has_room(desired, tenant) {
         return Err(DeployError::TooManyTenants(desired.tenants.len() as u64));
     }
-    if let Some(deployed) = desired.tenants.get(tenant) {
-        apart_from_canary(deployed, tenant)?;
-        if let Some(current) = deployed.current().filter(|it| it.version == *version) {
-            if order.canary.is_some() {
-                return Err(already(tenant, version));
-            }
-            return Ok(Target::Nothing {
-                generation: current.generation,
-                version: version.clone(),
-            });
-        }
-    }
     let candidate = Candidate {
         version: version.clone(),
         source: order.source.clone(),
@@ -125,6 +119,18 @@ fn deploy(
         by: order.by.clone(),
         canary: order.canary.clone(),
     };
+    if let Some(deployed) = desired.tenants.get(tenant) {
+        apart_from_canary(deployed, tenant)?;
+        if let Some(current) = deployed.current().filter(|it| it.version == *version) {
+            if order.canary.is_some() {
+                return Err(already(tenant, version));
+            }
+            return Ok(Target::Again {
+                candidate,
+                generation: current.generation,
+            });
+        }
+    }
     Ok(Target::Prepare {
         change: Change::Serve(candidate.clone()),
         candidate,

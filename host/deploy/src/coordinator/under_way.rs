@@ -9,7 +9,7 @@ use tidegate_wire::id::Incarnation;
 use tokio::time::Instant;
 
 use super::CoordinatorMessage;
-use super::resolve::{Target, resolve};
+use super::resolve::Target;
 use super::task::{CoordinatorTask, DeployPeer};
 use crate::change::{Candidate, Change};
 use crate::plan::{Act, Event, Plan};
@@ -35,15 +35,16 @@ pub(super) struct OrderUnderWay {
 pub(super) enum Stage {
     /// For workers to find the way back.
     Waiting,
-    /// For the bytes.
-    Obtaining(Box<(Candidate, Change)>),
+    /// For the bytes; of what was decided before there is no change.
+    Obtaining(Box<(Candidate, Option<Change>)>),
     Working(Box<Work>),
 }
 
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) plan: Plan,
-    pub(super) change: Change,
+    /// None of what was decided before.
+    pub(super) change: Option<Change>,
     /// What is to be prepared, kept for as long as the pin lives.
     pub(super) candidate: Option<(Candidate, Pin)>,
     /// What the tenant runs in the end.
@@ -89,13 +90,10 @@ impl CoordinatorTask {
             asked,
             stage: Stage::Waiting,
         });
-        // What can be refused is refused at once.
+        // What can be refused is refused at once. Who may have a component is not known yet.
         if let Some(under_way) = &self.under_way
-            && let Err(error) = resolve(
-                &under_way.asked,
-                &self.store.desired(),
-                self.lingers(&under_way.tenant),
-            )
+            && let Err(error) = self.target(under_way)
+            && (self.has_settled() || !matches!(error, DeployError::NotKept { .. }))
         {
             return self.fail(error).await;
         }
@@ -130,11 +128,7 @@ impl CoordinatorTask {
         let Some(under_way) = &self.under_way else {
             return;
         };
-        let target = match resolve(
-            &under_way.asked,
-            &self.store.desired(),
-            self.lingers(&under_way.tenant),
-        ) {
+        let target = match self.target(under_way) {
             Ok(target) => target,
             Err(error) => return self.fail(error).await,
         };
@@ -142,31 +136,23 @@ impl CoordinatorTask {
             Target::Nothing {
                 generation,
                 version,
-            } => {
-                let tenant = under_way.tenant.clone();
-                let runs = |it: &&DeployPeer| self.has_followed(it, &tenant);
-                let workers = u32::try_from(self.workers().filter(runs).count());
-                let done = Progress::Done {
-                    generation,
-                    version,
-                    workers: workers.unwrap_or(u32::MAX),
-                    trial: self.is_on_trial(&tenant),
-                };
-                self.end(done).await;
-            }
+            } => self.is_so(generation, version).await,
             Target::Decide { change, version } => {
                 let workers = self.plan_workers();
                 let (plan, acts) = Plan::at_once(workers.keys().copied());
-                self.work(plan, change, None, version, workers);
+                self.work(plan, Some(change), None, version, workers);
                 self.act(acts).await;
             }
+            Target::Again {
+                candidate,
+                generation,
+            } => self.again(candidate, generation).await,
             Target::Prepare {
                 candidate,
                 change,
                 upload,
             } => {
-                let (peer, order) = (under_way.peer, under_way.order);
-                let tenant = under_way.tenant.clone();
+                let (peer, tenant) = (under_way.peer, under_way.tenant.clone());
                 if let Err(error) = self.ready() {
                     return self.fail(error).await;
                 }
@@ -176,21 +162,45 @@ impl CoordinatorTask {
                 } else {
                     From::Anyone
                 };
-                let (exchange, inbox) = (self.exchange.clone(), self.inbox.clone());
-                let (version, bytes) = (candidate.version.clone(), candidate.bytes);
-                if let Some(under_way) = &mut self.under_way {
-                    under_way.stage = Stage::Obtaining(Box::new((candidate, change)));
-                }
-                tokio::spawn(async move {
-                    let obtained = exchange.obtain(&version, bytes, from).await;
-                    let outcome = obtained.map(|it| it.pin);
-                    // The coordinator may be gone.
-                    let _ = inbox
-                        .send(CoordinatorMessage::Obtained { order, outcome })
-                        .await;
-                });
+                self.obtain(candidate, Some(change), from);
             }
         }
+    }
+
+    /// Nothing is left to do.
+    pub(super) async fn is_so(&mut self, generation: u64, version: Name) {
+        let Some(under_way) = &self.under_way else {
+            return;
+        };
+        let tenant = under_way.tenant.clone();
+        let runs = |it: &&DeployPeer| self.has_followed(it, &tenant);
+        let workers = u32::try_from(self.workers().filter(runs).count());
+        let done = Progress::Done {
+            generation,
+            version,
+            workers: workers.unwrap_or(u32::MAX),
+            trial: self.is_on_trial(&tenant),
+        };
+        self.end(done).await;
+    }
+
+    /// Has the component fetched, if it is not here.
+    pub(super) fn obtain(&mut self, candidate: Candidate, change: Option<Change>, from: From) {
+        let Some(under_way) = &mut self.under_way else {
+            return;
+        };
+        let order = under_way.order;
+        let (exchange, inbox) = (self.exchange.clone(), self.inbox.clone());
+        let (version, bytes) = (candidate.version.clone(), candidate.bytes);
+        under_way.stage = Stage::Obtaining(Box::new((candidate, change)));
+        tokio::spawn(async move {
+            let obtained = exchange.obtain(&version, bytes, from).await;
+            let outcome = obtained.map(|it| it.pin);
+            // The coordinator may be gone.
+            let _ = inbox
+                .send(CoordinatorMessage::Obtained { order, outcome })
+                .await;
+        });
     }
 
     /// Whether there are workers and all know the tenant.
@@ -249,6 +259,11 @@ impl CoordinatorTask {
             let bytes = candidate.bytes;
             self.progress(peer, number, Progress::Uploaded { bytes });
         }
+        if change.is_none() {
+            // Kept: the state names it, unless that has changed meanwhile.
+            drop(pin);
+            return self.begin().await;
+        }
         if let Err(error) = self.ready() {
             return self.fail(error).await;
         }
@@ -266,7 +281,7 @@ impl CoordinatorTask {
     pub(super) fn work(
         &mut self,
         plan: Plan,
-        change: Change,
+        change: Option<Change>,
         candidate: Option<(Candidate, Pin)>,
         version: Name,
         names: BTreeMap<Incarnation, Name>,
@@ -354,7 +369,10 @@ impl CoordinatorTask {
         let Stage::Working(work) = &under_way.stage else {
             return Vec::new();
         };
-        let (tenant, change) = (under_way.tenant.clone(), work.change.clone());
+        let tenant = under_way.tenant.clone();
+        let Some(change) = work.change.clone() else {
+            return Vec::new();
+        };
         let written = self.decide(&tenant, change).await;
         let until = Instant::now() + self.settings.switch_max;
         let Some((work, peer, number)) = self.working() else {

@@ -30,6 +30,16 @@ fn all_prepare_then_it_is_written_then_all_switch() {
 }
 
 #[test]
+fn what_was_written_before_is_not_written_again_and_only_switches() {
+    let (mut plan, acts) = Plan::decided([A, B]);
+    assert!(acts.is_empty() && !plan.is_undecided());
+    assert!(plan.on(Event::Switched(B)).is_empty());
+    assert_eq!(plan.on(Event::Expired), [Act::Done(1)]);
+    let (_, acts) = Plan::decided([]);
+    assert_eq!(acts, [Act::Done(0)]);
+}
+
+#[test]
 fn one_refusal_discards_everywhere_else() {
     let mut plan = two();
     plan.on(Event::Prepared(A));

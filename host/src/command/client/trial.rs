@@ -7,12 +7,15 @@ use tidegate_client::{AnsweredBy, Client, Deployment, ErrorName, Fate};
 use tokio::time::{Instant, sleep};
 
 use super::deploy::{Done, failed};
+use super::history::behind;
 use super::output::Output;
 
 /// How often is asked.
 const ASK: Duration = Duration::from_secs(1);
 /// The register, or workers with it, may be away for so long: everything else goes on meanwhile.
 const AWAY_MAX: Duration = Duration::from_secs(60);
+/// As long as the register gives workers to prepare a version.
+const PREPARES_MAX: Duration = Duration::from_secs(300);
 
 /// What became of a version.
 enum Now {
@@ -21,6 +24,11 @@ enum Now {
     /// It stays as far as one can see, but fewer workers are there than have switched: a register that has
     /// just started does not see them all yet.
     StaysWhereSeen,
+    /// Workers may be missing for a moment, whatever they do.
+    Unsettled,
+    /// A worker does not run it, which does not end by itself for certain: how long is waited for that,
+    /// and what is said then.
+    Behind(Duration, String),
     Ended(Fate, Option<String>),
 }
 
@@ -42,6 +50,12 @@ pub(super) async fn wait(client: &Client, done: &Done, out: &mut Output) -> anyh
             Ok(deployment) => match now(&deployment, done) {
                 Now::OnTrial => answered = Instant::now(),
                 Now::StaysWhereSeen if answered.elapsed() < AWAY_MAX => {}
+                Now::Unsettled => {}
+                Now::Behind(most, _) if answered.elapsed() < most => {}
+                Now::Behind(_, why) => {
+                    let why = format!("the version is to run, and its trial is not over: {why}");
+                    return Err(failed(504, ErrorName::Timeout, why, true).into());
+                }
                 Now::Stays | Now::StaysWhereSeen => return stays(done, out),
                 Now::Ended(fate, why) => return ended(done, fate, why, out),
             },
@@ -57,15 +71,21 @@ fn now(deployment: &Deployment, done: &Done) -> Now {
     let Some(release) = releases.find(|it| it.generation == done.generation) else {
         return Now::Ended(Fate::Replaced, None);
     };
+    let lagging = behind(deployment).into_iter().next();
     match release.fate {
         Fate::Canary => Now::OnTrial,
-        // A worker that is behind has not tried it yet.
-        Fate::Active if deployment.workers.iter().any(|it| it.trial || it.behind) => Now::OnTrial,
-        Fate::Active
-            if deployment.settles_in_ms > 0 || deployment.workers.len() < done.workers as usize =>
-        {
-            Now::StaysWhereSeen
+        Fate::Active if deployment.workers.iter().any(|it| it.trial) => Now::OnTrial,
+        Fate::Active if deployment.settles_in_ms > 0 => Now::Unsettled,
+        Fate::Active if deployment.workers.is_empty() => {
+            Now::Behind(AWAY_MAX, "no worker has a link to the register".to_owned())
         }
+        // A worker that is behind has not tried it yet.
+        Fate::Active if lagging.is_some() => {
+            let in_trouble = deployment.workers.iter().any(|it| it.trouble.is_some());
+            let most = if in_trouble { AWAY_MAX } else { PREPARES_MAX };
+            Now::Behind(most, lagging.unwrap_or_default())
+        }
+        Fate::Active if deployment.workers.len() < done.workers as usize => Now::StaysWhereSeen,
         Fate::Active => Now::Stays,
         fate @ (Fate::Replaced | Fate::RolledBack | Fate::Failed | Fate::Withdrawn) => {
             Now::Ended(fate, release.reason.clone())
@@ -126,10 +146,15 @@ mod tests {
         };
         let now = |workers: &[(bool, bool)]| now(&deployment(workers), &done);
         let over = (false, false);
-        assert!(matches!(now(&[]), Now::StaysWhereSeen));
+        assert!(matches!(now(&[]), Now::Behind(AWAY_MAX, _)));
         assert!(matches!(now(&[over]), Now::StaysWhereSeen));
         assert!(matches!(now(&[over, (true, false)]), Now::OnTrial));
-        assert!(matches!(now(&[over, (false, true)]), Now::OnTrial));
+        assert!(matches!(now(&[over, (true, true)]), Now::OnTrial));
+        // It may be starting, and is not waited for without end.
+        assert!(matches!(
+            now(&[over, (false, true)]),
+            Now::Behind(PREPARES_MAX, _)
+        ));
         assert!(matches!(now(&[over, over]), Now::Stays));
     }
 }

@@ -113,7 +113,10 @@ pub enum DeployError {
         versions: Vec<Name>,
     },
     /// The bytes are gone.
-    #[error("the bytes of version {version} are not kept any more, deploy it again")]
+    #[error(
+        "no node has the component of version {version} any more: give its file again \
+         (`tidegate deploy FILE`)"
+    )]
     NotKept {
         /// Which.
         version: Name,
