@@ -9,7 +9,7 @@ use tidegate_client::{Done, DoneStatus};
 use tidegate_fair::Places;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
-use tidegate_wire::query::{Answered, Once, Query, RequestError};
+use tidegate_wire::query::{Answered, AskError, Once, Query, RequestError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,13 @@ impl ApiShared {
                 .map(|()| Once::First)?,
             Some(once) => {
                 let acting = self.cluster.act_once(tenant, once, effects, self.query);
-                acting.await?
+                acting.await.map_err(|error| match error {
+                    AskError::Timeout => ApiRefusal::timeout(
+                        "the gateway that keeps this idempotency key is silent: it may do this yet; \
+                         repeat it under the same key, which does not do it twice, or without a key",
+                    ),
+                    AskError::Gone | AskError::Invalid(_) | AskError::Overloaded(_) => error.into(),
+                })?
             }
         };
         let status = match done {

@@ -58,7 +58,8 @@ pub fn run(command: &ClientCommand) -> u8 {
         Err(error) => {
             // Programs read standard output alone. It may be gone; the exit code says it too.
             let _ = out.failure(&error);
-            let _ = writeln!(std::io::stderr(), "error: {error:#}{}", hint(&error));
+            let hint = hint(command, &error);
+            let _ = writeln!(std::io::stderr(), "error: {error:#}{hint}");
             code_of(&error)
         }
     }
@@ -89,8 +90,31 @@ async fn go(command: &ClientCommand, out: &mut Output) -> anyhow::Result<u8> {
 }
 
 /// What helps beside what is wrong.
-fn hint(error: &anyhow::Error) -> &'static str {
-    match error.downcast_ref() {
+fn hint(command: &ClientCommand, error: &anyhow::Error) -> &'static str {
+    let error = error.downcast_ref();
+    let key = if let ClientCommand::Send(it) = command {
+        Some(&it.key)
+    } else if let ClientCommand::Request(it) = command {
+        Some(&it.key)
+    } else {
+        None
+    };
+    let is_open = match error {
+        Some(Error::Deadline { .. } | Error::Unreachable { unsent: false, .. }) => true,
+        Some(Error::Refused(problem)) => problem.status == 504,
+        Some(_) | None => false,
+    };
+    if let Some(key) = key.filter(|_| is_open) {
+        return match key {
+            Some(_) => {
+                "; it may have been done, or be done yet: under the same --key it is not done twice"
+            }
+            None => {
+                "; it may have been done: only under a --key can it be repeated without being done twice"
+            }
+        };
+    }
+    match error {
         Some(Error::Unreachable { .. }) => {
             "; --api or TIDEGATE_API is the URL of a gateway's `api.listen`"
         }

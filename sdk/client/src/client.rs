@@ -22,6 +22,7 @@ pub struct Client {
     pub(crate) ends: Option<Instant>,
     pub(crate) retries: bool,
     pub(crate) patient: bool,
+    pub(crate) keys: bool,
 }
 
 impl fmt::Debug for Client {
@@ -47,6 +48,7 @@ impl Client {
             deadline: DEADLINE,
             retries: true,
             patient: true,
+            keys: true,
         }
     }
 
@@ -75,6 +77,7 @@ pub struct Builder {
     deadline: Duration,
     retries: bool,
     patient: bool,
+    keys: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -111,6 +114,17 @@ impl Builder {
     #[must_use]
     pub const fn patient(mut self, patient: bool) -> Self {
         self.patient = patient;
+        self
+    }
+
+    /// Whether actions without a key of the caller get one of their own; by default they do, and are
+    /// repeated without being done twice. Each key is kept by one gateway of the cluster, any of them:
+    /// while that one is silent the action fails, whomever it concerns. Without keys an action needs
+    /// the gateway that is asked and those of the clients alone, and is repeated only if it was not
+    /// taken.
+    #[must_use]
+    pub const fn keys(mut self, keys: bool) -> Self {
+        self.keys = keys;
         self
     }
 
@@ -159,6 +173,7 @@ impl Builder {
             ends: None,
             retries: self.retries,
             patient: self.patient,
+            keys: self.keys,
         })
     }
 }

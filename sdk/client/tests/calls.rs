@@ -83,6 +83,17 @@ async fn an_action_is_repeated_under_one_key() {
 }
 
 #[tokio::test]
+async fn a_client_without_keys_repeats_only_what_was_not_taken() {
+    let busy = r#"{"type":"about:blank","title":"","status":429,"detail":"busy","error":"quota-exceeded"}"#;
+    let (script, url) = script(&[(429, busy), (504, BUSY), (200, "{}")]).await;
+    let client = Client::builder(&url).token(TOKEN).keys(false);
+    let send = Send::new(Selector::everyone(), "hello");
+    let done = client.build().unwrap().send(&send).await;
+    assert!(matches!(done, Err(Error::Refused(_))), "{done:?}");
+    assert_eq!(*script.keys.lock().unwrap(), ["", ""]);
+}
+
+#[tokio::test]
 async fn a_request_to_the_handler_is_made_once() {
     let (script, url) = script(&[(503, BUSY), (200, "{}")]).await;
     let made = client(&url, 10_000)

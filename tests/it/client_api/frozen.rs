@@ -64,6 +64,7 @@ async fn a_frozen_gateway_is_named_and_not_waited_for_again() -> Outcome {
     ensure!(got == Ok(partial), "inside: {got:?}");
     ensure!(took < QUESTION, "inside it took {took:?}");
     one_client(&api, &mut asker, stuck.id()).await?;
+    commands_need_no_keeper_of_a_key(&cluster, &mut other).await?;
     sends_are_bounded(&api, &mut asker, &mut other).await?;
 
     cluster.gateway_mut(2)?.signal(Signal::Continue)?;
@@ -95,6 +96,45 @@ async fn one_client(api: &Api, asker: &mut Probe, stuck: &str) -> Outcome {
         .await?;
     ensure!(answer == Err("timeout".to_owned()), "{answer:?}");
     Ok(())
+}
+
+/// What a person does through a gateway that lives, to a client of one that lives, is done. Under a key it
+/// may need the frozen one: then it is said what may have come of it.
+async fn commands_need_no_keeper_of_a_key(cluster: &Cluster, other: &mut Probe) -> Outcome {
+    let gateway = cluster.gateway(0)?;
+    for number in 0..8 {
+        let text = number.to_string();
+        let args = ["send", "--uid", "other", "--timeout-ms", "4000", &text];
+        gateway.run(TENANT, &args).await?.ok()?;
+        ensure!(other.heard().await? == json!(text), "{text}");
+        let session = format!("{{\"n\":{number}}}");
+        let merge = ["session", "merge", other.id(), &session];
+        gateway.run(TENANT, &merge).await?.ok()?;
+    }
+    // Of many keys the frozen one keeps some.
+    for number in 0..32 {
+        let key = format!("key {number}");
+        let args = [
+            "send",
+            "--uid",
+            "nobody",
+            "--timeout-ms",
+            "1000",
+            "--key",
+            &key,
+            "x",
+        ];
+        let ran = gateway.run(TENANT, &args).await?;
+        if ran.code == 0 {
+            continue;
+        }
+        ensure!(ran.code == 1, "{ran:?}");
+        for says in ["keeps this idempotency key", "under the same --key"] {
+            ensure!(ran.error.contains(says), "no {says:?}: {ran:?}");
+        }
+        return Ok(());
+    }
+    anyhow::bail!("the frozen gateway keeps no key")
 }
 
 /// Sends to all take no longer than ever, and those who are not frozen hear them.

@@ -36,7 +36,6 @@ pub(super) async fn run(
         Some(key) => client.send_with_key(&send, key).await?,
         None => client.send(&send).await?,
     };
-    // Without a key of the caller a repetition is only one of our own attempts.
     told(done, it.key.is_some(), out)
 }
 

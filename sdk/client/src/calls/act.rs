@@ -1,5 +1,7 @@
 //! Doing. Each call is one commit under an idempotency key of its own, so that it is repeated
-//! without being done twice.
+//! without being done twice; a client without keys repeats only what was never taken.
+
+use serde::Serialize;
 
 use crate::call::Call;
 use crate::client::Client;
@@ -32,7 +34,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn send(&self, send: &Send) -> Result<Done, Error> {
-        self.send_with_key(send, &new_key()).await
+        self.own_commit("/v1/messages", send).await
     }
 
     /// Sends a message under a key of the caller: with the same key it is sent once, also if this
@@ -49,7 +51,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn batch(&self, actions: Vec<Action>) -> Result<Done, Error> {
-        self.batch_with_key(actions, &new_key()).await
+        self.own_commit("/v1/batch", &Batch { actions }).await
     }
 
     /// The same under a key of the caller.
@@ -59,6 +61,15 @@ impl Client {
     pub async fn batch_with_key(&self, actions: Vec<Action>, key: &str) -> Result<Done, Error> {
         let batch = Batch { actions };
         Call::act("/v1/batch", &batch, key)?.make(self).await
+    }
+
+    /// Under a key that nobody else knows, or under none.
+    async fn own_commit(&self, path: &str, body: &impl Serialize) -> Result<Done, Error> {
+        let call = match self.keys {
+            true => Call::act(path, body, &new_key()),
+            false => Call::once(path, body),
+        };
+        call?.make(self).await
     }
 
     /// A batch of one: names of any kind can stand in a body, not in a URL.
