@@ -69,6 +69,15 @@ async fn state(at: &Node) -> Result<Value> {
     at.api("default")?.get("/v1/deployment").await?.ok()
 }
 
+/// Waits until no order has to wait for workers any more.
+async fn settled(at: &Node) -> Outcome {
+    eventually("the register has settled", async || {
+        let state = state(at).await?;
+        Ok((state.pointer("/settles_in_ms") == Some(&Value::from(0))).then_some(()))
+    })
+    .await
+}
+
 fn doors(cluster: &Cluster) -> Result<Vec<std::net::SocketAddrV4>> {
     let doors = cluster.gateways.iter();
     doors.map(|node| node.listener(Transport::Ws)).collect()

@@ -122,6 +122,9 @@ pub(crate) fn progress(progress: &Progress) -> DeployProgress {
         Progress::Decided { generation } => DeployProgress::Decided {
             generation: *generation,
         },
+        Progress::Waiting { at_most_ms } => DeployProgress::Waiting {
+            at_most_ms: *at_most_ms,
+        },
         Progress::Done {
             generation,
             version,

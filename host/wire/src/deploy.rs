@@ -166,6 +166,11 @@ pub enum Progress {
         /// Why.
         reason: DeployError,
     },
+    /// The register has just started, or was cut off: it waits for workers to find the way back.
+    Waiting {
+        /// For so long at most.
+        at_most_ms: u64,
+    },
 }
 
 impl Progress {
@@ -174,7 +179,10 @@ impl Progress {
     pub const fn is_last(&self) -> bool {
         match self {
             Self::Done { .. } | Self::Failed { .. } => true,
-            Self::Uploaded { .. } | Self::Worker { .. } | Self::Decided { .. } => false,
+            Self::Uploaded { .. }
+            | Self::Worker { .. }
+            | Self::Decided { .. }
+            | Self::Waiting { .. } => false,
         }
     }
 }

@@ -94,6 +94,48 @@ async fn a_register_that_has_just_started_does_not_take_the_workers_that_are_bac
     .await
 }
 
+#[tokio::test]
+async fn an_order_right_after_the_registers_start_says_at_once_what_it_waits_for() -> Outcome {
+    let mut cluster = with_times(1, 2, "[register]\ngrace-ms = 6000")?
+        .start()
+        .await?;
+    let builds = [
+        Build::new(cluster.folder(), "one")?,
+        Build::new(cluster.folder(), "two")?,
+    ];
+    for build in &builds {
+        build.deploy(cluster.gateway(0)?).await?.ok()?;
+    }
+    for args in [&["rollback"][..], &["withdraw", "--json"]] {
+        let register = cluster.register_mut()?;
+        register.kill().await?;
+        register.start()?;
+        let gateway = cluster.gateway(0)?;
+        eventually("the register is back", async || {
+            let state = state(gateway).await?;
+            Ok((at(&state, "/answered_by") == "register").then_some(()))
+        })
+        .await?;
+        let since = Instant::now();
+        let mut told_after = Duration::MAX;
+        let told = async {
+            told_after = since.elapsed();
+            Ok(())
+        };
+        let ran = gateway.run_and("default", args, 1, told).await?;
+        ensure!(ran.code == 0, "{ran:?}");
+        let first = ran.out.lines().next().unwrap_or_default();
+        let says = ["waiting up to", "{\"event\":\"waiting\",\"at_most_ms\":"];
+        ensure!(says.iter().any(|says| first.contains(says)), "{ran:?}");
+        let took = since.elapsed();
+        ensure!(
+            told_after < took,
+            "all at the end: {told_after:?} of {took:?}"
+        );
+    }
+    Ok(())
+}
+
 /// The last line of what a command printed.
 fn last(ran: &Ran) -> Result<Value> {
     let line = ran.out.lines().last();
@@ -176,6 +218,7 @@ async fn an_order_that_was_lost_with_the_register_stands_in_the_history() -> Out
         .await?;
     let build = Build::new(cluster.folder(), "lost")?;
     let gateway = cluster.gateways.first().context("no gateway")?;
+    settled(gateway).await?;
     let register = cluster.register.as_mut().context("no register")?;
     // The first line names the file, the second says that the register has it.
     let kill = async { register.kill().await.map(drop) };

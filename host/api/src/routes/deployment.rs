@@ -78,8 +78,8 @@ struct Wanted {
 /// Has all workers run a version
 ///
 /// The body is the component. All workers prepare it, then all switch; if one cannot, none does.
-/// `event:` is `uploaded`, `worker`, `decided`, and at last `done` or `failed`. Hanging up undoes
-/// nothing. With `Accept: application/json` the answer comes when all is over, and is the last of
+/// `event:` is `waiting` (a register that has just started waits for workers), `uploaded`, `worker`,
+/// `decided`, and at last `done` or `failed`. Hanging up undoes nothing. With `Accept: application/json` the answer comes when all is over, and is the last of
 /// them with its own status.
 #[utoipa::path(post, path = "/v1/deployment", tag = "deployment", params(Wanted),
     request_body(content = String, content_type = "application/octet-stream",

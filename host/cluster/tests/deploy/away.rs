@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_deploy::{DeployError, Fate, Teller, version_of};
+use tidegate_deploy::{CanaryPlan, DeployError, DeployOrder, Fate, Progress, Teller, version_of};
+use tokio::time::timeout;
 
-use super::rig::{Rig, component, failed, order, serve, until, until_async};
+use super::rig::{Rig, all, component, done, failed, order, serve, until, until_async};
 
 /// Who only looks is answered within this.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -141,4 +142,83 @@ async fn a_register_to_which_nobody_had_a_link_says_that_workers_may_be_missing(
         teller == Teller::First && overview.settles_in_ms == 0 && overview.workers.is_empty()
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_order_that_waits_for_workers_says_so_at_once_and_is_carried_out_at_all_that_come() {
+    let mut rig = Rig::new(1).await;
+    rig.settings.grace = Duration::from_secs(2);
+    let (register, [a, b], gateway) = rig.start(["a", "b"]).await;
+    gateway.deploy("one").await;
+    register.stop().await;
+    b.running.stop().await;
+    let _register = rig.register(0).await;
+    until_async("the gateway is back", async || {
+        gateway.deploys.look().await.1 == Teller::First
+    })
+    .await;
+    let mut two = gateway.deploys.deploy(order("two"), component("two"));
+    let since = Instant::now();
+    let first = timeout(AT_ONCE, two.recv()).await.unwrap();
+    let Some(Progress::Waiting { at_most_ms }) = first else {
+        panic!("{first:?} after {:?}", since.elapsed());
+    };
+    assert!((1..=2_000).contains(&at_most_ms), "{at_most_ms}");
+    // One at a time.
+    let error = failed(gateway.deploys.withdraw("t".into(), "bob".into())).await;
+    assert!(matches!(error, DeployError::Busy { .. }), "{error}");
+    let b = rig.plain_worker("b").await;
+    let (_, _, workers) = done(two).await;
+    assert_eq!(workers, 2);
+    serve(&[&a, &b], "two").await;
+    // Once it has settled nobody waits.
+    let seen = all(gateway.deploys.withdraw("t".into(), "bob".into())).await;
+    let waits = |it: &Progress| matches!(it, Progress::Waiting { .. });
+    assert!(!seen.iter().any(waits), "{seen:?}");
+}
+
+#[tokio::test]
+async fn every_order_that_waits_says_so() {
+    let mut rig = Rig::new(1).await;
+    rig.settings.grace = Duration::from_secs(1);
+    let (mut register, [_a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    gateway.deploy("two").await;
+    for what in ["rollback", "canary", "promote", "withdraw"] {
+        register.stop().await;
+        register = rig.register(0).await;
+        until_async("the gateway is back", async || {
+            gateway.deploys.look().await.1 == Teller::First
+        })
+        .await;
+        let (t, bob) = ("t".into(), "bob".into());
+        let progress = match what {
+            "rollback" => gateway.deploys.rollback(t, None, bob),
+            "canary" => {
+                let canary = CanaryPlan {
+                    percent: 10,
+                    clients: Vec::new(),
+                    seconds: 0,
+                };
+                let canary = Some(canary);
+                let order = DeployOrder {
+                    canary,
+                    ..order("three")
+                };
+                gateway.deploys.deploy(order, component("three"))
+            }
+            "promote" => gateway.deploys.promote(t, bob),
+            _ => gateway.deploys.withdraw(t, bob),
+        };
+        let seen = all(progress).await;
+        assert!(
+            matches!(seen.first(), Some(Progress::Waiting { .. })),
+            "{what}: {seen:?}"
+        );
+        assert!(
+            matches!(seen.last(), Some(Progress::Done { workers: 1, .. })),
+            "{what}: {seen:?}"
+        );
+    }
+    register.stop().await;
 }

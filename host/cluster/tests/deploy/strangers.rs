@@ -279,7 +279,10 @@ async fn decided(progress: &mut mpsc::Receiver<Progress>) {
         match next.expect("it ended without a decision") {
             Progress::Decided { .. } => return,
             Progress::Failed { reason } => panic!("{reason}"),
-            Progress::Uploaded { .. } | Progress::Worker { .. } | Progress::Done { .. } => {}
+            Progress::Uploaded { .. }
+            | Progress::Worker { .. }
+            | Progress::Waiting { .. }
+            | Progress::Done { .. } => {}
         }
     }
 }

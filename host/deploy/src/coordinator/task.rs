@@ -403,7 +403,7 @@ impl CoordinatorTask {
     }
 
     /// How long that takes yet, rounded up.
-    fn settles_in_ms(&self) -> u64 {
+    pub(super) fn settles_in_ms(&self) -> u64 {
         let left = self.opens.map_or(self.settings.grace, |opens| {
             opens.saturating_duration_since(Instant::now())
         });

@@ -97,6 +97,10 @@ impl CoordinatorTask {
         {
             return self.fail(error).await;
         }
+        if !self.has_settled() {
+            let at_most_ms = self.settles_in_ms();
+            self.progress(peer, number, Progress::Waiting { at_most_ms });
+        }
         self.order_in_time().await;
     }
 

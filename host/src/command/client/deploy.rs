@@ -152,6 +152,7 @@ async fn follow(
             DeployProgress::Done { version: None, .. }
             | DeployProgress::Uploaded { .. }
             | DeployProgress::Worker { .. }
+            | DeployProgress::Waiting { .. }
             | DeployProgress::Decided { .. } => {}
         }
     }
@@ -179,6 +180,13 @@ fn say(told: &DeployProgress, out: &Output) -> anyhow::Result<()> {
         } => {
             let reason = reason.as_ref().map(|reason| format!(": {reason}"));
             out.line(&format!("{worker}  {step}{}", reason.unwrap_or_default()))
+        }
+        DeployProgress::Waiting { at_most_ms } => {
+            let seconds = at_most_ms.div_ceil(1000);
+            out.line(&format!(
+                "the register has just started, or was cut off: waiting up to {seconds} s for workers \
+                 to find the way back"
+            ))
         }
         DeployProgress::Decided { generation } => {
             out.line(&format!("decided: generation {generation}"))

@@ -145,7 +145,7 @@ fn steps() -> [(&'static str, Step); 5] {
     ]
 }
 
-fn progress() -> [(&'static str, Progress); 5] {
+fn progress() -> [(&'static str, Progress); 6] {
     [
         ("uploaded", Progress::Uploaded { bytes: 1000 }),
         (
@@ -171,6 +171,7 @@ fn progress() -> [(&'static str, Progress); 5] {
                 reason: DeployError::NoWorker,
             },
         ),
+        ("waiting", Progress::Waiting { at_most_ms: 300 }),
     ]
 }
 

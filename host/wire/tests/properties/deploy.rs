@@ -151,6 +151,7 @@ fn progress() -> impl Strategy<Value = Progress> {
             },
         ),
         error().prop_map(|reason| Progress::Failed { reason }),
+        any::<u64>().prop_map(|at_most_ms| Progress::Waiting { at_most_ms }),
     ]
 }
 

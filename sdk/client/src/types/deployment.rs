@@ -241,6 +241,11 @@ pub enum DeployProgress {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The register has just started, or was cut off: it waits for workers to find the way back.
+    Waiting {
+        /// For so long at most.
+        at_most_ms: u64,
+    },
     /// All workers are ready and the register has written it down: it is going to serve.
     Decided {
         /// The generation of the cluster's state.
@@ -279,6 +284,7 @@ impl DeployProgress {
         match self {
             Self::Uploaded { .. } => "uploaded",
             Self::Worker { .. } => "worker",
+            Self::Waiting { .. } => "waiting",
             Self::Decided { .. } => "decided",
             Self::Done { .. } => "done",
             Self::Failed { .. } => "failed",

@@ -66,7 +66,8 @@ pub(super) async fn answer(
             first @ (Progress::Uploaded { .. }
             | Progress::Worker { .. }
             | Progress::Decided { .. }
-            | Progress::Done { .. }),
+            | Progress::Done { .. }
+            | Progress::Waiting { .. }),
         ) => first,
         None => return Err(ApiRefusal::broken("nobody takes deploys any more")),
     };
@@ -90,7 +91,10 @@ async fn last(mut progress: mpsc::Receiver<Progress>) -> Result<Response, ApiRef
             done @ Progress::Done { .. } => {
                 return Ok(Json(deployments::progress(&done)).into_response());
             }
-            Progress::Uploaded { .. } | Progress::Worker { .. } | Progress::Decided { .. } => {}
+            Progress::Uploaded { .. }
+            | Progress::Worker { .. }
+            | Progress::Decided { .. }
+            | Progress::Waiting { .. } => {}
         }
     }
     Err(ApiRefusal::broken("nobody takes deploys any more"))
