@@ -18,6 +18,7 @@ use tidegate_wire::effect::{Commit, Outcome};
 use tidegate_wire::event::{Arrival, Delivery};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::EventId;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::query::{Answer, Answered, AskError, CommandError, Query};
 use tidegate_wire::session::Session;
 use tidegate_wire::task::Step;
@@ -151,6 +152,12 @@ impl Handlers for Bridge {
     fn cancel_task(&self, tenant: &Name, event: EventId, attempt: u8) {
         if let Some(deployment) = self.read().get(tenant) {
             deployment.cancel_task(event, attempt);
+        }
+    }
+
+    fn tell_peers(&self, tenant: &Name, message: PeerMessage) {
+        if let Some(deployment) = self.read().get(tenant) {
+            deployment.tell_peers(message);
         }
     }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 18] = [
+const INTERFACES: [&str; 20] = [
     "buffer-events",
     "client",
     "client-events",
@@ -23,6 +23,8 @@ const INTERFACES: [&str; 18] = [
     "gateway",
     "handshake-events",
     "hub",
+    "peer-events",
+    "peers",
     "request-events",
     "session",
     "state",
@@ -36,10 +38,11 @@ const INTERFACES: [&str; 18] = [
 ];
 
 /// What the smallest plugin may import and must export.
-const HANDLER_IMPORTS: [&str; 10] = [
+const HANDLER_IMPORTS: [&str; 11] = [
     "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
+    "tidegate:plugin/peers@0.1.0",
     "tidegate:plugin/session@0.1.0",
     "tidegate:plugin/tasks@0.1.0",
     "tidegate:plugin/timers@0.1.0",
@@ -64,6 +67,7 @@ const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
 const TASK_EVENTS: &str = "tidegate:plugin/task-events@0.1.0";
 const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
+const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 
@@ -127,6 +131,7 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
         BUFFER_EVENTS,
         CLIENT_EVENTS,
         HANDSHAKE_EVENTS,
+        PEER_EVENTS,
         REQUEST_EVENTS,
         STATE,
         TASK_EVENTS,

@@ -19,6 +19,7 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, EventKind, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
@@ -58,6 +59,9 @@ impl Deliver for Counter {
         self.done += 1;
     }
     fn cancel_task(&mut self, _: &TaskId) {
+        self.done += 1;
+    }
+    fn tell_peers(&mut self, _: &PeerMessage) {
         self.done += 1;
     }
 }

@@ -34,6 +34,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::EventId;
+use tidegate_wire::peers::PeerMessage;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,10 @@ pub trait Handlers: Send + Sync + 'static {
     /// Ends this attempt at a task soon, if it waits or runs: nobody wants what comes of it. It is
     /// committed all the same.
     fn cancel_task(&self, tenant: &Name, event: EventId, attempt: u8);
+
+    /// Hands a message of one instance to all others of the tenant here. Never blocks; what there is no
+    /// room for is dropped.
+    fn tell_peers(&self, tenant: &Name, message: PeerMessage);
 
     /// Payload bytes of events that wait or run.
     fn queued_bytes(&self) -> u64;

@@ -22,6 +22,8 @@ mod handover;
 mod lost;
 #[path = "gateway/model.rs"]
 mod model;
+#[path = "gateway/peers.rs"]
+mod peers;
 #[path = "gateway/queries.rs"]
 mod queries;
 #[path = "gateway/second.rs"]

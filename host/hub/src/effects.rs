@@ -10,6 +10,7 @@ use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::event::{CloseFrame, Message};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
@@ -59,6 +60,8 @@ pub trait Deliver {
     fn submit_task(&mut self, task: TaskId, payload: &Payload);
     /// End a task, if it is known.
     fn cancel_task(&mut self, task: &TaskId);
+    /// Bring this to the other instances of the tenant's handler.
+    fn tell_peers(&mut self, message: &PeerMessage);
 }
 
 /// Applies one effect to the clients of `hub`, which belongs to the gateway announced as `gateway`.
@@ -160,6 +163,7 @@ pub fn apply(
             }
         }
         Effect::CancelTask { task } => deliver.cancel_task(task),
+        Effect::PeerMessage(message) => deliver.tell_peers(message),
         // Run beside the hub, not in it.
         Effect::Command { .. } => {}
         Effect::BindUid { client, .. }
@@ -211,7 +215,8 @@ fn change(hub: &mut Hub, connection: u32, effect: &Effect, deliver: &mut (impl D
         | Effect::SetTimer { .. }
         | Effect::CancelTimer { .. }
         | Effect::SubmitTask { .. }
-        | Effect::CancelTask { .. } => return,
+        | Effect::CancelTask { .. }
+        | Effect::PeerMessage(_) => return,
     };
     match result {
         Ok(true) => deliver.changed(hub, connection, what),
@@ -309,6 +314,7 @@ mod tests {
 
     use tidegate_wire::effect::SessionChange;
     use tidegate_wire::event::Transport;
+    use tidegate_wire::peers::InstanceId;
 
     use super::*;
     use crate::outbound::Newlines;
@@ -324,6 +330,7 @@ mod tests {
         refused: Vec<Refused>,
         timers: Vec<(TimerId, u64)>,
         tasks: Vec<(TaskId, usize)>,
+        told: Vec<PeerMessage>,
     }
 
     impl Deliver for Recorder {
@@ -338,6 +345,9 @@ mod tests {
         }
         fn cancel_task(&mut self, task: &TaskId) {
             self.tasks.retain(|(it, _)| it != task);
+        }
+        fn tell_peers(&mut self, message: &PeerMessage) {
+            self.told.push(message.clone());
         }
         fn send(&mut self, connection: u32, message: &Outgoing<'_>) {
             let bytes = message
@@ -484,5 +494,19 @@ mod tests {
         };
         apply(&mut hub(), GATEWAY, &effect, &mut recorder);
         assert_eq!(recorder.closed, [(4, true)]);
+    }
+
+    #[test]
+    fn a_message_to_other_instances_is_passed_on_and_concerns_no_client() {
+        let message = PeerMessage {
+            from: InstanceId(7),
+            topic: "prices".into(),
+            payload: b"stale".to_vec().into(),
+        };
+        let mut recorder = Recorder::default();
+        let effect = Effect::PeerMessage(Box::new(message.clone()));
+        apply(&mut hub(), GATEWAY, &effect, &mut recorder);
+        assert_eq!(recorder.told, [message]);
+        assert!(recorder.sent.is_empty() && recorder.changed.is_empty());
     }
 }

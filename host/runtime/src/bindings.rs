@@ -12,6 +12,7 @@ pub(crate) mod imports {
                 import tidegate:plugin/directory@0.1.0;
                 import tidegate:plugin/gateway@0.1.0;
                 import tidegate:plugin/hub@0.1.0;
+                import tidegate:plugin/peers@0.1.0;
                 import tidegate:plugin/session@0.1.0;
                 import tidegate:plugin/tasks@0.1.0;
                 import tidegate:plugin/timers@0.1.0;
@@ -48,6 +49,7 @@ pub(crate) mod exports {
                 export tidegate:plugin/client-events@0.1.0;
                 export tidegate:plugin/commands@0.1.0;
                 export tidegate:plugin/handshake-events@0.1.0;
+                export tidegate:plugin/peer-events@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
                 export tidegate:plugin/state@0.1.0;
                 export tidegate:plugin/task-events@0.1.0;

@@ -11,6 +11,7 @@ mod hand_over;
 mod job;
 mod messages;
 mod meters;
+mod peers;
 mod prepared;
 mod probation;
 mod rollout;

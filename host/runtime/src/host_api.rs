@@ -13,14 +13,17 @@ mod hub;
 mod logging;
 mod output;
 mod own_session;
+mod peers;
 mod session;
 mod tasks;
 mod timers;
 mod worker;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use tidegate_wire::Name;
+use tidegate_wire::peers::InstanceId;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -41,6 +44,7 @@ pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
     "tidegate:plugin/client@0.1.0",
     "tidegate:plugin/directory@0.1.0",
     "tidegate:plugin/gateway@0.1.0",
+    "tidegate:plugin/peers@0.1.0",
     "tidegate:plugin/session@0.1.0",
     "tidegate:plugin/tasks@0.1.0",
     "tidegate:plugin/timers@0.1.0",
@@ -125,10 +129,12 @@ pub(crate) struct HostState {
     table: ResourceTable,
     pub(crate) identity: Arc<Identity>,
     pub(crate) instance: u32,
+    /// Which of all instances of the tenant it is, wherever they run.
+    pub(crate) id: InstanceId,
     pub(crate) output: Arc<OutputLog>,
     pub(crate) memory: MemoryBudget,
     pub(crate) cpu: CpuBudget,
-    /// None in on-start and on-stop.
+    /// None in on-start, on-stop and on-peer-message.
     pub(crate) call: Option<CurrentCall>,
 }
 
@@ -148,6 +154,8 @@ impl HostState {
             cpu: CpuBudget::new(identity.limits.cpu_ms),
             identity,
             instance,
+            // Its keys are random.
+            id: InstanceId(RandomState::new().hash_one(instance)),
             output,
             call: None,
         }
@@ -172,6 +180,7 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
     let mut linker = shared_linker(engine)?;
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::peers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::tasks::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::timers::add_to_linker::<_, Own>(&mut linker, |state| state)?;

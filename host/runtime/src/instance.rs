@@ -9,6 +9,7 @@ mod command;
 mod convert;
 mod failure;
 mod handshake;
+mod peers;
 mod state;
 mod store;
 
@@ -22,8 +23,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, handshake_events, request_events, state as state_of, task_events,
-    timer_events, worker_events,
+    buffer_events, client_events, handshake_events, peer_events, request_events, state as state_of,
+    task_events, timer_events, worker_events,
 };
 use crate::deployment::Job;
 use crate::engine::Runtime;
@@ -59,6 +60,7 @@ pub(crate) struct Instance {
     timer_events: Option<timer_events::Guest>,
     task_events: Option<task_events::Guest>,
     buffer_events: Option<buffer_events::Guest>,
+    peer_events: Option<peer_events::Guest>,
     state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
@@ -90,6 +92,8 @@ impl Instance {
         let task_events = task_events.map(|it| it.load(&mut store, &instance));
         let buffer_events = exports.buffer_events.as_ref();
         let buffer_events = buffer_events.map(|it| it.load(&mut store, &instance));
+        let peer_events = exports.peer_events.as_ref();
+        let peer_events = peer_events.map(|it| it.load(&mut store, &instance));
         let state = exports.state.as_ref();
         let state = state.map(|it| it.load(&mut store, &instance));
         let worker_events = exports.worker_events.as_ref();
@@ -101,6 +105,7 @@ impl Instance {
             timer_events: timer_events.transpose().map_err(wrong)?,
             task_events: task_events.transpose().map_err(wrong)?,
             buffer_events: buffer_events.transpose().map_err(wrong)?,
+            peer_events: peer_events.transpose().map_err(wrong)?,
             state: state.transpose().map_err(wrong)?,
             worker_events: worker_events.transpose().map_err(wrong)?,
             store,

@@ -17,8 +17,8 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, commands, handshake_events, request_events, state, task_events,
-    timer_events, worker_events,
+    buffer_events, client_events, commands, handshake_events, peer_events, request_events, state,
+    task_events, timer_events, worker_events,
 };
 use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
@@ -71,6 +71,7 @@ pub(crate) struct HandlerExports {
     pub(crate) timer_events: Option<timer_events::GuestIndices>,
     pub(crate) task_events: Option<task_events::GuestIndices>,
     pub(crate) buffer_events: Option<buffer_events::GuestIndices>,
+    pub(crate) peer_events: Option<peer_events::GuestIndices>,
     pub(crate) state: Option<state::GuestIndices>,
     pub(crate) worker_events: Option<worker_events::GuestIndices>,
 }
@@ -126,6 +127,9 @@ impl Plugin {
         if exports.buffer_events.is_some() {
             names.push(check::BUFFER_EVENTS);
         }
+        if exports.peer_events.is_some() {
+            names.push(check::PEER_EVENTS);
+        }
         if exports.state.is_some() {
             names.push(check::STATE);
         }
@@ -156,6 +160,12 @@ impl Plugin {
             Exports::Handler(exports) => Ok(exports),
             Exports::Command(_) => Err(self.wrong_kind(PluginKind::Handler)),
         }
+    }
+
+    /// Whether it takes messages of other instances.
+    pub(crate) fn hears_peers(&self) -> bool {
+        let exports = self.handler();
+        exports.is_ok_and(|exports| exports.peer_events.is_some())
     }
 
     /// The export of a command component, or an error if it is none.
@@ -271,6 +281,9 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let buffer_events = check::has(pre.component(), check::BUFFER_EVENTS)
         .then(|| buffer_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let peer_events = check::has(pre.component(), check::PEER_EVENTS)
+        .then(|| peer_events::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     let state = check::has(pre.component(), check::STATE)
         .then(|| state::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
@@ -284,6 +297,7 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
         timer_events,
         task_events,
         buffer_events,
+        peer_events,
         state,
         worker_events,
     })))

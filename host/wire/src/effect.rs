@@ -10,6 +10,7 @@ use crate::event::{CloseFrame, Message, SessionEntries};
 use crate::handshake::{Accepted, Rejected};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::peers::PeerMessage;
 use crate::task::TaskId;
 use crate::timer::TimerId;
 
@@ -195,6 +196,8 @@ pub enum Effect {
         /// Which.
         task: Box<TaskId>,
     },
+    /// Says something to the other instances of the tenant's handler, at most once to each.
+    PeerMessage(Box<PeerMessage>),
 }
 
 /// Where an effect must be applied.
@@ -213,8 +216,8 @@ pub enum Scope<'a> {
 }
 
 impl Effect {
-    /// Whether a question of the same event can see what it does. Sends, commands, timers and tasks change
-    /// nothing that can be asked for.
+    /// Whether a question of the same event can see what it does. Sends, commands, timers, tasks and messages
+    /// to other instances change nothing that can be asked for.
     #[must_use]
     pub const fn is_visible_to_questions(&self) -> bool {
         match self {
@@ -225,7 +228,8 @@ impl Effect {
             | Self::SetTimer { .. }
             | Self::CancelTimer { .. }
             | Self::SubmitTask { .. }
-            | Self::CancelTask { .. } => false,
+            | Self::CancelTask { .. }
+            | Self::PeerMessage(_) => false,
             Self::Close { .. }
             | Self::CloseUid { .. }
             | Self::Destroy { .. }
@@ -269,6 +273,8 @@ impl Effect {
             Self::CancelTimer { timer: id } | Self::CancelTask { task: id } => {
                 id.client.map_or(Scope::Everywhere, Scope::Client)
             }
+            // Every worker has a link to every gateway.
+            Self::PeerMessage(_) => Scope::Here,
         }
     }
 }
@@ -281,6 +287,7 @@ impl Carry for Effect {
             Self::Command { payload, .. }
             | Self::SetTimer { payload, .. }
             | Self::SubmitTask { payload, .. } => visit(payload),
+            Self::PeerMessage(message) => visit(&message.payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => farewell.carry(visit),
             Self::Destroy { .. }
             | Self::BindUid { .. }
@@ -303,6 +310,7 @@ impl Carry for Effect {
             Self::Command { payload, .. }
             | Self::SetTimer { payload, .. }
             | Self::SubmitTask { payload, .. } => visit(payload),
+            Self::PeerMessage(message) => visit(&mut message.payload),
             Self::Close { farewell, .. } | Self::CloseUid { farewell, .. } => {
                 farewell.carry_mut(visit);
             }

@@ -16,6 +16,7 @@ pub mod id;
 pub mod json;
 pub mod membership;
 pub mod payload;
+pub mod peers;
 pub mod query;
 pub mod session;
 pub mod sketch;

@@ -261,6 +261,7 @@ pub(crate) fn effect(effect: &Effect) -> usize {
             Effect::Close { frame, .. } | Effect::CloseUid { frame, .. } => {
                 frame.as_deref().map_or(0, |it| it.reason.len())
             }
+            Effect::PeerMessage(message) => message.topic.len(),
             Effect::SetTimer { .. }
             | Effect::CancelTimer { .. }
             | Effect::SubmitTask { .. }

@@ -39,6 +39,7 @@ use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::{Carry, Payload};
+use tidegate_wire::peers::{InstanceId, PeerMessage};
 use tidegate_wire::task::Step;
 use tidegate_wire::timer::TimerId;
 
@@ -337,6 +338,14 @@ fn handovers() -> Vec<(&'static str, Frame)> {
             }])
             .into(),
         ),
+        (
+            "peer-message",
+            GatewayFrame::PeerMessage {
+                tenant: 4,
+                message: peer_message(),
+            }
+            .into(),
+        ),
     ]
 }
 
@@ -507,7 +516,16 @@ fn effects() -> Vec<Effect> {
             payload: Payload::from(vec![4, 5]),
         },
         Effect::CancelTask { task: timer(None) },
+        Effect::PeerMessage(peer_message()),
     ]
+}
+
+fn peer_message() -> Box<PeerMessage> {
+    Box::new(PeerMessage {
+        from: InstanceId(300),
+        topic: "t".into(),
+        payload: Payload::from(vec![1, 2, 3]),
+    })
 }
 
 fn timer(client: Option<ClientId>) -> Box<TimerId> {
@@ -633,6 +651,7 @@ const fn gateway_place(frame: &GatewayFrame) -> u8 {
         GatewayFrame::CustodyRank(_) => 9,
         GatewayFrame::Told(_) => 10,
         GatewayFrame::CancelTask { .. } => 11,
+        GatewayFrame::PeerMessage { .. } => 12,
     }
 }
 
@@ -673,7 +692,7 @@ fn every_frame_has_golden_bytes_and_its_documented_numbers() {
     }
     let within = |kind: u8, count: u8| (0..count).map(move |number| (kind, Some(number)));
     let alone = [0, 1, 6, 7].map(|kind| (kind, None));
-    let all = [(2, 8), (3, 12), (4, 7), (5, 3)]
+    let all = [(2, 8), (3, 13), (4, 7), (5, 3)]
         .into_iter()
         .flat_map(|(kind, count)| within(kind, count));
     assert_eq!(seen, alone.into_iter().chain(all).collect());

@@ -36,6 +36,7 @@ use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::{InstanceId, PeerMessage};
 use tidegate_wire::task::Step;
 use tidegate_wire::timer::TimerId;
 
@@ -111,6 +112,17 @@ fn timer() -> impl Strategy<Value = TimerId> {
         client,
         event,
         nth,
+    })
+}
+
+fn peer_message() -> impl Strategy<Value = Box<PeerMessage>> {
+    (any::<u64>(), name(), payload()).prop_map(|(from, topic, payload)| {
+        let from = InstanceId(from);
+        Box::new(PeerMessage {
+            from,
+            topic,
+            payload,
+        })
     })
 }
 
@@ -212,6 +224,7 @@ fn effect() -> impl Strategy<Value = Effect> {
         timer().prop_map(|task| Effect::CancelTask {
             task: Box::new(task)
         }),
+        peer_message().prop_map(Effect::PeerMessage),
         (client(), change()).prop_map(|(client, change)| Effect::Session { client, change }),
         (option::of(asked::gateways()), name(), payload()).prop_map(|(gateways, name, payload)| {
             Effect::Command {
@@ -452,6 +465,9 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
             let close = |(home, client)| CloseId { home, client };
             Frame::from(GatewayFrame::Told(closes.into_iter().map(close).collect()))
         }),
+        (any::<u16>(), peer_message()).prop_map(|(tenant, message)| Frame::from(
+            GatewayFrame::PeerMessage { tenant, message }
+        )),
         refusal().prop_map(Frame::Goodbye),
         announce,
         any::<(u32, u64)>().prop_map(|(clients, queued_bytes)| Frame::from(WorkerFrame::Load(

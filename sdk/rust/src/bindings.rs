@@ -113,6 +113,23 @@ pub mod buffer {
     });
 }
 
+/// Messages of other instances, beside a handler.
+pub mod peer {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-peer;
+            world peer {
+                export tidegate:plugin/peer-events@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-peer/peer",
+        pub_export_macro: true,
+        export_macro_name: "export_peer",
+        default_bindings_module: "tidegate_sdk::bindings::peer",
+    });
+}
+
 /// Memory for a successor, beside a handler.
 pub mod state {
     wit_bindgen::generate!({

@@ -9,6 +9,7 @@ use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
 use crate::bindings::handshake::exports::tidegate::plugin::handshake_events;
 use crate::bindings::handshake::tidegate::plugin::types as wit;
+use crate::bindings::peer::exports::tidegate::plugin::peer_events;
 use crate::bindings::requests::exports::tidegate::plugin::request_events;
 use crate::bindings::state::exports::tidegate::plugin::state;
 use crate::bindings::task::exports::tidegate::plugin::task_events;
@@ -201,6 +202,12 @@ impl<H: Plugin> buffer_events::Guest for H {
 
     fn on_buffer_drain(client: String) -> Result<(), String> {
         run::<H>(&client, H::on_buffer_drain)
+    }
+}
+
+impl<H: Plugin> peer_events::Guest for H {
+    fn on_peer_message(topic: String, payload: Vec<u8>) -> Result<(), String> {
+        with::<H, _>(|handler| handler.on_peer_message(&topic, payload))
     }
 }
 

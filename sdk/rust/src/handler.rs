@@ -220,6 +220,16 @@ pub trait Handler: Sized + 'static {
         Ok(())
     }
 
+    /// What another instance has said by [`peers::send`](crate::peers::send). A call of this instance and
+    /// of no client: effects and [`directory`](crate::directory) are not permitted, it changes what the
+    /// instance remembers. An error goes to the log; the message is not repeated.
+    ///
+    /// If you leave it out, the component does not export `peer-events`, and what others say passes by.
+    fn on_peer_message(&mut self, topic: &str, payload: Vec<u8>) -> Result {
+        let _ = (topic, payload);
+        Ok(())
+    }
+
     /// What the successor of this instance should know, when a new version takes its place: the last
     /// call before `on_stop`. Effects are not permitted. It has bounds of time and size of its own.
     ///

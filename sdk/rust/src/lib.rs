@@ -59,6 +59,7 @@ pub mod handshake;
 pub mod hub;
 pub mod log;
 pub mod message;
+pub mod peers;
 pub mod session;
 pub mod tasks;
 #[cfg(not(target_family = "wasm"))]
@@ -92,7 +93,7 @@ pub mod prelude {
     pub use crate::{
         Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error,
         Fields, Finished, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result,
-        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, hub, log,
+        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, hub, log, peers,
         session, tasks, timers, worker,
     };
 }

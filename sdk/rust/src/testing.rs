@@ -288,6 +288,19 @@ impl<H: Handler> Gateway<H> {
         self.run(client, false, callback)
     }
 
+    /// Takes what the handler has said to other instances, topics with payloads.
+    pub fn peer_messages(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.world.shard.take_told_peers()
+    }
+
+    /// Another instance says this. The error is that of `on_peer_message`.
+    pub fn deliver_peer_message(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result {
+        let (handler, payload) = (&mut self.handler, payload.as_ref().to_owned());
+        let told = || handler.on_peer_message(topic, payload);
+        let (result, _) = event::during(outside(&self.config), told);
+        result
+    }
+
     /// Answers the custom commands of this gateway from now on. Without it the tenant has none.
     pub fn answer_commands(
         &mut self,

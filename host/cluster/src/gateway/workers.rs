@@ -16,6 +16,7 @@ use tidegate_wire::event::Delivery;
 use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, EventId, Incarnation};
+use tidegate_wire::peers::PeerMessage;
 
 use tidegate_hub::custody_updates::CustodyUpdates;
 use tidegate_hub::lanes::WorkerKey;
@@ -23,8 +24,14 @@ use tidegate_hub::tenants::Tenants;
 use tidegate_hub::window::Window;
 use tokio::sync::Notify;
 
+use super::shared::Context;
+use super::shared::gather::fits;
 use super::shared::worker_link::WorkerLink;
 use wakes::Wakes;
+
+/// Messages to other instances are given up where more bytes than this, or than a quarter of the queue,
+/// wait on a link: what must arrive is never far behind them.
+const PEER_MESSAGES_BEHIND_MAX: usize = 4 << 20;
 
 /// One shard's share of a worker.
 #[derive(Debug)]
@@ -242,6 +249,33 @@ impl Workers {
             // A link that has ended has nothing to forget.
             let _ = worker.link.sender.send(GatewayFrame::Told(closes.to_vec()));
         }
+    }
+
+    /// Says something to a tenant's instances at every worker that has any, also at those that are
+    /// leaving. Gives on how many links there was no room for it.
+    pub(super) fn tell_peers(&self, tenant: u16, context: &Context, message: &PeerMessage) -> u64 {
+        let Some(name) = context.tenants.name(tenant) else {
+            return 0;
+        };
+        let behind_max = PEER_MESSAGES_BEHIND_MAX.min(context.settings.link.queue_bytes_max / 4);
+        let mut dropped = 0;
+        for worker in self.workers.values() {
+            let (link, place) = (&worker.link.sender, worker.place(tenant));
+            let Some(place) = place.filter(|_| !link.is_closed()) else {
+                continue;
+            };
+            if link.queued_bytes() >= behind_max || fits(context, link, name, ()).is_err() {
+                dropped += 1;
+                continue;
+            }
+            let frame = GatewayFrame::PeerMessage {
+                tenant: place,
+                message: Box::new(message.clone()),
+            };
+            // With a link is lost what was to be said over it.
+            let _ = link.send_for(name, frame);
+        }
+        dropped
     }
 
     /// Sends an event of so many bytes; gives how many it counts in the window.

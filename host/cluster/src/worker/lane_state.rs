@@ -128,7 +128,8 @@ impl LaneState {
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer { .. }
                 | Effect::SubmitTask { .. }
-                | Effect::CancelTask { .. } => {}
+                | Effect::CancelTask { .. }
+                | Effect::PeerMessage(_) => {}
             }
         }
     }

@@ -16,6 +16,7 @@ use tidegate_wire::frame::{
     Announcement, Custody, CustodyChange, Frame, GatewayFrame, Load, WorkerFrame,
 };
 use tidegate_wire::id::{ClientId, Incarnation};
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::query::{Answer, Answered, AskError};
 use tracing::{debug, warn};
 
@@ -215,6 +216,7 @@ impl LinkTask {
                         handlers.cancel_task(&serving.tenant, event, attempt);
                     }
                 }
+                GatewayFrame::PeerMessage { tenant, message } => self.tell_peers(tenant, *message),
             }
         }
         Ok(())
@@ -264,6 +266,13 @@ impl LinkTask {
             self.waiting.push_back((tenant, delivery, lane));
         }
         Ok(())
+    }
+
+    /// Of a tenant that is served no longer nobody is here.
+    fn tell_peers(&self, tenant: u16, message: PeerMessage) {
+        if let Some(serving) = self.places.get(tenant) {
+            self.inner.handlers.tell_peers(&serving.tenant, message);
+        }
     }
 
     /// With more commits on the link that is slower than the handlers.

@@ -11,6 +11,9 @@
 //! `n fill BYTES` sets a large session value, `n join G…`
 //! and `n part G…` join and leave groups, `n dissolve G` removes all members of one, `n gift ID WHO K`
 //! sets a key in that client's session; see [`crate::holdings`].
+//!
+//! Each answer tells the other instances `ID n`, and each instance checks that it hears those of one
+//! client in order, none twice, and nothing of what has failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -25,6 +28,7 @@ use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, Reply, SessionC
 use tidegate_wire::event::{Delivery, EventKind, Message};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::{ClientId, EventId};
+use tidegate_wire::peers::{InstanceId, PeerMessage};
 use tidegate_wire::query::{Answer, Query, SwapRefusal};
 use tidegate_wire::task::{Step, TaskId};
 use tidegate_wire::timer::TimerId;
@@ -65,6 +69,8 @@ pub(crate) struct Script {
     returns: u32,
     serving: watch::Sender<Arc<Vec<Serving>>>,
     state: Arc<Mutex<State>>,
+    /// The last line of each client of which it heard.
+    heard: Mutex<BTreeMap<ClientId, u64>>,
 }
 
 struct State {
@@ -92,6 +98,7 @@ impl Script {
                 rng: SmallRng::seed_from_u64(seed),
                 lanes: BTreeMap::new(),
             })),
+            heard: Mutex::default(),
         }
     }
 }
@@ -116,6 +123,19 @@ impl Handlers for Script {
     }
 
     fn cancel_task(&self, _: &Name, _: EventId, _: u8) {}
+
+    fn tell_peers(&self, _: &Name, message: PeerMessage) {
+        let text = String::from_utf8_lossy(&message.payload);
+        let (client, n) = text.split_once(' ').unwrap_or((&text, "0"));
+        let (Ok(client), Ok(n)) = (client.parse(), n.parse()) else {
+            let wrong = format!("host {} heard {text:?}", self.host);
+            return self.record.heard(Some(wrong));
+        };
+        let before = self.heard.lock().unwrap().insert(client, n);
+        let wrong = before.filter(|before| *before >= n);
+        let told = |before| format!("host {} heard {client} say {n} after {before}", self.host);
+        self.record.heard(wrong.map(told));
+    }
 
     fn queued_bytes(&self) -> u64 {
         0
@@ -318,6 +338,7 @@ async fn answer(delivery: &Delivery, lane: &Arc<Lane>, line: &str) -> (Outcome, 
         _ => {}
     }
     effects.push(send(client, format!("r {} {count}", words[0])));
+    effects.push(tell_peers(format!("{client} {}", words[0])));
     (Outcome::Done, effects)
 }
 
@@ -404,7 +425,18 @@ fn set(client: ClientId, count: u64) -> Effect {
 
 /// What a handler asked for before it failed: a line that its client takes for a fault.
 fn never(client: ClientId) -> Vec<Effect> {
-    vec![send(client, "never".to_owned())]
+    vec![
+        send(client, "never".to_owned()),
+        tell_peers("never".to_owned()),
+    ]
+}
+
+fn tell_peers(text: String) -> Effect {
+    Effect::PeerMessage(Box::new(PeerMessage {
+        from: InstanceId(0),
+        topic: "answers".into(),
+        payload: Bytes::from(text).into(),
+    }))
 }
 
 fn text(text: String) -> Message {

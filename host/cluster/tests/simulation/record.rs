@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tidegate_wire::id::ClientId;
 
@@ -11,6 +11,9 @@ pub(crate) struct Record {
     lines: Mutex<Vec<String>>,
     seen: Mutex<BTreeSet<ClientId>>,
     rough: AtomicBool,
+    /// How often instances heard others, and what they should not have heard.
+    heard: AtomicU64,
+    unheard_of: Mutex<Option<String>>,
 }
 
 impl Record {
@@ -31,6 +34,22 @@ impl Record {
 
     pub(crate) fn is_rough(&self) -> bool {
         self.rough.load(Ordering::Relaxed)
+    }
+
+    /// An instance heard another one; `wrong` if that should not be.
+    pub(crate) fn heard(&self, wrong: Option<String>) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        if let Some(wrong) = wrong {
+            self.unheard_of.lock().unwrap().get_or_insert(wrong);
+        }
+    }
+
+    /// How often instances heard others, or what is wrong with it.
+    pub(crate) fn judge_heard(&self) -> Result<u64, String> {
+        match self.unheard_of.lock().unwrap().clone() {
+            Some(wrong) => Err(wrong),
+            None => Ok(self.heard.load(Ordering::Relaxed)),
+        }
     }
 
     pub(crate) fn has_seen(&self, client: ClientId) -> bool {

@@ -223,6 +223,7 @@ impl World {
         self.pass(2 * LEASE.as_millis() as u64)?;
         self.judge()?;
         self.judge_kept()?;
+        self.judge_heard()?;
         self.count_ghosts()
     }
 

@@ -7,6 +7,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event::CloseFrame;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
@@ -255,6 +256,7 @@ impl Deliver for Closing {
     fn cancel_timer(&mut self, _timer: &TimerId) {}
     fn submit_task(&mut self, _task: TaskId, _payload: &Payload) {}
     fn cancel_task(&mut self, _task: &TaskId) {}
+    fn tell_peers(&mut self, _message: &PeerMessage) {}
 }
 
 proptest! {

@@ -70,7 +70,8 @@ impl Trial {
             | Effect::SetTimer { .. }
             | Effect::CancelTimer { .. }
             | Effect::SubmitTask { .. }
-            | Effect::CancelTask { .. } => {}
+            | Effect::CancelTask { .. }
+            | Effect::PeerMessage(_) => {}
         }
     }
 
@@ -112,7 +113,8 @@ impl Trial {
             | Effect::SetTimer { .. }
             | Effect::CancelTimer { .. }
             | Effect::SubmitTask { .. }
-            | Effect::CancelTask { .. } => None,
+            | Effect::CancelTask { .. }
+            | Effect::PeerMessage(_) => None,
         };
         self.journal.extend(undo);
     }

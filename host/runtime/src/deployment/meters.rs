@@ -17,6 +17,9 @@ pub(super) struct Meters {
     returned: Counter,
     dead_letters: Counter,
     rescued: Counter,
+    heard: Counter,
+    heard_badly: Counter,
+    dropped_peer_messages: Counter,
     reloads_ok: Counter,
     reloads_failed: Counter,
     rollbacks: Vec<(&'static str, Counter)>,
@@ -36,6 +39,7 @@ const ROLLBACKS: [&str; 4] = ["manual", "traps", "errors", "latency"];
 impl Meters {
     pub(super) fn new(tenant: &str) -> Self {
         let events = |outcome: &'static str| counter!("tidegate_worker_events_total", "tenant" => tenant.to_owned(), "outcome" => outcome);
+        let peers = |outcome: &'static str| counter!("tidegate_worker_peer_messages_total", "tenant" => tenant.to_owned(), "outcome" => outcome);
         let reloads = |result: &'static str| counter!("tidegate_worker_reloads_total", "tenant" => tenant.to_owned(), "result" => result);
         let rollbacks = |reason: &'static str| {
             let counter = counter!("tidegate_worker_rollbacks_total", "tenant" => tenant.to_owned(), "reason" => reason);
@@ -56,6 +60,9 @@ impl Meters {
             returned: events("returned"),
             dead_letters: counter!("tidegate_worker_dead_letters_total", "tenant" => tenant.to_owned()),
             rescued: counter!("tidegate_worker_rescued_total", "tenant" => tenant.to_owned()),
+            heard: peers("done"),
+            heard_badly: peers("failed"),
+            dropped_peer_messages: peers("dropped"),
             reloads_ok: reloads("ok"),
             reloads_failed: reloads("failed"),
             rollbacks: ROLLBACKS.into_iter().map(rollbacks).collect(),
@@ -98,6 +105,21 @@ impl Meters {
     /// The version before ran what the one on trial could not.
     pub(super) fn rescued(&self) {
         self.rescued.increment(1);
+    }
+
+    /// An instance was told what another one says, and refused it or broke.
+    pub(super) fn heard(&self, failed: bool) {
+        let counter = if failed {
+            &self.heard_badly
+        } else {
+            &self.heard
+        };
+        counter.increment(1);
+    }
+
+    /// Too much waited for an instance.
+    pub(super) fn dropped_peer_message(&self) {
+        self.dropped_peer_messages.increment(1);
     }
 
     pub(super) fn canary(&self, is_tried: bool) {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::messages::SeatMessage;
+use super::peers::{self, PeerSender};
 use super::prepared::Tried;
 use super::probation::Probation;
 use super::seat::{Common, Order, Seat};
@@ -24,6 +25,7 @@ const ORDERS_MAX: usize = 4;
 pub(super) struct SeatHandle {
     pub(super) mailbox: mpsc::Sender<SeatMessage>,
     pub(super) orders: mpsc::Sender<Order>,
+    pub(super) peers: PeerSender,
     pub(super) task: AbortHandle,
 }
 
@@ -60,13 +62,15 @@ impl SeatHandle {
     pub(super) fn spawn(place: RoutePlace<'_>, started: Option<Started>) -> Self {
         let (mailbox, mail) = mpsc::channel(place.mailbox_events);
         let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let (peers, said) = peers::channel();
         let tasks = place.common.tasks.clone();
-        let seat = Seat::new(place, started, received);
+        let seat = Seat::new(place, started, received, said);
         let name = seat.name();
         let task = tasks.spawn(watched(name, seat.run(mail))).abort_handle();
         Self {
             mailbox,
             orders,
+            peers,
             task,
         }
     }

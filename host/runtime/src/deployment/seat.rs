@@ -10,11 +10,14 @@
 //! While its version is on trial the seat has an instance of the one before too, as soon as that is
 //! needed: the second try is there, and all that must not go on under the new one.
 //!
+//! Between two events it also tells its instance what others say to it (seat/peers).
+//!
 //! The quarantine is a seat too, with a fresh instance for each event. So are a canary's seats, which
 //! begin when others have passed their marks, and retire by giving back what still waits.
 
 mod event;
 mod lanes;
+mod peers;
 mod runner;
 
 use std::collections::HashSet;
@@ -29,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use super::hand_over::Parties;
 use super::messages::{Held, SeatMessage};
 use super::meters::Meters;
+use super::peers::PeerReceiver;
 use super::probation::Probation;
 use super::routes::{RouteKind, RoutePlace, seat_of};
 use super::settings::Rollout;
@@ -85,6 +89,8 @@ pub(super) struct Seat {
     before: Option<Runner>,
     kind: RouteKind,
     orders: mpsc::Receiver<Order>,
+    /// What other instances say.
+    peers: PeerReceiver,
     stopping: bool,
     /// Events that wait for their turn.
     lanes: Lanes,
@@ -113,15 +119,17 @@ impl Seat {
         place: RoutePlace<'_>,
         started: Option<Started>,
         orders: mpsc::Receiver<Order>,
+        peers: PeerReceiver,
     ) -> Self {
         let number = u32::try_from(place.number).unwrap_or(u32::MAX);
-        Self {
+        let seat = Self {
             number,
             common: Arc::clone(place.common),
             own: Runner::new(Arc::clone(place.version), number, started),
             before: before(place.probation.as_ref(), number),
             kind: place.kind,
             orders,
+            peers,
             stopping: false,
             lanes: Lanes::default(),
             guarded: false,
@@ -132,7 +140,9 @@ impl Seat {
             aside: None,
             left: false,
             now: Instant::now(),
-        }
+        };
+        seat.listen();
+        seat
     }
 
     /// For people.
@@ -176,6 +186,10 @@ impl Seat {
                 }
             }
             self.end_trial();
+            // One between two events, so that neither keeps the others waiting.
+            if let Some(message) = self.peers.try_next() {
+                self.hear(&message).await;
+            }
             if self.can_run() {
                 self.run_next().await;
             } else if !self.left {
@@ -240,6 +254,7 @@ impl Seat {
         if self.probation.take_if(|it| it.is_over()).is_some() {
             let before = self.before.take();
             self.stop_beside(before);
+            self.listen();
         }
     }
 
@@ -271,6 +286,10 @@ impl Seat {
                 Some(mail) => self.sort(mail).await,
                 None => return !self.lanes.is_empty(),
             },
+            message = self.peers.next(), if self.peers.listens() => {
+                self.now = Instant::now();
+                self.hear(&message).await;
+            }
         }
         true
     }
@@ -468,6 +487,7 @@ impl Seat {
         };
         self.own.instance = first;
         old.instance = last;
+        self.listen();
         self.stop_beside(Some(old));
     }
 }

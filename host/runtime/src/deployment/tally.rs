@@ -50,6 +50,11 @@ impl Clients {
         }
     }
 
+    /// Something that is no client's.
+    fn add_all(&self) {
+        self.several.store(true, Ordering::Relaxed);
+    }
+
     /// The one, if it is one.
     fn only(&self) -> Option<ClientId> {
         let first = self.first.get().copied();
@@ -138,16 +143,35 @@ impl Tally {
 
     /// An event ended.
     pub(super) fn ended(&self, client: ClientId, took: Duration, failed: bool) {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        let slow = took > Duration::from_millis(self.bounds.latency_ms);
-        self.errors.fetch_add(failed.into(), Ordering::Relaxed);
-        self.slow.fetch_add(slow.into(), Ordering::Relaxed);
-        if failed || slow {
+        if self.count(took, failed) {
             self.suffered.add(client);
             self.worse.notify_one();
         } else {
             self.served.add(client);
         }
+    }
+
+    /// A message of another instance was taken, for which no client can be blamed.
+    pub(super) fn heard(&self, took: Duration, failed: bool) {
+        if self.count(took, failed) {
+            self.suffered.add_all();
+            self.worse.notify_one();
+        }
+    }
+
+    /// Such a message broke an instance.
+    pub(super) fn broken_by_peer(&self) {
+        self.suffered.add_all();
+        self.not_built();
+    }
+
+    /// Counts one call; says whether it was worse than it should be.
+    fn count(&self, took: Duration, failed: bool) -> bool {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        let slow = took > Duration::from_millis(self.bounds.latency_ms);
+        self.errors.fetch_add(failed.into(), Ordering::Relaxed);
+        self.slow.fetch_add(slow.into(), Ordering::Relaxed);
+        failed || slow
     }
 
     /// An event was set aside.
@@ -248,6 +272,21 @@ mod tests {
         assert_eq!(tally.violation(), None);
         tally.trapped(client(3));
         assert_eq!(tally.violation().unwrap().name(), "traps");
+    }
+
+    #[test]
+    fn what_messages_of_other_instances_break_or_fail_counts_though_clients_are_served() {
+        let traps = tally();
+        traps.ended(client(1), FAST, false);
+        (0..3).for_each(|_| traps.broken_by_peer());
+        assert_eq!(traps.violation().unwrap().name(), "traps");
+        let errors = tally();
+        errors.ended(client(1), FAST, false);
+        (0..EVENTS_FOR_ERRORS).for_each(|_| errors.heard(FAST, true));
+        assert_eq!(errors.violation().unwrap().name(), "errors");
+        let well = tally();
+        (0..1000).for_each(|_| well.heard(FAST, false));
+        assert_eq!(well.violation(), None);
     }
 
     #[test]

@@ -149,7 +149,8 @@ fn weight(effect: &Effect) -> usize {
         | Effect::SetTimer { .. }
         | Effect::CancelTimer { .. }
         | Effect::SubmitTask { .. }
-        | Effect::CancelTask { .. } => 0,
+        | Effect::CancelTask { .. }
+        | Effect::PeerMessage(_) => 0,
     };
     EFFECT_BYTES + texts
 }
@@ -201,6 +202,7 @@ fn without_farewell(effect: &Effect) -> Effect {
         | Effect::CancelTimer { .. }
         | Effect::SubmitTask { .. }
         | Effect::CancelTask { .. }
+        | Effect::PeerMessage(_)
         | Effect::Destroy { .. }
         | Effect::BindUid { .. }
         | Effect::UnbindUid { .. }

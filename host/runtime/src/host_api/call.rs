@@ -281,7 +281,9 @@ impl HostState {
 }
 
 fn outside_an_event() -> Error {
-    Error::NotPermitted("only an event may do this; on-start and on-stop may not".to_owned())
+    Error::NotPermitted(
+        "only an event may do this; on-start, on-stop and on-peer-message may not".to_owned(),
+    )
 }
 
 pub(super) fn session_too_large(bytes_max: usize) -> Error {

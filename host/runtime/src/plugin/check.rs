@@ -19,6 +19,7 @@ pub(super) const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.
 pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
 pub(super) const TASK_EVENTS: &str = "tidegate:plugin/task-events@0.1.0";
 pub(super) const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
+pub(super) const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 
@@ -292,6 +293,9 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
     if has(component, BUFFER_EVENTS) {
         function::<(Id<'_>, u64), Answer>(pre, BUFFER_EVENTS, "on-buffer-full").map_err(wrong)?;
         function::<(Id<'_>,), Answer>(pre, BUFFER_EVENTS, "on-buffer-drain").map_err(wrong)?;
+    }
+    if has(component, PEER_EVENTS) {
+        function::<(&str, &[u8]), Answer>(pre, PEER_EVENTS, "on-peer-message").map_err(wrong)?;
     }
     if has(component, STATE) {
         function::<(), (Vec<u8>,)>(pre, STATE, "save").map_err(wrong)?;

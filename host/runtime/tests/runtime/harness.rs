@@ -156,6 +156,8 @@ pub(crate) enum Told {
     Nothing,
     /// Answers that there are no gateways, after a while.
     Late(Duration),
+    /// The same once it is told to.
+    When(Arc<Notify>),
 }
 
 impl From<Answer> for Told {
@@ -220,13 +222,21 @@ impl EventContext for Context {
                 Told::Nothing => std::future::pending().await,
                 Told::Late(time) => {
                     tokio::time::sleep(time).await;
-                    Ok(Answered {
-                        answer: Answer::Gateways(Vec::new()),
-                        missing: Vec::new(),
-                    })
+                    Ok(no_gateways())
+                }
+                Told::When(told) => {
+                    told.notified().await;
+                    Ok(no_gateways())
                 }
             }
         })
+    }
+}
+
+const fn no_gateways() -> Answered {
+    Answered {
+        answer: Answer::Gateways(Vec::new()),
+        missing: Vec::new(),
     }
 }
 

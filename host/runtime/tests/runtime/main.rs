@@ -20,6 +20,7 @@ mod fairness;
 mod handshakes;
 mod harness;
 mod limits;
+mod peers;
 mod prepared;
 mod reload;
 mod requests;

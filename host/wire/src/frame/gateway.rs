@@ -6,6 +6,7 @@ use crate::Name;
 use crate::event::{ClientSnapshot, Delivery};
 use crate::id::{ClientId, CloseId, EventId, Incarnation};
 use crate::payload::{Carry, Payload};
+use crate::peers::PeerMessage;
 use crate::query::{Answered, AskError};
 use crate::weight::{PART_BYTES, custody, custody_change, event, found, session};
 
@@ -98,6 +99,13 @@ pub enum GatewayFrame {
         /// Which attempt at it.
         attempt: u8,
     },
+    /// One instance says something to those of its tenant at this worker. It may be lost.
+    PeerMessage {
+        /// Index into the tenants of the worker's announcement.
+        tenant: u16,
+        /// What.
+        message: Box<PeerMessage>,
+    },
 }
 
 impl GatewayFrame {
@@ -117,6 +125,7 @@ impl GatewayFrame {
             },
             Self::CustodyRank(clients) => clients.len() * PART_BYTES,
             Self::Told(closes) => closes.len() * PART_BYTES,
+            Self::PeerMessage { message, .. } => message.topic.len(),
             Self::Drained
             | Self::Adopted { .. }
             | Self::Recognised
@@ -135,6 +144,7 @@ impl Carry for GatewayFrame {
                     answered.answer.carry(visit);
                 }
             }
+            Self::PeerMessage { message, .. } => visit(&message.payload),
             Self::Custody(_)
             | Self::CustodyChanged(_)
             | Self::Release(_)
@@ -156,6 +166,7 @@ impl Carry for GatewayFrame {
                     answered.answer.carry_mut(visit);
                 }
             }
+            Self::PeerMessage { message, .. } => visit(&mut message.payload),
             Self::Custody(_)
             | Self::CustodyChanged(_)
             | Self::Release(_)

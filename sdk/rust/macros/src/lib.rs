@@ -109,6 +109,9 @@ impl Impl {
         if self.has("on_buffer_full") || self.has("on_buffer_drain") {
             exports.push(("::buffer", "export_buffer"));
         }
+        if self.has("on_peer_message") {
+            exports.push(("::peer", "export_peer"));
+        }
         match (self.has("save"), self.has("restore")) {
             (true, true) => exports.push(("::state", "export_state")),
             (false, false) => {}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_wire::effect::{Effect, Recipients, SessionChange};
 use tidegate_wire::effect_id::EffectIdError;
+use tidegate_wire::peers::{self, InstanceId, PeerMessage};
 use tidegate_wire::query::{self, Answer, Query};
 use tidegate_wire::task::{self, TaskId};
 use tidegate_wire::timer::{SettingRefused, TimerId, check};
@@ -178,6 +179,16 @@ pub(crate) fn commit_step() -> Result<u32> {
 
 pub(crate) fn resume() -> u32 {
     event::resume()
+}
+
+pub(crate) fn tell_peers(topic: &str, payload: &[u8]) -> Result {
+    let topic = name("topic", topic)?;
+    peers::check(payload).map_err(Refused::QuotaExceeded)?;
+    event::push(Effect::PeerMessage(Box::new(PeerMessage {
+        from: InstanceId(0),
+        topic,
+        payload: payload.to_vec().into(),
+    })))
 }
 
 pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bindings::tidegate::plugin::gateway::{self, CloseFrameParam, MessageParam, Recipients};
-use crate::bindings::tidegate::plugin::{client, session, tasks, timers, types, worker};
+use crate::bindings::tidegate::plugin::{client, peers, session, tasks, timers, types, worker};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::client::Client;
@@ -142,6 +142,10 @@ pub(crate) fn commit_step() -> Result<u32> {
 }
 
 pub(crate) use tasks::resume;
+
+pub(crate) fn tell_peers(topic: &str, payload: &[u8]) -> Result {
+    lift(peers::send(topic, payload))
+}
 
 pub(crate) fn timers(after: Option<&str>, limit: u32) -> Result<Page<TimerInfo>> {
     let page = lift(timers::waiting(after, limit))?;

@@ -12,6 +12,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event;
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
@@ -38,6 +39,7 @@ pub(super) struct Deliveries<'a> {
     pub(super) timers: &'a mut Timers,
     /// Tasks that wait.
     pub(super) tasks: &'a mut VecDeque<(TaskId, Payload)>,
+    pub(super) told_peers: &'a mut Vec<PeerMessage>,
     pub(super) now_us: u64,
     /// Whom the effects have closed, in order.
     pub(super) closing: Vec<u32>,
@@ -115,6 +117,10 @@ impl Deliver for Deliveries<'_> {
 
     fn cancel_task(&mut self, task: &TaskId) {
         self.tasks.retain(|(waiting, _)| waiting != task);
+    }
+
+    fn tell_peers(&mut self, message: &PeerMessage) {
+        self.told_peers.push(message.clone());
     }
 
     fn changed(&mut self, _: &Hub, _: u32, _: Changed<'_>) {}

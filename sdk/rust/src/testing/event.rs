@@ -359,8 +359,8 @@ fn only_asks() -> Refused {
 
 fn outside_an_event() -> Refused {
     Refused::NotPermitted(
-        "no event is being handled; in a test, call the handler through \
-         tidegate_sdk::testing::Gateway"
+        "no event is being handled, and on_start, on_stop and on_peer_message are none; in a test, \
+         call the handler through tidegate_sdk::testing::Gateway"
             .to_owned(),
     )
 }

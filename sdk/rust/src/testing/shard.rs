@@ -13,6 +13,7 @@ use tidegate_wire::effect::Effect;
 use tidegate_wire::event::{self, SessionEntries};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::query::{Answer, Query};
 use tidegate_wire::session::Session;
 use tidegate_wire::task::TaskId;
@@ -100,6 +101,8 @@ pub(crate) struct Shard {
     timers: Timers,
     /// Tasks that wait, in their order.
     tasks: VecDeque<(TaskId, Payload)>,
+    /// What was said to other instances.
+    told_peers: Vec<PeerMessage>,
     /// The fake's clock: it goes on when a test waits.
     now_us: u64,
 }
@@ -111,6 +114,7 @@ impl Default for Shard {
             connections: BTreeMap::new(),
             timers: Timers::new(TIMER_BYTES_MAX, 1),
             tasks: VecDeque::new(),
+            told_peers: Vec::new(),
             now_us: 0,
         }
     }
@@ -133,6 +137,13 @@ impl Shard {
         };
         self.connections.insert(number, connection);
         Ok(client)
+    }
+
+    /// Takes what was said to other instances: topics with payloads.
+    pub(crate) fn take_told_peers(&mut self) -> Vec<(String, Vec<u8>)> {
+        let told = std::mem::take(&mut self.told_peers).into_iter();
+        told.map(|it| (it.topic.to_string(), it.payload.to_vec()))
+            .collect()
     }
 
     /// The client sent so many bytes.
@@ -270,6 +281,7 @@ impl Shard {
             connections: &mut self.connections,
             timers: &mut self.timers,
             tasks: &mut self.tasks,
+            told_peers: &mut self.told_peers,
             now_us: self.now_us,
             closing: Vec::new(),
         };

@@ -106,6 +106,11 @@ impl Handler for Probe {
         gateway::to_group("watchers").send(format!("drained:{client}"))
     }
 
+    fn on_peer_message(&mut self, topic: &str, payload: Vec<u8>) -> Result {
+        own::heard(topic, &payload);
+        Ok(())
+    }
+
     fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {
         match name {
             "echo" => Ok(payload),

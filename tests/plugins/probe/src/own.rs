@@ -1,5 +1,6 @@
-//! The calls of `session`, `timers`, `tasks`, `client` and `worker`.
+//! The calls of `session`, `timers`, `tasks`, `peers`, `client` and `worker`.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,6 +25,11 @@ pub(crate) fn call(op: &str, it: &Arguments<'_>) -> Option<Result<Value>> {
         "timers" => waiting(it),
         "submit" => submit(it),
         "cancel_task" => cancel_task(it),
+        "peer_send" => it
+            .text("topic")
+            .and_then(|topic| peers::send(topic, it.text("payload")?))
+            .map(|()| Value::Null),
+        "peers_said" => Ok(said()),
         "who" => who("message"),
         "event_id" => Ok(json!(worker::event_id())),
         "attempt" => Ok(json!(worker::attempt())),
@@ -48,6 +54,22 @@ pub(crate) fn who(during: &str) -> Result<Value> {
         "closed_with": frame.map(|it| json!([it.code, it.reason])),
         "worker": worker::name(),
     }))
+}
+
+thread_local! {
+    static SAID: RefCell<Vec<[String; 2]>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What another instance says is kept: topic and payload.
+pub(crate) fn heard(topic: &str, payload: &[u8]) {
+    let payload = String::from_utf8_lossy(payload).into_owned();
+    SAID.with_borrow_mut(|said| said.push([topic.to_owned(), payload]));
+}
+
+/// All that was said to this instance, and which one it is.
+fn said() -> Value {
+    let said = SAID.with_borrow(|said| json!(said));
+    json!({ "worker": worker::name(), "instance": worker::instance(), "said": said })
 }
 
 /// The payload, given as `run`, is what the probe does when the timer has run out.

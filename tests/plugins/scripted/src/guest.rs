@@ -8,6 +8,7 @@
 )]
 
 mod asking;
+mod peers;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -325,6 +326,10 @@ fn run(client: &str, seen: u32, line: &str) -> Result<(), String> {
         }
         "first" if STEPS.get() > 0 => Ok(()),
         "first" => run(client, seen, rest),
+        "tell" => peers::tell(key, value.as_bytes()),
+        "tell-large" => peers::tell(key, &vec![b'x'; value.parse().unwrap_or(0)]),
+        "tell-many" => peers::tell_many(key, value.parse().unwrap_or(0)),
+        "heard" => say(client, &peers::heard()),
         "join" => answer(gateway::join_group(client, rest)),
         "bind" => answer(gateway::bind_uid(client, rest)),
         "group" => answer(gateway::send_to_groups(

@@ -233,6 +233,7 @@ impl State {
             watched: self.watchers.watch(tenant),
             tenant,
             gateway,
+            context: &self.context,
             author,
         };
         for effect in effects {

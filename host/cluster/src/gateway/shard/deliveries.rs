@@ -11,6 +11,7 @@ use tidegate_hub::timers::Setting;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::event::CloseFrame;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::task::TaskId;
 use tidegate_wire::timer::TimerId;
 
@@ -18,6 +19,7 @@ use super::clients::Outbound;
 use super::feed::Watchers;
 use super::tasks::Tasks;
 use super::timers::Timers;
+use crate::gateway::shared::Context;
 use crate::gateway::shared::metrics::Metrics;
 use crate::gateway::workers::Workers;
 
@@ -34,6 +36,7 @@ pub(super) struct Deliveries<'a> {
     pub(super) watched: bool,
     pub(super) tenant: u16,
     pub(super) gateway: SocketAddrV4,
+    pub(super) context: &'a Context,
     /// Whose event asked for the effects, and the worker that ran it: its mirror of that client
     /// has them already.
     pub(super) author: Option<(u32, WorkerKey)>,
@@ -80,6 +83,11 @@ impl Deliver for Deliveries<'_> {
 
     fn cancel_task(&mut self, task: &TaskId) {
         self.tasks.cancel(self.tenant, task);
+    }
+
+    fn tell_peers(&mut self, message: &PeerMessage) {
+        let dropped = self.workers.tell_peers(self.tenant, self.context, message);
+        self.metrics.dropped_peer_messages(dropped);
     }
 
     fn changed(&mut self, hub: &Hub, connection: u32, what: Changed<'_>) {
@@ -160,5 +168,6 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::CancelTimer { .. } => "cancel-timer",
         Effect::SubmitTask { .. } => "submit-task",
         Effect::CancelTask { .. } => "cancel-task",
+        Effect::PeerMessage(_) => "peer-message",
     }
 }

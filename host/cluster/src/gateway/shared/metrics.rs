@@ -22,6 +22,7 @@ pub(in crate::gateway) struct Metrics {
     dropped_slow: Counter,
     dropped_without_worker: Counter,
     dropped_newline: Counter,
+    dropped_peer_messages: Counter,
     commits_done: Counter,
     commits_failed: Counter,
     commits_dead: Counter,
@@ -170,6 +171,7 @@ impl Metrics {
             dropped_slow: dropped("slow-client"),
             dropped_without_worker: dropped("no-worker"),
             dropped_newline: dropped("newline"),
+            dropped_peer_messages: dropped("peer-message"),
             commits_done: commits("done"),
             commits_failed: commits("failed"),
             commits_dead: commits("dead-lettered"),
@@ -237,6 +239,11 @@ impl Metrics {
     /// A message with a newline was not sent to a client that is sent lines.
     pub(in crate::gateway) fn refused_newline(&self) {
         self.dropped_newline.increment(1);
+    }
+
+    /// Too much waited on the links to so many workers for a message to their instances.
+    pub(in crate::gateway) fn dropped_peer_messages(&self, workers: u64) {
+        self.dropped_peer_messages.increment(workers);
     }
 
     /// What clients make a shard keep was so much and is now so much.

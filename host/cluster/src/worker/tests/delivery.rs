@@ -5,6 +5,7 @@ use tidegate_wire::effect::{Effect, Outcome, Recipients, SessionChange};
 use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::frame::{GatewayFrame, WorkerFrame};
 use tidegate_wire::membership::Role;
+use tidegate_wire::peers::{InstanceId, PeerMessage};
 
 use super::rig::{Rig, serving};
 use super::script::{
@@ -361,4 +362,38 @@ async fn commits_of_a_whole_window_never_end_the_link() {
     }
     rig.script.next().await.done(Vec::new());
     link.commit().await;
+}
+
+#[tokio::test]
+async fn what_an_instance_says_reaches_the_tenant_of_its_place_while_that_is_served() {
+    let (gateway, rig, mut link) = linked().await;
+    rig.script.serve(&[("other", "v1"), ("default", "v1")]);
+    let WorkerFrame::Announce(_) = link.next().await else {
+        panic!("not an announcement");
+    };
+    let say = |tenant: u16, topic: &str| GatewayFrame::PeerMessage {
+        tenant,
+        message: Box::new(PeerMessage {
+            from: InstanceId(7),
+            topic: topic.into(),
+            payload: b"x".to_vec().into(),
+        }),
+    };
+    for (tenant, topic) in [(1, "a"), (9, "nobody's"), (0, "b")] {
+        link.send(say(tenant, topic));
+    }
+    // It counts in no window, so nothing is to be confirmed; an event behind it shows that it was taken.
+    link.deliver(with_session(gateway.message(7, 1), &[]));
+    rig.script.next().await.done(Vec::new());
+    rig.script.serve(&[("default", "v1")]);
+    link.commit().await;
+    let WorkerFrame::Announce(_) = link.next().await else {
+        panic!("not an announcement");
+    };
+    link.send(say(1, "withdrawn"));
+    link.deliver(gateway.message(7, 2));
+    rig.script.next().await.done(Vec::new());
+    let told = rig.script.told.lock().unwrap();
+    let told: Vec<_> = told.iter().map(|(it, m)| (&**it, &*m.topic)).collect();
+    assert_eq!(told, [("other", "a"), ("default", "b")]);
 }

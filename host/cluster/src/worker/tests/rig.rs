@@ -10,6 +10,7 @@ use tidegate_wire::event::{Closed, Delivery, EventKind};
 use tidegate_wire::frame::Serving;
 use tidegate_wire::id::EventId;
 use tidegate_wire::membership::Role;
+use tidegate_wire::peers::PeerMessage;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ pub(super) struct Script {
     serving: watch::Sender<Arc<Vec<Serving>>>,
     running: Mutex<VecDeque<Running>>,
     arrived: Notify,
+    /// What instances of these tenants are told.
+    pub(super) told: Mutex<Vec<(Name, PeerMessage)>>,
 }
 
 impl Script {
@@ -104,6 +107,10 @@ impl Handlers for Script {
 
     fn cancel_task(&self, _tenant: &Name, _event: EventId, _attempt: u8) {}
 
+    fn tell_peers(&self, tenant: &Name, message: PeerMessage) {
+        self.told.lock().unwrap().push((tenant.clone(), message));
+    }
+
     fn queued_bytes(&self) -> u64 {
         0
     }
@@ -135,6 +142,7 @@ impl Rig {
             serving: watch::Sender::new(Arc::new(serving(&[("default", "v1")]))),
             running: Mutex::default(),
             arrived: Notify::new(),
+            told: Mutex::default(),
         });
         let worker = Worker::new(identity(Role::Worker, 99, None), settings, script.clone());
         let members = watch::Sender::new(view(gateways, &[]));

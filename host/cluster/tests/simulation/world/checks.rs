@@ -77,6 +77,16 @@ impl World {
         Ok(())
     }
 
+    /// What an instance said was heard once at the most; and where much was said, some of it.
+    pub(super) fn judge_heard(&self) -> Result<(), Violation> {
+        let heard = self.record.judge_heard()?;
+        let answered: u64 = self.people.iter().map(|it| it.answered).sum();
+        if heard == 0 && answered > 20 {
+            return Err(format!("of {answered} answers no instance has heard"));
+        }
+        Ok(())
+    }
+
     /// A client that stayed until the end has what others that stayed have set in its session.
     fn judge_gifts(&self, it: &Person, kept: &Kept) -> Result<(), Violation> {
         for giver in self.stayed.iter().map(|place| &self.people[*place]) {

@@ -68,20 +68,20 @@ impl Seat {
         Side::Own
     }
 
-    fn runner(&mut self, side: Side) -> &mut Runner {
+    pub(super) fn runner(&mut self, side: Side) -> &mut Runner {
         match (side, &mut self.before) {
             (Side::Before, Some(before)) => before,
             (Side::Before, None) | (Side::Own, _) => &mut self.own,
         }
     }
 
-    fn identity(&self, side: Side) -> &Identity {
+    pub(super) fn identity(&self, side: Side) -> &Identity {
         let before = self.before.as_ref().filter(|_| side == Side::Before);
         &before.unwrap_or(&self.own).version.identity
     }
 
     /// How the version on trial does, if that is the one that runs an event.
-    fn counted(&self, side: Side) -> Option<Arc<Probation>> {
+    pub(super) fn counted(&self, side: Side) -> Option<Arc<Probation>> {
         let probation = self.probation.as_ref().filter(|_| side == Side::Own);
         probation.filter(|it| !it.is_over()).cloned()
     }
@@ -320,7 +320,7 @@ impl Seat {
     }
 
     /// What breaks a version on trial is rather that version than who comes anew.
-    fn pause_before_rebuild(&mut self, side: Side, now: Instant) {
+    pub(super) fn pause_before_rebuild(&mut self, side: Side, now: Instant) {
         let is_tried = side == Side::Own && self.before.is_some();
         let runner = self.runner(side);
         runner.failed(now);
