@@ -87,7 +87,7 @@ static bool unknown(command_t *c) {
     return fail(c->err, "unknown command; the bench's README lists them: ", letter);
 }
 
-// G:, P: and C:, which name a recipient before the payload.
+// G:, P:, C: and Y:, which name a recipient or a topic before the payload.
 static bool pass_on(command_t *c) {
     string_t to, payload;
     if (!cut(c->rest, &to, &payload)) {
@@ -103,8 +103,12 @@ static bool pass_on(command_t *c) {
     if (c->letter == 'C') {
         return answer_as(to, c->kind, payload, c->err);
     }
-    tidegate_plugin_gateway_list_uid_t uids = {&to, 1};
     error_t error;
+    if (c->letter == 'Y') {
+        handler_list_u8_t bytes = {payload.ptr, payload.len};
+        return done(tidegate_plugin_peers_send(&to, &bytes, &error), &error, c->err);
+    }
+    tidegate_plugin_gateway_list_uid_t uids = {&to, 1};
     bool ok = tidegate_plugin_gateway_send_to_uids(&uids, &m, &nobody, &error);
     return done(ok, &error, c->err);
 }
@@ -255,6 +259,7 @@ static bool run(command_t *c) {
     case 'E': return answer_as(c->client, c->kind, c->rest, c->err);
     case 'G':
     case 'P':
+    case 'Y':
     case 'C': return pass_on(c);
     case 'B':
         m = message(c->kind, c->rest);

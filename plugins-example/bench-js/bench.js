@@ -5,6 +5,7 @@
 
 import directory from "tidegate:plugin/directory@0.1.0";
 import gateway from "tidegate:plugin/gateway@0.1.0";
+import peers from "tidegate:plugin/peers@0.1.0";
 import session from "tidegate:plugin/session@0.1.0";
 import worker from "tidegate:plugin/worker@0.1.0";
 
@@ -110,6 +111,10 @@ const commands = {
   C: (_, rest) => {
     const [to, payload] = rest.cut();
     gateway.sendToClient(to, payload.message());
+  },
+  Y: (_, rest) => {
+    const [topic, payload] = rest.cut();
+    peers.send(topic, payload.bytes());
   },
   S: (_, rest) => {
     const [key, json] = rest.cut();

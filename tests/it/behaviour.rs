@@ -44,6 +44,7 @@ async fn behaviour(cluster: &Cluster, here: usize, there: usize) -> Outcome {
     answers(cluster, here).await.context("answers")?;
     groups(cluster, here, there).await.context("groups")?;
     everyone(cluster, here, there).await.context("everyone")?;
+    peers(cluster, here).await.context("peers")?;
     uids(cluster, here, there).await.context("uids")?;
     own_session(cluster, here).await.context("own session")?;
     other_session(cluster, here, there)
@@ -134,6 +135,23 @@ async fn everyone(cluster: &Cluster, here: usize, there: usize) -> Outcome {
     a.client.expect("all of you").await?;
     b.client.expect("all of you").await?;
     b.heard_nothing_from(&mut a).await
+}
+
+/// The instances of the bench remember nothing: that it is taken is all that is seen.
+async fn peers(cluster: &Cluster, here: usize) -> Outcome {
+    let gateway = cluster.gateway(here)?;
+    let failed = async || {
+        let commits = "tidegate_gateway_commits_total";
+        gateway.metric(commits, "outcome=\"failed\"").await
+    };
+    let before = failed().await?;
+    let mut a = Named::connect(cluster, here).await?;
+    a.does("Y:news:to the others").await?;
+    a.client.send_binary(b"Y:news:\xff").await?;
+    a.does("Y::without a topic").await?;
+    let failed = failed().await? - before;
+    ensure!(failed == 1.0, "{failed} of three were refused");
+    Ok(())
 }
 
 async fn uids(cluster: &Cluster, here: usize, there: usize) -> Outcome {

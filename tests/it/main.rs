@@ -30,6 +30,7 @@ mod metrics;
 mod numbered;
 mod openapi;
 mod order;
+mod peers;
 mod rfc;
 mod scale;
 mod sessions;

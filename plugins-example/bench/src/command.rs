@@ -71,6 +71,9 @@ impl<'a> Command<'a> {
             b'C' => rest
                 .cut()
                 .and_then(|(to, payload)| parse(to)?.send(payload)),
+            b'Y' => rest
+                .cut()
+                .and_then(|(topic, payload)| peers::send(topic, payload.bytes())),
             b'I' => client.send(client.as_str()),
             b'W' => client.send_json(&whoami()),
             b'F' => client.to().send_raw(rest.bytes()),

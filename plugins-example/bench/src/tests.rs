@@ -54,6 +54,16 @@ fn groups_are_joined_left_sent_to_and_emptied() {
 }
 
 #[test]
+fn other_instances_are_told() {
+    let (mut gateway, a, _) = start();
+    gateway.send(a, "Y:news:x:y").unwrap();
+    gateway.send(a, b"Y:news:\xfe").unwrap();
+    assert!(gateway.send(a, "Y::no topic").is_err());
+    let expected = [b"x:y".to_vec(), vec![0xfe]].map(|it| ("news".to_owned(), it));
+    assert_eq!(gateway.peer_messages(), expected);
+}
+
+#[test]
 fn uids_are_bound_sent_to_and_closed() {
     let (mut gateway, a, b) = start();
     gateway.send(a, "U:u1").unwrap();

@@ -11,6 +11,7 @@ use crate::prelude::*;
 use crate::testing::{Gateway, event};
 
 mod asking;
+mod peers;
 
 type Script = Box<dyn FnMut(Client) -> Result>;
 
