@@ -27,7 +27,7 @@ pub use address::{Authority, ListenUrl};
 pub use difference::{API_TOKEN, Difference, differences};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
-pub use listener::Listener;
+pub use listener::{Listener, Tenant};
 pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
@@ -96,6 +96,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[[gateway.listener]]`
     pub listeners: Vec<Listener>,
+    /// `[[tenant]]`
+    pub tenants: Vec<Tenant>,
     /// `[worker]`
     pub worker: Worker,
     /// `[[plugin]]`
@@ -184,6 +186,7 @@ impl Config {
                 gateway
             }),
             listeners: Vec::new(),
+            tenants: top.tables("tenant", Tenant::read),
             worker: top.table("worker", Worker::read),
             plugins: top.tables("plugin", Plugin::read),
             commands: top.tables("command", Command::read),

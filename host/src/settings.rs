@@ -11,7 +11,7 @@ use tidegate_cluster::worker::WorkerSettings;
 use tidegate_deploy::DeploySettings;
 use tidegate_hub::hub::HubLimits;
 use tidegate_hub::outbound;
-use tidegate_hub::routing;
+use tidegate_hub::routing::{self, Routing, Routings};
 use tidegate_link::membership::MembershipSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_link::{Identity, LinkSettings, Secret};
@@ -19,7 +19,9 @@ use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
-use crate::config::{Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, SignIn};
+use crate::config::{
+    Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, SignIn, Tenant,
+};
 use crate::ending;
 use crate::tenants::cores;
 
@@ -120,11 +122,7 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
     GatewaySettings {
         announced,
         shards: u16::try_from(shards).unwrap_or(u16::MAX),
-        router: match (it.router, it.choice) {
-            (Router::Bind, Choice::Load) => routing::Router::Bind,
-            (Router::Bind, Choice::Random) => routing::Router::BindRandom,
-            (Router::Rand, _) => routing::Router::Rand,
-        },
+        routings: routings(config),
         no_worker: match it.no_worker {
             NoWorker::Hold => gateway::NoWorker::Hold,
             NoWorker::Drop => gateway::NoWorker::Drop,
@@ -154,6 +152,27 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         },
         link: link(config),
         listeners: config.listeners.iter().map(listener).collect(),
+    }
+}
+
+/// How the events of each tenant find their workers.
+fn routings(config: &Config) -> Routings {
+    let named = config.tenants.iter();
+    let named = named.map(|it| (it.name.clone(), routing(config, it)));
+    Routings {
+        others: routing(config, &Tenant::default()),
+        named: named.collect(),
+    }
+}
+
+fn routing(config: &Config, tenant: &Tenant) -> Routing {
+    let router = tenant.router.unwrap_or(config.gateway.router);
+    Routing {
+        router: match (router, config.gateway.choice) {
+            (Router::Bind, Choice::Load) => routing::Router::Bind,
+            (Router::Bind, Choice::Random) => routing::Router::BindRandom,
+            (Router::Rand, _) => routing::Router::Rand,
+        },
     }
 }
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings};
-use tidegate_hub::routing::Router;
+use tidegate_hub::routing::{Router, Routing, Routings};
 use tidegate_link::membership::fixed;
 use tidegate_link::{Identity, Link, LinkSettings, Secret, pair};
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, SessionChange};
@@ -75,7 +75,7 @@ fn settings(router: Router, transport: Transport) -> GatewaySettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     GatewaySettings {
         shards: 2,
-        router,
+        routings: Routings::all(Routing { router }),
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,

@@ -446,10 +446,10 @@ impl Lanes {
         }
     }
 
-    /// The lane's next event, if it may be sent now, given a worker. With `binds` events follow each
-    /// other to one worker without waiting for commits.
+    /// The lane's next event, if it may be sent now, given a worker. Where its tenant `binds`, events
+    /// follow each other to one worker without waiting for commits.
     #[must_use]
-    pub fn next(&self, connection: u32, binds: bool) -> Option<Next> {
+    pub fn next(&self, connection: u32, binds: impl Fn(u16) -> bool) -> Option<Next> {
         let lane = self.lanes.get(&connection)?;
         let next = lane.events.get(lane.under_way)?;
         if lane.rests_until_us > self.now_us {
@@ -459,7 +459,8 @@ impl Lanes {
         if lane.under_way > 0 {
             let alone = is_close || next.losses > 0;
             let told = lane.mirror == lane.worker && lane.postponed != lane.worker;
-            if !binds || alone || !told || lane.under_way >= PIPELINE_MAX {
+            let stays = binds(lane.tenant) && told;
+            if !stays || alone || lane.under_way >= PIPELINE_MAX {
                 return None;
             }
         }

@@ -2,6 +2,40 @@
 
 use rand::Rng;
 use rand::RngExt;
+use tidegate_wire::Name;
+
+/// How the events of one tenant find their workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routing {
+    /// How a worker is chosen.
+    pub router: Router,
+}
+
+/// The routing of each tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routings {
+    /// Of those that are not named.
+    pub others: Routing,
+    /// Of those that are.
+    pub named: Vec<(Name, Routing)>,
+}
+
+impl Routings {
+    /// One for every tenant.
+    #[must_use]
+    pub const fn all(others: Routing) -> Self {
+        let named = Vec::new();
+        Self { others, named }
+    }
+
+    /// That of a tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> &Routing {
+        let mut named = self.named.iter();
+        let found = named.find(|(name, _)| **name == *tenant);
+        found.map_or(&self.others, |(_, routing)| routing)
+    }
+}
 
 /// How the worker of a client's events is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

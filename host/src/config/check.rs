@@ -34,6 +34,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     check.node();
     check.memory();
     check.listeners();
+    check.settings_of_tenants();
     check.plugins();
     check.needs();
     check.errors.extend(super::tokens::errors(config));
@@ -263,6 +264,28 @@ impl Check<'_> {
                     );
                     self.refuse(&path(key), message);
                 }
+            }
+        }
+    }
+
+    /// What is set for tenants.
+    fn settings_of_tenants(&mut self) {
+        let config = self.config;
+        let listens = matches!(config.purpose, Purpose::Serve | Purpose::Gateway);
+        for (at, tenant) in config.tenants.iter().enumerate() {
+            let name = &tenant.name;
+            let place = format!("tenant.{at}.name");
+            if config.tenants.iter().take(at).any(|it| it.name == *name) {
+                let message = format!(
+                    "two [[tenant]] for the tenant `{name}`: put the keys of both into one"
+                );
+                self.refuse(&place, message);
+            } else if listens && !config.listeners.iter().any(|it| it.tenant == *name) {
+                let message = format!(
+                    "the [[tenant]] `{name}` has no listener here, so that nothing of it would \
+                     matter: name the `tenant` of a [[gateway.listener]]"
+                );
+                self.refuse(&place, message);
             }
         }
     }

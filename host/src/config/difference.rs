@@ -5,7 +5,7 @@ use tidegate_wire::Name;
 
 use super::section::Change;
 use super::setting::Setting;
-use super::{ApiToken, Command, Config, Listener, Plugin, Secret};
+use super::{ApiToken, Command, Config, Listener, Plugin, Secret, Tenant};
 
 /// The header of the tables of tokens.
 pub const API_TOKEN: &str = "[[api-token]]";
@@ -44,8 +44,14 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         |it| it.listen.show().unwrap_or_default(),
         Listener::changes,
     );
-    found.keys("[worker]", "", old.worker.changes(&new.worker));
     let of_tenant = |tenant: &Name| format!("tenant {tenant:?}");
+    found.tables(
+        "[[tenant]]",
+        (&old.tenants, &new.tenants),
+        |it| format!("name {:?}", it.name),
+        Tenant::changes,
+    );
+    found.keys("[worker]", "", old.worker.changes(&new.worker));
     found.tables(
         "[[plugin]]",
         (&old.plugins, &new.plugins),

@@ -1,4 +1,4 @@
-//! One listener for clients, `[[gateway.listener]]`, and one plugin, `[[plugin]]`.
+//! One listener for clients, `[[gateway.listener]]`, and what gateways do for one tenant, `[[tenant]]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use tidegate_wire::event::Transport;
 use super::address::ListenUrl;
 use super::section::section;
 use super::services::{BYTES, COUNT, TIME, TIME_OR_OFF};
-use super::types::{Newlines, QueuePolicy, SignIn};
+use super::types::{Newlines, QueuePolicy, Router, SignIn};
 
 /// The largest message or event that still fits a frame of a link with its header.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
@@ -82,6 +82,18 @@ section! {
         /// becomes several messages, `escape` writes newline, carriage return and backslash as
         /// `\\n`, `\\r` and `\\\\` in every message.
         newlines: Newlines = Newlines::Refuse;
+    }
+}
+
+section! {
+    /// What gateways do for one tenant. A tenant has at most one of these tables, and what it does
+    /// not set is as for all.
+    pub struct Tenant {
+        /// Which tenant.
+        name: Name = "default".into();
+        /// How the worker for an event of its clients is chosen, as in [gateway]. Not set: as
+        /// `gateway.router` says.
+        router: Option<Router> = None;
     }
 }
 

@@ -7,7 +7,7 @@ use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
     Admin, Api, ApiToken, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin, Register,
-    Watchdog, Worker,
+    Tenant, Watchdog, Worker,
 };
 
 /// One table, for people.
@@ -82,6 +82,7 @@ fn defaults() -> Vec<ReferenceTable> {
             Listener::ABOUT,
             Listener::default().keys(),
         ),
+        table("[[tenant]]", Tenant::ABOUT, Tenant::default().keys()),
         table("[worker]", Worker::ABOUT, Worker::default().keys()),
         table("[[plugin]]", Plugin::ABOUT, example().keys()),
         table("[[command]]", Command::ABOUT, command_example().keys()),
@@ -153,6 +154,8 @@ pub fn effective_file(config: &Config) -> String {
     ]);
     let listeners = config.listeners.iter().map(Listener::keys);
     tables.extend(listeners.map(|keys| table("[[gateway.listener]]", &[], keys)));
+    let tenants = config.tenants.iter().map(Tenant::keys);
+    tables.extend(tenants.map(|keys| table("[[tenant]]", &[], keys)));
     tables.push(table("[worker]", &[], config.worker.keys()));
     let plugins = config.plugins.iter().map(Plugin::keys);
     tables.extend(plugins.map(|keys| table("[[plugin]]", &[], keys)));

@@ -155,7 +155,7 @@ section! {
         /// Threads that own connections; 0 is one per core.
         shards: usize = 0 => PARALLEL;
         /// How it chooses the worker for an event: `bind` keeps a client with its worker, `rand`
-        /// may take another for every event.
+        /// may take another for every event. A [[tenant]] may say otherwise for its clients.
         router: Router = Router::Bind;
         /// How `bind` chooses for a new client: `load` takes the less loaded of two workers,
         /// `random` any.

@@ -157,6 +157,10 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
              etc/t.toml:2:11: `wall-ms` in [[command]] is 5, less than its `cpu-ms`, 500",
         ),
         (
+            "[[tenant]]\nname = \"a\"\n[[tenant]]\nname = \"a\"\n",
+            "etc/t.toml:4:8: two [[tenant]] for the tenant `a`: put the keys of both into one",
+        ),
+        (
             "[[gateway.listener]]\nlisten = \"text://127.0.0.1:1\"\nstatic = \"web\"\n",
             "etc/t.toml:3:10: `static` in [[gateway.listener]]: it works with ws:// only, this \
              listener is text://127.0.0.1:1",
@@ -314,6 +318,20 @@ fn flags_make_listeners_and_plugins_and_keep_the_other_settings_of_the_plugin() 
 }
 
 #[test]
+fn settings_of_a_tenant_without_a_listener_are_refused_where_clients_come() {
+    let text = format!("secret = \"{SECRET}\"\n[[tenant]]\nname = \"chta\"\n");
+    for purpose in [Purpose::Worker, Purpose::Register, Purpose::Check] {
+        let plugin = [Override::Plugin("chat.wasm".into())];
+        assert!(load(&text, &[], purpose, &plugin).is_ok(), "{purpose:?}");
+    }
+    assert_eq!(
+        load(&text, &[], Purpose::Gateway, &[]).expect_err("nobody is of that tenant"),
+        "etc/t.toml:3:8: the [[tenant]] `chta` has no listener here, so that nothing of it would \
+         matter: name the `tenant` of a [[gateway.listener]]"
+    );
+}
+
+#[test]
 fn relative_paths_of_the_file_start_at_its_folder() {
     let text = "[[plugin]]\nfile = \"p/chat.wasm\"\n[worker]\ncache-dir = \"/c\"\n";
     let config = load(text, &[], Purpose::Check, &[]).unwrap();
@@ -430,6 +448,7 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
     let (before, after) = file.split_once("#[[gateway.listener]]").unwrap();
     // An example token that could be used as it stands would be.
     let on = format!("{before}[[gateway.listener]]{after}")
+        .replace("#[[tenant]]", "[[tenant]]")
         .replace("#[[plugin]]", "[[plugin]]")
         .replace("#[[command]]", "[[command]]")
         .replace("#token = \"…\"", &format!("#token = \"{SECRET}\""))
@@ -526,6 +545,11 @@ fn what_differs_between_two_files_is_named_whether_it_came_changed_or_went() {
             "",
             "[watchdog]\nend-ms = 9000\n",
             "[watchdog] end-ms = 9_000 (was 30_000)",
+        ),
+        (
+            "[[tenant]]\nrouter = \"rand\"\n",
+            "[[tenant]]\n",
+            "[[tenant]] (name \"default\") router is not set (was \"rand\")",
         ),
         (
             "[[plugin]]\nfile = \"/p\"\nrollback-seconds = 9\n",

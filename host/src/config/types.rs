@@ -24,7 +24,7 @@ macro_rules! words {
 
         impl Setting for $name {
             const WANTED: &'static str = concat!("one of", $(" `", $word, "`",)*);
-            const EXAMPLE: &'static str = "\"\"";
+            const EXAMPLE: &'static str = [$(concat!("\"", $word, "\"")),*][0];
 
             fn read(node: Node, _: Option<&RangeInclusive<u64>>) -> Result<Self, ConfigError> {
                 parsed(node, |text| one_of(text, &[$(($word, Self::$variant)),*]))

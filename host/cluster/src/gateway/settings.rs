@@ -11,7 +11,7 @@ use tidegate_wire::event::Transport;
 
 use tidegate_hub::hub::HubLimits;
 use tidegate_hub::outbound::{Newlines, QueuePolicy};
-use tidegate_hub::routing::Router;
+use tidegate_hub::routing::Routings;
 
 /// What happens to messages while no worker serves their tenant. Connects and closes always wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct GatewaySettings {
     pub announced: SocketAddrV4,
     /// Threads that own connections; at least one.
     pub shards: u16,
-    /// How workers are chosen.
-    pub router: Router,
+    /// How the events of each tenant find their workers.
+    pub routings: Routings,
     /// What happens when there is none.
     pub no_worker: NoWorker,
     /// Bytes of one client's events that may wait before its socket is no longer read.
@@ -84,7 +84,7 @@ impl GatewaySettings {
         Self {
             announced,
             shards: u16::try_from(cores).unwrap_or(u16::MAX),
-            router: Router::default(),
+            routings: Routings::default(),
             no_worker: NoWorker::default(),
             hold_bytes_max: 64 << 10,
             pending_bytes_max: 256 << 20,

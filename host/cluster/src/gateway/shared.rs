@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tidegate_hub::closes::Closes;
+use tidegate_hub::routing::Routing;
 use tidegate_hub::streams::Received;
 use tidegate_hub::tenants::Tenants;
 use tidegate_link::Identity;
@@ -44,6 +45,8 @@ pub(in crate::gateway) struct Context {
     pub(in crate::gateway) identity: Identity,
     /// The tenants of the listeners; a shard has one hub for each.
     pub(in crate::gateway) tenants: Tenants,
+    /// How the events of each of them find their workers, by its number.
+    routings: Vec<Routing>,
     pub(in crate::gateway) inboxes: Vec<Inbox>,
     pub(in crate::gateway) statuses: Vec<Status>,
     pub(in crate::gateway) received: Mutex<Received>,
@@ -88,10 +91,13 @@ impl Context {
         let tenants = Tenants::new(tenants.collect());
         let shards = usize::from(settings.shards.max(1));
         let number = tenants.count();
+        let routings = tenants.all().map(|name| settings.routings.of(name).clone());
+        let routings = routings.collect();
         let slowness = Slowness::new(&tenants, shards);
         Ok(Arc::new(Self {
             identity,
             tenants,
+            routings,
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             statuses: (0..shards).map(|_| Status::default()).collect(),
             received: Mutex::default(),
@@ -133,6 +139,12 @@ impl Context {
                 ..settings
             },
         }))
+    }
+
+    /// How the events of a tenant find their workers.
+    pub(in crate::gateway) fn routing(&self, tenant: u16) -> &Routing {
+        let known = self.routings.get(usize::from(tenant));
+        known.unwrap_or(&self.settings.routings.others)
     }
 
     pub(in crate::gateway) fn incarnation(&self) -> Incarnation {

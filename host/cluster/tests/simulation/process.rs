@@ -11,7 +11,7 @@ use tidegate_cluster::gateway::Gateway;
 use tidegate_cluster::gateway::settings::{GatewaySettings, ListenerSettings};
 use tidegate_cluster::register::{Register, RegisterSettings};
 use tidegate_cluster::worker::{Handlers, Worker, WorkerSettings};
-use tidegate_hub::routing::Router;
+use tidegate_hub::routing::{Routing, Routings};
 use tidegate_link::membership::{self, Members, MembershipSettings};
 use tidegate_link::net::stream::Listen;
 use tidegate_link::{Identity, LinkSettings, Secret};
@@ -243,14 +243,14 @@ pub(crate) struct Bounds {
 }
 
 /// As `tidegate gateway` does: a gateway that was declared lost closes its clients and ends.
-pub(crate) fn gateway(birth: Birth, router: Router, bounds: Bounds) -> (Process, Rc<Shown>) {
+pub(crate) fn gateway(birth: Birth, routing: Routing, bounds: Bounds) -> (Process, Rc<Shown>) {
     let shown = Rc::new(Shown::default());
     let showing = shown.clone();
     let process = Process::start(birth.now_ms, move |clock, view| async move {
         let identity = birth.identity(Role::Gateway, clock.clone());
         let membership = birth.join(identity.clone());
         view.replace(Some(membership.members.clone()));
-        let settings = gateway_settings(address(birth.host), router, bounds);
+        let settings = gateway_settings(address(birth.host), routing, bounds);
         let gateway = Arc::new(Gateway::start_here(identity.clone(), settings).unwrap());
         showing.gateway.replace(Some(gateway.clone()));
         let ending = CancellationToken::new();
@@ -293,11 +293,11 @@ async fn accept(socket: Socket, identity: Identity, settings: LinkSettings, gate
     }
 }
 
-fn gateway_settings(announced: SocketAddrV4, router: Router, bounds: Bounds) -> GatewaySettings {
+fn gateway_settings(announced: SocketAddrV4, routing: Routing, bounds: Bounds) -> GatewaySettings {
     let tenant = crate::handlers::tenant();
     GatewaySettings {
         shards: 2,
-        router,
+        routings: Routings::all(routing),
         hold_bytes_max: bounds.hold_bytes_max,
         pending_bytes_max: bounds.pending_bytes_max,
         clients_bytes_max: bounds.pending_bytes_max + (64 << 20),

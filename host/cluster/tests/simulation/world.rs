@@ -256,7 +256,7 @@ impl World {
         let (kind, life) = (self.machines[host].kind, self.lives);
         let bounds = self.plan.more.bounds;
         self.log(|| format!("host {host} starts as {kind:?}, life {life}"));
-        let (router, returns, seed) = (self.plan.router, self.plan.returns, birth.incarnation);
+        let (returns, seed) = (self.plan.returns, birth.incarnation);
         let (process, shown) = match kind {
             Kind::Register => (register(birth), None),
             Kind::Worker => {
@@ -270,7 +270,7 @@ impl World {
                 (process, Some(shown))
             }
             Kind::Gateway => {
-                let (process, shown) = gateway(birth, router, bounds);
+                let (process, shown) = gateway(birth, self.plan.routing.clone(), bounds);
                 (process, Some(shown))
             }
         };

@@ -59,14 +59,14 @@ fn a_worker_that_is_to_be_told_more_gets_no_event_before_it_is_idle() {
     let mut lanes = lanes();
     (0..3).for_each(|n| lanes.push(1, message(n)));
     let sent = lanes.send(1, 7).unwrap();
-    assert!(lanes.next(1, true).is_some() && lanes.is_at_work(1, 7) && !lanes.is_at_work(1, 8));
+    assert!(lanes.next(1, |_| true).is_some() && lanes.is_at_work(1, 7) && !lanes.is_at_work(1, 8));
     lanes.postpone(1, 7);
-    assert!(lanes.next(1, true).is_none());
+    assert!(lanes.next(1, |_| true).is_none());
     assert_eq!(lanes.may_resume(1), None);
     lanes.commit(1, 7, sent.sequence, sent.attempt).unwrap();
     assert_eq!((lanes.may_resume(1), lanes.may_resume(1)), (Some(7), None));
     lanes.send(1, 7).unwrap();
-    assert!(lanes.next(1, true).is_some());
+    assert!(lanes.next(1, |_| true).is_some());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_worker_that_was_told_all_amid_its_events_gets_the_session_again() {
     let sent = lanes.send(1, 7).unwrap();
     lanes.told_amid(1, 7);
     assert!(
-        lanes.next(1, true).is_none(),
+        lanes.next(1, |_| true).is_none(),
         "what it was told lacks the event"
     );
     lanes.commit(1, 7, sent.sequence, sent.attempt).unwrap();
@@ -117,9 +117,9 @@ fn an_event_that_comes_back_before_those_ahead_of_it_waits_for_them() {
     // What was sent behind it came back with it.
     assert_eq!(lanes.returned(1, 7, sent[2].sequence, 0), None);
     assert!(lanes.commit(1, 7, sent[2].sequence, 0).is_err());
-    assert!(lanes.next(1, true).is_none(), "the first runs");
+    assert!(lanes.next(1, |_| true).is_none(), "the first runs");
     assert!(lanes.commit(1, 7, sent[0].sequence, 0).is_ok());
-    assert!(lanes.next(1, true).is_some());
+    assert!(lanes.next(1, |_| true).is_some());
     let again = lanes.send(1, 7).unwrap();
     assert_eq!((again.sequence, again.attempt), (sent[1].sequence, 1));
     assert!(again.with_session);
@@ -131,9 +131,12 @@ fn the_close_waits_until_everything_before_it_is_committed() {
     lanes.push(1, message(0));
     lanes.push(1, close());
     let first = lanes.send(1, 7).unwrap();
-    assert!(lanes.next(1, true).is_none());
+    assert!(lanes.next(1, |_| true).is_none());
     lanes.commit(1, 7, first.sequence, 0).unwrap();
-    assert!(lanes.next(1, true).is_some() && lanes.next(1, true).is_some_and(|next| next.is_close));
+    assert!(
+        lanes.next(1, |_| true).is_some()
+            && lanes.next(1, |_| true).is_some_and(|next| next.is_close)
+    );
 }
 
 #[test]
@@ -142,8 +145,8 @@ fn without_binding_one_event_is_under_way_at_a_time() {
     lanes.push(1, message(0));
     lanes.push(1, message(1));
     lanes.send(1, 7).unwrap();
-    assert!(lanes.next(1, false).is_none());
-    assert!(lanes.next(1, true).is_some());
+    assert!(lanes.next(1, |_| false).is_none());
+    assert!(lanes.next(1, |_| true).is_some());
 }
 
 #[test]
@@ -153,9 +156,9 @@ fn a_stale_mirror_holds_the_lane_until_it_is_idle() {
     let first = lanes.send(1, 7).unwrap();
     lanes.push(1, message(1));
     lanes.session_changed(1);
-    assert!(lanes.next(1, true).is_none());
+    assert!(lanes.next(1, |_| true).is_none());
     lanes.commit(1, 7, first.sequence, 0).unwrap();
-    assert!(lanes.next(1, true).is_some());
+    assert!(lanes.next(1, |_| true).is_some());
     assert!(lanes.send(1, 7).unwrap().with_session);
 }
 
@@ -214,7 +217,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Push => { pushed += 1; lanes.push(1, message(pushed)); }
-                Step::Send(choice) if lanes.next(1, binds).is_some() => {
+                Step::Send(choice) if lanes.next(1, |_| binds).is_some() => {
                     let bound = lanes.worker(1).filter(|_| binds || !under_way.is_empty());
                     let worker = bound.unwrap_or(choice);
                     let sending = lanes.send(1, worker).unwrap();

@@ -179,7 +179,7 @@ impl State {
         if right.is_some_and(|it| self.workers.is_apart(first, it)) {
             return;
         }
-        let router = self.context.settings.router;
+        let router = self.context.routing(tenant).router;
         let rng = &mut self.rng;
         if let Some(worker) = self.workers.choose_second(tenant, first, router, rng)
             && Some(worker) != second
@@ -217,7 +217,7 @@ impl State {
     /// does not drain.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.events.lanes().tenant(number)?;
-        let router = self.context.settings.router;
+        let router = self.context.routing(tenant).router;
         let serving = self
             .events
             .lanes()

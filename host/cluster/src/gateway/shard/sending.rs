@@ -15,9 +15,14 @@ impl State {
 
     /// The same; a lane that has waited for its turn has it for one event.
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
-        let router = self.context.settings.router;
-        while let Some(next) = self.events.lanes().next(number, router.binds()) {
+        loop {
+            let context = &self.context;
+            let binds = |tenant| context.routing(tenant).router.binds();
+            let Some(next) = self.events.lanes().next(number, binds) else {
+                return;
+            };
             let tenant = next.tenant;
+            let router = context.routing(tenant).router;
             let served = |worker| self.workers.served(worker, tenant);
             let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
             if let Some(worker) = next.worker

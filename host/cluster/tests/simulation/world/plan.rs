@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use tidegate_hub::routing::Router;
+use tidegate_hub::routing::{Router, Routing};
 
 use super::Kind;
 use crate::process::Bounds;
@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     pub(crate) registers: usize,
     pub(crate) workers: usize,
     pub(crate) gateways: usize,
-    pub(crate) router: Router,
+    pub(crate) routing: Routing,
     pub(crate) returns: u32,
     pub(crate) chaos_ms: u64,
     /// Of a thousand steps so many begin with a fault.
@@ -227,7 +227,7 @@ impl Plan {
             registers: rng.random_range(1..=2),
             workers: rng.random_range(1..=3),
             gateways: rng.random_range(1..=3),
-            router,
+            routing: Routing { router },
             returns: if rng.random_bool(0.3) { 3 } else { 0 },
             chaos_ms: rng.random_range(500..2_000),
             faults: rng.random_range(10..80),
