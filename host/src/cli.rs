@@ -170,7 +170,7 @@ pub struct GatewayArgs {
     /// A folder of files to serve over HTTP beside ws://
     #[arg(long = "static", value_name = "DIR")]
     static_dir: Option<String>,
-    /// How a worker is chosen
+    /// How a worker is chosen, for all tenants that have no `router` of their own
     #[arg(long)]
     router: Option<RouterName>,
     /// The gateway's name
@@ -196,6 +196,8 @@ enum RouterName {
     Bind,
     /// Every event may go to another worker
     Rand,
+    /// Clients with the same uid have the same worker
+    Hash,
 }
 
 /// `tidegate worker`
@@ -350,6 +352,7 @@ impl Flags {
         let router = it.router.map(|router| match router {
             RouterName::Bind => "bind".to_owned(),
             RouterName::Rand => "rand".to_owned(),
+            RouterName::Hash => "hash".to_owned(),
         });
         self.value("--router", "gateway.router", router.as_ref());
         self.value("--name", "gateway.name", it.name.as_ref());

@@ -33,8 +33,8 @@ pub use reference::{default_file, effective_file};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
 pub use tokens::read as read_tokens;
 pub use types::{
-    CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, Secret,
-    SignIn, Watch,
+    CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, RouterKey,
+    Secret, SignIn, Watch,
 };
 
 use section::{Places, Reading, Section};

@@ -11,7 +11,7 @@ use tidegate_cluster::worker::WorkerSettings;
 use tidegate_deploy::DeploySettings;
 use tidegate_hub::hub::HubLimits;
 use tidegate_hub::outbound;
-use tidegate_hub::routing::{self, Routing, Routings};
+use tidegate_hub::routing::{self, Routing, RoutingKey, Routings};
 use tidegate_link::membership::MembershipSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_link::{Identity, LinkSettings, Secret};
@@ -20,7 +20,7 @@ use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
 use crate::config::{
-    Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, SignIn, Tenant,
+    Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, RouterKey, SignIn, Tenant,
 };
 use crate::ending;
 use crate::tenants::cores;
@@ -169,10 +169,14 @@ fn routing(config: &Config, tenant: &Tenant) -> Routing {
     let router = tenant.router.unwrap_or(config.gateway.router);
     Routing {
         router: match (router, config.gateway.choice) {
-            (Router::Bind, Choice::Load) => routing::Router::Bind,
-            (Router::Bind, Choice::Random) => routing::Router::BindRandom,
+            (Router::Bind | Router::Hash, Choice::Load) => routing::Router::Bind,
+            (Router::Bind | Router::Hash, Choice::Random) => routing::Router::BindRandom,
             (Router::Rand, _) => routing::Router::Rand,
         },
+        key: (router == Router::Hash).then(|| match &tenant.router_key {
+            RouterKey::Uid => RoutingKey::Uid,
+            RouterKey::Session(key) => RoutingKey::Session(key.clone()),
+        }),
     }
 }
 

@@ -32,6 +32,7 @@ mod openapi;
 mod order;
 mod peers;
 mod rfc;
+mod routers;
 mod scale;
 mod sessions;
 mod sign_in;

@@ -29,6 +29,17 @@ pub(crate) struct Numbered {
 impl Numbered {
     /// Connects the clients, spread over the gateways, and lets them begin.
     pub(crate) async fn start(cluster: &Cluster, clients: usize, messages: u64) -> Result<Self> {
+        Self::start_with(cluster, clients, messages, |_, _| None).await
+    }
+
+    /// The same. Before each batch of its messages a client sends what `before` says for its number
+    /// and that of the batch, a command without an answer.
+    pub(crate) async fn start_with(
+        cluster: &Cluster,
+        clients: usize,
+        messages: u64,
+        before: fn(usize, u64) -> Option<String>,
+    ) -> Result<Self> {
         let answered = Arc::new(AtomicU64::new(0));
         let mut running = JoinSet::new();
         for number in 0..clients {
@@ -36,7 +47,7 @@ impl Numbered {
             let lean = Lean::connect(gateway.listener(Transport::Ws)?, None).await?;
             let answered = answered.clone();
             running.spawn(async move {
-                one(lean, messages, &answered)
+                one(lean, messages, &answered, |batch| before(number, batch))
                     .await
                     .with_context(|| format!("client {number}"))
             });
@@ -86,14 +97,18 @@ impl Numbered {
     }
 }
 
-async fn one(mut lean: Lean, messages: u64, answered: &AtomicU64) -> Result<()> {
+async fn one(
+    mut lean: Lean,
+    messages: u64,
+    answered: &AtomicU64,
+    before: impl Fn(u64) -> Option<String>,
+) -> Result<()> {
     let mut next = 0;
     while next < messages {
         let batch = next..(next + BATCH).min(messages);
-        let frames: Vec<u8> = batch
-            .clone()
-            .flat_map(|number| encode(format!("E:{number}").as_bytes()))
-            .collect();
+        let lines = batch.clone().map(|number| format!("E:{number}"));
+        let lines = before(next / BATCH).into_iter().chain(lines);
+        let frames: Vec<u8> = lines.flat_map(|line| encode(line.as_bytes())).collect();
         lean.write(&frames).await?;
         for number in batch.clone() {
             let answer = lean.next().await?;

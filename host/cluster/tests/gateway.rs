@@ -18,6 +18,8 @@ mod cluster;
 mod crossing;
 #[path = "gateway/handover.rs"]
 mod handover;
+#[path = "gateway/keyed.rs"]
+mod keyed;
 #[path = "gateway/lost.rs"]
 mod lost;
 #[path = "gateway/model.rs"]
@@ -71,11 +73,11 @@ fn node(role: Role, incarnation: u64) -> Node {
     }
 }
 
-fn settings(router: Router, transport: Transport) -> GatewaySettings {
+fn settings(routing: Routing, transport: Transport) -> GatewaySettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     GatewaySettings {
         shards: 2,
-        routings: Routings::all(Routing { router }),
+        routings: Routings::all(routing),
         pending_bytes_max: 64 << 20,
         clients_bytes_max: 128 << 20,
         forward_bytes_max: 1 << 20,
@@ -113,12 +115,20 @@ impl Drop for Home {
 
 impl Home {
     async fn start(router: Router, transport: Transport) -> Self {
+        let routing = Routing {
+            router,
+            ..Routing::default()
+        };
+        Self::start_routed(routing, transport).await
+    }
+
+    async fn start_routed(routing: Routing, transport: Transport) -> Self {
         let identity = Identity {
             node: node(Role::Gateway, 1),
             secret: Secret::new(b"a secret of tests"),
             net: tidegate_link::net::stream::tcp(),
         };
-        let gateway = Gateway::start(identity, settings(router, transport)).unwrap();
+        let gateway = Gateway::start(identity, settings(routing, transport)).unwrap();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let stop = CancellationToken::new();

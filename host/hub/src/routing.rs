@@ -3,12 +3,48 @@
 use rand::Rng;
 use rand::RngExt;
 use tidegate_wire::Name;
+use tidegate_wire::id::Incarnation;
+use tidegate_wire::sketch::stable_hash;
+
+use crate::hub::Client;
 
 /// How the events of one tenant find their workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
-    /// How a worker is chosen.
+    /// How a worker is chosen, where no key says which.
     pub router: Router,
+    /// What of a client says which worker its events go to, with a router that binds.
+    pub key: Option<RoutingKey>,
+}
+
+/// What of a client says which worker its events go to: those with the same have the same worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoutingKey {
+    /// Its uid.
+    Uid,
+    /// The JSON text under this key of its session.
+    Session(Name),
+}
+
+impl RoutingKey {
+    /// What a client has there, as a number that is the same on every node; none if it has nothing.
+    #[must_use]
+    pub fn of(&self, client: &Client) -> Option<u64> {
+        let value = match self {
+            Self::Uid => client.uid().map(|uid| &**uid),
+            Self::Session(key) => client.session()?.get(key),
+        };
+        value.map(|value| stable_hash(value.as_bytes()))
+    }
+}
+
+/// The worker of all who have this under their key: the one whose hash with it is the highest. So
+/// whoever knows the same workers chooses the same, a worker that goes moves only who was there, and
+/// one that comes moves only who is there from then on. Lives of a worker are different workers.
+pub fn choose_by_key<T>(key: u64, workers: impl Iterator<Item = (Incarnation, T)>) -> Option<T> {
+    let weight = |worker: Incarnation| stable_hash(&(key ^ worker.0).to_le_bytes());
+    let best = workers.max_by_key(|(worker, _)| (weight(*worker), *worker));
+    best.map(|(_, it)| it)
 }
 
 /// The routing of each tenant.
@@ -94,10 +130,15 @@ pub fn choose(router: Router, candidates: &[Candidate], rng: &mut impl Rng) -> O
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
+    use tidegate_wire::effect::SessionChange;
 
     use super::*;
+    use crate::hub::{Hub, HubLimits};
 
     fn candidate(clients: u64) -> Candidate {
         Candidate {
@@ -138,5 +179,68 @@ mod tests {
         }
         assert_eq!(seen, [true; 4]);
         assert_eq!(choose(Router::Rand, &[], &mut rng), None);
+    }
+
+    #[test]
+    fn a_key_is_what_a_client_has_now_and_nothing_while_it_has_nothing() {
+        let mut hub = Hub::new(HubLimits::default());
+        let keys = [RoutingKey::Uid, RoutingKey::Session("room".into())];
+        let of = |hub: &Hub| keys.each_ref().map(|key| key.of(hub.client(1).unwrap()));
+        hub.insert(1);
+        assert_eq!(of(&hub), [None, None]);
+        hub.bind_uid(1, &"anna".into()).unwrap();
+        let (key, value) = ("room".into(), "7".to_owned());
+        let set = SessionChange::Set { key, value };
+        hub.change_session(1, &set).unwrap();
+        let is = [b"anna" as &[u8], b"7"].map(|it| Some(stable_hash(it)));
+        assert_eq!(of(&hub), is);
+        hub.go_offline(1);
+        assert_eq!(of(&hub), is, "its close goes where its events went");
+        hub.unbind_uid(1).unwrap();
+        hub.change_session(1, &SessionChange::Clear).unwrap();
+        assert_eq!(of(&hub), [None, None]);
+    }
+
+    fn by_key(key: u64, workers: &BTreeSet<u64>) -> Option<u64> {
+        choose_by_key(key, workers.iter().map(|it| (Incarnation(*it), *it)))
+    }
+
+    fn some_keys() -> impl Iterator<Item = u64> {
+        (0..2_000).map(|number| stable_hash(format!("user-{number}").as_bytes()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A worker that goes moves only the clients that it had, and one that comes only those that it
+        /// gets; in which order they are known does not matter.
+        #[test]
+        fn under_a_key_only_clients_of_a_worker_that_goes_or_comes_move(
+            mut workers in proptest::collection::btree_set(any::<u64>(), 1..12), other: u64
+        ) {
+            workers.remove(&other);
+            let mut more = workers.clone();
+            more.insert(other);
+            for key in some_keys() {
+                let backwards = more.iter().rev().map(|it| (Incarnation(*it), *it));
+                let with = by_key(key, &more);
+                prop_assert_eq!(choose_by_key(key, backwards), with);
+                if with != Some(other) {
+                    prop_assert_eq!(by_key(key, &workers), with);
+                }
+            }
+        }
+
+        /// No worker has less than half of its share of the clients, or more than half again.
+        #[test]
+        fn clients_spread_evenly_under_a_key(
+            workers in proptest::collection::btree_set(any::<u64>(), 1..9)
+        ) {
+            let share = some_keys().count() / workers.len();
+            for worker in &workers {
+                let count = some_keys().filter(|key| by_key(*key, &workers) == Some(*worker)).count();
+                prop_assert!((share / 2..=share * 3 / 2).contains(&count), "{count} of {share}");
+            }
+        }
     }
 }

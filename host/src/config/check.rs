@@ -8,7 +8,8 @@ use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place, nearest};
 use super::listener::WS_ONLY;
-use super::{Config, Newlines, Purpose, origin};
+use super::setting::Setting;
+use super::{Config, Newlines, Purpose, Router, RouterKey, origin};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -286,6 +287,16 @@ impl Check<'_> {
                      matter: name the `tenant` of a [[gateway.listener]]"
                 );
                 self.refuse(&place, message);
+            }
+            let router = tenant.router.unwrap_or(config.gateway.router);
+            let key = format!("tenant.{at}.router-key");
+            if router != Router::Hash && tenant.router_key != RouterKey::Uid {
+                let message = format!(
+                    "`router-key` in [[tenant]]: it works with router = \"hash\" only, and this \
+                     tenant's is {}",
+                    router.show().unwrap_or_default()
+                );
+                self.refuse(&key, message);
             }
         }
     }

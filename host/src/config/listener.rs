@@ -9,7 +9,7 @@ use tidegate_wire::event::Transport;
 use super::address::ListenUrl;
 use super::section::section;
 use super::services::{BYTES, COUNT, TIME, TIME_OR_OFF};
-use super::types::{Newlines, QueuePolicy, Router, SignIn};
+use super::types::{Newlines, QueuePolicy, Router, RouterKey, SignIn};
 
 /// The largest message or event that still fits a frame of a link with its header.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 24 << 20;
@@ -94,6 +94,9 @@ section! {
         /// How the worker for an event of its clients is chosen, as in [gateway]. Not set: as
         /// `gateway.router` says.
         router: Option<Router> = None;
+        /// What `hash` goes by: `uid`, or `session:KEY` for what stands under that key of the session,
+        /// like `session:room`.
+        router_key: RouterKey = RouterKey::Uid;
     }
 }
 

@@ -155,10 +155,11 @@ section! {
         /// Threads that own connections; 0 is one per core.
         shards: usize = 0 => PARALLEL;
         /// How it chooses the worker for an event: `bind` keeps a client with its worker, `rand`
-        /// may take another for every event. A [[tenant]] may say otherwise for its clients.
+        /// may take another for every event, `hash` takes the same for all clients with the same
+        /// uid, or what the `router-key` of their [[tenant]] says, which may have another router.
         router: Router = Router::Bind;
-        /// How `bind` chooses for a new client: `load` takes the less loaded of two workers,
-        /// `random` any.
+        /// How `bind` chooses for a new client, and `hash` for one that has no key yet: `load` takes
+        /// the less loaded of two workers, `random` any.
         choice: Choice = Choice::Load;
         /// How many clients may be connected.
         connections_max: usize = 100_000 => COUNT;

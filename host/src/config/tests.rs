@@ -58,8 +58,18 @@ fn every_mistake_in_a_file_is_told_with_line_column_and_what_would_be_right() {
         ),
         (
             "[gateway]\nrouter = \"band\"\n",
-            "etc/t.toml:2:10: `router` in [gateway]: `band` is not one of `bind`, `rand`, did you \
-             mean `bind`?",
+            "etc/t.toml:2:10: `router` in [gateway]: `band` is not one of `bind`, `rand`, `hash`, did \
+             you mean `bind`?",
+        ),
+        (
+            "[[tenant]]\nrouter = \"hash\"\nrouter-key = \"room\"\n",
+            "etc/t.toml:3:14: `router-key` in [[tenant]]: `room` is not `uid` or `session:KEY`, like \
+             `session:room`",
+        ),
+        (
+            "[[tenant]]\nrouter = \"hash\"\nrouter-key = \"session:\"\n",
+            "etc/t.toml:3:14: `router-key` in [[tenant]]: `session:` is not `uid` or `session:KEY`, \
+             like `session:room`",
         ),
         (
             "[gateway]\nlan = \"[::1]:2000\"\n",
@@ -155,6 +165,11 @@ fn keys_that_do_not_fit_each_other_are_told_at_the_one_that_was_given() {
             "[[command]]\nwall-ms = 5\n",
             "etc/t.toml:1:1: a [[command]] needs its `file`, like file = \"chat.wasm\"\n\
              etc/t.toml:2:11: `wall-ms` in [[command]] is 5, less than its `cpu-ms`, 500",
+        ),
+        (
+            "[[tenant]]\nrouter-key = \"session:room\"\n",
+            "etc/t.toml:2:14: `router-key` in [[tenant]]: it works with router = \"hash\" only, and \
+             this tenant's is \"bind\"",
         ),
         (
             "[[tenant]]\nname = \"a\"\n[[tenant]]\nname = \"a\"\n",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Map;
 use tidegate_runtime::Watching;
+use tidegate_wire::{Name, is_name};
 
 use super::error::ConfigError;
 use super::setting::{Setting, is_not, one_of, parsed, quoted, unexpected};
@@ -54,6 +55,41 @@ words! {
         Bind = "bind",
         /// Every event may go to another worker.
         Rand = "rand",
+        /// Clients with the same key have the same worker.
+        Hash = "hash",
+    }
+}
+
+/// What of a client `hash` goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouterKey {
+    /// Its uid.
+    #[default]
+    Uid,
+    /// A key of its session.
+    Session(Name),
+}
+
+/// What stands before the key of a session.
+const OF_SESSION: &str = "session:";
+
+impl Setting for RouterKey {
+    const WANTED: &'static str = "`uid` or `session:KEY`, like `session:room`";
+    const EXAMPLE: &'static str = "\"uid\"";
+
+    fn read(node: Node, _: Option<&RangeInclusive<u64>>) -> Result<Self, ConfigError> {
+        parsed(node, |text| match text.strip_prefix(OF_SESSION) {
+            Some(key) if is_name(key) => Ok(Self::Session(key.into())),
+            None if text == "uid" => Ok(Self::Uid),
+            Some(_) | None => Err(is_not(text, Self::WANTED)),
+        })
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(match self {
+            Self::Uid => quoted("uid"),
+            Self::Session(key) => quoted(&format!("{OF_SESSION}{key}")),
+        })
     }
 }
 

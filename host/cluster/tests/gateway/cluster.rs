@@ -94,7 +94,7 @@ impl Cluster {
             secret: secret(),
             net: tidegate_link::net::stream::tcp(),
         };
-        let defaults = settings(Router::Bind, Transport::TextLines);
+        let defaults = settings(Routing::default(), Transport::TextLines);
         let listeners = defaults.listeners.iter().cloned();
         let listeners = listeners.map(|it| ListenerSettings {
             connections_max: 10_000,

@@ -21,7 +21,7 @@ async fn in_custody() -> (Home, Scripted, Scripted, Client, ClientId) {
 }
 
 /// Waits until the gateway knows the worker on all shards.
-async fn recognised(worker: &mut Scripted) {
+pub(crate) async fn recognised(worker: &mut Scripted) {
     until_recognised(&mut worker.link).await;
 }
 

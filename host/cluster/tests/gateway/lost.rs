@@ -15,7 +15,7 @@ fn shards() -> Gateway {
         secret: Secret::new(b"a secret of tests"),
         net: tidegate_link::net::stream::tcp(),
     };
-    Gateway::start(identity, settings(Router::Bind, Transport::TextLines)).unwrap()
+    Gateway::start(identity, settings(Routing::default(), Transport::TextLines)).unwrap()
 }
 
 fn attach(gateway: &Gateway, worker: u64) -> Link {

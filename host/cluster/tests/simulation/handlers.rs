@@ -53,7 +53,7 @@ pub(crate) fn serving() -> Arc<Vec<Serving>> {
 }
 
 const MONITORS: &str = "monitors";
-const COUNT: &str = "count";
+pub(crate) const COUNT: &str = "count";
 const SWAPS: &str = "swaps";
 /// How long an event traps, is tried again and traps again.
 const TRAP: Duration = Duration::from_millis(5);

@@ -76,7 +76,7 @@ fn fail(seed: u64, trace: &[String], wrong: &str) -> ! {
 fn promises_hold_whatever_the_network_and_the_processes_do() {
     if let Some(seed) = number("TIDEGATE_SEED") {
         voices::listen();
-        let (trace, wrong) = run(seed, Extent::Tasks);
+        let (trace, wrong) = run(seed, Extent::Keys);
         println!("{}", trace.join("\n"));
         if let Some(wrong) = wrong {
             fail(seed, &[], &wrong);
@@ -95,7 +95,7 @@ fn promises_hold_whatever_the_network_and_the_processes_do() {
             scope.spawn(|| {
                 while Instant::now() < end && failed.lock().unwrap().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let (trace, wrong) = run(seed, Extent::Tasks);
+                    let (trace, wrong) = run(seed, Extent::Keys);
                     runs.fetch_add(1, Ordering::Relaxed);
                     if let Some(wrong) = wrong {
                         take(&failed, seed, trace, wrong);
@@ -207,7 +207,7 @@ fn seeds_that_once_failed_hold() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..12 {
-        let ((one, _), (two, _)) = (run(seed, Extent::Tasks), run(seed, Extent::Tasks));
+        let ((one, _), (two, _)) = (run(seed, Extent::Keys), run(seed, Extent::Keys));
         let differs = one.iter().zip(&two).position(|(one, two)| one != two);
         if let Some(line) = differs {
             panic!("seed {seed}, line {line}: {} / {}", one[line], two[line]);

@@ -37,6 +37,7 @@ const MORE: u64 = 0x00C0_FFEE_0000_0000;
 const BULK: u64 = 0x000B_0CC0_0000_0000;
 const TIMERS: u64 = 0x000C_10C0_0000_0000;
 const TASKS: u64 = 0x0007_A5C0_0000_0000;
+const KEYS: u64 = 0x0000_4E75_0000_0000;
 
 /// What a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +116,14 @@ impl World {
         let mut bulk = SmallRng::seed_from_u64(seed ^ BULK);
         let mut timers = SmallRng::seed_from_u64(seed ^ TIMERS);
         let mut tasks = SmallRng::seed_from_u64(seed ^ TASKS);
+        let mut keys = SmallRng::seed_from_u64(seed ^ KEYS);
         let plan = Plan::draw(
             &mut rng,
             (extent >= Extent::More).then_some(&mut more),
             (extent >= Extent::Bulk).then_some(&mut bulk),
             (extent >= Extent::Timers).then_some(&mut timers),
             (extent >= Extent::Tasks).then_some(&mut tasks),
+            (extent >= Extent::Keys).then_some(&mut keys),
         );
         let net = Net::new(seed);
         let kinds = std::iter::repeat_n(Kind::Register, plan.registers)

@@ -129,7 +129,8 @@ impl State {
             return;
         }
         let (first, next) = self.events.lanes().seated(number, Which::First);
-        let leaves = first.is_some_and(|it| self.workers.is_draining(it));
+        let leaves =
+            first.is_some_and(|it| self.workers.is_draining(it) || self.has_moved_from(it, number));
         if first.is_none() {
             if let Some(worker) = self.choose_custodian(number) {
                 self.appoint(number, Which::First, worker);
@@ -146,6 +147,26 @@ impl State {
             }
         }
         self.review_second(number);
+    }
+
+    /// An event of a lane that goes by a key was sent to this worker. If the lane has moved there, its
+    /// custody follows, so that what the worker commits need not be told to another one.
+    pub(super) fn custody_follows(&mut self, number: u32, worker: WorkerKey) {
+        let first = self.events.lanes().custodian(number);
+        if first.is_some_and(|first| first != worker) {
+            self.review(number);
+        }
+    }
+
+    /// Whether a lane goes by a key and is at another worker that serves it.
+    fn has_moved_from(&self, worker: WorkerKey, number: u32) -> bool {
+        let lanes = self.events.lanes();
+        let (Some(tenant), Some(now)) = (lanes.tenant(number), lanes.worker(number)) else {
+            return false;
+        };
+        now != worker
+            && self.context.routing(tenant).key.is_some()
+            && self.workers.served(now, tenant).is_some()
     }
 
     /// The first custodian leaves, and the second one is to be the first.
@@ -213,8 +234,8 @@ impl State {
         self.workers.mark(worker, number, Part::Rank);
     }
 
-    /// Chooses a custodian: under `bind` the worker that has the lane, else any that serves the tenant and
-    /// does not drain.
+    /// Chooses a custodian: under `bind` the worker that has the lane, else the one that its key says,
+    /// else any that serves the tenant and does not drain.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.events.lanes().tenant(number)?;
         let router = self.context.routing(tenant).router;
@@ -224,6 +245,7 @@ impl State {
             .worker(number)
             .filter(|_| router.binds());
         let serving = serving.and_then(|it| self.workers.served(it, tenant));
+        let serving = serving.or_else(|| self.worker_by_key(number, tenant));
         let choose = || self.workers.choose(tenant, router, &mut self.rng);
         serving.or_else(choose).map(|served| served.worker)
     }

@@ -24,9 +24,11 @@ impl State {
             let tenant = next.tenant;
             let router = context.routing(tenant).router;
             let served = |worker| self.workers.served(worker, tenant);
-            let mut stays = next.worker.filter(|_| router.binds()).and_then(served);
+            let by_key = self.worker_by_key(number, tenant);
+            let stays = || next.worker.filter(|_| router.binds()).and_then(served);
+            let mut stays = by_key.or_else(stays);
             if let Some(worker) = next.worker
-                && stays.is_none()
+                && stays.is_none_or(|it| it.worker != worker)
             {
                 if next.under_way > 0 {
                     return;
@@ -52,7 +54,12 @@ impl State {
                 place = Placement::Later(served.worker);
             }
             match place {
-                Placement::Worker(served) => self.send_event(number, &next, served),
+                Placement::Worker(served) => {
+                    self.send_event(number, &next, served);
+                    if by_key.is_some() {
+                        self.custody_follows(number, served.worker);
+                    }
+                }
                 Placement::Later(worker) => {
                     if self.events.lanes_mut().set_queued(number, true) {
                         self.workers.wait(worker, tenant, number);
@@ -65,6 +72,14 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The worker that a client's events go to, if its tenant is routed by a key and the client has
+    /// something under it.
+    pub(super) fn worker_by_key(&self, number: u32, tenant: u16) -> Option<Served> {
+        let key = self.context.routing(tenant).key.as_ref()?;
+        let client = self.clients.hub(tenant)?.client(number)?;
+        self.workers.choose_by_key(tenant, key.of(client)?)
     }
 
     fn send_event(&mut self, number: u32, next: &Next, served: Served) {

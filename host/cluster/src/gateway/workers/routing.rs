@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use tidegate_hub::lanes::{Next, WorkerKey};
-use tidegate_hub::routing::{Candidate, Router, choose};
+use tidegate_hub::routing::{Candidate, Router, choose, choose_by_key};
 use tidegate_hub::window::Window;
 use tidegate_wire::Name;
 
@@ -56,6 +56,13 @@ impl Workers {
             worker.given += 1;
         }
         Some(served)
+    }
+
+    /// The worker of all clients of a tenant who have this under their key.
+    pub(in crate::gateway) fn choose_by_key(&self, tenant: u16, key: u64) -> Option<Served> {
+        let able = self.workers.values();
+        let able = able.filter_map(|it| Some((it.link.worker, it.served(tenant)?)));
+        choose_by_key(key, able)
     }
 
     /// Whether the second custodian of a client is right where it is, given the first one and the

@@ -2,10 +2,11 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use tidegate_hub::routing::{Router, Routing};
+use tidegate_hub::routing::{Router, Routing, RoutingKey};
 
 use super::Kind;
 use crate::process::Bounds;
+use crate::{handlers, holdings};
 
 /// What can go wrong in a run, and how the run looks otherwise.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(crate) enum Extent {
     Bulk,
     Timers,
     Tasks,
+    Keys,
 }
 
 /// What was added later, drawn apart, so that a seed without it gives the run that it always gave.
@@ -195,6 +197,17 @@ impl Bulk {
     }
 }
 
+/// What says which worker a client has: nothing, what stays as it is once the client is known, what
+/// changes now and then, or what changes with each event.
+fn routing_key(rng: &mut SmallRng) -> Option<RoutingKey> {
+    match rng.random_range(0..10) {
+        0..6 => None,
+        6..8 => Some(RoutingKey::Uid),
+        8 => Some(RoutingKey::Session(holdings::VALUE.into())),
+        _ => Some(RoutingKey::Session(handlers::COUNT.into())),
+    }
+}
+
 impl Plan {
     /// On which machine the next process of a kind runs, if machines are shared; `taken` counts
     /// workers and gateways. Registers are apart, so that somebody can tell what was lost.
@@ -215,6 +228,7 @@ impl Plan {
         bulk: Option<&mut SmallRng>,
         timers: Option<&mut SmallRng>,
         tasks: Option<&mut SmallRng>,
+        keys: Option<&mut SmallRng>,
     ) -> Self {
         let mut more = more.map_or(More::NOTHING, More::draw);
         let bulk = bulk.map_or(Bulk::NOTHING, |rng| Bulk::draw(rng, &mut more.bounds));
@@ -223,11 +237,17 @@ impl Plan {
             1 => Router::BindRandom,
             _ => Router::Bind,
         };
+        let key = keys.and_then(routing_key);
+        let router = if key.is_some() && !router.binds() {
+            Router::Bind
+        } else {
+            router
+        };
         let plan = Self {
             registers: rng.random_range(1..=2),
             workers: rng.random_range(1..=3),
             gateways: rng.random_range(1..=3),
-            routing: Routing { router },
+            routing: Routing { router, key },
             returns: if rng.random_bool(0.3) { 3 } else { 0 },
             chaos_ms: rng.random_range(500..2_000),
             faults: rng.random_range(10..80),
