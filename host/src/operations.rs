@@ -63,11 +63,16 @@ pub fn ready_as_gateway(readiness: &Readiness, gateway: GatewayHealth, joined: O
         if health.serves_any() {
             return Ok(());
         }
-        let tenants: Vec<&str> = health.tenants().map(|name| &**name).collect();
-        let tenants = tenants.join(", ");
-        Err(format!(
+        let tenants = health.tenants().map(|name| &**name);
+        let tenants = tenants.collect::<Vec<_>>().join(", ");
+        let mut text = format!(
             "workers are linked ({workers}), but none serves a tenant of this gateway: {tenants}"
-        ))
+        );
+        for name in health.tenants().filter(|name| health.lacks_tags(name)) {
+            let why = health.unserved(name).unwrap_or_default();
+            let _ = write!(text, "; {name}: {why}");
+        }
+        Err(text)
     });
     readiness.look("connections", move || gateway.full().map_or(Ok(()), Err));
     ready_once_joined(readiness, joined);

@@ -177,6 +177,7 @@ fn routing(config: &Config, tenant: &Tenant) -> Routing {
             RouterKey::Uid => RoutingKey::Uid,
             RouterKey::Session(key) => RoutingKey::Session(key.clone()),
         }),
+        worker_tags: tenant.worker_tags.clone(),
     }
 }
 

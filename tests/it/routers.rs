@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use tidegate_tests::{Client, Cluster, Outcome, Plugin, Transport, eventually};
+use tidegate_tests::{Client, Cluster, Node, Outcome, Plugin, Transport, eventually, http};
 
 use crate::numbered::Numbered;
 
@@ -163,4 +163,71 @@ async fn answers_stay_in_order_while_keys_change_and_a_worker_is_killed() -> Out
     run.reached(40).await?;
     cluster.worker_named("worker-2")?.kill().await?;
     run.finish().await
+}
+
+/// Waits until the log of a gateway has a line with all of these words.
+async fn logs(gateway: &Node, words: &[&str]) -> Outcome {
+    eventually(&format!("the log says {words:?}"), async || {
+        let log = gateway.process()?.log();
+        let says = |line: &str| words.iter().all(|word| line.contains(word));
+        Ok(log.lines().any(says).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn only_workers_with_the_tags_of_a_tenant_serve_it_and_until_one_comes_all_say_why() -> Outcome
+{
+    const WHY: &str =
+        "workers run the tenant's plugin, but none has all of its worker-tags: gpu, eu";
+    let mut cluster = Cluster::apart(1, 1)
+        .other_plugin_file(&Plugin::Bench.path()?)
+        .tenant("tagged", &[Transport::Ws])
+        .settings("[[tenant]]\nname = \"tagged\"\nworker-tags = [\"gpu\", \"eu\"]")
+        .settings("[gateway]\nlate-event-ms = 200")
+        .worker_plugin_settings(0, "[worker]\ntags = [\"eu\", \"ssd\", \"gpu\"]\n")
+        .worker_plugin_settings(1, "[worker]\ntags = [\"gpu\"]\n")
+        .start()
+        .await?;
+    cluster.add_worker().await?;
+    let lacks = ["a worker gets no events of a tenant", "worker-1", "tagged"];
+    logs(cluster.gateway(0)?, &lacks).await?;
+    let door = cluster.gateway(0)?.door("tagged", Transport::Ws)?;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::connect(Transport::Ws, door).await?;
+        let worker = client.worker().await?;
+        ensure!(worker == "worker-0", "{worker} serves without the tags");
+        clients.push(client);
+    }
+    let api = cluster.gateway(0)?.api("tagged")?;
+    let status = api.get("/v1/status").await?.ok()?;
+    ensure!(status["unserved"].is_null(), "{status}");
+
+    cluster.worker_named("worker-0")?.kill().await?;
+    let admin = cluster.gateway(0)?.admin()?;
+    eventually("the gateway is not ready and says why", async || {
+        let ready = http::get(admin, "/readyz").await?;
+        Ok((ready.status == 503 && ready.body.contains(WHY)).then_some(()))
+    })
+    .await?;
+    for client in &mut clients {
+        for number in 0..20 {
+            client.send(&format!("E:{number}")).await?;
+        }
+    }
+    let late = ["a tenant's oldest event is late", "no-worker", WHY];
+    logs(cluster.gateway(0)?, &late).await?;
+    let status = api.get("/v1/status").await?.ok()?;
+    ensure!(status["unserved"] == WHY, "{status}");
+
+    cluster.worker_named("worker-0")?.start()?;
+    for client in &mut clients {
+        for number in 0..20 {
+            client.expect(&number.to_string()).await?;
+        }
+        let worker = client.worker().await?;
+        ensure!(worker == "worker-0", "{worker} serves without the tags");
+    }
+    Ok(())
 }

@@ -67,6 +67,8 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Bytes, RequestError>>;
 
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
+
+    fn unserved(&self, tenant: &Name) -> Option<String>;
 }
 
 /// Deploys over the cluster; see [`DeployClient`] for what each call promises.
@@ -174,5 +176,9 @@ impl Cluster for Access {
 
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError> {
         Self::watch(self, tenant, filter)
+    }
+
+    fn unserved(&self, tenant: &Name) -> Option<String> {
+        Self::unserved(self, tenant)
     }
 }

@@ -132,6 +132,10 @@ impl Cluster for Scripted {
         }
         Ok(receiver)
     }
+
+    fn unserved(&self, _: &Name) -> Option<String> {
+        None
+    }
 }
 
 /// One worker, which refuses what has an odd length; a rollback is never decided.

@@ -15,6 +15,31 @@ pub struct Routing {
     pub router: Router,
     /// What of a client says which worker its events go to, with a router that binds.
     pub key: Option<RoutingKey>,
+    /// Only workers that have all of these tags get its events.
+    pub worker_tags: Vec<Name>,
+}
+
+/// What a worker is to a tenant; the later, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It does not run what the tenant has.
+    RunsNothing,
+    /// It does, but lacks one of the tags.
+    LacksTags,
+    /// It may get its events.
+    Serves,
+}
+
+impl Routing {
+    /// What a worker with these tags is to the tenant.
+    #[must_use]
+    pub fn standing(&self, runs: bool, tags: &[Name]) -> Standing {
+        match runs {
+            false => Standing::RunsNothing,
+            true if self.worker_tags.iter().all(|tag| tags.contains(tag)) => Standing::Serves,
+            true => Standing::LacksTags,
+        }
+    }
 }
 
 /// What of a client says which worker its events go to: those with the same have the same worker.
@@ -199,6 +224,34 @@ mod tests {
         hub.unbind_uid(1).unwrap();
         hub.change_session(1, &SessionChange::Clear).unwrap();
         assert_eq!(of(&hub), [None, None]);
+    }
+
+    #[test]
+    fn only_a_worker_with_all_tags_serves() {
+        let names = |names: &[&str]| names.iter().copied().map(Name::from).collect::<Vec<_>>();
+        let wants = |tags: &[&str]| Routing {
+            worker_tags: names(tags),
+            ..Routing::default()
+        };
+        for (wanted, has, standing) in [
+            (&[] as &[&str], &[] as &[&str], Standing::Serves),
+            (&[], &["gpu"], Standing::Serves),
+            (&["gpu"], &[], Standing::LacksTags),
+            (&["gpu"], &["gpu=2", "GPU"], Standing::LacksTags),
+            (&["gpu", "eu"], &["gpu"], Standing::LacksTags),
+            (&["gpu", "eu"], &["host=a", "eu", "gpu"], Standing::Serves),
+        ] {
+            let routing = wants(wanted);
+            assert_eq!(
+                routing.standing(true, &names(has)),
+                standing,
+                "{wanted:?}, {has:?}"
+            );
+            let idle = routing.standing(false, &names(has));
+            assert_eq!(idle, Standing::RunsNothing);
+        }
+        assert!(Standing::Serves > Standing::LacksTags);
+        assert!(Standing::LacksTags > Standing::RunsNothing);
     }
 
     fn by_key(key: u64, workers: &BTreeSet<u64>) -> Option<u64> {

@@ -298,6 +298,19 @@ impl Check<'_> {
                 );
                 self.refuse(&key, message);
             }
+            let own = &config.worker.tags;
+            let lacks = tenant.worker_tags.iter().find(|tag| !own.contains(tag));
+            if config.purpose == Purpose::Serve
+                && !config.links()
+                && let Some(tag) = lacks
+            {
+                let message = format!(
+                    "`worker-tags` in [[tenant]]: the only worker of `{name}` is the one of this \
+                     process, and it has no tag `{tag}`: put that into `worker.tags`, or let other \
+                     workers link with `gateway.lan`"
+                );
+                self.refuse(&format!("tenant.{at}.worker-tags"), message);
+            }
         }
     }
 

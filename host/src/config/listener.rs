@@ -97,6 +97,9 @@ section! {
         /// What `hash` goes by: `uid`, or `session:KEY` for what stands under that key of the session,
         /// like `session:room`.
         router_key: RouterKey = RouterKey::Uid;
+        /// Only workers that have all of these among their `worker.tags` get its events. Empty: any.
+        /// While none is there that has, `gateway.no-worker` says what happens.
+        worker_tags: Vec<Name> = Vec::new();
     }
 }
 

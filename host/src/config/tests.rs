@@ -347,6 +347,26 @@ fn settings_of_a_tenant_without_a_listener_are_refused_where_clients_come() {
 }
 
 #[test]
+fn tags_that_the_only_worker_lacks_are_refused() {
+    let text = "[[tenant]]\nworker-tags = [\"eu\", \"gpu\"]\n[worker]\ntags = [\"eu\"]\n";
+    let plugin = [Override::Plugin("chat.wasm".into())];
+    let load = |text: &str, purpose| load(text, &[("TIDEGATE_SECRET", SECRET)], purpose, &plugin);
+    assert_eq!(
+        load(text, Purpose::Serve).expect_err("nobody has both"),
+        "etc/t.toml:2:15: `worker-tags` in [[tenant]]: the only worker of `default` is the one of \
+         this process, and it has no tag `gpu`: put that into `worker.tags`, or let other workers \
+         link with `gateway.lan`"
+    );
+    for purpose in [Purpose::Gateway, Purpose::Worker, Purpose::Check] {
+        assert!(load(text, purpose).is_ok(), "{purpose:?}");
+    }
+    let more = format!("{text}[gateway]\nlan = \"127.0.0.1:2000\"\n");
+    assert!(load(&more, Purpose::Serve).is_ok(), "others may come");
+    let both = text.replace("tags = [\"eu\"]", "tags = [\"gpu\", \"eu\"]");
+    assert!(load(&both, Purpose::Serve).is_ok());
+}
+
+#[test]
 fn relative_paths_of_the_file_start_at_its_folder() {
     let text = "[[plugin]]\nfile = \"p/chat.wasm\"\n[worker]\ncache-dir = \"/c\"\n";
     let config = load(text, &[], Purpose::Check, &[]).unwrap();

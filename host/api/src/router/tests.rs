@@ -119,6 +119,10 @@ impl Cluster for Scripted {
         told.try_send(Told::Missed(3)).unwrap();
         Ok(receiver)
     }
+
+    fn unserved(&self, tenant: &Name) -> Option<String> {
+        Some(format!("nobody serves {tenant}"))
+    }
 }
 
 /// Where nothing can be deployed.

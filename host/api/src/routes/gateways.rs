@@ -70,5 +70,6 @@ async fn status(State(api): State<Api>, caller: Caller) -> Outcome<Status> {
         gateways: gateways?,
         clients: clients.count,
         missing: clients.missing,
+        unserved: api.cluster.unserved(&caller.0),
     }))
 }

@@ -62,6 +62,14 @@ impl Access {
             .unwrap_or(Err(AskError::Timeout))
     }
 
+    /// Why no worker gets the events of the tenant's clients at this gateway, if none does: a part of a
+    /// sentence. None also for a tenant that has no listener here.
+    #[must_use]
+    pub fn unserved(&self, tenant: &Name) -> Option<String> {
+        let context = &self.services.context;
+        context.unserved(context.tenants.number(tenant)?)
+    }
+
     /// The queue into the shard that serves the tenant's calls, once it has room.
     async fn inbox(&self, tenant: &Name) -> Result<&Inbox, AskError> {
         let shard = shard_of_tenant(&self.services.context, tenant);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidegate_hub::routing::Standing;
 use tidegate_link::net::admission::Admissions;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
@@ -31,6 +32,19 @@ impl GatewayHealth {
     /// The tenants of this gateway.
     pub fn tenants(&self) -> impl Iterator<Item = &Name> {
         self.0.tenants.all()
+    }
+
+    /// Whether workers that run a tenant's plugin get no events of it because of their tags alone.
+    #[must_use]
+    pub fn lacks_tags(&self, tenant: &Name) -> bool {
+        let number = self.0.tenants.number(tenant);
+        number.is_some_and(|it| self.0.announced.standing(it) == Standing::LacksTags)
+    }
+
+    /// Why no worker gets the events of a tenant of this gateway, if none does: a part of a sentence.
+    #[must_use]
+    pub fn unserved(&self, tenant: &Name) -> Option<String> {
+        self.0.unserved(self.0.tenants.number(tenant)?)
     }
 
     /// Which limit keeps further clients out, if one does.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tidegate_hub::closes::Closes;
-use tidegate_hub::routing::Routing;
+use tidegate_hub::routing::{Routing, Standing};
 use tidegate_hub::streams::Received;
 use tidegate_hub::tenants::Tenants;
 use tidegate_link::Identity;
@@ -139,6 +139,25 @@ impl Context {
                 ..settings
             },
         }))
+    }
+
+    /// What a worker with these tags that runs these is to each tenant.
+    pub(in crate::gateway) fn standings(&self, runs: &[bool], tags: &[Name]) -> Vec<Standing> {
+        let routings = self.routings.iter().zip(runs);
+        let standings = routings.map(|(routing, runs)| routing.standing(*runs, tags));
+        standings.collect()
+    }
+
+    /// Why no worker gets the events of a tenant, if none does: a part of a sentence.
+    pub(in crate::gateway) fn unserved(&self, tenant: u16) -> Option<String> {
+        match self.announced.standing(tenant) {
+            Standing::Serves => None,
+            Standing::RunsNothing => Some("no worker serves the tenant".to_owned()),
+            Standing::LacksTags => Some(format!(
+                "workers run the tenant's plugin, but none has all of its worker-tags: {}",
+                self.routing(tenant).worker_tags.join(", ")
+            )),
+        }
     }
 
     /// How the events of a tenant find their workers.

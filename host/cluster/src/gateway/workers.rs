@@ -20,7 +20,6 @@ use tidegate_wire::peers::PeerMessage;
 
 use tidegate_hub::custody_updates::CustodyUpdates;
 use tidegate_hub::lanes::WorkerKey;
-use tidegate_hub::tenants::Tenants;
 use tidegate_hub::window::Window;
 use tokio::sync::Notify;
 
@@ -45,8 +44,6 @@ struct Worker {
     drained: bool,
     /// This shard has nobody whom only an earlier link of this worker was entrusted with.
     recognised: bool,
-    /// The place in the worker's announcement of each tenant of this gateway that it serves.
-    places: Vec<Option<u16>>,
     /// Lanes older than this it may know from an earlier link.
     epoch: u32,
     /// What it must be told of clients in custody.
@@ -63,7 +60,7 @@ impl Worker {
 
     /// The place of a tenant in the worker's announcement.
     fn place(&self, tenant: u16) -> Option<u16> {
-        self.places.get(usize::from(tenant)).copied().flatten()
+        self.link.places.get(usize::from(tenant)).copied().flatten()
     }
 }
 
@@ -116,13 +113,11 @@ impl Workers {
     pub(super) fn insert(
         &mut self,
         link: Arc<WorkerLink>,
-        tenants: &Tenants,
         shards: usize,
         epoch: impl FnOnce() -> u32,
         queue_bytes_max: usize,
     ) {
-        let places = tenants.places_in(&link.announcement.serving);
-        let tenants = places.iter().flatten().count();
+        let tenants = link.places.iter().flatten().count();
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
         // Events and bulk together leave room in the link's queue for answers.
@@ -130,7 +125,6 @@ impl Workers {
         match self.workers.get_mut(&link.key) {
             Some(worker) => {
                 worker.link = link;
-                worker.places = places;
                 worker.window.resize(events_max, bytes_max, tenants);
             }
             None => {
@@ -143,7 +137,6 @@ impl Workers {
                     draining: false,
                     drained: false,
                     recognised: false,
-                    places,
                     epoch: epoch(),
                     updates: CustodyUpdates::new(shards, queue_bytes_max),
                 };

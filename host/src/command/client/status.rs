@@ -46,6 +46,11 @@ pub(super) async fn run(
         ];
         rows.push(row("deployed", deployed(&deployment)));
         out.table(&["tenant", &status.tenant], rows)?;
+        if let Some(why) = &status.unserved {
+            out.warn(&format!(
+                "no event of the tenant is handled at this gateway: {why}"
+            ));
+        }
         if deployment.as_ref().is_ok_and(|it| it.under_way) {
             out.warn("an order is being carried out: `tidegate history` will say what came of it");
         }

@@ -252,4 +252,9 @@ pub struct Status {
     pub clients: u64,
     /// Gateways that gave nothing in time.
     pub missing: Vec<String>,
+    /// Why the gateway that answers has no worker for the tenant's events, if it has none: nobody runs
+    /// the tenant's plugin, or nobody who does has its `worker-tags`. A gateway of a version before
+    /// tells nothing.
+    #[serde(default)]
+    pub unserved: Option<String>,
 }

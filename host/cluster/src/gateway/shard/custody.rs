@@ -40,9 +40,8 @@ impl State {
         let shards = self.context.inboxes.len();
         let lanes = self.events.lanes_mut();
         let queue = self.context.settings.link.queue_bytes_max;
-        let tenants = &self.context.tenants;
         self.workers
-            .insert(link, tenants, shards, || lanes.next_epoch(), queue);
+            .insert(link, shards, || lanes.next_epoch(), queue);
         for earlier in others {
             earlier.sender.close();
             self.worker_lost(earlier.key, Some(key));

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidegate_hub::lanes::WorkerKey;
+use tidegate_hub::routing::Standing;
 use tidegate_link::net::admission::Admitted;
 use tidegate_link::net::{admit, not_admitted};
 use tidegate_link::{Link, LinkEnd, LinkReceiver, LinkSender};
@@ -293,20 +294,33 @@ impl WorkerLinkTask {
             .map(|s| s.tenant.to_string())
             .collect();
         tracing::info!(worker = %self.node.name, ?tenants, "worker serves");
+        let mut places = context.tenants.places_in(&announcement.serving);
+        let runs: Vec<bool> = places.iter().map(Option::is_some).collect();
+        let standings = context.standings(&runs, &self.node.tags);
+        for (number, standing) in (0..).zip(&standings) {
+            if *standing == Standing::LacksTags
+                && let Some(place) = places.get_mut(usize::from(number))
+                && let Some(tenant) = context.tenants.name(number)
+            {
+                *place = None;
+                tracing::info!(worker = %self.node.name, %tenant,
+                    worker_tags = ?context.routing(number).worker_tags, tags = ?self.node.tags,
+                    "a worker gets no events of a tenant: it lacks one of its worker-tags");
+            }
+        }
         let link = Arc::new(WorkerLink {
             key: self.key,
             worker: self.node.incarnation,
             host: self.host.clone(),
             sender: self.sender.clone(),
             announcement,
+            places,
             undrained: self.undrained.clone(),
             unrecognised: self.unrecognised.clone(),
         });
         context.all(|| Parcel::Worker(link.clone()));
-        let places = context.tenants.places_in(&link.announcement.serving);
         self.announced = Some(link);
-        let serves = places.iter().any(Option::is_some);
-        context.announced.says(self.key, serves);
+        context.announced.says(self.key, standings);
     }
 }
 

@@ -65,10 +65,12 @@ impl State {
         };
         // What it did for the longer part of its time.
         let under_way_us = oldest.under_way.map_or(0, |(_, since_us)| since_us);
+        let unserved = self.context.unserved(tenant);
         let (reason, why) = if under_way_us * 2 >= oldest.age_us {
             ("slow-handler", "a worker has it: its handler is slow")
         } else if !self.workers.serves(tenant) {
-            ("no-worker", "no worker serves the tenant")
+            let why = unserved.as_deref();
+            ("no-worker", why.unwrap_or("no worker serves the tenant"))
         } else {
             (
                 "window",

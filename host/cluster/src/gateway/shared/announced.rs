@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tidegate_hub::lanes::WorkerKey;
+use tidegate_hub::routing::Standing;
 use tokio::sync::watch;
 
 /// The workers that have said what they serve.
 #[derive(Debug)]
 pub(in crate::gateway) struct Announced {
-    /// Whether each serves a tenant of this gateway.
-    workers: Mutex<BTreeMap<WorkerKey, bool>>,
+    /// What each is to the tenants of this gateway, by their numbers.
+    workers: Mutex<BTreeMap<WorkerKey, Vec<Standing>>>,
     count: watch::Sender<usize>,
 }
 
@@ -25,9 +26,9 @@ impl Default for Announced {
 
 impl Announced {
     /// A worker says what it serves, again or for the first time.
-    pub(in crate::gateway) fn says(&self, worker: WorkerKey, serves: bool) {
+    pub(in crate::gateway) fn says(&self, worker: WorkerKey, standings: Vec<Standing>) {
         self.change(|workers| {
-            workers.insert(worker, serves);
+            workers.insert(worker, standings);
         });
     }
 
@@ -37,7 +38,7 @@ impl Announced {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<WorkerKey, bool>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<WorkerKey, Vec<Standing>>)) {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut workers);
         self.count.send_replace(workers.len());
@@ -48,8 +49,18 @@ impl Announced {
         self.count.subscribe()
     }
 
+    /// What the best of them is to a tenant.
+    pub(in crate::gateway) fn standing(&self, tenant: u16) -> Standing {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let standings = workers
+            .values()
+            .filter_map(|it| it.get(usize::from(tenant)));
+        standings.max().copied().unwrap_or(Standing::RunsNothing)
+    }
+
+    /// Whether one of them serves a tenant of this gateway.
     pub(in crate::gateway) fn serves_any(&self) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.values().any(|serves| *serves)
+        workers.values().flatten().any(|it| *it == Standing::Serves)
     }
 }

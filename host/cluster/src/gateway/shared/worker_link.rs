@@ -18,6 +18,8 @@ pub(in crate::gateway) struct WorkerLink {
     pub(in crate::gateway) host: Name,
     pub(in crate::gateway) sender: LinkSender,
     pub(in crate::gateway) announcement: Announcement,
+    /// The place in it of each tenant of this gateway whose events the worker may get.
+    pub(in crate::gateway) places: Vec<Option<u16>>,
     /// Shards that have not yet counted themselves off in a drain.
     pub(in crate::gateway) undrained: Arc<AtomicUsize>,
     /// Shards that may have clients whom only an earlier link of this worker was entrusted with.

@@ -247,7 +247,11 @@ impl Plan {
             registers: rng.random_range(1..=2),
             workers: rng.random_range(1..=3),
             gateways: rng.random_range(1..=3),
-            routing: Routing { router, key },
+            routing: Routing {
+                router,
+                key,
+                ..Routing::default()
+            },
             returns: if rng.random_bool(0.3) { 3 } else { 0 },
             chaos_ms: rng.random_range(500..2_000),
             faults: rng.random_range(10..80),
