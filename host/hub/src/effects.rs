@@ -144,24 +144,18 @@ pub fn apply(
                 deliver.changed(hub, connection, Changed::Left(group));
             }
         }
+        Effect::SetTimer { timer: id, .. } | Effect::SubmitTask { task: id, .. }
+            if id
+                .client
+                .is_some_and(|client| !is_here(hub, gateway, client)) => {}
         Effect::SetTimer {
             timer,
             delay_ms,
             repeats,
             payload,
-        } => {
-            let is_there = |client| own(&client).is_some_and(|c| hub.is_online(c));
-            if timer.client.is_none_or(is_there) {
-                deliver.set_timer(**timer, *delay_ms, *repeats, payload);
-            }
-        }
+        } => deliver.set_timer(**timer, *delay_ms, *repeats, payload),
         Effect::CancelTimer { timer } => deliver.cancel_timer(timer),
-        Effect::SubmitTask { task, payload } => {
-            let is_there = |client| own(&client).is_some_and(|c| hub.is_online(c));
-            if task.client.is_none_or(is_there) {
-                deliver.submit_task(**task, payload);
-            }
-        }
+        Effect::SubmitTask { task, payload } => deliver.submit_task(**task, payload),
         Effect::CancelTask { task } => deliver.cancel_task(task),
         Effect::PeerMessage(message) => deliver.tell_peers(message),
         // Run beside the hub, not in it.
@@ -176,6 +170,10 @@ pub fn apply(
             }
         }
     }
+}
+
+fn is_here(hub: &Hub, gateway: SocketAddrV4, client: ClientId) -> bool {
+    own(gateway, client).is_some_and(|connection| hub.is_online(connection))
 }
 
 fn own(gateway: SocketAddrV4, client: ClientId) -> Option<u32> {

@@ -409,6 +409,29 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
+fn of_tasks() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        (event(), any::<(u8, u32)>(), client(), vec(effect(), 0..4)).prop_map(
+            |(event, (attempt, number), client, effects)| {
+                Frame::from(WorkerFrame::Step(Box::new(Step {
+                    event,
+                    attempt,
+                    client,
+                    number,
+                    effects,
+                })))
+            }
+        ),
+        (event(), any::<(u16, u8)>()).prop_map(|(event, (tenant, attempt))| {
+            Frame::from(GatewayFrame::CancelTask {
+                tenant,
+                event,
+                attempt,
+            })
+        }),
+    ]
+}
+
 fn bookkeeping() -> impl Strategy<Value = Frame> {
     let serving = (name(), name()).prop_map(|(tenant, version)| Serving { tenant, version });
     let announce = (vec(serving, 0..4), any::<u32>(), any::<u64>()).prop_map(
@@ -490,24 +513,7 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
             .prop_map(|(shard, number)| Frame::from(GatewayFrame::Confirm { shard, number })),
         any::<(u16, u64)>()
             .prop_map(|(shard, number)| Frame::from(WorkerFrame::Confirmed { shard, number })),
-        (event(), any::<(u8, u32)>(), client(), vec(effect(), 0..4)).prop_map(
-            |(event, (attempt, number), client, effects)| {
-                Frame::from(WorkerFrame::Step(Box::new(Step {
-                    event,
-                    attempt,
-                    client,
-                    number,
-                    effects,
-                })))
-            }
-        ),
-        (event(), any::<(u16, u8)>()).prop_map(|(event, (tenant, attempt))| {
-            Frame::from(GatewayFrame::CancelTask {
-                tenant,
-                event,
-                attempt,
-            })
-        }),
+        of_tasks(),
         (node(), any::<u32>())
             .prop_map(|(node, lease_ms)| Frame::from(NodeFrame::Join { node, lease_ms })),
         Just(Frame::from(NodeFrame::Leave)),

@@ -48,10 +48,11 @@ impl Lanes {
     /// The task whose lane it is.
     #[must_use]
     pub fn task(&self, connection: u32) -> Option<&TaskId> {
-        match &self.lanes.get(&connection)?.events.front()?.kind {
-            EventKind::Task { task, .. } => Some(task),
-            _ => None,
+        let first = self.lanes.get(&connection)?.events.front()?;
+        if let EventKind::Task { task, .. } = &first.kind {
+            return Some(task);
         }
+        None
     }
 
     /// Where the lane's oldest event is under way: its worker, its number and the attempt.
@@ -153,13 +154,13 @@ mod tests {
         let mut now_us = 0;
         for loss in 0_u32..20 {
             lanes.tick(now_us);
-            assert!(lanes.next(1, true).is_some());
+            assert!(lanes.next(1, |_| true).is_some());
             assert!(lanes.send(1, 7).is_some());
             lanes.take_back(1, 7, true);
-            assert_eq!(lanes.next(1, true), None);
+            assert_eq!(lanes.next(1, |_| true), None);
             let rest = (REST_FIRST_US << loss.min(16)).min(REST_MAX_US);
             lanes.tick(now_us + rest - 1);
-            assert_eq!((lanes.next(1, true), lanes.take_rested()), (None, None));
+            assert_eq!((lanes.next(1, |_| true), lanes.take_rested()), (None, None));
             now_us += rest;
             lanes.tick(now_us);
             assert_eq!(lanes.take_rested(), Some(1));

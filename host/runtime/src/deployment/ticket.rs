@@ -131,10 +131,10 @@ impl Ticket {
 
     /// Of a task: its client, or its lane if it is no client's.
     pub(super) fn task_client(&self) -> ClientId {
-        match &self.job.delivery.kind {
-            EventKind::Task { task, .. } => task.client.unwrap_or(self.client()),
-            _ => self.client(),
+        if let EventKind::Task { task, .. } = &self.job.delivery.kind {
+            return task.client.unwrap_or(self.client());
         }
+        self.client()
     }
 
     /// So many steps of the task are committed.

@@ -348,6 +348,7 @@ async fn timers_and_buffers_reach_the_handler() {
 async fn what_a_plugin_does_not_export_is_done_without_it() {
     let bytes = without(guest(), "timer-events");
     let bytes = without(bytes, "handshake-events");
+    let bytes = without(bytes, "peer-events");
     let plugin = plugin(without(bytes, "buffer-events")).await;
     let exports = plugin.exports();
     assert_eq!(exports.len(), 4, "{exports:?}");

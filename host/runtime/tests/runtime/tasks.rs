@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_runtime::Deployment;
 use tidegate_wire::effect::{Commit, Effect, Outcome, Recipients, Reply};
-use tidegate_wire::event::{EventKind, Message};
+use tidegate_wire::event::EventKind;
 use tidegate_wire::id::{EventId, Incarnation};
 use tidegate_wire::task::{Step, TaskId};
 
@@ -38,13 +38,12 @@ fn event(sequence: u64) -> EventId {
 
 /// What effects send, in order.
 fn said(effects: &[Effect]) -> Vec<String> {
-    let text = |effect: &Effect| match effect {
-        Effect::Send {
-            to: Recipients::Client(to),
-            message: Message::Text(text),
-            ..
-        } if *to == client(1) => String::from_utf8(text.to_vec()).unwrap(),
-        other => panic!("{other:?}"),
+    let text = |effect: &Effect| {
+        let Effect::Send { to, message, .. } = effect else {
+            panic!("{effect:?}");
+        };
+        assert_eq!(to, &Recipients::Client(client(1)));
+        String::from_utf8(message.payload().to_vec()).unwrap()
     };
     effects.iter().map(text).collect()
 }
@@ -104,9 +103,11 @@ async fn what_the_steps_of_a_task_begin_is_named_the_same_in_every_run() {
         let task = begin(&home, &deployment, committed, script);
         home.commit_of(task).await;
         let begun = |step: &Step| {
-            let ids = step.effects.iter().map(|effect| match effect {
-                Effect::SubmitTask { task, .. } => task.nth,
-                other => panic!("{other:?}"),
+            let ids = step.effects.iter().map(|effect| {
+                let Effect::SubmitTask { task, .. } = effect else {
+                    panic!("{effect:?}");
+                };
+                task.nth
             });
             ids.collect::<Vec<_>>()
         };
@@ -268,13 +269,11 @@ async fn who_hears_of_the_end_of_a_task_is_its_client_or_nobody() {
 async fn an_event_submits_tasks_as_effects_and_commits_no_steps() {
     let (home, deployment) = (Home::new(), deploy(settings("task-submit")).await);
     let commit = home.run(&deployment, client(1), "submit work").await;
-    let submitted = commit.effects.iter().find_map(|effect| match effect {
-        Effect::SubmitTask { task, payload } => Some((**task, payload.to_vec())),
-        _ => None,
-    });
-    let (task, payload) = submitted.unwrap();
+    let [Effect::SubmitTask { task, payload }] = &commit.effects[..] else {
+        panic!("{commit:?}");
+    };
     assert_eq!((task.client, task.event), (Some(client(1)), commit.event));
-    assert_eq!(payload, b"work");
+    assert_eq!(&**payload, b"work");
     let large = format!("submit {}", "x".repeat((1 << 20) + 1));
     let commit = home.run(&deployment, client(1), &large).await;
     assert_eq!(commit.outcome, Outcome::Failed, "1 MiB at most");

@@ -23,6 +23,7 @@ pub(crate) fn work(client: Option<Client>, task: &Task, payload: &[u8]) -> Resul
         if begun == 0 && number("trap_at") == Some(step.into()) {
             std::process::abort();
         }
+        #[allow(clippy::disallowed_methods, reason = "a task that takes its time")]
         std::thread::sleep(pause);
         let told = json!({ "task": task, "step": step, "worker": worker::name() });
         tell(client, &told)?;
