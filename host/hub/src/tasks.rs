@@ -275,6 +275,16 @@ impl Tasks {
         row.map_or(0, |row| row.under_way)
     }
 
+    /// The lanes of those that have begun, with their tenants.
+    pub fn begun(&self) -> impl Iterator<Item = (u16, u32)> {
+        self.tasks.iter().filter_map(|((tenant, _), task)| {
+            let Stage::UnderWay { lane, .. } = task.stage else {
+                return None;
+            };
+            Some((*tenant, lane))
+        })
+    }
+
     /// Ends all that wait. Says how many they were.
     pub fn clear_waiting(&mut self) -> usize {
         let waiting = |(_, task): &(_, &Task)| matches!(task.stage, Stage::Waiting(_));

@@ -349,6 +349,7 @@ async fn what_a_plugin_does_not_export_is_done_without_it() {
     let bytes = without(guest(), "timer-events");
     let bytes = without(bytes, "handshake-events");
     let bytes = without(bytes, "peer-events");
+    let bytes = without(bytes, "task-events");
     let plugin = plugin(without(bytes, "buffer-events")).await;
     let exports = plugin.exports();
     assert_eq!(exports.len(), 4, "{exports:?}");

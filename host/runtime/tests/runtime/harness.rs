@@ -20,6 +20,10 @@ use tidegate_wire::query::{Answer, Answered, AskError};
 use tidegate_wire::session::Session;
 use tidegate_wire::task::Step;
 use tokio::sync::Notify;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -80,7 +84,8 @@ pub(crate) fn guest_version(mark: u8) -> Vec<u8> {
 /// The component with an export under another name, of the same length: nobody looks for it.
 pub(crate) fn without(mut bytes: Vec<u8>, export: &str) -> Vec<u8> {
     let old = format!("/{export}@").into_bytes();
-    let new = format!("/{}@", "x".repeat(export.len())).into_bytes();
+    let other: String = export.chars().rev().collect();
+    let new = format!("/{other}@").into_bytes();
     let mut at = 0;
     while at + old.len() <= bytes.len() {
         if bytes[at..].starts_with(&old) {
@@ -437,11 +442,15 @@ impl std::io::Write for LogWriter {
     }
 }
 
+/// Without what the compiler says: that is thousands of lines for each guest, which whoever looks for his own
+/// would read again and again.
 fn collect_logs() {
-    tracing_subscriber::fmt()
+    let ours = Targets::new().with_target("tidegate", tracing::Level::DEBUG);
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(|| LogWriter)
+        .with_writer(|| LogWriter);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(ours))
         .init();
 }
 

@@ -138,17 +138,25 @@ impl State {
         }
     }
 
-    /// Drops a task that nobody wants any more, unless it is under way. Says whether it did.
+    /// Drops a task that nobody wants any more, or whose gateway ends, unless it is under way. Says
+    /// whether it did.
     pub(super) fn drop_unwanted(&mut self, tenant: u16, number: u32) -> bool {
         let lanes = self.events.lanes();
         let Some(task) = lanes.task(number).copied() else {
             return false;
         };
-        if !lanes.is_idle(number) || !self.tasks.all.is_cancelled(tenant, &task) {
+        let cancelled = self.tasks.all.is_cancelled(tenant, &task);
+        if !lanes.is_idle(number) || !(cancelled || self.tasks.ended) {
             return false;
         }
         self.events.take_off_lane(number);
-        self.task_ended(tenant, &task, Err(String::new()));
+        self.tasks.all.remove(tenant, &task);
+        if cancelled {
+            self.tasks.due.insert(tenant);
+            self.tasks.ends.cancelled.increment(1);
+        } else {
+            self.tasks.ends.lost.increment(1);
+        }
         true
     }
 
@@ -234,15 +242,21 @@ impl State {
         self.pump(number);
     }
 
-    /// The gateway ends: those that wait are lost, the others may finish.
+    /// The gateway ends: those that wait are lost, and those that no worker has; the others may finish.
     pub(super) fn end_tasks(&mut self) {
-        self.tasks.ended = true;
-        let lost = self.tasks.all.clear_waiting();
+        if std::mem::replace(&mut self.tasks.ended, true) {
+            return;
+        }
+        let mut lost = self.tasks.all.clear_waiting();
+        self.tasks.ends.lost.increment(lost as u64);
+        let begun: Vec<_> = self.tasks.all.begun().collect();
+        for (tenant, lane) in begun {
+            lost += usize::from(self.drop_unwanted(tenant, lane));
+        }
         if lost > 0 {
-            self.tasks.ends.lost.increment(lost as u64);
             tracing::warn!(
                 tasks = lost,
-                "tasks that had not begun end with this gateway"
+                "tasks that no worker was running end with this gateway"
             );
         }
     }
