@@ -91,7 +91,7 @@ section! {
     pub struct Tenant {
         /// Which tenant.
         name: Name = "default".into();
-        /// How the worker for an event of its clients is chosen, as in [gateway]. Not set: as
+        /// How the worker for an event of its clients is chosen, as in `[gateway]`. Not set: as
         /// `gateway.router` says.
         router: Option<Router> = None;
         /// What `hash` goes by: `uid`, or `session:KEY` for what stands under that key of the session,

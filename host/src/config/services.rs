@@ -156,7 +156,7 @@ section! {
         shards: usize = 0 => PARALLEL;
         /// How it chooses the worker for an event: `bind` keeps a client with its worker, `rand`
         /// may take another for every event, `hash` takes the same for all clients with the same
-        /// uid, or what the `router-key` of their [[tenant]] says, which may have another router.
+        /// uid, or what the `router-key` of their `[[tenant]]` says, which may have another router.
         router: Router = Router::Bind;
         /// How `bind` chooses for a new client, and `hash` for one that has no key yet: `load` takes
         /// the less loaded of two workers, `random` any.
