@@ -153,6 +153,8 @@ pub struct Next {
     pub under_way: usize,
     /// It is the close.
     pub is_close: bool,
+    /// It is a task, which any worker may run.
+    pub is_task: bool,
 }
 
 /// An event to be sent.
@@ -470,6 +472,7 @@ impl Lanes {
             mirror: lane.mirror,
             under_way: lane.under_way,
             is_close,
+            is_task: is_task(&next.kind),
         })
     }
 
@@ -680,6 +683,14 @@ impl Lanes {
             let connect = matches!(lane.events.front(), Some(it) if matches!(it.kind, EventKind::Connect { .. }));
             if connect && lane.first() == Some(worker) {
                 lane.seats[FIRST].now = None;
+            }
+            if lane
+                .events
+                .front()
+                .is_some_and(|event| is_task(&event.kind))
+            {
+                lane.rests_until_us = self.now_us + tasks::REST_WITHOUT_ROOM_US;
+                self.resting.insert((lane.rests_until_us, connection));
             }
             return self.take_back(connection, worker, false);
         }

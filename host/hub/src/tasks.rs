@@ -80,6 +80,7 @@ pub struct Tasks {
     tasks: BTreeMap<(u16, TaskId), Task>,
     rows: Vec<Row>,
     under_way_max: usize,
+    begun: usize,
     /// How many each client has that has any.
     of_client: FxHashMap<u32, usize>,
     bytes: Shares<u16>,
@@ -93,6 +94,7 @@ impl Tasks {
             tasks: BTreeMap::new(),
             rows: (0..tenants).map(|_| Row::default()).collect(),
             under_way_max: under_way_max.max(1),
+            begun: 0,
             of_client: FxHashMap::default(),
             bytes: Shares::new(bytes_max, tenants),
         }
@@ -156,6 +158,7 @@ impl Tasks {
                 };
                 row.count_waiting -= 1;
                 row.under_way += 1;
+                self.begun += 1;
                 return Some((task, payload));
             }
         }
@@ -223,6 +226,7 @@ impl Tasks {
             }
             Stage::UnderWay { cancelled, .. } => {
                 row.under_way -= 1;
+                self.begun -= 1;
                 cancelled
             }
         };
@@ -273,6 +277,12 @@ impl Tasks {
     pub fn under_way(&self, tenant: u16) -> usize {
         let row = self.rows.get(usize::from(tenant));
         row.map_or(0, |row| row.under_way)
+    }
+
+    /// How many have begun, of all tenants.
+    #[must_use]
+    pub const fn count_begun(&self) -> usize {
+        self.begun
     }
 
     /// The lanes of those that have begun, with their tenants.

@@ -64,8 +64,8 @@ pub(crate) struct Instance {
     state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
     limits: Limits,
-    /// Steps of the task that it has run which are committed.
-    steps: u32,
+    /// How far the task has come that it has run.
+    steps: Option<Steps>,
 }
 
 impl Instance {
@@ -110,7 +110,7 @@ impl Instance {
             worker_events: worker_events.transpose().map_err(wrong)?,
             store,
             limits: identity.limits,
-            steps: 0,
+            steps: None,
         };
         instance.on_start(plugin, identity).await?;
         Ok(instance)
@@ -167,13 +167,13 @@ impl Instance {
                 lane: delivery.client,
                 committed,
                 next: 0,
+                is_void: false,
             });
         }
         self.store.data_mut().call = Some(call);
         let result = self.deliver(delivery, ends).await;
         let call = self.store.data_mut().call.take();
-        let steps = call.as_ref().and_then(|call| call.steps);
-        self.steps = steps.map_or(0, |steps| steps.committed);
+        self.steps = call.as_ref().and_then(|call| call.steps);
         match result {
             Ok(Ok(reply)) => self.done(call, reply),
             Ok(Err(text)) => Ran::Refused(text),
@@ -181,8 +181,8 @@ impl Instance {
         }
     }
 
-    /// How many steps of the task that it has run are committed, whatever came of the run.
-    pub(crate) const fn committed_steps(&self) -> u32 {
+    /// How far the task has come that it has run, whatever came of the run.
+    pub(crate) const fn steps(&self) -> Option<Steps> {
         self.steps
     }
 

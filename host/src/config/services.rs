@@ -180,9 +180,11 @@ section! {
         /// more. Beyond it they are not set, and counted as refused effects.
         timer_bytes_max: usize = 64 << 20 => BYTES;
         /// How many bytes all tasks of handlers may keep on this gateway: of each its payload and 512
-        /// more. Beyond it they are not begun, and counted as refused effects.
+        /// more. Beyond it they are not begun, and counted as refused effects. Each shard has its part,
+        /// 2 MiB at least.
         task_bytes_max: usize = 64 << 20 => BYTES;
-        /// How many tasks of one tenant this gateway has at workers at a time; the others wait.
+        /// How many tasks of one tenant this gateway gives to workers at a time; the others wait. Each
+        /// shard has its part, one at least.
         tasks_under_way_max: usize = 64 => 1..=65_536;
         /// How many bytes of effects for one other gateway may wait for its acknowledgement.
         forward_bytes_max: usize = 64 << 20 => BYTES;

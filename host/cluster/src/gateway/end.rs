@@ -33,10 +33,15 @@ impl Gateway {
         // from this one once it has left.
         self.until(deadline, 2, |status| {
             status.lanes.load(Ordering::Acquire) == 0
+                && status.tasks.load(Ordering::Acquire) == 0
                 && status.forwards.load(Ordering::Acquire) == 0
                 && status.sockets.load(Ordering::Acquire) == 0
         })
         .await;
+        let tasks = self.sum(|status| &status.tasks);
+        if tasks > 0 {
+            tracing::warn!(tasks, "the end came before these tasks were done");
+        }
         let left = self.sum(|status| &status.lanes);
         if left > 0 {
             tracing::warn!(
@@ -70,9 +75,10 @@ impl Gateway {
             connections = self.sum(|status| &status.sockets),
             events = self.sum(|status| &status.events),
             closes = self.sum(|status| &status.lanes),
+            tasks = self.sum(|status| &status.tasks),
             gateways = self.sum(|status| &status.forwards),
             "the end waits: for clients that read what they were sent, events that are handled, \
-             closes that are committed, gateways that take what was forwarded"
+             closes that are committed, tasks that are done, gateways that take what was forwarded"
         );
     }
 

@@ -339,12 +339,13 @@ impl State {
             self.metrics
                 .guarded(unguarded, self.events.lanes().singles());
             self.metrics.timers(self.timers.count());
+            let (lanes, tasks) = (self.events.lanes(), self.tasks.begun());
+            status.tasks.store(tasks, Ordering::Release);
             status
                 .lanes
-                .store(self.events.lanes().len(), Ordering::Release);
-            status
-                .events
-                .store(self.events.lanes().events(), Ordering::Release);
+                .store(lanes.len() - tasks.min(lanes.len()), Ordering::Release);
+            let events = lanes.events() - tasks.min(lanes.events());
+            status.events.store(events, Ordering::Release);
             status
                 .forwards
                 .store(self.peers.unsettled(), Ordering::Release);

@@ -209,8 +209,10 @@ pub(in crate::gateway) struct Status {
     pub(in crate::gateway) lanes: AtomicUsize,
     /// Clients whose custodians are not all known to know them.
     pub(in crate::gateway) unguarded: AtomicUsize,
-    /// Events that wait or are under way.
+    /// Events that wait or are under way, beside tasks.
     pub(in crate::gateway) events: AtomicUsize,
+    /// Tasks that have begun.
+    pub(in crate::gateway) tasks: AtomicUsize,
     /// Other gateways that have not acknowledged everything.
     pub(in crate::gateway) forwards: AtomicUsize,
     /// Watchers that are told.

@@ -168,6 +168,13 @@ impl Lane {
         counts
     }
 
+    /// The event under way that is no client's; only a task can be ended.
+    pub(super) fn task_under_way(&self) -> Option<(EventId, u8)> {
+        let state = self.state();
+        let first = state.under_way.front().filter(|_| state.of_nobody)?;
+        Some((first.event, first.attempt))
+    }
+
     /// Gives the effects of the close to a live gateway, the home being lost.
     pub(super) fn adopt(&self, effects: Vec<Effect>) {
         self.home.adopt(self.tenant.clone(), effects, self.client);

@@ -97,6 +97,14 @@ impl LinkTask {
         for waiting in std::mem::take(&mut self.waiting) {
             self.dispatch(waiting);
         }
+        // The gateway sends its tasks to another worker, or is gone.
+        for lane in self.lanes.values() {
+            if let Some((event, attempt)) = lane.task_under_way() {
+                self.inner
+                    .handlers
+                    .cancel_task(lane.tenant(), event, attempt);
+            }
+        }
         self.lanes.into_values().collect()
     }
 

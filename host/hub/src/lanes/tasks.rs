@@ -1,5 +1,5 @@
 //! Lanes of tasks: each has one event, whose steps are committed one after the other, and which rests after
-//! a loss before it is sent again.
+//! a loss, and after a worker has had no room for it, before it is sent again.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,9 @@ pub(super) type Resting = BTreeSet<(u64, u32)>;
 /// After the first loss; twice as long after each further one.
 const REST_FIRST_US: u64 = 100_000;
 const REST_MAX_US: u64 = 30_000_000;
+
+/// How long a task rests that no worker has had room for.
+pub(super) const REST_WITHOUT_ROOM_US: u64 = 200_000;
 
 /// How long a task rests after so many losses without a step between them.
 pub(super) fn rest_us(losses: u8) -> u64 {
@@ -144,6 +147,23 @@ mod tests {
         assert_eq!(lanes.step(8, &step(&second, 1)), Ok(true));
         assert_eq!(lanes.losses(1), 0, "it goes on");
         assert!(lanes.commit(1, 8, second.sequence, second.attempt).is_ok());
+    }
+
+    #[test]
+    fn a_task_that_no_worker_has_room_for_rests_and_that_is_no_loss() {
+        let mut lanes = Lanes::default();
+        lanes.open(1, 0, None);
+        lanes.push(1, task());
+        for _ in 0..3 {
+            let sending = lanes.send(1, 7).unwrap();
+            let returned = lanes.returned(1, 7, sending.sequence, sending.attempt);
+            assert!(returned.is_some());
+            assert_eq!(lanes.next(1, |_| true), None);
+            lanes.tick(lanes.now_us() + REST_WITHOUT_ROOM_US);
+            assert_eq!(lanes.take_rested(), Some(1));
+            assert!(lanes.next(1, |_| true).is_some_and(|next| next.is_task));
+        }
+        assert_eq!(lanes.losses(1), 0);
     }
 
     #[test]

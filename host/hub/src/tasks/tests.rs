@@ -151,6 +151,7 @@ proptest! {
                 }
             }
             prop_assert_eq!((tasks.waiting(0), tasks.under_way(0)), (waiting.len(), under_way.len()));
+            prop_assert_eq!(tasks.count_begun(), under_way.len());
         }
     }
 }

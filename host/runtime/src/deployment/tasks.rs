@@ -1,6 +1,7 @@
 //! Tasks: work beside the seats, each on a fresh instance of its own.
 //!
-//! Guarantees: no more than so many run at a time, the others wait in their order; a task that breaks its
+//! Guarantees: no more than so many run at a time, and those beyond are given back at once, so that they may go
+//! to another worker, and none is taken for one that was running; a task that breaks its
 //! instance is tried once more, while its version is on trial under the version before; each is committed
 //! once, whatever happens. A swap lets those that run go on under their version, and begins the next ones
 //! under the new one.
@@ -34,13 +35,13 @@ const BUILDS_MAX: u32 = 6;
 /// The tasks of a deployment.
 pub(super) struct Tasks {
     slots: Arc<Semaphore>,
-    /// Those that wait and run, to be ended.
+    /// Those that run, to be ended.
     all: Arc<Mutex<HashMap<(EventId, u8), CancellationToken>>>,
     /// The version that new ones run under.
     serving: Mutex<Served>,
-    /// Those that wait are given back.
+    /// None begins any more.
     stopping: CancellationToken,
-    /// Those that run are given back too, also if the deployment is dropped.
+    /// Those that run are given back, also if the deployment is dropped.
     ended: CancellationToken,
     _end: DropGuard,
 }
@@ -70,7 +71,7 @@ impl Tasks {
         *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
     }
 
-    /// Ends this attempt at a task, if it waits or runs.
+    /// Ends this attempt at a task, if it runs.
     pub(super) fn cancel(&self, event: EventId, attempt: u8) {
         if let Some(task) = table(&self.all).get(&(event, attempt)) {
             task.cancel();
@@ -96,39 +97,31 @@ fn table(table: &Table) -> MutexGuard<'_, HashMap<(EventId, u8), CancellationTok
 }
 
 impl DeploymentShared {
-    /// Runs a task, when there is room for one more.
+    /// Runs a task, if there is room for one more; else it is given back.
     pub(super) fn run_task(self: &Arc<Self>, ticket: Ticket) {
+        let slot = Arc::clone(&self.tasks.slots).try_acquire_owned();
+        let Some(slot) = slot.ok().filter(|_| !self.tasks.stopping.is_cancelled()) else {
+            return;
+        };
         let delivery = &ticket.job().delivery;
         let key = (delivery.event, delivery.attempt);
         let cancelled = CancellationToken::new();
         table(&self.tasks.all).insert(key, cancelled.clone());
         let all = Arc::clone(&self.tasks.all);
-        let slots = Arc::clone(&self.tasks.slots);
-        let (stopping, ended) = (self.tasks.stopping.clone(), self.tasks.ended.clone());
-        let runner = TaskRunner {
+        let ended = self.tasks.ended.clone();
+        let mut runner = TaskRunner {
             deployment: Arc::downgrade(self),
             common: Arc::clone(&self.common),
             ticket: Some(ticket),
         };
         let run = async move {
-            let slot = tokio::select! {
+            let _slot = slot;
+            tokio::select! {
                 biased;
                 // Given back as it is dropped.
-                () = ended.cancelled() => None,
-                () = stopping.cancelled() => None,
-                () = cancelled.cancelled() => {
-                    runner.cancelled();
-                    None
-                }
-                slot = slots.acquire() => slot.ok().map(|slot| (slot, runner)),
-            };
-            if let Some((_slot, mut runner)) = slot {
-                tokio::select! {
-                    biased;
-                    () = ended.cancelled() => {}
-                    () = cancelled.cancelled() => runner.cancelled(),
-                    () = runner.run() => {}
-                }
+                () = ended.cancelled() => {}
+                () = cancelled.cancelled() => runner.cancelled(),
+                () = runner.run() => {}
             }
             table(&all).remove(&key);
         };
@@ -258,8 +251,15 @@ impl TaskRunner {
         let ran = instance
             .handle(ticket.job(), tokio::time::Instant::now())
             .await;
-        // Should it be tried again, what is committed is known.
-        ticket.set_committed_steps(instance.committed_steps());
+        if let Some(steps) = instance.steps() {
+            // Should it be tried again, what is committed is known.
+            ticket.set_committed_steps(steps.committed);
+            if steps.is_void {
+                // Whatever came of it is the fault of nobody here. Given back as it is dropped.
+                self.ticket = None;
+                return Tried::Over;
+            }
+        }
         let ended = |failed| {
             if let Some(probation) = counted {
                 // However long: tasks may take their time.

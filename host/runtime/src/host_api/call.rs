@@ -53,6 +53,8 @@ pub(crate) struct Steps {
     pub(crate) committed: u32,
     /// The one under way.
     pub(crate) next: u32,
+    /// This run counts no more.
+    pub(crate) is_void: bool,
 }
 
 /// Where a call came from, and so whom it may ask.

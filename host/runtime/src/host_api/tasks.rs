@@ -61,6 +61,9 @@ impl wit::Host for HostState {
         let counts = sent.await;
         self.cpu.waited(started.elapsed());
         if !counts {
+            if let Some(steps) = &mut self.current()?.steps {
+                steps.is_void = true;
+            }
             return Err(Error::Other(
                 "this run of the task counts no more: it was cancelled, or goes on elsewhere"
                     .to_owned(),

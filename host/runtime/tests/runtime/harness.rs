@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -180,6 +180,7 @@ pub(crate) struct Home {
     sequence: AtomicU64,
     commits: Mutex<Vec<Commit>>,
     steps: Mutex<Vec<Step>>,
+    refuses_steps: AtomicBool,
     sessions: Mutex<HashMap<ClientId, Session>>,
     committed: Notify,
     asked: Mutex<Vec<Asking>>,
@@ -212,6 +213,9 @@ impl EventContext for Context {
     }
 
     fn step(&self, step: Step) -> Boxed<bool> {
+        if self.home.refuses_steps.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(false));
+        }
         self.home.steps.lock().unwrap().push(step);
         self.home.committed.notify_waiters();
         Box::pin(std::future::ready(true))
@@ -325,6 +329,11 @@ impl Home {
         found
             .await
             .unwrap_or_else(|_| panic!("event {sequence} was not committed in time"))
+    }
+
+    /// Runs of tasks count no more.
+    pub(crate) fn refuse_steps(&self) {
+        self.refuses_steps.store(true, Ordering::Relaxed);
     }
 
     /// The steps of tasks in the order in which they came.

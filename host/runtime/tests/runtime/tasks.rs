@@ -178,22 +178,40 @@ async fn a_task_has_limits_of_its_own() {
 async fn only_so_many_tasks_run_at_a_time_and_events_do_not_wait_for_them() {
     let (home, deployment) = (Home::new(), deploy(settings("task-slots")).await);
     let forever = "echo a\nstep\nsleep 600000";
-    let tasks: Vec<u64> = (0..3)
-        .map(|_| begin(&home, &deployment, 0, forever))
-        .collect();
+    let tasks = [0, 1].map(|_| begin(&home, &deployment, 0, forever));
     eventually("two run", || home.steps().len() == 2).await;
+    let third = begin(&home, &deployment, 0, forever);
+    assert_eq!(home.commit_of(third).await.outcome, Outcome::Returned);
     home.run(&deployment, client(1), "count").await;
-    assert_eq!(home.steps().len(), 2, "the third waits");
     deployment.cancel_task(event(tasks[0]), 0);
     let commit = home.commit_of(tasks[0]).await;
     assert_eq!(commit.outcome, Outcome::Failed);
-    eventually("the third runs", || home.steps().len() == 3).await;
+    eventually("there is room again", || {
+        begin(&home, &deployment, 0, "echo b\nstep");
+        home.steps().len() == 3
+    })
+    .await;
     // Another attempt is not meant.
     deployment.cancel_task(event(tasks[1]), 1);
     deployment.stop(std::time::Duration::from_millis(100)).await;
-    for task in &tasks[1..] {
-        assert_eq!(home.commit_of(*task).await.outcome, Outcome::Returned);
+    assert_eq!(home.commit_of(tasks[1]).await.outcome, Outcome::Returned);
+}
+
+#[tokio::test]
+async fn a_run_that_counts_no_more_says_nothing_of_its_version() {
+    let mut trial = settings("task-void");
+    trial.rollout.bounds.errors_percent = 1;
+    trial.rollout.bounds.window_ms = 600_000;
+    let (home, deployment) = (Home::new(), deploy(trial).await);
+    let new = plugin(guest_version(32)).await;
+    deployment.swap(new).await.unwrap();
+    home.refuse_steps();
+    for _ in 0..50 {
+        let task = begin(&home, &deployment, 0, "echo a\nstep\necho b");
+        assert_eq!(home.commit_of(task).await.outcome, Outcome::Returned);
     }
+    assert!(deployment.is_on_trial(), "it was rolled back");
+    assert!(home.steps().is_empty());
 }
 
 #[tokio::test]

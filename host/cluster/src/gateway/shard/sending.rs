@@ -1,6 +1,7 @@
 //! Events on their way to workers: which lane may send its next one, to whom, and what goes with it.
 
 use tidegate_hub::lanes::Next;
+use tidegate_hub::routing::Router;
 use tidegate_wire::event::{ClientSnapshot, Delivery, EventKind};
 use tidegate_wire::weight;
 
@@ -42,6 +43,8 @@ impl State {
             }
             let is_its_turn = std::mem::take(&mut is_its_turn);
             let rng = &mut self.rng;
+            // One worker may have no room for it where another has.
+            let router = if next.is_task { Router::Rand } else { router };
             let mut place = self.workers.place(&next, is_its_turn, stays, router, rng);
             if let Placement::Worker(served) = place
                 && next.mirror != Some(served.worker)

@@ -13,12 +13,14 @@ use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::{EventKind, EventType};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
-use tidegate_wire::task::{Step, TaskId};
+use tidegate_wire::task::{PAYLOAD_BYTES_MAX, Step, TaskId};
 
 use super::State;
 use crate::gateway::shared::Context;
 use crate::gateway::shared::metrics::Metrics;
 
+/// So much the tasks of a shard may keep in any case: more than the largest of them.
+const BYTES_MIN: usize = 2 * PAYLOAD_BYTES_MAX;
 /// After so many losses of workers in a row a task has failed.
 const LOSSES_MAX: u8 = 8;
 
@@ -59,7 +61,7 @@ impl Tasks {
         let settings = &context.settings;
         let shards = usize::from(settings.shards);
         let under_way_max = settings.tasks_under_way_max.div_ceil(shards);
-        let bytes_max = settings.task_bytes_max / shards;
+        let bytes_max = (settings.task_bytes_max / shards).max(BYTES_MIN);
         Self {
             all: tasks::Tasks::new(bytes_max, under_way_max, context.tenants.count()),
             due: BTreeSet::new(),
@@ -101,6 +103,11 @@ impl Tasks {
     /// A client is gone: its tasks go on without it.
     pub(super) fn end_client(&mut self, tenant: u16, client: ClientId) {
         self.all.end_client(tenant, client);
+    }
+
+    /// How many have begun, of all tenants.
+    pub(super) const fn begun(&self) -> usize {
+        self.all.count_begun()
     }
 
     /// How many of a tenant wait, and how many are under way.
