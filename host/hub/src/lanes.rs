@@ -224,7 +224,7 @@ pub struct Lanes {
     events: usize,
     /// When the events of each tenant came.
     ages: Vec<Ages>,
-    /// Lanes of tasks that wait after a loss, until when.
+    /// Lanes of tasks that wait before they are sent again, until when.
     resting: Resting,
     now_us: u64,
 }

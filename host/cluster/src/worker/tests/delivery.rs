@@ -6,10 +6,11 @@ use tidegate_wire::event::{Delivery, EventKind};
 use tidegate_wire::frame::{GatewayFrame, WorkerFrame};
 use tidegate_wire::membership::Role;
 use tidegate_wire::peers::{InstanceId, PeerMessage};
+use tidegate_wire::task::{Step, TaskId};
 
 use super::rig::{Rig, serving};
 use super::script::{
-    Gateway, ScriptedLink, identity, nobody, set, settings, soon, text, with_session,
+    Gateway, ScriptedLink, eventually, identity, nobody, set, settings, soon, text, with_session,
 };
 use crate::worker::WorkerSettings;
 
@@ -396,4 +397,37 @@ async fn what_an_instance_says_reaches_the_tenant_of_its_place_while_that_is_ser
     let told = rig.script.told.lock().unwrap();
     let told: Vec<_> = told.iter().map(|(it, m)| (&**it, &*m.topic)).collect();
     assert_eq!(told, [("other", "a"), ("default", "b")]);
+}
+
+#[tokio::test]
+async fn a_task_sends_its_steps_home_and_is_stopped_once_nobody_waits_for_it() {
+    let (gateway, rig, mut link) = linked().await;
+    let task = TaskId {
+        client: None,
+        event: gateway.event(0),
+        nth: 0,
+    };
+    let kind = EventKind::Task {
+        task: Box::new(task),
+        payload: b"work".to_vec().into(),
+        committed: 0,
+    };
+    let message = gateway.message(7, 1);
+    link.deliver(with_session(Delivery { kind, ..message }, &[]));
+    let running = rig.script.next().await;
+    let step = |number| Step {
+        event: gateway.event(1),
+        attempt: 0,
+        client: gateway.client(7),
+        number,
+        effects: vec![set(gateway.client(8), "k", "1")],
+    };
+    assert!(running.lane.clone().step(step(0)).await);
+    let sent = link.next().await;
+    assert_eq!(sent, WorkerFrame::Step(Box::new(step(0))));
+    drop(link);
+    let ended = (gateway.event(1), 0);
+    let cancelled = || *rig.script.cancelled.lock().unwrap() == [ended];
+    eventually("the task is stopped", cancelled).await;
+    assert!(!running.lane.clone().step(step(1)).await);
 }

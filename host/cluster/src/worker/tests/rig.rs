@@ -56,6 +56,8 @@ pub(super) struct Script {
     serving: watch::Sender<Arc<Vec<Serving>>>,
     running: Mutex<VecDeque<Running>>,
     arrived: Notify,
+    /// Tasks that are to end.
+    pub(super) cancelled: Mutex<Vec<(EventId, u8)>>,
     /// What instances of these tenants are told.
     pub(super) told: Mutex<Vec<(Name, PeerMessage)>>,
 }
@@ -105,7 +107,9 @@ impl Handlers for Script {
         self.arrived.notify_one();
     }
 
-    fn cancel_task(&self, _tenant: &Name, _event: EventId, _attempt: u8) {}
+    fn cancel_task(&self, _tenant: &Name, event: EventId, attempt: u8) {
+        self.cancelled.lock().unwrap().push((event, attempt));
+    }
 
     fn tell_peers(&self, tenant: &Name, message: PeerMessage) {
         self.told.lock().unwrap().push((tenant.clone(), message));
@@ -142,6 +146,7 @@ impl Rig {
             serving: watch::Sender::new(Arc::new(serving(&[("default", "v1")]))),
             running: Mutex::default(),
             arrived: Notify::new(),
+            cancelled: Mutex::default(),
             told: Mutex::default(),
         });
         let worker = Worker::new(identity(Role::Worker, 99, None), settings, script.clone());
