@@ -10,6 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Override, Overrides, Purpose};
 
+/// The version, and the commit that it was built from where that is known.
+const BUILD: &str = env!("TIDEGATE_BUILD");
+
 const EXAMPLES: &str = "\
 Examples:
   # A whole server in one process, at ws://127.0.0.1:7272
@@ -47,7 +50,7 @@ a gateway also 3 the answer is partial, 4 no such client.";
 
 /// Realtime gateways whose business logic is sandboxed WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{ENVIRONMENT}"))]
+#[command(name = "tidegate", version = BUILD, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{ENVIRONMENT}"))]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]

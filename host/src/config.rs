@@ -130,17 +130,45 @@ impl Config {
                 )),
             }
         }
-        Self::of_text(&name, &text, env, overrides, errors)
+        let (config, mut errors) = Self::assemble(&name, &text, env, overrides, errors);
+        if !errors.is_empty() {
+            // All that is wrong is told at once.
+            errors.extend(files::errors(&config));
+        }
+        config.unless(errors)
     }
 
     /// The same for a file that has been read: no I/O.
+    #[cfg(test)]
     fn of_text(
         file: &str,
         text: &str,
         env: impl Iterator<Item = (String, String)>,
         overrides: &Overrides,
-        mut errors: Vec<ConfigError>,
+        errors: Vec<ConfigError>,
     ) -> Result<Self, ConfigErrors> {
+        let (config, errors) = Self::assemble(file, text, env, overrides, errors);
+        config.unless(errors)
+    }
+
+    fn unless(mut self, errors: Vec<ConfigError>) -> Result<Self, ConfigErrors> {
+        if let Some(errors) = ConfigErrors::of(errors) {
+            return Err(errors);
+        }
+        if self.secret.is_empty() && self.purpose == Purpose::Serve {
+            self.secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
+        }
+        Ok(self)
+    }
+
+    /// Lays everything together; what is wrong stands beside it, and has its default in it.
+    fn assemble(
+        file: &str,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+        overrides: &Overrides,
+        mut errors: Vec<ConfigError>,
+    ) -> (Self, Vec<ConfigError>) {
         let purpose = overrides.purpose;
         let mut table = value::parse(file, text, &mut errors);
         layers::environment(&mut table, env, &mut errors);
@@ -151,17 +179,8 @@ impl Config {
         let (mut config, found) = Self::read(table, purpose);
         errors.extend(found);
         tokens::settle(&mut config);
-        // Checks between keys would only echo what is wrong with the keys.
-        if errors.is_empty() {
-            errors.extend(check::errors(&config));
-        }
-        if let Some(errors) = ConfigErrors::of(errors) {
-            return Err(errors);
-        }
-        if config.secret.is_empty() && purpose == Purpose::Serve {
-            config.secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
-        }
-        Ok(config)
+        errors.extend(check::errors(&config, &errors));
+        (config, errors)
     }
 
     fn read(table: Table, purpose: Purpose) -> (Self, Vec<ConfigError>) {

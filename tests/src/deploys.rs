@@ -56,16 +56,18 @@ enum Fault {
     Fails,
     Slow,
     Memory,
+    Loops,
     DoesNotStart,
 }
 
 impl Fault {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Traps,
         Self::TrapsForSome,
         Self::Fails,
         Self::Slow,
         Self::Memory,
+        Self::Loops,
         Self::DoesNotStart,
     ];
 
@@ -76,6 +78,7 @@ impl Fault {
             Self::Fails => "fails",
             Self::Slow => "is slow",
             Self::Memory => "takes all memory",
+            Self::Loops => "loops",
             Self::DoesNotStart => "does not start",
         }
     }
@@ -89,6 +92,7 @@ impl Fault {
             Self::Fails => Some("err no"),
             Self::Slow => Some("sleep 250"),
             Self::Memory => Some("eat"),
+            Self::Loops => Some("spin"),
             Self::TrapsForSome | Self::DoesNotStart => None,
         }
     }

@@ -401,12 +401,12 @@ impl StoreInner {
     }
 }
 
-/// The releases whose bytes are kept for this state.
 /// Whether it serves, all clients or some.
 const fn is_in_use(release: &Release) -> bool {
     matches!(release.fate, Fate::Active | Fate::Canary(_))
 }
 
+/// The releases whose bytes are kept for this state.
 fn kept(desired: &Desired, on_disk: bool) -> impl Iterator<Item = &Release> {
     let most = if on_disk { usize::MAX } else { KEPT_IN_MEMORY };
     let tenants = desired.tenants.values();

@@ -99,7 +99,8 @@ fn a_wrong_flag_is_told_with_its_name() {
         error,
         "--instances: `instances` in [worker]: `many` is not a whole number\n\
          --listen: `listen` in [[gateway.listener]]: `wx` is not one of `ws`, `tcp`, `text`, \
-         `frame`, did you mean `ws`?"
+         `frame`, did you mean `ws`?\n\
+         PLUGIN: the plugin `chat.wasm` cannot be read: No such file or directory (os error 2)"
     );
 }
 

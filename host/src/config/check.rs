@@ -24,10 +24,11 @@ const HELLO_NAMES_BYTES_MAX: usize = HELLO_BYTES_MAX / 2;
 const SECRET_HINT: &str = "set TIDEGATE_SECRET to the same text on every node, for example what \
                            `openssl rand -hex 32` prints";
 
-/// Every mistake between keys.
-pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
+/// Every mistake between keys that is no echo of one of these in a key.
+pub(super) fn errors(config: &Config, in_keys: &[ConfigError]) -> Vec<ConfigError> {
     let mut check = Check {
         config,
+        in_keys,
         errors: Vec::new(),
     };
     check.log_level();
@@ -38,7 +39,9 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     check.settings_of_tenants();
     check.plugins();
     check.needs();
-    check.errors.extend(super::tokens::errors(config));
+    let of_tokens = super::tokens::errors(config);
+    let kept = of_tokens.into_iter().filter(|_| in_keys.is_empty());
+    check.errors.extend(kept);
     check.errors
 }
 
@@ -48,11 +51,25 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let length = config.secret.expose().len();
     warnings.extend(super::tokens::warning(config));
     warnings.extend(in_memory(config));
+    warnings.extend(short_grace(config));
     // A plugin can be checked alone.
     if length == 0 && config.purpose == Purpose::Check && !config.listeners.is_empty() {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));
     }
     warnings
+}
+
+/// A restarted register would miss nodes that are on their way back.
+fn short_grace(config: &Config) -> Option<String> {
+    let (grace, pause) = (config.register.grace_ms, config.link.reconnect_ms_max);
+    let is_register = matches!(config.purpose, Purpose::Register | Purpose::Check);
+    (is_register && grace <= pause).then(|| {
+        format!(
+            "`register.grace-ms` is {grace}, and a node that has lost its register may pause for \
+             `link.reconnect-ms-max`, {pause}: a restarted register takes it for lost then; more than \
+             {pause}, and the time of a handshake, is right"
+        )
+    })
 }
 
 /// What is deployed does not outlive the process.
@@ -71,6 +88,7 @@ fn in_memory(config: &Config) -> Option<String> {
 
 struct Check<'a> {
     config: &'a Config,
+    in_keys: &'a [ConfigError],
     errors: Vec<ConfigError>,
 }
 
@@ -87,12 +105,39 @@ impl Check<'_> {
     /// At the key, or at its table where nobody gave the key.
     fn refuse(&mut self, path: &str, message: impl Into<String>) {
         let place = self.config.places.near(path);
-        self.errors.push(ConfigError::new(&place, message));
+        if self.in_keys.is_empty() || self.is_told_apart(&place, path) {
+            self.errors.push(ConfigError::new(&place, message));
+        }
+    }
+
+    /// Refuses what nobody gave.
+    fn lacks(&mut self, message: impl Into<String>) {
+        if self.in_keys.is_empty() {
+            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+        }
+    }
+
+    /// Beside mistakes in keys only what stands at a key of its own is told: what is missing may be
+    /// what was mistyped.
+    fn is_told_apart(&self, place: &Place, path: &str) -> bool {
+        let last = path.rsplit('.').next().unwrap_or_default();
+        let is_table = last.parse::<usize>().is_ok();
+        let is_there = place.is_given() && self.config.places.of(path) == *place;
+        is_there && !is_table && !self.in_keys.iter().any(|it| it.place == *place)
     }
 
     /// Refuses at the first of these keys that somebody gave.
     fn refuse_pair(&mut self, paths: [&str; 2], message: impl Into<String>) {
-        let given = |path: &&str| self.config.places.of(path).is_given();
+        let places = &self.config.places;
+        let is_wrong = |path: &&str| {
+            let place = places.of(path);
+            place.is_given() && self.in_keys.iter().any(|it| it.place == place)
+        };
+        // Its default is in the place of a wrong one.
+        if paths.iter().any(is_wrong) {
+            return;
+        }
+        let given = |path: &&str| places.of(path).is_given();
         let path = paths.into_iter().find(given).unwrap_or_default();
         self.refuse(path, message);
     }
@@ -296,7 +341,7 @@ impl Check<'_> {
                      tenant's is {}",
                     router.show().unwrap_or_default()
                 );
-                self.refuse(&key, message);
+                self.refuse_pair([&key, &format!("tenant.{at}.router")], message);
             }
             let own = &config.worker.tags;
             let lacks = tenant.worker_tags.iter().find(|tag| !own.contains(tag));
@@ -399,7 +444,7 @@ impl Check<'_> {
         if runs && config.plugins.is_empty() {
             let message =
                 "no plugin: name a component file, like `chat.wasm`, or give a [[plugin]]";
-            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+            self.lacks(message);
         }
         if listens && runs && !config.plugins.is_empty() {
             self.tenants();
@@ -438,7 +483,7 @@ impl Check<'_> {
         }
         if config.secret.is_empty() && config.links() {
             let message = format!("no secret, which nodes need to trust each other: {SECRET_HINT}");
-            self.errors.push(ConfigError::new(&Place::Nowhere, message));
+            self.lacks(message);
         }
     }
 

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use strsim::osa_distance;
+
 /// Where a value was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -118,7 +120,8 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// The candidate that `given` was probably meant to be: few edits away, units aside.
+/// The candidate that `given` was probably meant to be: few edits away, units aside. Two letters that
+/// changed places are one edit.
 pub(crate) fn nearest<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -128,8 +131,8 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .map(|candidate| {
-            let whole = distance(&given, candidate);
-            let bare = distance(&given, without_unit(candidate));
+            let whole = osa_distance(&given, candidate);
+            let bare = osa_distance(&given, without_unit(candidate));
             (whole.min(bare), whole, candidate)
         })
         .min()
@@ -145,26 +148,6 @@ fn without_unit(key: &str) -> &str {
         .unwrap_or(bare)
 }
 
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((to, pair), left) in b.iter().zip(row.windows(2)).zip(1..) {
-            let (diagonal, above) = match pair {
-                [diagonal, above] => (*diagonal, *above),
-                _ => continue,
-            };
-            let before = next.get(left - 1).copied().unwrap_or(usize::MAX - 1);
-            let replaced = diagonal + usize::from(from != *to);
-            next.push(replaced.min(above + 1).min(before + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,19 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn distance_counts_single_edits() {
-        for (a, b, edits) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("lease-ms", "leases-ms", 1),
-        ] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-        }
-    }
-
-    #[test]
     fn nearest_forgives_typos_and_missing_units_but_not_other_words() {
         let keys = ["ping-interval-ms", "ping-data", "path", "message-bytes-max"];
         for (given, meant) in [
@@ -197,7 +167,7 @@ mod tests {
             ("ping_interval_ms", Some("ping-interval-ms")),
             ("message-max", None),
             ("message", Some("message-bytes-max")),
-            ("paht", None),
+            ("paht", Some("path")),
             ("pat", Some("path")),
             ("colour", None),
         ] {

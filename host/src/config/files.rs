@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::fs::Access;
+
 use super::error::ConfigError;
 use super::{Config, Purpose};
 
@@ -32,6 +34,13 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
             errors.push(ConfigError::new(&config.places.of(&path), problem));
         }
     }
+    if config.purpose != Purpose::Gateway
+        && let Some(folder) = &config.deploy.state_dir
+        && let Some(problem) = unwritable(folder)
+    {
+        let place = config.places.of("deploy.state-dir");
+        errors.push(ConfigError::new(&place, problem));
+    }
     if config.serves_api() || config.purpose == Purpose::Check {
         let found = super::tokens::read(config).err();
         errors.extend(found.iter().flat_map(|errors| errors.iter().cloned()));
@@ -46,4 +55,24 @@ fn unreadable(what: &str, file: &Path) -> Option<String> {
         Ok(_) => Some(format!("`{shown}` is not a file, a component is needed")),
         Err(error) => Some(format!("the {what} `{shown}` cannot be read: {error}")),
     }
+}
+
+/// Why a folder that is made if it is not there cannot be used. What it stands on must be there.
+fn unwritable(folder: &Path) -> Option<String> {
+    let shown = folder.display();
+    let there = folder.ancestors().find(|it| it.exists());
+    // What is relative stands in the folder that the process is in.
+    let there = there.filter(|it| !it.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        let (there, what) = (there.display(), "is not a folder");
+        return Some(format!("`{shown}` cannot be used: `{there}` {what}"));
+    }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    let error = rustix::fs::access(there, access).err()?;
+    let error = std::io::Error::from(error);
+    Some(match there == folder {
+        true => format!("`{shown}` cannot be written: {error}"),
+        false => format!("`{shown}` cannot be made in `{}`: {error}", there.display()),
+    })
 }

@@ -665,6 +665,84 @@ fn the_reference_lists_every_key_with_its_default() {
 }
 
 #[test]
+fn mistakes_in_keys_between_them_and_in_files_are_told_at_once_without_echoes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    std::fs::write(folder.path().join("taken"), "").unwrap();
+    // `lease-ms` and the mistyped `file` would echo if their defaults were compared with the rest.
+    let text = "[deploy]\nstate-dir = \"taken/state\"\n[link]\nlease-ms = \"10s\"\n\
+                heartbeat-ms = 60000\nreconnect-ms-min = 500\nreconnect-ms-max = 400\n\
+                [[plugin]]\nflie = \"chat.wasm\"\n[[plugin]]\nfile = \"other.wasm\"\n\
+                tenant = \"other\"\n";
+    std::fs::write(&file, text).unwrap();
+    let overrides = overrides(Purpose::Check, &[]);
+    let error = Config::load(Some(&file), std::iter::empty(), &overrides).expect_err("all of it");
+    let said = error.to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    let place = |line: usize| format!("{}:{line}:", file.display());
+    let wanted = [
+        (2, "is not a folder"),
+        (4, "expected a whole number"),
+        (6, "more than `link.reconnect-ms-max`"),
+        (9, "did you mean `file`"),
+        (11, "cannot be read"),
+    ];
+    assert_eq!(lines.len(), wanted.len() + 1, "{said}");
+    let told = |line: usize, text: &str| {
+        let place = place(line);
+        let is_it = |it: &&&str| it.starts_with(&place) && it.contains(text);
+        lines.iter().filter(is_it).count() == 1
+    };
+    for (line, text) in wanted {
+        assert!(told(line, text), "{line} {text}: {said}");
+    }
+    assert!(
+        told(5, "register.lease-ms"),
+        "the other lease is no echo: {said}"
+    );
+}
+
+#[test]
+fn a_folder_for_deploys_that_cannot_be_used_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let checked = |state: &Path| {
+        let text = format!("[deploy]\nstate-dir = {state:?}\n");
+        let config = load(&text, &[], Purpose::Check, &[]).unwrap();
+        config.check_files().map_err(|errors| errors.to_string())
+    };
+    checked(folder.path()).unwrap();
+    checked(&folder.path().join("made/when/needed")).unwrap();
+    checked(Path::new("made-here")).unwrap();
+    let error = checked(&file).unwrap_err();
+    assert!(
+        error.contains("etc/t.toml:2:13: ") && error.contains("is not a folder"),
+        "{error}"
+    );
+    checked(&file.join("below")).unwrap_err();
+    assert!(
+        !folder.path().join("made").exists(),
+        "nothing is made by looking"
+    );
+}
+
+#[test]
+fn what_is_hardly_meant_is_told_by_a_check_too() {
+    let warned = |text: &str| {
+        load(text, &[], Purpose::Check, &[])
+            .unwrap()
+            .warnings()
+            .join("\n")
+    };
+    let short = warned("[register]\ngrace-ms = 1000\n");
+    assert!(short.contains("`register.grace-ms` is 1000"), "{short}");
+    let api = warned("[api]\nlisten = \"127.0.0.1:0\"\n");
+    assert!(api.contains("there is no [[api-token]]"), "{api}");
+    assert_eq!(warned(""), "");
+}
+
+#[test]
 fn files_that_are_not_there_are_told_at_the_key_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.toml");

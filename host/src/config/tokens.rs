@@ -65,11 +65,11 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
 pub(super) fn warning(config: &Config) -> Option<String> {
     let listens = config.api.listen.is_some();
     match (config.purpose, listens, config.api_tokens.is_empty()) {
-        (Purpose::Serve | Purpose::Gateway, true, true) => Some(format!(
+        (Purpose::Serve | Purpose::Gateway | Purpose::Check, true, true) => Some(format!(
             "the Client API is served but there is no [[api-token]]: nobody can call it; a token \
              is {MAKE}"
         )),
-        (Purpose::Serve | Purpose::Gateway, false, false) => Some(
+        (Purpose::Serve | Purpose::Gateway | Purpose::Check, false, false) => Some(
             "there is an [[api-token]] but `api.listen` is not set: the Client API is not served"
                 .to_owned(),
         ),

@@ -348,9 +348,9 @@ async fn a_bad_version_that_comes_in_the_trial_of_another_one_brings_neither_bac
 
 #[tokio::test]
 async fn bad_deploys_in_a_row_lose_repeat_and_reorder_nothing() -> Outcome {
-    for (first, file) in [(0, true), (6, false)] {
+    for (first, file) in [(0, true), (7, false)] {
         let found = deploys::run(Plan {
-            deploys: 6,
+            deploys: 7,
             first,
             percent: 40,
             clients: 30,

@@ -66,6 +66,47 @@ async fn a_canary_with_a_time_serves_everybody_when_it_is_over() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_canary_of_few_events_that_break_serves_nobody_when_its_time_is_over() -> Outcome {
+    let scripted = Plugin::Scripted.path()?;
+    let cluster = Cluster::apart(1, 2)
+        .other_plugin_file(&scripted)
+        .plugin_settings("rollback-seconds = 1\n")
+        .settings(TIMES)
+        .deploys()
+        .start()
+        .await?;
+    let gateway = cluster.gateway(0)?;
+    let bytes = std::fs::read(&scripted)?;
+    let good = Build::of(cluster.folder(), "good", &another_build(&bytes, "good")?)?;
+    // Until its own trial is over it rescues nobody.
+    let mut args = good.args()?;
+    args.push("--wait");
+    gateway.run("default", &args).await?.ok()?;
+    let bad = Build::of(cluster.folder(), "bad", &another_build(&bytes, "bad")?)?;
+    let mut args = bad.args()?;
+    args.extend(["--canary-percent", "60", "--canary-seconds", "4"]);
+    gateway.run("default", &args).await?.ok()?;
+    let script = format!("on {} trap now\nversion", bad.version);
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = gateway.ws().await?;
+        client.send(&script).await?;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        ensure!(client.text().await?.starts_with("hello"));
+        client.expect(&good.version).await?;
+    }
+    let fate = "it is taken back";
+    eventually(fate, async || {
+        let history = gateway.run("default", &["history"]).await?.ok()?.out;
+        Ok(history.contains("rolled-back").then_some(()))
+    })
+    .await?;
+    all_run(&cluster, &good.version).await
+}
+
+#[tokio::test]
 async fn a_version_that_breaks_at_one_worker_is_rolled_back_at_all() -> Outcome {
     let scripted = Plugin::Scripted.path()?;
     let cluster = Cluster::apart(1, 2)

@@ -3,7 +3,7 @@
 use tidegate_deploy::{DeployError, Fate, version_of};
 use tidegate_wire::Name;
 
-use super::rig::{Gateway, Rig, component, done, failed, serve};
+use super::rig::{Gateway, Rig, component, done, failed, order, serve};
 
 fn fates(gateway: &[(Name, Fate)]) -> Vec<&Fate> {
     gateway.iter().map(|(_, fate)| fate).collect()
@@ -16,6 +16,21 @@ async fn history(gateway: &Gateway) -> Vec<(Name, Fate)> {
         .iter()
         .map(|it| (it.source.clone(), it.fate.clone()))
         .collect()
+}
+
+#[tokio::test]
+async fn what_never_served_is_neither_gone_back_from_nor_withdrawn() {
+    let rig = Rig::new(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
+    a.fake.refuse(Some("it traps in on-start"));
+    for name in ["one", "two"] {
+        failed(gateway.deploys.deploy(order(name), component(name))).await;
+    }
+    let never = DeployError::NotDeployed { tenant: "t".into() };
+    let back = gateway.deploys.rollback("t".into(), None, "bob".into());
+    assert_eq!(failed(back).await, never);
+    let withdrawn = gateway.deploys.withdraw("t".into(), "bob".into());
+    assert_eq!(failed(withdrawn).await, never);
 }
 
 #[tokio::test]

@@ -169,8 +169,14 @@ fn rollback(
     apart_from_canary(deployed, tenant)?;
     let release = match to {
         Some(prefix) => with_prefix(deployed, tenant, prefix)?,
-        None => before(deployed, lingers).ok_or_else(|| DeployError::NothingBefore {
-            tenant: tenant.clone(),
+        None => before(deployed, lingers).ok_or_else(|| {
+            // What never served can neither be gone back from nor withdrawn.
+            let served = deployed.releases.iter().any(Release::has_served);
+            let tenant = tenant.clone();
+            match served {
+                true => DeployError::NothingBefore { tenant },
+                false => DeployError::NotDeployed { tenant },
+            }
         })?,
     };
     let version = &release.version;

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tidegate_wire::Name;
@@ -24,9 +25,14 @@ const UNFINISHED: &str = "tmp";
 /// How much is written to see whether the disk takes anything.
 const PROBE_BYTES: usize = 4_096;
 
+/// The most that is written for it, where more was refused.
+const PROBE_BYTES_MAX: usize = 8 << 20;
+
 #[derive(Debug)]
 pub(super) struct Disk {
     folder: PathBuf,
+    /// The bytes of the largest file that could not be written since the last that could.
+    refused: AtomicUsize,
     /// Locked for as long as the process has the folder.
     _lock: File,
 }
@@ -46,6 +52,7 @@ impl Disk {
         }
         let disk = Self {
             folder,
+            refused: AtomicUsize::new(0),
             _lock: lock,
         };
         for folder in [&disk.folder, &components] {
@@ -74,16 +81,34 @@ impl Disk {
             };
         };
         let json = serde_json::to_vec(intent).map_err(|error| at(&path)(error.into()))?;
-        replace(&path, &[&json]).map_err(at(&path))
+        self.write(&path, &[&json])
     }
 
-    /// Writes something and takes it away again.
+    /// Writes something and takes it away again: as much as was refused last, since a full disk has
+    /// often room for a little.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
         let path = self.folder.join("probe").with_extension(UNFINISHED);
-        let written = fs::write(&path, [0; PROBE_BYTES]);
+        let refused = self.refused.load(Ordering::Relaxed);
+        let bytes = refused.clamp(PROBE_BYTES, PROBE_BYTES_MAX) as u64;
+        let written = File::create(&path)
+            .and_then(|mut file| io::copy(&mut io::repeat(0).take(bytes), &mut file));
         // What cannot be removed is written over the next time.
         let _ = fs::remove_file(&path);
-        written.map_err(at(&path))
+        written.map_err(at(&path))?;
+        // What came meanwhile and was refused is still to be tried.
+        let _ = self
+            .refused
+            .compare_exchange(refused, 0, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes a file anew, and remembers what the disk refused.
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
+        replace(path, parts).map_err(|error| {
+            let bytes = parts.iter().map(|it| it.len()).sum();
+            self.refused.fetch_max(bytes, Ordering::Relaxed);
+            at(path)(error)
+        })
     }
 
     fn desired_path(&self) -> PathBuf {
@@ -112,7 +137,7 @@ impl Disk {
             error: error.into(),
         })?;
         let opening = format!("{OPENING}{}\n", blake3::hash(&json).to_hex());
-        replace(&path, &[opening.as_bytes(), &json]).map_err(at(&path))
+        self.write(&path, &[opening.as_bytes(), &json])
     }
 
     /// The versions that have a file, whatever is in it.
@@ -145,7 +170,7 @@ impl Disk {
 
     pub(super) fn write_component(&self, version: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.component_path(version);
-        replace(&path, &[bytes]).map_err(at(&path))
+        self.write(&path, &[bytes])
     }
 
     pub(super) fn delete_component(&self, version: &str) -> Result<(), StoreError> {
@@ -208,4 +233,27 @@ fn remove_unfinished(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_what_the_next_look_tries() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, _) = Disk::open(folder.path().to_owned()).unwrap();
+        let version = "ab".repeat(32);
+        let in_the_way = folder.path().join(format!("components/{version}.tmp"));
+        fs::create_dir(&in_the_way).unwrap();
+        disk.write_component(&version, &[0; 100_000]).unwrap_err();
+        assert_eq!(disk.refused.load(Ordering::Relaxed), 100_000);
+        let probe = folder.path().join("probe.tmp");
+        std::os::unix::fs::symlink("/dev/full", &probe).unwrap();
+        disk.probe().unwrap_err();
+        assert_eq!(disk.refused.load(Ordering::Relaxed), 100_000, "no room yet");
+        disk.probe().unwrap();
+        assert_eq!(disk.refused.load(Ordering::Relaxed), 0);
+        assert!(!probe.exists());
+    }
 }

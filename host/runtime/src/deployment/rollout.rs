@@ -77,8 +77,8 @@ impl DeploymentShared {
         Ok(())
     }
 
-    /// Lets all clients follow those that try a version; with `probation` only if it is still that
-    /// one.
+    /// Lets all clients follow those that try a version, unless that did badly by then; with
+    /// `probation` only if it is still that one.
     pub(super) async fn promote(
         self: Arc<Self>,
         probation: Option<Arc<Probation>>,
@@ -92,6 +92,7 @@ impl DeploymentShared {
         let plugin = tried.ok_or_else(|| PluginError::NoCanary {
             tenant: tenant.to_string(),
         })?;
+        self.did_well(&plugin)?;
         // All others first, so that those who try it never see the old version again.
         let replaced = self
             .go_over(&turn, &plugin, VersionState::Replaced, true)
@@ -108,6 +109,23 @@ impl DeploymentShared {
             "a version that was tried serves all clients"
         );
         Ok(())
+    }
+
+    /// Refuses to let all follow to a version that did badly with some, and takes it back.
+    fn did_well(self: &Arc<Self>, tried: &Plugin) -> Result<(), PluginError> {
+        let Some(probation) = self.canary_trial() else {
+            return Ok(());
+        };
+        let Some(violation) = probation.tally.violation_at_end() else {
+            return Ok(());
+        };
+        let refusal = PluginError::DidBadly {
+            version: tried.version().to_string(),
+            reason: violation.to_string(),
+        };
+        // It waits for this turn to end.
+        tokio::spawn(Arc::clone(self).condemn(probation, violation));
+        Err(refusal)
     }
 
     /// Goes back to a kept version, or gives up the one that is tried, or goes back to the one

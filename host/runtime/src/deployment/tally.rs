@@ -16,6 +16,9 @@ use super::settings::Bounds;
 
 /// Events before a share of errors means anything.
 const EVENTS_FOR_ERRORS: u64 = 20;
+/// Errors that are enough for it once the time is over: a version under which each event takes seconds
+/// to break never comes to twenty.
+const ERRORS_AT_END: u64 = 2;
 /// Events before the slowest hundredth means anything.
 const EVENTS_FOR_LATENCY: u64 = 100;
 /// So many slow ones mean the same before: a version that is slow for all takes long to get there.
@@ -209,6 +212,16 @@ impl Tally {
     }
 
     fn violation(&self) -> Option<Violation> {
+        self.judged(|events, _| events >= EVENTS_FOR_ERRORS)
+    }
+
+    /// The same once the time is over: what was counted has to do, however little it is.
+    pub(super) fn violation_at_end(&self) -> Option<Violation> {
+        self.judged(|_, errors| errors >= ERRORS_AT_END)
+    }
+
+    /// `is_enough`: whether so many events, and errors among them, are enough to go by their share.
+    fn judged(&self, is_enough: impl FnOnce(u64, u64) -> bool) -> Option<Violation> {
         if self.is_one_clients() {
             return None;
         }
@@ -226,9 +239,10 @@ impl Tally {
                 bound: traps_bound,
             });
         }
-        let percent = read(&self.errors).saturating_mul(100) / events.max(1);
+        let errors = read(&self.errors);
+        let percent = errors.saturating_mul(100) / events.max(1);
         let bound = u64::from(errors_percent);
-        if bound > 0 && events >= EVENTS_FOR_ERRORS && percent >= bound {
+        if bound > 0 && is_enough(events, errors) && percent >= bound {
             return Some(Violation::Errors { percent, bound });
         }
         let slow = read(&self.slow);
@@ -321,6 +335,20 @@ mod tests {
         assert_eq!(errors.violation(), None, "less than half");
         errors.ended(client(1), FAST, true);
         assert_eq!(errors.violation().unwrap().name(), "errors");
+    }
+
+    #[test]
+    fn once_the_time_is_over_few_events_are_enough_to_judge_by() {
+        let tally = tally();
+        tally.failed(client(1));
+        assert_eq!(tally.violation_at_end(), None, "one says nothing");
+        tally.failed(client(2));
+        assert_eq!(tally.violation(), None);
+        assert_eq!(tally.violation_at_end().unwrap().name(), "errors");
+        for _ in 0..3 {
+            tally.ended(client(1), FAST, false);
+        }
+        assert_eq!(tally.violation_at_end(), None, "less than half");
     }
 
     #[test]

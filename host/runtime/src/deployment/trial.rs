@@ -97,6 +97,13 @@ impl DeploymentShared {
         both.any(|trial| Arc::ptr_eq(&trial.probation, probation))
     }
 
+    /// How the version does that some clients try.
+    pub(super) fn canary_trial(&self) -> Option<Arc<Probation>> {
+        let trials = self.trials();
+        let canary = trials.canary.as_ref().map(|it| &it.probation);
+        canary.filter(|it| !it.is_over()).cloned()
+    }
+
     /// Whether that is the one that some clients try.
     pub(super) fn is_canary(&self, probation: &Arc<Probation>) -> bool {
         let trials = self.trials();
@@ -125,28 +132,30 @@ async fn watch(
     within: Option<Duration>,
     then: Then,
 ) {
-    tokio::select! {
-        violation = probation.tally.violated() => {
-            if let Some(shared) = shared.upgrade() {
-                tokio::spawn(shared.condemn(Arc::clone(&probation), violation));
-            }
+    let violation = tokio::select! {
+        violation = probation.tally.violated() => Some(violation),
+        () = time_over(&probation, within) => probation.tally.violation_at_end(),
+    };
+    let Some(shared) = shared.upgrade() else {
+        return probation.tally.close();
+    };
+    match (violation, then) {
+        (Some(violation), _) => {
+            tokio::spawn(shared.condemn(probation, violation));
         }
-        () = time_over(&probation, within) => match (then, shared.upgrade()) {
-            (Then::Promote, Some(shared)) => {
-                tokio::spawn(async move {
-                    // A failure is told where it happens.
-                    let _ = shared.promote(Some(probation)).await;
-                });
-            }
-            (Then::Trust, Some(shared)) => {
-                probation.tally.close();
-                tracing::debug!(
-                    tenant = &*shared.settings.tenant,
-                    "the new version's first time is over: it stays"
-                );
-            }
-            (Then::Trust | Then::Promote, None) => probation.tally.close(),
-        },
+        (None, Then::Promote) => {
+            tokio::spawn(async move {
+                // A failure is told where it happens.
+                let _ = shared.promote(Some(probation)).await;
+            });
+        }
+        (None, Then::Trust) => {
+            probation.tally.close();
+            tracing::debug!(
+                tenant = &*shared.settings.tenant,
+                "the new version's first time is over: it stays"
+            );
+        }
     }
 }
 

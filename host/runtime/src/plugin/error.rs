@@ -173,6 +173,14 @@ pub enum PluginError {
         /// The tenant.
         tenant: String,
     },
+    /// Some clients tried it, and it did badly.
+    #[error("version {version} does not become everybody's, it is taken back: {reason}")]
+    DidBadly {
+        /// Which.
+        version: String,
+        /// Which bound, and by how much.
+        reason: String,
+    },
     /// There is nothing to go back to.
     #[error("no version of {tenant} that served before is kept; name one, or deploy its file")]
     NoPrevious {

@@ -342,3 +342,40 @@ async fn a_stop_finishes_what_waits_for_a_canary_too() {
     let error = deployment.rollback(None).await.unwrap_err();
     assert!(matches!(error, PluginError::Stopped { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_version_that_did_badly_with_few_events_is_taken_back_when_its_time_is_over() {
+    for (tenant, percent) in [("few-of-some", 50), ("few-of-all", 0)] {
+        let mut settings = half(tenant);
+        settings.rollout.canary_percent = percent;
+        settings.rollout.bounds = Bounds {
+            traps: 20,
+            errors_percent: 50,
+            latency_ms: 0,
+            window_ms: 2_000,
+        };
+        let deployment = deploy(settings).await;
+        let home = Home::new();
+        let next = plugin(guest_version(79)).await;
+        deployment.swap(next).await.unwrap();
+        // Fewer than any bound.
+        let script = format!("on {} trap now\nversion", version(79));
+        for number in 0..16 {
+            let ran = home.run(&deployment, client(number), &script).await;
+            assert_eq!(said(&ran), [first()], "{tenant}");
+        }
+        if percent > 0 {
+            assert!(deployment.canary().is_some());
+            let error = deployment.promote().await.unwrap_err();
+            assert!(matches!(error, PluginError::DidBadly { .. }), "{error}");
+        }
+        eventually("it is taken back", || {
+            let state = &deployment.history()[1].state;
+            matches!(state, VersionState::RolledBack { .. })
+        })
+        .await;
+        assert_eq!(**deployment.version().borrow(), *first());
+        assert!(deployment.canary().is_none());
+        assert_eq!(deployment.dead_letters(), []);
+    }
+}

@@ -64,16 +64,43 @@ pub(super) fn short(version: &str) -> String {
 /// Workers that do not run what they should.
 pub(super) fn behind(deployment: &Deployment) -> Vec<String> {
     let behind = deployment.workers.iter().filter(|it| it.behind);
-    behind.map(lags).collect()
+    behind.map(|it| lags(it, deployment)).collect()
 }
 
-fn lags(worker: &DeployedAt) -> String {
+fn lags(worker: &DeployedAt, deployment: &Deployment) -> String {
+    let name = &worker.worker;
     let version = worker.version.as_deref().map(short);
     let runs = version.map_or("nothing".to_owned(), |version| format!("version {version}"));
     let why = worker.trouble.as_ref().map(|why| format!(": {why}"));
     let why = why.unwrap_or_default();
-    format!(
-        "the worker {} lags behind, it runs {runs}{why}",
-        worker.worker
-    )
+    let is_right = worker.version == deployment.version && worker.canary == deployment.canary;
+    if is_right && worker.version.is_some() {
+        return format!("the worker {name} runs {runs} as it should, but has trouble{why}");
+    }
+    format!("the worker {name} lags behind, it runs {runs}{why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_runs_the_right_version_does_not_lag_behind_with_it() {
+        let deployment = serde_json::json!({
+            "tenant": "t", "generation": 3, "version": "abc", "canary": null,
+            "under_way": false, "releases": [], "workers": [
+                {"worker": "w1", "generation": 2, "version": "abc", "behind": true, "trouble": "disk full"},
+                {"worker": "w2", "generation": 2, "version": "old", "behind": true, "trouble": "disk full"},
+                {"worker": "w3", "generation": 3, "version": "abc", "behind": false},
+            ],
+        });
+        let deployment: Deployment = serde_json::from_value(deployment).unwrap();
+        assert_eq!(
+            behind(&deployment),
+            [
+                "the worker w1 runs version abc as it should, but has trouble: disk full",
+                "the worker w2 lags behind, it runs version old: disk full"
+            ]
+        );
+    }
 }
