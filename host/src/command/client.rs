@@ -115,6 +115,10 @@ fn hint(command: &ClientCommand, error: &anyhow::Error) -> &'static str {
         };
     }
     match error {
+        Some(Error::Unreachable { unsent: false, .. }) => {
+            "; it took the connection and gave no answer: --api or TIDEGATE_API is the URL of a gateway's \
+             `api.listen`, and a port for nodes, like `register.listen`, does so"
+        }
         Some(Error::Unreachable { .. }) => {
             "; --api or TIDEGATE_API is the URL of a gateway's `api.listen`"
         }
