@@ -24,6 +24,8 @@ struct State {
     refuse: Option<String>,
     /// Why what is prepared cannot be switched to.
     stuck: Option<String>,
+    /// Cannot be switched to.
+    unfit: Option<Name>,
     log: Vec<String>,
     /// Every version that ever served here, to all or some.
     switched: Vec<Name>,
@@ -48,6 +50,7 @@ impl Fake {
             slots: slots.collect(),
             refuse: None,
             stuck: None,
+            unfit: None,
             log: Vec::new(),
             switched: Vec::new(),
             taken_back: Some(taken_back),
@@ -75,6 +78,11 @@ impl Fake {
 
     pub(crate) fn stick(&self, why: Option<&str>) {
         self.state.lock().unwrap().stuck = why.map(str::to_owned);
+    }
+
+    /// Prepares this version and cannot go over to it.
+    pub(crate) fn is_unfit_for(&self, component: &[u8]) {
+        self.state.lock().unwrap().unfit = Some(version_of(component));
     }
 
     /// While shut, versions that are started do not get ready.
@@ -187,7 +195,14 @@ impl Deployables for Fake {
     }
 
     fn activate(&self, tenant: Name, version: Name, _: Coming) -> Boxed<Result<(), String>> {
-        self.state.lock().unwrap().switched.push(version.clone());
+        let is_unfit = {
+            let mut state = self.state.lock().unwrap();
+            state.switched.push(version.clone());
+            state.unfit.as_ref() == Some(&version)
+        };
+        if is_unfit {
+            return Box::pin(async { Err("unfit".to_owned()) });
+        }
         self.go("activate", tenant, |slot| match slot.prepared.take() {
             Some((prepared, true)) if prepared == version => {
                 slot.canary = Some(version);

@@ -63,6 +63,30 @@ async fn a_switch_that_fails_is_told_and_tried_again() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_version_met_is_not_told_of_the_next_one() {
+    let rig = Rig::new(1).await;
+    let (_register, [a], gateway) = rig.start(["a"]).await;
+    gateway.deploy("one").await;
+    let fake = Fake::new(&["t"]);
+    fake.is_unfit_for(&component("one"));
+    let late = rig.worker("late", fake).await;
+    gateway.sees(2).await;
+    until("late lags", || !late.agent.lags().borrow().is_empty()).await;
+    let seen = all(gateway.deploys.deploy(order("two"), component("two"))).await;
+    let failed = |it: &Progress| {
+        matches!(
+            it,
+            Progress::Worker {
+                step: Step::Failed(_),
+                ..
+            }
+        )
+    };
+    assert!(!seen.iter().any(failed), "{seen:?}");
+    serve(&[&a, &late], "two").await;
+}
+
+#[tokio::test]
 async fn promise_5_a_register_lost_before_the_decision_leaves_nothing_prepared() {
     let mut rig = Rig::new(1).await;
     rig.settings.hold_max = Duration::from_millis(300);

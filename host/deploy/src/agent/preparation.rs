@@ -170,6 +170,8 @@ impl AgentTask {
             .is_some_and(|preparation| preparation.order == order)
         {
             self.abandon();
+            // What had to wait for it is tried again.
+            self.look_again();
         }
     }
 
@@ -189,6 +191,14 @@ impl AgentTask {
     fn tidy(&self) {
         let store = self.store.clone();
         tokio::spawn(async move { store.tidy().await });
+    }
+
+    /// Until when something that is prepared for the tenant is held, if its coordinator is silent.
+    pub(super) fn ready_until(&self, tenant: &Name) -> Option<Instant> {
+        let preparation = self.preparation.as_ref()?;
+        let is_ready =
+            preparation.tenant == *tenant && matches!(preparation.stage, Stage::Ready(_));
+        is_ready.then_some(preparation.until)
     }
 
     /// What is prepared makes room for something that was decided.

@@ -242,6 +242,11 @@ impl AgentTask {
             })
         });
         // Who can now give what was missing?
+        self.look_again();
+    }
+
+    /// Tries at once whatever has not worked.
+    pub(super) fn look_again(&mut self) {
         let now = Instant::now();
         for trouble in self.troubles.values_mut() {
             trouble.again = now;
@@ -311,10 +316,16 @@ impl AgentTask {
             let text = "what was reached serves no longer";
             self.trouble(tenant, next.clone(), text.to_owned());
         }
-        let now = Instant::now();
-        let trouble = self.troubles.get(tenant);
-        if trouble.is_some_and(|it| it.next == next && it.again > now) {
-            return self.begin_prepare(tenant);
+        // What went wrong with another version says nothing about this one.
+        self.troubles
+            .retain(|it, trouble| it != tenant || trouble.next == next);
+        let ready_until = self.ready_until(tenant);
+        if let Some(trouble) = self.troubles.get_mut(tenant) {
+            // What is ready for an order that is not decided yet is not given up for another try.
+            trouble.again = ready_until.unwrap_or(trouble.again);
+            if trouble.again > Instant::now() {
+                return self.begin_prepare(tenant);
+            }
         }
         let pin = self.ready_for(tenant, &next);
         if pin.is_none() && matches!(next, Next::Serve { .. }) {
