@@ -6,7 +6,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test autobahn fuzz simulation figures swaps deploys traps timers bulk chaos lint guests guests-rust wasm-target
+.PHONY: help run test autobahn fuzz simulation figures swaps deploys traps timers handshakes bulk chaos lint guests guests-rust wasm-target
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ traps: guests ## 200 messages that trap: how long the other clients of the insta
 timers: guests ## What 100,000 timers cost that wait, and how late 5,000 a second are
 	$(CARGO) build --release --workspace
 	$(BUILD)/release/timers
+
+handshakes: guests ## 2,000 handshakes a second through a handler, and how long others wait meanwhile
+	$(CARGO) build --release --workspace
+	$(BUILD)/release/handshakes
 
 bulk: guests ## A worker is killed under 100,000 clients: TIDEGATE_BULK_CLIENTS, …_SESSION_BYTES
 	$(CARGO) build --release --workspace

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tidegate_tests::plugins::Plugin;
+use tidegate_tests::handshakes::{self, Plan};
+use tidegate_tests::plugins::{Plugin, another_build, replace};
 use tidegate_tests::{Client, Cluster, Outcome, Probe, Signal, Transport, eventually, http};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -243,5 +244,68 @@ async fn a_handler_of_the_sdk_decides_who_may_come() -> Outcome {
     let mut client = Client::connect(Transport::Text, door).await?;
     client.send("bob").await?;
     ensure!(client.text().await?.len() == 20, "its id comes first");
+    Ok(())
+}
+
+/// Clients that come while versions change and a worker dies: each is let in once, with what the handler
+/// said, whichever version and worker that was.
+#[tokio::test]
+async fn promise_3_handshakes_are_decided_once_over_swaps_and_the_loss_of_a_worker() -> Outcome {
+    const EACH: usize = 30;
+    let folder = tempfile::tempdir()?;
+    let file = Plugin::Probe.copy_to(folder.path())?;
+    let mut cluster = Cluster::apart(3, 3)
+        .settings("[link]\nheartbeat-ms = 200\nlease-ms = 1500")
+        .listener(ASKED)
+        .other_plugin_file(&file)
+        .start()
+        .await?;
+    let mut coming = tokio::task::JoinSet::new();
+    for gateway in 0..3 {
+        let door = cluster.gateway(gateway)?.listener(Transport::Ws)?;
+        coming.spawn(async move {
+            let mut inside = Vec::new();
+            for number in 0..EACH {
+                let uid = format!("{gateway}-{number}");
+                let mut client = Probe::connect(door, &format!("accept={uid}")).await?;
+                let session = json!({"op": "session_get", "key": "accepted"});
+                let kept = client.ask(&session).await?;
+                ensure!(kept == Ok(json!(uid)), "{kept:?}, not {uid}");
+                inside.push(client);
+            }
+            Ok(inside)
+        });
+    }
+    let component = std::fs::read(&file)?;
+    replace(&file, &another_build(&component, "second")?)?;
+    cluster.worker_named("worker-1")?.kill().await?;
+    replace(&file, &another_build(&component, "third")?)?;
+    let mut inside = Vec::new();
+    while let Some(came) = coming.join_next().await {
+        inside.extend(came??);
+    }
+    let client = inside.first_mut().context("nobody came")?;
+    let counts = json!({"do": [
+        {"op": "client_count", "of": [{"everyone": true}]},
+        {"op": "uid_count", "of": [{"everyone": true}]},
+    ]});
+    let counts = client.ask(&counts).await?;
+    let counted = json!({"count": 3 * EACH, "missing": []});
+    ensure!(counts == Ok(json!([counted, counted])), "{counts:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn handshakes_that_come_at_a_steady_pace_are_all_answered_beside_other_clients() -> Outcome {
+    let found = handshakes::run(Plan {
+        others: 5,
+        every: Duration::from_millis(50),
+        per_second: 50,
+        time: Duration::from_secs(1),
+        pin: None,
+    })
+    .await?;
+    eprintln!("{found}");
+    ensure!(found.accepted.rate > 0.0 && found.rejected.rate > 0.0);
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod deploys;
 pub mod feed;
 pub mod figures;
+pub mod handshakes;
 pub mod http;
 pub mod load;
 pub mod node;
