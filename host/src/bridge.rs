@@ -47,6 +47,7 @@ impl Bridge {
         let first = Serving {
             tenant: tenant.clone(),
             version: version.borrow().clone(),
+            http: deployment.takes_http(),
         };
         {
             let deployments = self.deployments.write();
@@ -106,12 +107,15 @@ async fn follow(tenant: Name, mut version: watch::Receiver<Name>, bridge: Weak<B
                 return;
             };
             let now = version.borrow_and_update().clone();
+            let deployment = bridge.deployment(&tenant);
+            let http = deployment.is_some_and(|it| it.takes_http());
             bridge.serving.send_if_modified(|serving| {
                 let mut changed = Vec::clone(serving);
                 let mut is_changed = false;
                 for entry in changed.iter_mut().filter(|entry| entry.tenant == tenant) {
-                    is_changed |= entry.version != now;
+                    is_changed |= entry.version != now || entry.http != http;
                     entry.version = now.clone();
+                    entry.http = http;
                 }
                 *serving = Arc::new(changed);
                 is_changed

@@ -210,6 +210,9 @@ fn listener(it: &Listener) -> ListenerSettings {
             SignIn::Accept => SignInPolicy::Accept,
         },
         sign_in_time: ms(it.sign_in_ms),
+        http_body_bytes_max: it.http_body_bytes_max,
+        http_time: ms(it.http_ms),
+        http_requests_max: it.http_requests_max,
         queue_policy: match it.queue_policy {
             QueuePolicy::Close => outbound::QueuePolicy::Close,
             QueuePolicy::DropNew => outbound::QueuePolicy::DropNew,

@@ -51,6 +51,14 @@ const HANDLER_IMPORTS: [&str; 11] = [
     "wasi:config/store@0.2.0-rc.1",
     "wasi:logging/logging@0.1.0-draft",
 ];
+/// What more one may import that answers requests by HTTP; all are types.
+const HTTP_IMPORTS: [&str; 5] = [
+    "wasi:clocks/monotonic-clock@0.2.12",
+    "wasi:http/types@0.2.12",
+    "wasi:io/error@0.2.12",
+    "wasi:io/poll@0.2.12",
+    "wasi:io/streams@0.2.12",
+];
 /// What a command component may import. Of `directory` it uses types only.
 const COMMAND_IMPORTS: [&str; 6] = [
     "tidegate:plugin/directory@0.1.0",
@@ -69,6 +77,7 @@ const TASK_EVENTS: &str = "tidegate:plugin/task-events@0.1.0";
 const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
+const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 
 /// The parsed package.
@@ -131,6 +140,7 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
         BUFFER_EVENTS,
         CLIENT_EVENTS,
         HANDSHAKE_EVENTS,
+        INCOMING_HANDLER,
         PEER_EVENTS,
         REQUEST_EVENTS,
         STATE,
@@ -138,7 +148,8 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
         TIMER_EVENTS,
         WORKER_EVENTS,
     ]);
-    assert_eq!(full, (set(HANDLER_IMPORTS), events));
+    let imports = HANDLER_IMPORTS.into_iter().chain(HTTP_IMPORTS);
+    assert_eq!(full, (set(imports), events));
     let command = sides(&resolve, world(&resolve, package, "command"));
     assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));
 }

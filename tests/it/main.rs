@@ -20,6 +20,7 @@ mod failures;
 mod files;
 mod handshake;
 mod heartbeats;
+mod http;
 mod links;
 mod listeners;
 mod logging;

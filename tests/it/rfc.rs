@@ -5,7 +5,7 @@
 
 mod http;
 mod opening;
-mod proxies;
+pub(crate) mod proxies;
 mod row;
 mod socket;
 mod webs;

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::wait::within;
@@ -63,4 +63,65 @@ fn parse(bytes: &[u8]) -> Result<Response> {
         head: head.to_owned(),
         body: body.to_owned(),
     })
+}
+
+/// A connection that is kept for several requests.
+pub struct Kept {
+    stream: BufReader<TcpStream>,
+}
+
+impl Kept {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(address: SocketAddrV4) -> Result<Self> {
+        let stream = BufReader::new(TcpStream::connect(address).await?);
+        Ok(Self { stream })
+    }
+
+    /// Sends these bytes.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    /// The next response; only its head if it answers `HEAD`.
+    ///
+    /// # Errors
+    /// When none comes, or one that does not say its length.
+    pub async fn response(&mut self, is_head: bool) -> Result<Response> {
+        let mut head = String::new();
+        let stream = &mut self.stream;
+        let read = async {
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await? == 0 {
+                    bail!("the connection ended behind {head:?}");
+                }
+            }
+            let mut response = parse(head.as_bytes())?;
+            let length = response.header("content-length");
+            let length: usize = length.unwrap_or("0").parse()?;
+            if !is_head {
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).await?;
+                response.body = String::from_utf8_lossy(&body).into_owned();
+            }
+            Ok(response)
+        };
+        within("an HTTP response", read).await
+    }
+}
+
+impl Response {
+    /// The value of a header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
 }

@@ -193,6 +193,7 @@ impl Home {
         let serving = vec![Serving {
             tenant: "t".into(),
             version: "v1".into(),
+            http: false,
         }];
         let announcement = Announcement {
             serving,

@@ -490,6 +490,7 @@ impl Lanes {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => None,
         }

@@ -67,6 +67,7 @@ mod tests {
         Serving {
             tenant: tenant.into(),
             version: version.into(),
+            http: false,
         }
     }
 

@@ -305,6 +305,12 @@ impl Deployment {
         self.shared.versions().kept(version)
     }
 
+    /// Whether the version that serves takes requests by HTTP; changes with [`version`](Self::version).
+    #[must_use]
+    pub fn takes_http(&self) -> bool {
+        self.shared.versions().serving().takes_http()
+    }
+
     /// The version that serves; changes once all instances have changed.
     #[must_use]
     pub fn version(&self) -> watch::Receiver<Name> {

@@ -9,6 +9,7 @@ mod call;
 mod client;
 mod directory;
 mod gateway;
+mod http;
 mod hub;
 mod logging;
 mod output;
@@ -38,6 +39,8 @@ pub(crate) use call::{CurrentCall, Origin, OwnClient, Steps};
 pub(crate) use gateway::{json, name};
 pub(crate) use output::{OutputLog, Source};
 
+use http::HttpState;
+
 /// Interfaces that a handler may import, as they are named in error messages. Of the `wasi:` ones
 /// without a version any 0.2 will do.
 pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
@@ -54,6 +57,7 @@ pub(crate) const OFFERED_TO_HANDLERS: &[&str] = &[
     "wasi:clocks/*@0.2",
     "wasi:config/store@0.2.0-rc.1",
     "wasi:filesystem/*@0.2 (no directories)",
+    "wasi:http/types@0.2.*",
     "wasi:io/*@0.2",
     "wasi:logging/logging@0.1.0-draft",
     "wasi:random/*@0.2",
@@ -136,6 +140,7 @@ pub(crate) struct HostState {
     pub(crate) cpu: CpuBudget,
     /// None in on-start, on-stop and on-peer-message.
     pub(crate) call: Option<CurrentCall>,
+    http: HttpState,
 }
 
 impl HostState {
@@ -158,6 +163,7 @@ impl HostState {
             id: InstanceId(RandomState::new().hash_one(instance)),
             output,
             call: None,
+            http: HttpState::new(),
         }
     }
 }
@@ -185,6 +191,7 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
     offered::tasks::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::timers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::worker::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    http::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -9,6 +9,7 @@ mod command;
 mod convert;
 mod failure;
 mod handshake;
+mod http;
 mod peers;
 mod state;
 mod store;
@@ -21,6 +22,7 @@ use tidegate_wire::payload::Carry;
 use tidegate_wire::weight;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime::Store;
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
     buffer_events, client_events, handshake_events, peer_events, request_events, state as state_of,
@@ -63,6 +65,7 @@ pub(crate) struct Instance {
     peer_events: Option<peer_events::Guest>,
     state: Option<state_of::Guest>,
     worker_events: Option<worker_events::Guest>,
+    http: Option<incoming_handler::Guest>,
     limits: Limits,
     /// How far the task has come that it has run.
     steps: Option<Steps>,
@@ -98,6 +101,8 @@ impl Instance {
         let state = state.map(|it| it.load(&mut store, &instance));
         let worker_events = exports.worker_events.as_ref();
         let worker_events = worker_events.map(|it| it.load(&mut store, &instance));
+        let http = exports.http.as_ref();
+        let http = http.map(|it| it.load(&mut store, &instance));
         let mut instance = Self {
             client_events: client_events.map_err(wrong)?,
             request_events: request_events.transpose().map_err(wrong)?,
@@ -108,6 +113,7 @@ impl Instance {
             peer_events: peer_events.transpose().map_err(wrong)?,
             state: state.transpose().map_err(wrong)?,
             worker_events: worker_events.transpose().map_err(wrong)?,
+            http: http.transpose().map_err(wrong)?,
             store,
             limits: identity.limits,
             steps: None,
@@ -148,6 +154,7 @@ impl Instance {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => None,
         };
@@ -162,6 +169,9 @@ impl Instance {
         let ends = now + self.limits.wall();
         let mut call = CurrentCall::new(origin, client, ends);
         call.only_asks = matches!(delivery.kind, EventKind::Handshake { .. });
+        if let EventKind::Http { arrival, .. } = &delivery.kind {
+            call.caller = Some(Arc::clone(arrival));
+        }
         if let EventKind::Task { committed, .. } = delivery.kind {
             call.steps = Some(Steps {
                 lane: delivery.client,
@@ -195,6 +205,7 @@ impl Instance {
             EventKind::Timer { .. } => self.timer_events.is_some(),
             EventKind::Task { .. } | EventKind::TaskFinished { .. } => self.task_events.is_some(),
             EventKind::BufferFull { .. } | EventKind::BufferDrain => self.buffer_events.is_some(),
+            EventKind::Http { .. } => self.http.is_some(),
         }
     }
 
@@ -289,6 +300,15 @@ impl Instance {
                     return Ok(Ok(None));
                 };
                 timeout_at(ends, guest.call_on_buffer_drain(store, id.as_str())).await
+            }
+            EventKind::Http { arrival, call } => {
+                let Some(guest) = &self.http else {
+                    return Ok(Ok(None));
+                };
+                let is_secure = arrival.peer.secure;
+                let result = http::handle(guest, store, call, is_secure, ends).await;
+                let answer = ended(&mut self.store, result)?;
+                return Ok(answer.map(Some));
             }
         };
         Ok(ended(&mut self.store, result)?.map(|()| None))

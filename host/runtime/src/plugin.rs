@@ -15,6 +15,7 @@ use tidegate_wire::Name;
 use tidegate_wire::deploy::version_of;
 use wasmtime::Engine;
 use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use crate::bindings::exports::exports::tidegate::plugin::{
     buffer_events, client_events, commands, handshake_events, peer_events, request_events, state,
@@ -74,6 +75,7 @@ pub(crate) struct HandlerExports {
     pub(crate) peer_events: Option<peer_events::GuestIndices>,
     pub(crate) state: Option<state::GuestIndices>,
     pub(crate) worker_events: Option<worker_events::GuestIndices>,
+    pub(crate) http: Option<incoming_handler::GuestIndices>,
 }
 
 impl Plugin {
@@ -136,6 +138,9 @@ impl Plugin {
         if exports.worker_events.is_some() {
             names.push(check::WORKER_EVENTS);
         }
+        if exports.http.is_some() {
+            names.push(check::INCOMING_HANDLER);
+        }
         names
     }
 
@@ -166,6 +171,12 @@ impl Plugin {
     pub(crate) fn hears_peers(&self) -> bool {
         let exports = self.handler();
         exports.is_ok_and(|exports| exports.peer_events.is_some())
+    }
+
+    /// Whether it takes requests by HTTP.
+    pub(crate) fn takes_http(&self) -> bool {
+        let exports = self.handler();
+        exports.is_ok_and(|exports| exports.http.is_some())
     }
 
     /// The export of a command component, or an error if it is none.
@@ -290,6 +301,9 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let worker_events = check::has(pre.component(), check::WORKER_EVENTS)
         .then(|| worker_events::GuestIndices::new(pre).map_err(wrong))
         .transpose()?;
+    let http = check::has(pre.component(), check::INCOMING_HANDLER)
+        .then(|| incoming_handler::GuestIndices::new(pre).map_err(wrong))
+        .transpose()?;
     Ok(Exports::Handler(Box::new(HandlerExports {
         client_events,
         request_events,
@@ -300,6 +314,7 @@ fn handler_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
         peer_events,
         state,
         worker_events,
+        http,
     })))
 }
 

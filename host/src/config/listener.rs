@@ -69,6 +69,15 @@ section! {
         /// How long the handler may take to say who may come; but for ws so long may the first
         /// message take, too.
         sign_in_ms: u64 = 5_000 => TIME;
+        /// The largest body of an HTTP request that the handler answers (ws only); a larger one is told
+        /// 413. The largest head is that of a handshake.
+        http_body_bytes_max: usize = 1 << 20 => 0..=MESSAGE_BYTES_MAX;
+        /// So long may an HTTP request that the handler answers take (ws only): 408 if its body is not
+        /// there by then, 503 if nobody could be asked, else 504.
+        http_ms: u64 = 30_000 => TIME;
+        /// How many HTTP requests of this listener may wait for the handler's answer (ws only); one more
+        /// is told 503. 0: the handler is not asked.
+        http_requests_max: usize = 256 => 0..=65_536;
         /// How many clients of this listener may be connected. Not set: as many as the gateway
         /// takes.
         connections_max: Option<usize> = None => COUNT;
@@ -104,7 +113,7 @@ section! {
 }
 
 /// Keys that mean something to `ws` only.
-pub(crate) const WS_ONLY: [&str; 10] = [
+pub(crate) const WS_ONLY: [&str; 13] = [
     "static",
     "health-path",
     "path",
@@ -115,6 +124,9 @@ pub(crate) const WS_ONLY: [&str; 10] = [
     "handshake-ms",
     "handshakes-per-address-max",
     "handshake-bytes-max",
+    "http-body-bytes-max",
+    "http-ms",
+    "http-requests-max",
 ];
 
 impl Listener {

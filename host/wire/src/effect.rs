@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 use crate::event::{CloseFrame, Message, SessionEntries};
 use crate::handshake::{Accepted, Rejected};
+use crate::http::HttpAnswer;
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
 use crate::peers::PeerMessage;
@@ -347,7 +348,7 @@ pub enum Outcome {
     Returned,
 }
 
-/// What the handler of a request, of a handshake or of a task gave back.
+/// What the handler of a request, of a handshake, of a task or of a request by HTTP gave back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// It returned ok with these bytes.
@@ -360,6 +361,8 @@ pub enum Reply {
     Accepted(Box<Accepted>),
     /// To a handshake: it does not.
     Rejected(Box<Rejected>),
+    /// To a request by HTTP.
+    Http(Box<HttpAnswer>),
 }
 
 impl Carry for Reply {
@@ -367,6 +370,7 @@ impl Carry for Reply {
         match self {
             Self::Ok(payload) => visit(payload),
             Self::Rejected(rejected) => visit(&rejected.body),
+            Self::Http(answer) => answer.carry(visit),
             Self::Failed(_) | Self::Unhandled | Self::Accepted(_) => {}
         }
     }
@@ -375,6 +379,7 @@ impl Carry for Reply {
         match self {
             Self::Ok(payload) => visit(payload),
             Self::Rejected(rejected) => visit(&mut rejected.body),
+            Self::Http(answer) => answer.carry_mut(visit),
             Self::Failed(_) | Self::Unhandled | Self::Accepted(_) => {}
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 use crate::effect_id::EffectId;
 use crate::handshake::SignIn;
+use crate::http::HttpCall;
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
 use crate::task::TaskId;
@@ -223,6 +224,14 @@ pub enum EventKind {
         /// What the handler gave, or why it gave nothing.
         outcome: Result<Payload, String>,
     },
+    /// Somebody asks by HTTP, at a listener for WebSockets. As a request it has a lane of its own, and a
+    /// reply.
+    Http {
+        /// How it came.
+        arrival: Arc<Arrival>,
+        /// What is asked.
+        call: Box<HttpCall>,
+    },
 }
 
 /// Which kind an event is of, without what is in it.
@@ -248,6 +257,8 @@ pub enum EventType {
     Task,
     /// A task has ended.
     TaskFinished,
+    /// Somebody asks by HTTP.
+    Http,
 }
 
 impl EventType {
@@ -265,6 +276,7 @@ impl EventType {
             Self::Handshake => "handshake",
             Self::Task => "task",
             Self::TaskFinished => "task-finished",
+            Self::Http => "http",
         }
     }
 }
@@ -284,6 +296,7 @@ impl EventKind {
             Self::Handshake { .. } => EventType::Handshake,
             Self::Task { .. } => EventType::Task,
             Self::TaskFinished { .. } => EventType::TaskFinished,
+            Self::Http { .. } => EventType::Http,
         }
     }
 
@@ -292,7 +305,10 @@ impl EventKind {
     #[must_use]
     pub const fn is_of_client(&self) -> bool {
         match self {
-            Self::Request { .. } | Self::Handshake { .. } | Self::Task { .. } => false,
+            Self::Request { .. }
+            | Self::Handshake { .. }
+            | Self::Task { .. }
+            | Self::Http { .. } => false,
             Self::Timer { timer, .. } => timer.client.is_some(),
             Self::TaskFinished { of_client, .. } => *of_client,
             Self::Connect { .. }
@@ -315,7 +331,8 @@ impl EventKind {
             | Self::BufferFull { .. }
             | Self::BufferDrain
             | Self::Handshake { .. }
-            | Self::TaskFinished { .. } => None,
+            | Self::TaskFinished { .. }
+            | Self::Http { .. } => None,
         }
     }
 
@@ -339,6 +356,7 @@ impl Carry for EventKind {
                 }
             }
             Self::Handshake { said, .. } => said.carry(visit),
+            Self::Http { call, .. } => call.carry(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }
         }
@@ -356,6 +374,7 @@ impl Carry for EventKind {
                 }
             }
             Self::Handshake { said, .. } => said.carry_mut(visit),
+            Self::Http { call, .. } => call.carry_mut(visit),
             Self::Connect { .. } | Self::Close(_) | Self::BufferFull { .. } | Self::BufferDrain => {
             }
         }

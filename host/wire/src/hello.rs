@@ -13,7 +13,7 @@ use crate::membership::Node;
 pub const MAGIC: [u8; 4] = *b"TDGT";
 
 /// The version of the protocol. Raised with every change that an older node cannot read.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 
 /// The largest frame before authentication, in bytes.
 pub const HELLO_BYTES_MAX: usize = 4096;

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod frame;
 pub mod handshake;
 pub mod hello;
+pub mod http;
 pub mod id;
 pub mod json;
 pub mod membership;

@@ -6,6 +6,7 @@ use crate::event::{Arrival, ClientSnapshot, EventKind, HttpRequest, SessionEntri
 use crate::feed::{Change, Happening};
 use crate::frame::{Custody, CustodyChange, Frame, GroupsChange};
 use crate::handshake::SignIn;
+use crate::http::{Fields, HttpCall};
 use crate::membership::Node;
 use crate::payload::Carry;
 use crate::query::{Answer, Query, RequestError, Selector};
@@ -160,6 +161,11 @@ fn pairs(pairs: &[(String, String)]) -> usize {
     pairs.iter().map(pair).sum()
 }
 
+fn fields(fields: &Fields) -> usize {
+    let line = |(name, value): &(String, Vec<u8>)| PART_BYTES + name.len() + value.len();
+    fields.iter().map(line).sum()
+}
+
 /// What a reply counts besides its payload.
 pub fn reply(reply: &Reply) -> usize {
     match reply {
@@ -167,11 +173,16 @@ pub fn reply(reply: &Reply) -> usize {
         Reply::Failed(text) => text.len(),
         Reply::Accepted(it) => entries(&it.session) + names(&it.groups) + pairs(&it.headers),
         Reply::Rejected(it) => pairs(&it.headers),
+        Reply::Http(it) => fields(&it.headers),
     }
 }
 
 fn http(request: &HttpRequest) -> usize {
     request.path.len() + pairs(&request.query) + pairs(&request.headers) + pairs(&request.cookies)
+}
+
+fn called(call: &HttpCall) -> usize {
+    call.target.len() + call.authority.len() + fields(&call.headers)
 }
 
 /// What a client's custody counts.
@@ -231,6 +242,7 @@ pub fn event(kind: &EventKind) -> usize {
                     SignIn::Message(_) => 0,
                 }
         }
+        EventKind::Http { arrival: of, call } => arrival(of) + called(call),
         EventKind::Message(_)
         | EventKind::Request { .. }
         | EventKind::BufferFull { .. }

@@ -36,6 +36,7 @@ use tidegate_wire::frame::{
 };
 use tidegate_wire::handshake::SignIn;
 use tidegate_wire::hello::{Hello, MAGIC, Proof, Refusal, VERSION};
+use tidegate_wire::http::HttpCall;
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::{Carry, Payload};
@@ -181,6 +182,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 serving: vec![Serving {
                     tenant: "t".into(),
                     version: "v".into(),
+                    http: true,
                 }],
                 window_events: 4096,
                 window_bytes: 1 << 25,
@@ -413,6 +415,17 @@ fn variants() -> Vec<(String, Frame)> {
         let kind = EventKind::Handshake { arrival, said };
         add(format!("handshake {at}"), delivery(kind, None));
     }
+    let http = EventKind::Http {
+        arrival: arrival(Transport::WebSocket),
+        call: Box::new(HttpCall {
+            method: "PUT".into(),
+            target: "/a?b".into(),
+            authority: "h:1".into(),
+            headers: vec![("x".into(), vec![b'y', 0xff])],
+            body: Payload::from(vec![1, 2, 3]),
+        }),
+    };
+    add("http".into(), delivery(http, None));
     for outcome in [
         Outcome::Done,
         Outcome::Failed,

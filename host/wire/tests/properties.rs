@@ -33,6 +33,7 @@ use tidegate_wire::frame::{
 };
 use tidegate_wire::handshake::SignIn;
 use tidegate_wire::hello::{HELLO_BYTES_MAX, Hello, Proof, Refusal};
+use tidegate_wire::http::HttpCall;
 use tidegate_wire::id::{ClientId, CloseId, EventId, Incarnation};
 use tidegate_wire::membership::{Node, Role, View};
 use tidegate_wire::payload::Payload;
@@ -332,7 +333,24 @@ fn kind() -> impl Strategy<Value = EventKind> {
             arrival: Arc::new(arrival),
             said: SignIn::Message(message),
         }),
+        (arrival(), call()).prop_map(|(arrival, call)| EventKind::Http {
+            arrival: Arc::new(arrival),
+            call: Box::new(call),
+        }),
     ]
+}
+
+fn call() -> impl Strategy<Value = HttpCall> {
+    let words = (name(), "\\PC{0,20}", "\\PC{0,9}");
+    (words, asked::head_lines(), payload()).prop_map(
+        |((method, target, authority), headers, body)| HttpCall {
+            method,
+            target,
+            authority,
+            headers,
+            body,
+        },
+    )
 }
 
 fn delivery() -> impl Strategy<Value = Frame> {
@@ -433,7 +451,11 @@ fn of_tasks() -> impl Strategy<Value = Frame> {
 }
 
 fn bookkeeping() -> impl Strategy<Value = Frame> {
-    let serving = (name(), name()).prop_map(|(tenant, version)| Serving { tenant, version });
+    let serving = (name(), name(), any::<bool>()).prop_map(|(tenant, version, http)| Serving {
+        tenant,
+        version,
+        http,
+    });
     let announce = (vec(serving, 0..4), any::<u32>(), any::<u64>()).prop_map(
         |(serving, window_events, window_bytes)| {
             Frame::from(WorkerFrame::Announce(Announcement {

@@ -130,6 +130,24 @@ pub mod peer {
     });
 }
 
+/// Requests by HTTP, beside a handler.
+pub mod http {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-http;
+            world http {
+                export wasi:http/incoming-handler@0.2.12;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-http/http",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_http",
+        default_bindings_module: "tidegate_sdk::bindings::http",
+    });
+}
+
 /// Memory for a successor, beside a handler.
 pub mod state {
     wit_bindgen::generate!({

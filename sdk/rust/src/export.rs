@@ -1,6 +1,8 @@
 //! From the component's exports to the author's type. Public only for the expansion of the
 //! attribute.
 
+mod http;
+
 use std::cell::RefCell;
 use std::thread::LocalKey;
 

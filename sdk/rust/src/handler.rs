@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Closed, HttpRequest, Peer};
 use crate::handshake::{Accepted, Verdict};
+use crate::http;
 use crate::message::Message;
 use crate::tasks::{Finished, Task};
 use crate::timers::Timer;
@@ -140,6 +141,19 @@ pub trait Handler: Sized + 'static {
         Err(Error::msg(format_args!(
             "this plugin takes no requests, so not {name:?} either"
         )))
+    }
+
+    /// Somebody asks by HTTP at a listener for WebSockets, and it is no upgrade, no health check and no
+    /// file of its static folder; see [`http`](crate::http). No client is asking: effects and
+    /// [`directory`](crate::directory) work, [`session`](crate::session) does not. An event like any other:
+    /// run again after a loss, its effects happen once, and before the answer is sent. An error drops them
+    /// and answers 500; the text goes to the log.
+    ///
+    /// If you leave it out, the component does not export `wasi:http/incoming-handler`, and such requests
+    /// are told that there is nothing.
+    fn on_http(&mut self, peer: Peer, request: http::Request) -> Result<http::Response> {
+        let _ = (peer, request);
+        http::Response::new(404).into()
     }
 
     /// A timer has run out; see [`timers`](crate::timers). `client` is given for a client's timer: its

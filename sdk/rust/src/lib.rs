@@ -56,6 +56,7 @@ pub mod export;
 pub mod gateway;
 pub mod handler;
 pub mod handshake;
+pub mod http;
 pub mod hub;
 pub mod log;
 pub mod message;
@@ -93,8 +94,8 @@ pub mod prelude {
     pub use crate::{
         Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error,
         Fields, Finished, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result,
-        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, hub, log, peers,
-        session, tasks, timers, worker,
+        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, http, hub, log,
+        peers, session, tasks, timers, worker,
     };
 }
 

@@ -55,6 +55,7 @@ use crate::error::{Error, Refused, Result};
 use crate::event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 use crate::handler::Handler;
 use crate::handshake::{Accepted, Rejected, Verdict};
+use crate::http;
 use crate::message::{Message, Outgoing};
 use crate::session;
 use crate::tasks::{Finished, Task};
@@ -189,6 +190,15 @@ impl<H: Handler> Gateway<H> {
         let payload = payload.as_ref().to_owned();
         let (answer, closes) = self.run_one(Whose::Request, false, |handler| {
             handler.on_request(name, payload)
+        })?;
+        self.tell_closes(closes);
+        Ok(answer)
+    }
+
+    /// Somebody asks this by HTTP. The error is that of `on_http`, for which the host answers 500.
+    pub fn http(&mut self, request: http::Request) -> Result<http::Response> {
+        let (answer, closes) = self.run_one(Whose::Http, false, |handler| {
+            handler.on_http(web_socket(), request)
         })?;
         self.tell_closes(closes);
         Ok(answer)
@@ -492,6 +502,7 @@ impl<H: Handler> Gateway<H> {
             | Whose::Task
             | Whose::Handshake
             | Whose::Command
+            | Whose::Http
             | Whose::Nobody => Session::default(),
         };
         Event {
@@ -580,7 +591,7 @@ fn outside(config: &str) -> Event {
 }
 
 /// Who is at the other end unless a test says it.
-fn web_socket() -> Peer {
+pub(crate) fn web_socket() -> Peer {
     Peer {
         address: "127.0.0.1:50000".to_owned(),
         transport: Transport::WebSocket,

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tidegate_tests::{Outcome, eventually, http, ports};
 
 /// A proxy that runs as long as this lives.
-pub(super) struct Proxy {
-    pub(super) address: SocketAddrV4,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddrV4,
     process: Child,
     stats: Option<SocketAddrV4>,
     folder: TempDir,
@@ -26,7 +26,7 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// nginx as its manual says for WebSockets.
-    pub(super) async fn nginx(behind: SocketAddrV4) -> Result<Self> {
+    pub(crate) async fn nginx(behind: SocketAddrV4) -> Result<Self> {
         let (address, folder) = (ports::free()?, tempfile::tempdir()?);
         let at = folder.path().display();
         let config = format!(
@@ -49,7 +49,7 @@ impl Proxy {
     }
 
     /// HAProxy as its manual says; `check` are lines of its backend.
-    pub(super) async fn haproxy(behind: SocketAddrV4, check: &str) -> Result<Self> {
+    pub(crate) async fn haproxy(behind: SocketAddrV4, check: &str) -> Result<Self> {
         let (address, stats) = (ports::free()?, ports::free()?);
         let folder = tempfile::tempdir()?;
         let checked = if check.is_empty() {
@@ -106,7 +106,7 @@ impl Proxy {
     }
 
     /// Waits until the checks have said what they think of the port behind: it must be up.
-    pub(super) async fn is_up(&self, check: &str) -> Outcome {
+    pub(crate) async fn is_up(&self, check: &str) -> Outcome {
         let stats = self.stats.context("this proxy tells nothing")?;
         let line = eventually("the port was checked", async || {
             let page = http::get(stats, "/;csv").await?.body;

@@ -219,6 +219,7 @@ async fn begin(seen: Seen) -> (Gateway, TcpListener) {
             serving: vec![Serving {
                 tenant: tenant(),
                 version: "v1".into(),
+                http: false,
             }],
             window_events: 4096,
             window_bytes: 16 << 20,
@@ -249,6 +250,7 @@ async fn work(mut worker: Scripted, seen: Seen) {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => {}
         }

@@ -156,8 +156,12 @@ async fn run_first(requests: Arc<Requests>, first: First, call: Call) {
 async fn wait(context: &Context, replied: oneshot::Receiver<request::Replied>) -> Replied {
     match reply(context, replied).await? {
         Reply::Ok(payload) => Ok(payload.into_bytes()),
-        Reply::Failed(_) | Reply::Unhandled | Reply::Accepted(_) | Reply::Rejected(_) => {
-            let why = "the worker answered a request as a handshake";
+        Reply::Failed(_)
+        | Reply::Unhandled
+        | Reply::Accepted(_)
+        | Reply::Rejected(_)
+        | Reply::Http(_) => {
+            let why = "the worker answered a request as something else";
             Err(RequestError::Failed(why.to_owned()))
         }
     }

@@ -198,6 +198,7 @@ impl Running {
         let serving = vec![Serving {
             tenant: tenant(),
             version: "v1".into(),
+            http: false,
         }];
         let announcement = Announcement {
             serving,
@@ -307,6 +308,7 @@ impl Scripted {
                 | EventKind::Request { .. }
                 | EventKind::Timer { .. }
                 | EventKind::Handshake { .. }
+                | EventKind::Http { .. }
                 | EventKind::Task { .. }
                 | EventKind::TaskFinished { .. } => return *delivery,
             }

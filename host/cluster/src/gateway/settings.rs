@@ -164,13 +164,19 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Bytes that may wait to be sent to one client.
     pub queue_bytes_max: usize,
+    /// What happens when they are more.
+    pub queue_policy: QueuePolicy,
     /// Whether the handler is asked who may come, and what happens if it cannot be.
     pub sign_in: SignInPolicy,
     /// How long the handler may take for that; over other transports than WebSocket so long may the
     /// first message take too.
     pub sign_in_time: Duration,
-    /// What happens when they are more.
-    pub queue_policy: QueuePolicy,
+    /// `ws`: the largest body of a request that the handler answers, in bytes.
+    pub http_body_bytes_max: usize,
+    /// `ws`: how long such a request may take, from its head to its answer.
+    pub http_time: Duration,
+    /// `ws`: how many of them may wait for their answers; zero: the handler gets none.
+    pub http_requests_max: usize,
     /// `text`: what happens to a message with a newline in it.
     pub newlines: Newlines,
 }
@@ -203,6 +209,9 @@ impl ListenerSettings {
             queue_bytes_max: 1 << 20,
             sign_in: SignInPolicy::default(),
             sign_in_time: Duration::from_secs(5),
+            http_body_bytes_max: 1 << 20,
+            http_time: Duration::from_secs(30),
+            http_requests_max: 256,
             queue_policy: QueuePolicy::default(),
             newlines: Newlines::default(),
         }

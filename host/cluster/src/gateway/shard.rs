@@ -28,16 +28,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_fair::Shares;
 use tidegate_wire::Name;
-use tidegate_wire::event::{Arrival, CloseReason, EventKind, Message, Transport};
-use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
+use tidegate_wire::event::{CloseReason, EventKind, Message, Transport};
+use tidegate_wire::handshake::{Accepted, Rejected};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
+use tidegate_wire::payload::Carry;
 use tidegate_wire::query::RequestError;
 use tidegate_wire::weight;
 use tokio::sync::oneshot;
@@ -154,22 +156,28 @@ impl Home for Shard {
         tenant.is_some_and(|tenant| state.workers.serves(tenant))
     }
 
+    fn takes_http(&self, tenant: &Name) -> bool {
+        let state = self.state.borrow();
+        let tenant = state.tenant_index(tenant);
+        tenant.is_some_and(|tenant| state.workers.takes_http(tenant))
+    }
+
     fn ask_handler(
         &self,
-        listener: &ListenerSettings,
-        arrival: Arc<Arrival>,
-        said: SignIn,
+        tenant: &Name,
+        kind: EventKind,
+        within: Duration,
     ) -> Result<oneshot::Receiver<Replied>, RequestError> {
-        let kind = EventKind::Handshake { arrival, said };
-        let bytes = weight::event(&kind);
-        let place = self.services.requests.place(&listener.tenant, bytes)?;
+        let mut bytes = weight::event(&kind);
+        kind.carry(&mut |payload| bytes += payload.len());
+        let place = self.services.requests.place(tenant, bytes)?;
         let (reply, replied) = oneshot::channel();
         let mut state = self.state.borrow_mut();
         state.clock();
         state.request(Request {
-            tenant: listener.tenant.clone(),
+            tenant: tenant.clone(),
             kind,
-            deadline: Instant::now() + listener.sign_in_time,
+            deadline: Instant::now() + within,
             reply,
             kept: false,
             place,

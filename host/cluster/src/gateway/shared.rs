@@ -69,6 +69,8 @@ pub(in crate::gateway) struct Context {
     pub(in crate::gateway) nodes: Admissions,
     /// Connections of each listener, over all shards.
     pub(in crate::gateway) connections: Vec<AtomicUsize>,
+    /// Requests by HTTP of each listener that wait for their handler's answer, over all shards.
+    pub(in crate::gateway) http_requests: Vec<AtomicUsize>,
     /// Those of them whose handshake is not over, of each listener.
     pub(in crate::gateway) strangers: Vec<Admissions>,
     /// The workers that have said what they serve.
@@ -94,6 +96,10 @@ impl Context {
         let routings = tenants.all().map(|name| settings.routings.of(name).clone());
         let routings = routings.collect();
         let slowness = Slowness::new(&tenants, shards);
+        let none_of_each = || {
+            let listeners = settings.listeners.iter();
+            listeners.map(|_| AtomicUsize::new(0)).collect()
+        };
         Ok(Arc::new(Self {
             identity,
             tenants,
@@ -116,11 +122,8 @@ impl Context {
                 strangers_per_address_max: settings.handshakes_per_address_max,
                 idle_per_address_max: 0,
             }),
-            connections: settings
-                .listeners
-                .iter()
-                .map(|_| AtomicUsize::new(0))
-                .collect(),
+            connections: none_of_each(),
+            http_requests: none_of_each(),
             strangers: settings
                 .listeners
                 .iter()

@@ -76,6 +76,9 @@ pub(super) struct Workers {
     own_host: Name,
     /// Links whose readers are to be woken.
     wakes: Wakes,
+    /// Tenants whose handlers take requests by HTTP, as was announced last. While no worker is there such
+    /// requests wait for one, as the events of clients do.
+    take_http: BTreeSet<u16>,
 }
 
 /// A tenant that a worker serves.
@@ -105,6 +108,7 @@ impl Workers {
             untold: BTreeSet::new(),
             own_host,
             wakes: Wakes::default(),
+            take_http: BTreeSet::new(),
         }
     }
 
@@ -117,6 +121,7 @@ impl Workers {
         epoch: impl FnOnce() -> u32,
         queue_bytes_max: usize,
     ) {
+        self.note_http(&link);
         let tenants = link.places.iter().flatten().count();
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
@@ -234,6 +239,22 @@ impl Workers {
     pub(super) fn serves(&self, tenant: u16) -> bool {
         let mut workers = self.workers.values();
         workers.any(|worker| worker.served(tenant).is_some())
+    }
+
+    fn note_http(&mut self, link: &WorkerLink) {
+        for (tenant, place) in (0..).zip(&link.places) {
+            let place = place.map(usize::from);
+            match place.and_then(|place| link.announcement.serving.get(place)) {
+                Some(serving) if serving.http => _ = self.take_http.insert(tenant),
+                Some(_) => _ = self.take_http.remove(&tenant),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether the handler of this tenant takes requests by HTTP.
+    pub(super) fn takes_http(&self, tenant: u16) -> bool {
+        self.take_http.contains(&tenant)
     }
 
     /// Tells all workers of closes that were told.

@@ -27,19 +27,20 @@ impl Places {
     /// anything is new.
     pub(super) fn update(&mut self, serving: &[Serving]) -> bool {
         let withdrawn = Name::from(WITHDRAWN);
-        let mut versions = vec![&withdrawn; self.announced.len()];
+        let mut versions = vec![(&withdrawn, false); self.announced.len()];
         let mut more = Vec::new();
         for now in serving {
             let place = self.by_tenant.get(&now.tenant);
             match place.and_then(|place| versions.get_mut(*place)) {
-                Some(version) => *version = &now.version,
+                Some(version) => *version = (&now.version, now.http),
                 None => more.push(now.clone()),
             }
         }
         let mut changed = false;
-        for (place, version) in self.announced.iter_mut().zip(versions) {
-            if place.version != *version {
+        for (place, (version, http)) in self.announced.iter_mut().zip(versions) {
+            if place.version != *version || place.http != http {
                 place.version = version.clone();
+                place.http = http;
                 changed = true;
             }
         }
@@ -61,7 +62,11 @@ impl Places {
             let known = self.announced.iter().any(|place| place.tenant == tenant);
             if !known && self.announced.len() <= usize::from(u16::MAX) {
                 let version = WITHDRAWN.into();
-                self.announced.push(Serving { tenant, version });
+                self.announced.push(Serving {
+                    tenant,
+                    version,
+                    http: false,
+                });
             }
         }
     }
@@ -117,6 +122,7 @@ mod tests {
         Serving {
             tenant: tenant.into(),
             version: version.into(),
+            http: false,
         }
     }
 

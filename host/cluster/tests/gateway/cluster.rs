@@ -209,6 +209,7 @@ impl Member {
             serving: vec![Serving {
                 tenant: "t".into(),
                 version: "v1".into(),
+                http: false,
             }],
             window_events: 4096,
             window_bytes: 1 << 24,

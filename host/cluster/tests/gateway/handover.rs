@@ -169,6 +169,7 @@ async fn a_worker_that_links_again_without_serving_goes_on_keeping_its_clients()
         let serving = vec![Serving {
             tenant: "t".into(),
             version: version.into(),
+            http: false,
         }];
         again
             .sender

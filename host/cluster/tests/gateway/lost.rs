@@ -33,6 +33,7 @@ fn announce(link: &Link) {
         serving: vec![Serving {
             tenant: "t".into(),
             version: "v1".into(),
+            http: false,
         }],
         window_events: 64,
         window_bytes: 1 << 20,

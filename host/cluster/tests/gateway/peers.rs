@@ -109,6 +109,7 @@ async fn a_worker_with_two_links_is_told_over_the_later_one_and_who_serves_other
         serving: vec![Serving {
             tenant: "other".into(),
             version: "v1".into(),
+            http: false,
         }],
         window_events: 64,
         window_bytes: 1 << 20,

@@ -49,6 +49,7 @@ pub(crate) fn serving() -> Arc<Vec<Serving>> {
     Arc::new(vec![Serving {
         tenant: tenant(),
         version: "v1".into(),
+        http: false,
     }])
 }
 
@@ -241,6 +242,7 @@ async fn handle(delivery: &Delivery, lane: &Arc<Lane>, record: &Record) -> (Outc
         | EventKind::BufferFull { .. }
         | EventKind::BufferDrain
         | EventKind::Handshake { .. }
+        | EventKind::Http { .. }
         | EventKind::Task { .. } => (Outcome::Done, vec![]),
         EventKind::TaskFinished { outcome, .. } => {
             let told = match outcome {

@@ -363,6 +363,7 @@ impl Seat {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => self.newcomers.contains(&delivery.client),
             EventKind::Close(_) => self.newcomers.remove(&delivery.client),

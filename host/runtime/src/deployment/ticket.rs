@@ -193,6 +193,7 @@ pub(super) fn payload_bytes(kind: &EventKind) -> usize {
         | EventKind::Timer { payload, .. }
         | EventKind::Task { payload, .. } => payload.len(),
         EventKind::TaskFinished { outcome, .. } => outcome.as_ref().map_or(0, |it| it.len()),
+        EventKind::Http { call, .. } => call.body.len(),
         EventKind::Connect { .. }
         | EventKind::Close(_)
         | EventKind::BufferFull { .. }

@@ -69,6 +69,11 @@ impl Versions {
         versions
     }
 
+    /// The version that serves.
+    pub(super) const fn serving(&self) -> &Plugin {
+        &self.serving
+    }
+
     /// A version serves now; what became of the one before it is given.
     pub(super) fn activate(&mut self, plugin: &Plugin, before: VersionState) {
         self.serving = plugin.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_wire::Name;
 use tidegate_wire::effect::{Effect, SessionChange};
 use tidegate_wire::effect_id::EffectId;
-use tidegate_wire::event::{CloseFrame, Closed};
+use tidegate_wire::event::{Arrival, CloseFrame, Closed};
 use tidegate_wire::id::{ClientId, EventId};
 use tidegate_wire::session::{Session, TooLarge};
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(crate) struct CurrentCall {
     pub(super) carried: usize,
     /// Compare-and-sets so far.
     swaps: u32,
+    /// Who has sent the request by HTTP that it answers.
+    pub(crate) caller: Option<Arc<Arrival>>,
     /// It may ask and do nothing: it decides whether somebody may become a client.
     pub(crate) only_asks: bool,
     /// Timers and tasks that it has named so far, since its last step.
@@ -103,6 +105,7 @@ impl CurrentCall {
             questions: 0,
             carried: 0,
             swaps: 0,
+            caller: None,
             only_asks: false,
             named: 0,
             steps: None,

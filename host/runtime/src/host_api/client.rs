@@ -16,6 +16,9 @@ impl wit::Host for HostState {
     }
 
     fn peer(&mut self) -> Result<wit::PeerInfo, Error> {
+        if let Some(caller) = &self.current()?.caller {
+            return Ok(peer(&caller.peer));
+        }
         Ok(peer(&self.arrival()?.peer))
     }
 

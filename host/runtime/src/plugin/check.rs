@@ -2,7 +2,8 @@
 
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower, Resource};
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::names::Names;
 use super::{PluginError, PluginKind};
@@ -22,6 +23,8 @@ pub(super) const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 pub(super) const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 pub(super) const STATE: &str = "tidegate:plugin/state@0.1.0";
 pub(super) const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
+/// Any 0.2 of a component is found by it.
+pub(super) const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.0";
 
 /// SpiderMonkey's builds import it unless they are told not to, whether a script uses it or not.
 const WITHOUT_HTTP: &str = "; JavaScript is built without it by `jco componentize --disable http \
@@ -305,6 +308,13 @@ pub(super) fn handler(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
         function::<(&str,), Answer>(pre, WORKER_EVENTS, "on-start").map_err(wrong)?;
         function::<(), ()>(pre, WORKER_EVENTS, "on-stop").map_err(wrong)?;
     }
+    if has(component, INCOMING_HANDLER) {
+        type Http = (
+            Resource<HostIncomingRequest>,
+            Resource<HostResponseOutparam>,
+        );
+        function::<Http, ()>(pre, INCOMING_HANDLER, "handle").map_err(wrong)?;
+    }
     Ok(())
 }
 
@@ -366,6 +376,8 @@ mod tests {
         assert!(offered("wasi:cli/environment@0.2.6"));
         assert!(offered("wasi:logging/logging@0.1.0-draft"));
         assert!(!offered("wasi:cli/environment@0.3.0"));
+        assert!(offered("wasi:http/types@0.2.6"));
+        assert!(!offered("wasi:http/types@0.3.0"));
         assert!(!offered("wasi:http/outgoing-handler@0.2.6"));
     }
 

@@ -19,6 +19,7 @@ mod effects;
 mod fairness;
 mod handshakes;
 mod harness;
+mod http;
 mod limits;
 mod peers;
 mod prepared;

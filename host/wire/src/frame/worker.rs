@@ -17,6 +17,8 @@ pub struct Serving {
     pub tenant: Name,
     /// The content hash of the plugin that runs for it.
     pub version: Name,
+    /// Whether that takes requests by HTTP.
+    pub http: bool,
 }
 
 /// What a worker offers to a gateway. Sent first and at every change; tenants keep their places

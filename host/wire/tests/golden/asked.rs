@@ -6,6 +6,7 @@ use tidegate_wire::event::{CloseReason, EventKind, Peer, Transport};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::handshake::{Accepted, Rejected};
+use tidegate_wire::http::HttpAnswer;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
@@ -280,6 +281,11 @@ fn replies() -> Vec<Reply> {
         Reply::Rejected(Box::new(Rejected {
             status: 401,
             headers: vec![("x".into(), "y".into())],
+            body: payload(),
+        })),
+        Reply::Http(Box::new(HttpAnswer {
+            status: 201,
+            headers: vec![("x".into(), vec![0xff])],
             body: payload(),
         })),
     ]

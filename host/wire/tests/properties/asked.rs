@@ -10,6 +10,7 @@ use tidegate_wire::event::{CloseReason, EventKind, Peer};
 use tidegate_wire::feed::{Change, ChangeKind, Filter, Happening};
 use tidegate_wire::frame::{Frame, GatewayFrame, PeerFrame, WorkerFrame};
 use tidegate_wire::handshake::{Accepted, Rejected};
+use tidegate_wire::http::{Fields, HttpAnswer};
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
     Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
@@ -49,7 +50,19 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
                 body,
             }))
         }),
+        (any::<u16>(), head_lines(), payload()).prop_map(|(status, headers, body)| {
+            Reply::Http(Box::new(HttpAnswer {
+                status,
+                headers,
+                body,
+            }))
+        }),
     ]
+}
+
+/// Lines of a head by HTTP.
+pub(crate) fn head_lines() -> impl Strategy<Value = Fields> {
+    vec(("\\PC{0,9}", vec(any::<u8>(), 0..9)), 0..3)
 }
 
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
@@ -169,6 +182,7 @@ fn peer() -> impl Strategy<Value = Option<Box<Peer>>> {
         | EventKind::BufferFull { .. }
         | EventKind::BufferDrain
         | EventKind::Handshake { .. }
+        | EventKind::Http { .. }
         | EventKind::Task { .. }
         | EventKind::TaskFinished { .. } => None,
     })

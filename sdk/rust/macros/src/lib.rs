@@ -112,6 +112,9 @@ impl Impl {
         if self.has("on_peer_message") {
             exports.push(("::peer", "export_peer"));
         }
+        if self.has("on_http") {
+            exports.push(("::http", "export_http"));
+        }
         match (self.has("save"), self.has("restore")) {
             (true, true) => exports.push(("::state", "export_state")),
             (false, false) => {}

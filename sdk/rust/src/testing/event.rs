@@ -34,6 +34,8 @@ pub(crate) enum Whose {
     Handshake,
     /// A custom command, in a command component.
     Command,
+    /// A request by HTTP.
+    Http,
 }
 
 /// The steps of a task.
@@ -212,7 +214,8 @@ pub(crate) fn next_id() -> Result<EffectId> {
             | Whose::Timer
             | Whose::Task
             | Whose::Handshake
-            | Whose::Command => None,
+            | Whose::Command
+            | Whose::Http => None,
         };
         let event = EventId {
             gateway: Incarnation(0),
@@ -263,7 +266,8 @@ pub(crate) fn ask_hub(query: &Query) -> Result<Answer> {
         | Whose::Request
         | Whose::Timer
         | Whose::Task
-        | Whose::Handshake => Err(Refused::NotPermitted(
+        | Whose::Handshake
+        | Whose::Http => Err(Refused::NotPermitted(
             "`hub` is for command components; a handler has `directory`".to_owned(),
         )),
     })
@@ -279,7 +283,8 @@ pub(crate) fn may_ask() -> Result {
             | Whose::Timer
             | Whose::Task
             | Whose::Handshake
-            | Whose::Command,
+            | Whose::Command
+            | Whose::Http,
         ) => Ok(()),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
@@ -323,15 +328,25 @@ pub(crate) fn change_session(change: SessionChange) -> Result {
     push_session(id(&asking_client()?), vec![change])
 }
 
+/// Whether a request by HTTP is being handled, which has a peer and no client.
+pub(crate) fn is_http() -> bool {
+    peek(|event| event.whose) == Some(Whose::Http)
+}
+
 /// The client whose event it is.
 fn asking_client() -> Result<Client> {
     match peek(|event| event.whose) {
         Some(Whose::Client(client)) => Ok(client),
-        Some(Whose::Request | Whose::Timer | Whose::Task | Whose::Handshake | Whose::Command) => {
-            Err(Refused::NotPermitted(
-                "no client is asking, so there is no `session`".to_owned(),
-            ))
-        }
+        Some(
+            Whose::Request
+            | Whose::Timer
+            | Whose::Task
+            | Whose::Handshake
+            | Whose::Command
+            | Whose::Http,
+        ) => Err(Refused::NotPermitted(
+            "no client is asking, so there is no `session`".to_owned(),
+        )),
         Some(Whose::Nobody) | None => Err(outside_an_event()),
     }
 }

@@ -13,6 +13,7 @@ mod run;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod web;
 mod work;
 
 use run::{Run, Then};
@@ -109,6 +110,10 @@ impl Handler for Probe {
     fn on_peer_message(&mut self, topic: &str, payload: Vec<u8>) -> Result {
         own::heard(topic, &payload);
         Ok(())
+    }
+
+    fn on_http(&mut self, peer: Peer, request: http::Request) -> Result<http::Response> {
+        web::answer(&peer, &request)
     }
 
     fn on_request(&mut self, name: &str, payload: Vec<u8>) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@
 )]
 
 mod asking;
+mod http;
 mod peers;
 
 use std::cell::Cell;

@@ -1,10 +1,12 @@
-//! The HTTP side of a WebSocket listener: upgrades, the health path, a static folder.
+//! The HTTP side of a WebSocket listener: upgrades, the health path, a static folder, and what the
+//! tenant's handler answers, in this order.
 //!
-//! What is not an upgrade gets a plain answer that says what would be right. The other transports
+//! What is for none of them gets a plain answer that says what would be right. The other transports
 //! have no handshake.
 
 mod describe;
 mod files;
+mod handler;
 mod upgrade;
 
 use std::cell::RefCell;
@@ -19,6 +21,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tidegate_link::net::admission::Admitted;
 use tidegate_link::net::http::{self, HttpSettings};
@@ -93,7 +96,7 @@ pub(in crate::gateway) async fn welcome(
             let Some(_head) = room_for_head(&*home, &listener).await else {
                 return;
             };
-            let upgrade = upgrade(&home, &listener, socket, stranger, address);
+            let upgrade = upgrade(&home, &listener, index, socket, stranger, address);
             match Box::pin(tolerate(upgrade)).await {
                 Ok(Some((socket, upgraded, early))) => (socket, Some(upgraded), early),
                 Ok(None) | Err(_) => return,
@@ -195,6 +198,7 @@ struct Upgraded {
 async fn upgrade(
     home: &Rc<dyn Home>,
     listener: &Rc<ListenerSettings>,
+    index: usize,
     socket: TcpStream,
     stranger: Admitted,
     address: SocketAddr,
@@ -211,7 +215,7 @@ async fn upgrade(
     };
     let service = |request: Request<Incoming>| {
         let (home, listener, upgraded) = (home.clone(), listener.clone(), upgraded.clone());
-        async move { answer(&*home, &listener, address, request, &upgraded).await }
+        async move { answer(&*home, &listener, index, address, request, &upgraded).await }
     };
     let stop = &home.context().ended;
     let (socket, early) = http::serve(socket, stranger, settings, stop, service).await?;
@@ -221,6 +225,7 @@ async fn upgrade(
 async fn answer(
     home: &dyn Home,
     listener: &ListenerSettings,
+    index: usize,
     address: SocketAddr,
     request: Request<Incoming>,
     upgraded: &RefCell<Option<Upgraded>>,
@@ -255,18 +260,34 @@ async fn answer(
         });
         return response.map(text_body);
     }
-    let mut response = plain(listener, request).await;
+    let (head, body) = request.into_parts();
+    let mut response = match own(listener, &head).await {
+        Ok(response) => response,
+        Err(nothing) => {
+            let asked = handler::Asked {
+                home,
+                listener,
+                index,
+                arrival: arrival(listener, address, None),
+            };
+            match asked.answer(&head, body).await {
+                Some(answer) => return answer,
+                None => nothing,
+            }
+        }
+    };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// The answer to a request that is not for a WebSocket.
-async fn plain(listener: &ListenerSettings, request: Request<Incoming>) -> Response<Body> {
-    match *request.method() {
+/// The gateway's own answer to a request that is not for a WebSocket; as an error what is said if the
+/// handler has none either.
+async fn own(listener: &ListenerSettings, head: &Parts) -> Result<Response<Body>, Response<Body>> {
+    match head.method {
         Method::GET | Method::HEAD => {}
         // Load balancers ask so whether the server is there.
-        Method::OPTIONS => return allowing(text(StatusCode::NO_CONTENT, String::new())),
+        Method::OPTIONS => return Err(allowing(text(StatusCode::NO_CONTENT, String::new()))),
         ref other => {
             let reason = format!("There is no {other} here, only {ALLOWED}.\n");
             let status = match *other {
@@ -278,20 +299,23 @@ async fn plain(listener: &ListenerSettings, request: Request<Incoming>) -> Respo
                 | Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
                 _ => StatusCode::NOT_IMPLEMENTED,
             };
-            return allowing(text(status, reason));
+            return Err(allowing(text(status, reason)));
         }
     }
-    let path = request.uri().path();
-    if listener.health_path.as_deref() == Some(path) {
-        return match watchdog::health() {
+    if listener.health_path.as_deref() == Some(head.uri.path()) {
+        return Ok(match watchdog::health() {
             Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
             // Who it is concerns operators: they ask the admin listener.
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stuck\n".to_owned()),
-        };
+        });
     }
-    match &listener.static_folder {
-        Some(folder) => files::answer(folder, request).await,
-        None => upgrade::required(upgrade::offer(listener)).map(text_body),
+    let Some(folder) = &listener.static_folder else {
+        return Err(upgrade::required(upgrade::offer(listener)).map(text_body));
+    };
+    let response = files::answer(folder, Request::from_parts(head.clone(), ())).await;
+    match response.status() {
+        StatusCode::NOT_FOUND => Err(response),
+        _ => Ok(response),
     }
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_wire::effect::Reply;
-use tidegate_wire::event::{Arrival, Message};
+use tidegate_wire::event::{Arrival, EventKind, Message};
 use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
 use tidegate_wire::query::RequestError;
 use tokio::sync::oneshot;
@@ -32,7 +32,8 @@ pub(in crate::gateway) async fn ask(
     if !home.is_served(&listener.tenant) {
         return without_handler();
     }
-    let replied = match home.ask_handler(listener, arrival, said) {
+    let kind = EventKind::Handshake { arrival, said };
+    let replied = match home.ask_handler(&listener.tenant, kind, listener.sign_in_time) {
         Ok(replied) => match timeout(listener.sign_in_time, replied).await {
             Ok(Ok(replied)) => replied,
             Ok(Err(_gone)) => Err(RequestError::Ending),
@@ -48,7 +49,7 @@ pub(in crate::gateway) async fn ask(
         Err(RequestError::Timeout | RequestError::Overloaded(_) | RequestError::Ending) => {
             Err(rejected(503, UNAVAILABLE))
         }
-        Ok(Reply::Ok(_) | Reply::Failed(_) | Reply::Unhandled)
+        Ok(Reply::Ok(_) | Reply::Failed(_) | Reply::Unhandled | Reply::Http(_))
         | Err(
             RequestError::Failed(_)
             | RequestError::DeadLettered

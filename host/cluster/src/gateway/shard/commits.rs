@@ -64,7 +64,11 @@ impl State {
             self.forget(number, tenant, worker, acts);
         }
         match committed.id.as_deref() {
-            _ if matches!(committed.kind, EventType::Request | EventType::Handshake) => {
+            _ if matches!(
+                committed.kind,
+                EventType::Request | EventType::Handshake | EventType::Http
+            ) =>
+            {
                 self.events
                     .end_request(number, commit.outcome, commit.reply);
             }

@@ -69,6 +69,7 @@ impl Events {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => None,
         };

@@ -146,6 +146,7 @@ impl State {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => {
                 extra += self.entrust_with_event(number, key, place);

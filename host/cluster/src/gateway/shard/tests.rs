@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use tidegate_hub::outbound::{Outgoing, Queued};
 use tidegate_link::{Identity, Secret};
-use tidegate_wire::event::Peer;
+use tidegate_wire::event::{Arrival, Peer};
 use tidegate_wire::membership::Role;
 
 use super::*;

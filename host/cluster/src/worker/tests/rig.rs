@@ -89,6 +89,7 @@ pub(super) fn serving(tenants: &[(&str, &str)]) -> Vec<Serving> {
     let one = |(tenant, version): &(&str, &str)| Serving {
         tenant: (*tenant).into(),
         version: (*version).into(),
+        http: false,
     };
     tenants.iter().map(one).collect()
 }

@@ -266,6 +266,7 @@ impl Seat {
             | EventKind::Close(_)
             | EventKind::Request { .. }
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. } => false,
             EventKind::TaskFinished { of_client, .. } => *of_client,
             EventKind::Timer { timer, .. } => timer.client.is_some(),
@@ -407,7 +408,7 @@ const fn is_failed_by_own(past: &Past) -> bool {
 fn is_awaited(ticket: &Ticket) -> bool {
     matches!(
         ticket.job().delivery.kind,
-        EventKind::Request { .. } | EventKind::Handshake { .. }
+        EventKind::Request { .. } | EventKind::Handshake { .. } | EventKind::Http { .. }
     )
 }
 

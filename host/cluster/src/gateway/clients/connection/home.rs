@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_wire::Name;
-use tidegate_wire::event::{Arrival, CloseReason, HttpRequest, Message};
-use tidegate_wire::handshake::{Accepted, Rejected, SignIn};
+use tidegate_wire::event::{Arrival, CloseReason, EventKind, HttpRequest, Message};
+use tidegate_wire::handshake::{Accepted, Rejected};
 use tidegate_wire::query::RequestError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -37,12 +38,14 @@ pub(in crate::gateway) trait Home {
     fn memory(&self) -> Rc<Memory>;
     /// Whether a worker serves this tenant.
     fn is_served(&self, tenant: &Name) -> bool;
-    /// Asks the handler whether somebody may become a client.
+    /// Whether the handler of this tenant takes requests by HTTP, as a worker has said last.
+    fn takes_http(&self, tenant: &Name) -> bool;
+    /// Asks the handler: an event of nobody, for whose reply somebody waits so long.
     fn ask_handler(
         &self,
-        listener: &ListenerSettings,
-        arrival: Arc<Arrival>,
-        said: SignIn,
+        tenant: &Name,
+        kind: EventKind,
+        within: Duration,
     ) -> Result<oneshot::Receiver<Replied>, RequestError>;
     /// Somebody has become a client and, for a WebSocket, its upgrade is done; `early` is what it sent
     /// behind the request.

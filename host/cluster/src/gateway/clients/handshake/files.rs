@@ -16,7 +16,6 @@ use bytes::Bytes;
 use cap_primitives::ambient_authority;
 use cap_primitives::fs::{FollowSymlinks, OpenOptions, open, open_ambient_dir, stat};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -29,7 +28,7 @@ use tower_http::services::fs::{Backend, File, Metadata};
 use crate::gateway::clients::handshake::{Body, text};
 
 /// What there is in the folder for a request by GET or HEAD.
-pub(super) async fn answer(folder: &Path, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer<B>(folder: &Path, request: Request<B>) -> Response<Body> {
     let path = percent_decode_str(request.uri().path());
     let path = path.decode_utf8_lossy();
     if path.split('/').any(|name| name.starts_with('.')) {

@@ -226,12 +226,13 @@ fn replied(outcome: Outcome, reply: Option<Box<Reply>>) -> Replied {
         (Outcome::DeadLettered, _) => Err(RequestError::DeadLettered),
         (_, Some(Reply::Unhandled)) => Err(RequestError::Unhandled),
         (_, Some(Reply::Failed(text))) => Err(RequestError::Failed(text)),
-        (Outcome::Done, Some(reply @ (Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_)))) => {
-            Ok(reply)
-        }
+        (
+            Outcome::Done,
+            Some(reply @ (Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_) | Reply::Http(_))),
+        ) => Ok(reply),
         (
             Outcome::Failed | Outcome::Returned,
-            Some(Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_)) | None,
+            Some(Reply::Ok(_) | Reply::Accepted(_) | Reply::Rejected(_) | Reply::Http(_)) | None,
         ) => Err(RequestError::Failed("the handler failed".to_owned())),
         (Outcome::Done, None) => Err(RequestError::Failed(
             "the worker sent a commit without a reply".to_owned(),

@@ -24,6 +24,7 @@ async fn work(mut worker: Scripted, closes: Arc<AtomicUsize>) {
             | EventKind::BufferFull { .. }
             | EventKind::BufferDrain
             | EventKind::Handshake { .. }
+            | EventKind::Http { .. }
             | EventKind::Task { .. }
             | EventKind::TaskFinished { .. } => vec![],
         };
