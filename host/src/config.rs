@@ -14,6 +14,7 @@ mod listener;
 mod origin;
 mod plugin;
 mod reference;
+mod schedule;
 mod section;
 mod services;
 mod setting;
@@ -30,11 +31,12 @@ pub use layers::Override;
 pub use listener::{Listener, Tenant};
 pub use plugin::{Command, Plugin};
 pub use reference::{default_file, effective_file};
+pub use schedule::{Expression, Schedule, ZoneName};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
 pub use tokens::read as read_tokens;
 pub use types::{
-    CacheDir, Choice, LogFormat, Newlines, NoWorker, PluginConfig, QueuePolicy, Router, RouterKey,
-    Secret, SignIn, Watch,
+    CacheDir, Choice, LogFormat, Missed, Newlines, NoWorker, PluginConfig, QueuePolicy, Router,
+    RouterKey, Secret, SignIn, Watch,
 };
 
 use section::{Places, Reading, Section};
@@ -104,6 +106,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// `[[command]]`
     pub commands: Vec<Command>,
+    /// `[[schedule]]`
+    pub schedules: Vec<Schedule>,
     /// Where each key was given.
     places: Places,
 }
@@ -209,6 +213,7 @@ impl Config {
             worker: top.table("worker", Worker::read),
             plugins: top.tables("plugin", Plugin::read),
             commands: top.tables("command", Command::read),
+            schedules: top.tables("schedule", Schedule::read),
             places: Places::default(),
         };
         top.finish();

@@ -1,6 +1,7 @@
 //! From the configuration to the settings of the services.
 
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_cluster::gateway::settings::{
@@ -15,12 +16,14 @@ use tidegate_hub::routing::{self, Routing, RoutingKey, Routings};
 use tidegate_link::membership::MembershipSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 use tidegate_link::{Identity, LinkSettings, Secret};
+use tidegate_schedule::timetable::Timetable;
 use tidegate_wire::Name;
 use tidegate_wire::id::Incarnation;
 use tidegate_wire::membership::{Node, Role};
 
 use crate::config::{
-    Choice, Config, Listener, Newlines, NoWorker, QueuePolicy, Router, RouterKey, SignIn, Tenant,
+    Choice, Config, Listener, Missed, Newlines, NoWorker, QueuePolicy, Router, RouterKey, Schedule,
+    SignIn, Tenant,
 };
 use crate::ending;
 use crate::tenants::cores;
@@ -152,7 +155,31 @@ pub fn gateway(config: &Config, announced: SocketAddrV4) -> GatewaySettings {
         },
         link: link(config),
         listeners: config.listeners.iter().map(listener).collect(),
+        schedules: config.schedules.iter().filter_map(schedule).collect(),
+        schedules_file: schedules_file(config),
     }
+}
+
+/// None if it has no timetable, which the check of the configuration has refused.
+fn schedule(it: &Schedule) -> Option<tidegate_schedule::Schedule> {
+    Some(tidegate_schedule::Schedule {
+        tenant: it.tenant.clone(),
+        name: it.name.clone()?,
+        timetable: Timetable::new(it.cron.as_str(), it.time_zone.as_str()).ok()?,
+        payload: it.payload.clone(),
+        missed: match it.missed {
+            Missed::Skip => tidegate_schedule::Missed::Skip,
+            Missed::Once => tidegate_schedule::Missed::Once,
+            Missed::All => tidegate_schedule::Missed::All,
+        },
+        late_s: it.late_seconds,
+    })
+}
+
+/// Beside what is kept of deploys.
+fn schedules_file(config: &Config) -> Option<PathBuf> {
+    let folder = config.deploy.state_dir.as_ref()?;
+    (!config.schedules.is_empty()).then(|| folder.join("schedules.json"))
 }
 
 /// How the events of each tenant find their workers.

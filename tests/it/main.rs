@@ -35,6 +35,7 @@ mod peers;
 mod rfc;
 mod routers;
 mod scale;
+mod schedules;
 mod sessions;
 mod sign_in;
 mod signals;

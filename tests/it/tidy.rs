@@ -72,11 +72,15 @@ fn the_layers_import_only_what_is_below_them() -> Outcome {
     const NODES: &[&str] = &["tidegate-cluster", "tidegate-runtime", "tidegate-api"];
     const ABOVE_LINK: &[&str] = &["tidegate-hub", "tidegate-deploy", "tidegate-client"];
     const WASM: &[&str] = &["wasmtime", "wasmtime-wasi", "tidegate-runtime"];
-    let rules: [(&str, &[&[&str]]); 13] = [
+    let rules: [(&str, &[&[&str]]); 14] = [
         ("host/wire", &[IO, NODES, ABOVE_LINK, &["tidegate-link"]]),
         (
             "host/hub",
             &[IO, NODES, &["tidegate-link", "tidegate-deploy"]],
+        ),
+        (
+            "host/schedule",
+            &[IO, NODES, ABOVE_LINK, &["tidegate-link"]],
         ),
         ("host/fair", &[IO, NODES, ABOVE_LINK, &["tidegate-wire"]]),
         (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tidegate_cluster::gateway::access::{Access, RequestError, Told};
+use tidegate_cluster::gateway::access::{Access, RequestError, ScheduleStatus, Told};
 use tidegate_deploy::{DeployClient, DeployError, DeployOrder, Overview, Progress, Teller};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -69,6 +69,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn watch(&self, tenant: &Name, filter: Filter) -> Result<mpsc::Receiver<Told>, AskError>;
 
     fn unserved(&self, tenant: &Name) -> Option<String>;
+
+    fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus>;
 }
 
 /// Deploys over the cluster; see [`DeployClient`] for what each call promises.
@@ -180,5 +182,9 @@ impl Cluster for Access {
 
     fn unserved(&self, tenant: &Name) -> Option<String> {
         Self::unserved(self, tenant)
+    }
+
+    fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus> {
+        Self::schedules(self, tenant)
     }
 }

@@ -8,6 +8,7 @@ mod feed;
 mod gateways;
 mod groups;
 mod sessions;
+mod tasks;
 mod uids;
 
 use utoipa::openapi::OpenApi;
@@ -26,5 +27,6 @@ pub(crate) fn all(head: OpenApi) -> OpenApiRouter<Api> {
         .merge(gateways::routes())
         .merge(commands::routes())
         .merge(feed::routes())
+        .merge(tasks::routes())
         .merge(deployment::routes())
 }

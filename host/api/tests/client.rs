@@ -21,7 +21,7 @@ use tidegate_client::{
     Client, ClientsQuery, Deploy, DeployProgress, DeployStep, Error, ErrorName, FeedFilter, Kind,
     Message, Selector, Send, Told as Heard,
 };
-use tidegate_cluster::gateway::access::{RequestError, Told};
+use tidegate_cluster::gateway::access::{RequestError, ScheduleStatus, Told};
 use tidegate_deploy::{DeployError, DeployOrder, Overview, Progress, Step};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -135,6 +135,10 @@ impl Cluster for Scripted {
 
     fn unserved(&self, _: &Name) -> Option<String> {
         None
+    }
+
+    fn schedules(&self, _: &Name) -> Vec<ScheduleStatus> {
+        Vec::new()
     }
 }
 

@@ -17,6 +17,7 @@ mod questions;
 mod requests;
 #[cfg(test)]
 mod rig;
+mod schedules;
 mod services;
 pub mod settings;
 mod shard;
@@ -203,6 +204,8 @@ impl Gateway {
         }
         let follow = peers::follow(self.services.clone(), members);
         let peers = tokio::spawn(watched("the links to other gateways", follow));
+        let schedules = schedules::run(self.services.schedules.clone());
+        tokio::spawn(watched("the schedules", schedules));
         tokio::select! {
             biased;
             () = self.context().lost.cancelled() => accepting.cancel(),

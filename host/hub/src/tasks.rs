@@ -201,6 +201,12 @@ impl Tasks {
         }
     }
 
+    /// Whether it waits or is under way.
+    #[must_use]
+    pub fn is_there(&self, tenant: u16, task: &TaskId) -> bool {
+        self.tasks.contains_key(&(tenant, *task))
+    }
+
     /// Whether it is under way and was cancelled.
     #[must_use]
     pub fn is_cancelled(&self, tenant: u16, task: &TaskId) -> bool {

@@ -46,6 +46,8 @@ pub struct Members {
     /// Nodes that no register with a link and past its grace time lists at the moment: nothing says
     /// that they are alive.
     pub unlisted: BTreeSet<Incarnation>,
+    /// There are no registers: nobody else will ever come.
+    pub fixed: bool,
 }
 
 impl Members {
@@ -183,6 +185,7 @@ pub fn fixed(nodes: Vec<Node>) -> Membership {
     let nodes = nodes.into_iter().map(|node| (node.incarnation, node));
     let members = Members {
         nodes: nodes.collect(),
+        fixed: true,
         ..Members::default()
     };
     let tasks = TaskTracker::new();
@@ -299,6 +302,7 @@ impl Told {
                     lost: merge.lost().clone(),
                     connected,
                     unlisted,
+                    fixed: false,
                 });
             }
             !same

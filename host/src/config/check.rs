@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use tidegate_schedule::timetable::{Timetable, TimetableError};
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 use tidegate_wire::hello::HELLO_BYTES_MAX;
 
 use super::error::{ConfigError, Place, nearest};
 use super::listener::WS_ONLY;
+use super::schedule::SCHEDULES_MAX;
 use super::setting::Setting;
 use super::{Config, Newlines, Purpose, Router, RouterKey, origin};
 
@@ -38,6 +40,7 @@ pub(super) fn errors(config: &Config, in_keys: &[ConfigError]) -> Vec<ConfigErro
     check.listeners();
     check.settings_of_tenants();
     check.plugins();
+    check.schedules();
     check.needs();
     let of_tokens = super::tokens::errors(config);
     let kept = of_tokens.into_iter().filter(|_| in_keys.is_empty());
@@ -394,6 +397,62 @@ impl Check<'_> {
             wall_ms: it.wall_ms,
         });
         self.run("command", commands);
+    }
+
+    fn schedules(&mut self) {
+        let config = self.config;
+        let listens = matches!(config.purpose, Purpose::Serve | Purpose::Gateway);
+        if config.schedules.len() > SCHEDULES_MAX {
+            let message = format!(
+                "{} [[schedule]]: a configuration may have {SCHEDULES_MAX}; one task can do the work of several",
+                config.schedules.len()
+            );
+            self.refuse("schedule", message);
+        }
+        for (at, it) in config.schedules.iter().enumerate() {
+            let table = format!("schedule.{at}");
+            for key in ["name", "cron"] {
+                if !config.places.of(&format!("{table}.{key}")).is_given() {
+                    let message = format!(
+                        "a [[schedule]] needs its `{key}`, like name = \"report\" and cron = \"30 2 * * *\""
+                    );
+                    self.refuse(&table, message);
+                }
+            }
+            let mut before = config.schedules.iter().take(at);
+            let name = it.name.as_deref().unwrap_or_default();
+            if it.name.is_some()
+                && before.any(|other| (&other.tenant, &other.name) == (&it.tenant, &it.name))
+            {
+                let message = format!(
+                    "two [[schedule]] of the tenant `{}` have the name `{name}`: give this one another",
+                    it.tenant
+                );
+                self.refuse(&format!("{table}.name"), message);
+            }
+            if listens
+                && !config
+                    .listeners
+                    .iter()
+                    .any(|other| other.tenant == it.tenant)
+            {
+                let message = format!(
+                    "the [[schedule]] `{name}` is of the tenant `{}`, which has no listener here: name the \
+                     `tenant` of a [[gateway.listener]]",
+                    it.tenant
+                );
+                self.refuse(&format!("{table}.tenant"), message);
+            }
+            if let Err(TimetableError::Never) =
+                Timetable::new(it.cron.as_str(), it.time_zone.as_str())
+            {
+                let message = format!(
+                    "`cron` in [[schedule]]: `{}` is never due: no month has such a day",
+                    it.cron.as_str()
+                );
+                self.refuse(&format!("{table}.cron"), message);
+            }
+        }
     }
 
     /// What plugins and commands have in common; `key` is the name of their tables.

@@ -5,7 +5,7 @@ use tidegate_wire::Name;
 
 use super::section::Change;
 use super::setting::Setting;
-use super::{ApiToken, Command, Config, Listener, Plugin, Secret, Tenant};
+use super::{ApiToken, Command, Config, Listener, Plugin, Schedule, Secret, Tenant};
 
 /// The header of the tables of tokens.
 pub const API_TOKEN: &str = "[[api-token]]";
@@ -63,6 +63,18 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         (&old.commands, &new.commands),
         |it| of_tenant(&it.tenant),
         Command::changes,
+    );
+    found.tables(
+        "[[schedule]]",
+        (&old.schedules, &new.schedules),
+        |it| {
+            format!(
+                "tenant {:?}, name {:?}",
+                it.tenant,
+                it.name.as_deref().unwrap_or_default()
+            )
+        },
+        Schedule::changes,
     );
     found.0
 }

@@ -7,7 +7,7 @@ use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
     Admin, Api, ApiToken, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin, Register,
-    Tenant, Watchdog, Worker,
+    Schedule, Tenant, Watchdog, Worker,
 };
 
 /// One table, for people.
@@ -65,6 +65,13 @@ fn command_example() -> Command {
     }
 }
 
+fn schedule_example() -> Schedule {
+    Schedule {
+        name: Some("hourly".into()),
+        ..Schedule::default()
+    }
+}
+
 fn defaults() -> Vec<ReferenceTable> {
     vec![
         table("", &[], secrets([None, None])),
@@ -86,6 +93,7 @@ fn defaults() -> Vec<ReferenceTable> {
         table("[worker]", Worker::ABOUT, Worker::default().keys()),
         table("[[plugin]]", Plugin::ABOUT, example().keys()),
         table("[[command]]", Command::ABOUT, command_example().keys()),
+        table("[[schedule]]", Schedule::ABOUT, schedule_example().keys()),
     ]
 }
 
@@ -161,6 +169,8 @@ pub fn effective_file(config: &Config) -> String {
     tables.extend(plugins.map(|keys| table("[[plugin]]", &[], keys)));
     let commands = config.commands.iter().map(Command::keys);
     tables.extend(commands.map(|keys| table("[[command]]", &[], keys)));
+    let schedules = config.schedules.iter().map(Schedule::keys);
+    tables.extend(schedules.map(|keys| table("[[schedule]]", &[], keys)));
     let mut out = String::new();
     for table in tables {
         let header = if table.header.is_empty() { "" } else { "\n" };
@@ -191,6 +201,9 @@ pub(super) fn markdown() -> String {
         for key in table.keys {
             let value = match (&key.value, key.key.as_str()) {
                 (_, "file") if table.header == "[[command]]" => "must be given".to_owned(),
+                (_, "name" | "cron") if table.header == "[[schedule]]" => {
+                    "must be given".to_owned()
+                }
                 (_, "file") => "not set".to_owned(),
                 (Some(value), _) => format!("`{value}`"),
                 (None, _) => "not set".to_owned(),

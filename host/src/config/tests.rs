@@ -347,6 +347,59 @@ fn settings_of_a_tenant_without_a_listener_are_refused_where_clients_come() {
 }
 
 #[test]
+fn schedules_that_cannot_be_are_refused_with_what_would_be_right() {
+    let with = |lines: &str| refused(&format!("[[schedule]]\nname = \"report\"\n{lines}\n"));
+    for (lines, message) in [
+        (
+            "cron = \"30 2 * *\"",
+            "etc/t.toml:3:8: `cron` in [[schedule]]: `30 2 * *` is not an expression of cron, like `30 2 * * *`: \
+             it has 4 fields; five are right",
+        ),
+        (
+            "cron = \"99 2 * * *\"",
+            "etc/t.toml:3:8: `cron` in [[schedule]]: `99 2 * * *` is not an expression of cron",
+        ),
+        (
+            "cron = \"0 0 30 2 *\"",
+            "etc/t.toml:3:8: `cron` in [[schedule]]: `0 0 30 2 *` is never due: no month has such a day",
+        ),
+        (
+            "cron = \"0 0 * * *\"\ntime-zone = \"Europe/Berlim\"",
+            "etc/t.toml:4:13: `time-zone` in [[schedule]]: `Europe/Berlim` is not a time zone, like \
+             `Europe/Berlin` or `UTC`, did you mean `Europe/Berlin`?",
+        ),
+        (
+            "cron = \"0 0 * * *\"\nmissed = \"skipp\"",
+            "etc/t.toml:4:10: `missed` in [[schedule]]: `skipp` is not one of `skip`, `once`, `all`, did you \
+             mean `skip`?",
+        ),
+        (
+            "cron = \"0 0 * * *\"\n[[schedule]]\nname = \"report\"\ncron = \"0 1 * * *\"",
+            "etc/t.toml:5:8: two [[schedule]] of the tenant `default` have the name `report`: give this one \
+             another",
+        ),
+        (
+            "",
+            "etc/t.toml:1:1: a [[schedule]] needs its `cron`, like name = \"report\" and cron = \"30 2 * * *\"",
+        ),
+    ] {
+        let said = with(lines);
+        assert!(said.starts_with(message), "{lines}: {said}");
+    }
+    let text = format!(
+        "secret = \"{SECRET}\"\n[[schedule]]\nname = \"report\"\ntenant = \"chta\"\ncron = \"@daily\"\n"
+    );
+    assert_eq!(
+        load(&text, &[], Purpose::Gateway, &[]).expect_err("nobody is of that tenant"),
+        "etc/t.toml:4:10: the [[schedule]] `report` is of the tenant `chta`, which has no listener here: name the \
+         `tenant` of a [[gateway.listener]]"
+    );
+    assert!(load(&text, &[], Purpose::Check, &[]).is_ok());
+    let many = "[[schedule]]\nname = \"a\"\ncron = \"@daily\"\n".repeat(257);
+    assert!(refused(&many).contains("257 [[schedule]]: a configuration may have 256"));
+}
+
+#[test]
 fn tags_that_the_only_worker_lacks_are_refused() {
     let text = "[[tenant]]\nworker-tags = [\"eu\", \"gpu\"]\n[worker]\ntags = [\"eu\"]\n";
     let plugin = [Override::Plugin("chat.wasm".into())];

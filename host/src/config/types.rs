@@ -128,6 +128,18 @@ words! {
 }
 
 words! {
+    /// What happens to times of a schedule at which no task could begin.
+    pub enum Missed {
+        /// They are left out.
+        Skip = "skip",
+        /// The newest one begins late.
+        Once = "once",
+        /// All begin, one after the other.
+        All = "all",
+    }
+}
+
+words! {
     /// Whether the handler is asked who may become a client, and what happens if it cannot be.
     pub enum SignIn {
         /// It is not asked.

@@ -677,6 +677,7 @@ const fn peer_place(frame: &PeerFrame) -> u8 {
         PeerFrame::Watch { .. } => 4,
         PeerFrame::Unwatch { .. } => 5,
         PeerFrame::Happened { .. } => 6,
+        PeerFrame::Schedule(_) => 7,
     }
 }
 
@@ -705,7 +706,7 @@ fn every_frame_has_golden_bytes_and_its_documented_numbers() {
     }
     let within = |kind: u8, count: u8| (0..count).map(move |number| (kind, Some(number)));
     let alone = [0, 1, 6, 7].map(|kind| (kind, None));
-    let all = [(2, 8), (3, 13), (4, 7), (5, 3)]
+    let all = [(2, 8), (3, 13), (4, 8), (5, 3)]
         .into_iter()
         .flat_map(|(kind, count)| within(kind, count));
     assert_eq!(seen, alone.into_iter().chain(all).collect());

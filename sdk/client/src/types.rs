@@ -11,6 +11,7 @@ mod message;
 mod problem;
 mod question;
 mod selector;
+mod task;
 
 pub use action::{
     Action, Batch, Bind, Close, CloseUid, Done, DoneStatus, Farewell, Group, Member, OneClient,
@@ -32,3 +33,4 @@ pub use question::{
     ClientsOfUids, ClientsQuery, CompareAndSet, CountQuery, GroupCounts, Groups, Online, Uids,
 };
 pub use selector::{Recipients, Selector};
+pub use task::{ScheduleInfo, Schedules};

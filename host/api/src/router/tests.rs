@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tidegate_cluster::gateway::access::{RequestError, Told};
+use tidegate_cluster::gateway::access::{RequestError, ScheduleStatus, Told};
 use tidegate_deploy::{DeployError, DeployOrder, Overview, Progress};
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
@@ -122,6 +122,18 @@ impl Cluster for Scripted {
 
     fn unserved(&self, tenant: &Name) -> Option<String> {
         Some(format!("nobody serves {tenant}"))
+    }
+
+    fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus> {
+        vec![ScheduleStatus {
+            tenant: tenant.clone(),
+            name: "night".into(),
+            cron: "30 2 * * *".to_owned(),
+            time_zone: "Europe/Berlin".to_owned(),
+            last_s: Some(60),
+            next_s: Some(120),
+            open_s: None,
+        }]
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use tidegate_schedule::book::ScheduleStatus;
 use tidegate_wire::Name;
 use tidegate_wire::effect::Effect;
 use tidegate_wire::feed::Filter;
@@ -68,6 +69,13 @@ impl Access {
     pub fn unserved(&self, tenant: &Name) -> Option<String> {
         let context = &self.services.context;
         context.unserved(context.tenants.number(tenant)?)
+    }
+
+    /// How it stands with the schedules of the tenant that this gateway looks after, in the order of the
+    /// configuration.
+    #[must_use]
+    pub fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus> {
+        self.services.schedules.status(tenant)
     }
 
     /// The queue into the shard that serves the tenant's calls, once it has room.

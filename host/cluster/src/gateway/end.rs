@@ -25,6 +25,7 @@ impl Gateway {
         let deadline = Instant::now() + limit;
         let half = Instant::now() + limit / 2;
         context.ending.store(true, Ordering::Release);
+        self.services.schedules.end();
         context.all(|| Parcel::Quiesce);
         self.until(half, 1, |status| status.events.load(Ordering::Acquire) == 0)
             .await;

@@ -35,6 +35,7 @@ pub(super) async fn follow(services: Arc<Services>, mut members: watch::Receiver
         context.all(|| Parcel::Members(view.clone()));
         let own = context.incarnation();
         services.feed.members(&view, own);
+        services.schedules.members(&view, own);
         tasks.retain(|incarnation, task| {
             let live = view.nodes.contains_key(incarnation);
             if !live {
@@ -114,6 +115,7 @@ async fn serve(services: &Services, link: Link) -> LinkEnd {
         life: life.clone(),
     });
     let _linked = services.feed.linked(incarnation, sender.clone());
+    let _schedules = services.schedules.linked(incarnation, sender.clone());
     // A heartbeat alone does not end a `recv`.
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,6 +166,11 @@ fn take(services: &Services, incarnation: Incarnation, frame: PeerFrame) {
             happenings,
             missed,
         } => return services.feed.told(incarnation, watch, happenings, missed),
+        PeerFrame::Schedule(said) => {
+            // Answers to what this gateway has said are not answered.
+            let _ = services.schedules.hear(incarnation, *said);
+            return;
+        }
         // These come on the link that the other gateway has dialled.
         PeerFrame::Forward(_)
         | PeerFrame::Ask(_)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::commands::{Commands, Runner};
 use super::feed::Feed;
 use super::requests::Requests;
+use super::schedules::Schedules;
 use super::shared::Context;
 
 /// The services of one gateway, and what its shards share.
@@ -13,6 +14,7 @@ pub(super) struct Services {
     pub(super) requests: Arc<Requests>,
     pub(super) commands: Runner,
     pub(super) feed: Arc<Feed>,
+    pub(super) schedules: Arc<Schedules>,
 }
 
 impl Services {
@@ -21,6 +23,7 @@ impl Services {
             requests: Arc::new(Requests::new(context.clone())),
             commands: Runner::new(context.clone(), commands),
             feed: Arc::new(Feed::new(context.clone())),
+            schedules: Arc::new(Schedules::new(context.clone())),
             context,
         })
     }

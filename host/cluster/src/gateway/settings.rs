@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_link::LinkSettings;
 use tidegate_link::net::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
+use tidegate_schedule::Schedule;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
@@ -74,6 +75,10 @@ pub struct GatewaySettings {
     pub link: LinkSettings,
     /// Where clients connect.
     pub listeners: Vec<ListenerSettings>,
+    /// Schedules; those of tenants without a listener here are left to others.
+    pub schedules: Vec<Schedule>,
+    /// Where what is over of them is kept; none: nowhere.
+    pub schedules_file: Option<PathBuf>,
 }
 
 impl GatewaySettings {
@@ -104,6 +109,8 @@ impl GatewaySettings {
             hub: HubLimits::default(),
             link: LinkSettings::default(),
             listeners: Vec::new(),
+            schedules: Vec::new(),
+            schedules_file: None,
         }
     }
 }

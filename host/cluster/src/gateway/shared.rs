@@ -11,6 +11,7 @@ pub(in crate::gateway) mod queue;
 pub(in crate::gateway) mod request;
 pub(in crate::gateway) mod slowness;
 pub(in crate::gateway) mod socket;
+pub(in crate::gateway) mod tick;
 pub(in crate::gateway) mod watcher;
 pub(in crate::gateway) mod worker_link;
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate};
+use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate, ScheduleInfo};
+use tidegate_schedule::rfc3339;
 
 use super::history::{SHORT, behind, short};
 use super::output::Output;
@@ -25,6 +26,13 @@ pub(super) async fn run(
         }
         Err(error) => out.partial(&format!("what is deployed is not known: {error}")),
     }
+    let schedules = match client.schedules().await {
+        Ok(it) => it.schedules,
+        Err(error) => {
+            out.partial(&format!("the schedules are not known: {error}"));
+            Vec::new()
+        }
+    };
     if out.is_json() {
         let mut all = serde_json::to_value(&status)?;
         if let Some(members) = all.as_object_mut() {
@@ -34,6 +42,7 @@ pub(super) async fn run(
                 it
             });
             members.insert("deployment".to_owned(), json!(deployment));
+            members.insert("schedules".to_owned(), json!(schedules));
         }
         out.json(&all)?;
     } else {
@@ -45,6 +54,8 @@ pub(super) async fn run(
             row("clients", status.clients.to_string()),
         ];
         rows.push(row("deployed", deployed(&deployment)));
+        let schedules = schedules.iter();
+        rows.extend(schedules.map(|it| row(&format!("schedule {}", it.name), schedule(it))));
         out.table(&["tenant", &status.tenant], rows)?;
         if let Some(why) = &status.unserved {
             out.warn(&format!(
@@ -60,6 +71,21 @@ pub(super) async fn run(
     }
     out.without(&status.missing);
     Ok(())
+}
+
+fn schedule(it: &ScheduleInfo) -> String {
+    let time = |at_ms: u64| rfc3339(i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX));
+    let last = it.last_at.map_or("none yet".to_owned(), time);
+    let next = it.next_at.map_or("never".to_owned(), time);
+    let running = it
+        .running_at
+        .map(|at_ms| format!(", running that of {}", time(at_ms)));
+    format!(
+        "{} {}, last {last}, next {next}{}",
+        it.cron,
+        it.time_zone,
+        running.unwrap_or_default()
+    )
 }
 
 fn deployed(deployment: &Result<Deployment, Error>) -> String {

@@ -9,6 +9,7 @@ use crate::feed::{Filter, Happening};
 use crate::id::CloseId;
 use crate::payload::{Carry, Payload};
 use crate::query::{Answer, Ask, AskError};
+use crate::schedule::ScheduleSaid;
 use crate::weight::{asked, effect, found, happening, names};
 
 /// Effects for other shards, on a numbered stream.
@@ -72,6 +73,9 @@ pub enum PeerFrame {
         /// How many were dropped before these because the watcher fell behind.
         missed: u64,
     },
+    /// About schedules. Whoever has dialled says what it knows and claims ticks; the other one says what it
+    /// knows and answers.
+    Schedule(Box<ScheduleSaid>),
 }
 
 impl PeerFrame {
@@ -83,6 +87,7 @@ impl PeerFrame {
             Self::Answer { answer, .. } => answer.as_ref().as_ref().map_or(0, found),
             Self::Watch { filter, .. } => names(&filter.groups) + names(&filter.uids),
             Self::Happened { happenings, .. } => happenings.iter().map(happening).sum(),
+            Self::Schedule(said) => said.texts(),
             Self::ForwardAck { .. } | Self::Unwatch { .. } => 0,
         }
     }
@@ -101,7 +106,8 @@ impl Carry for PeerFrame {
             Self::ForwardAck { .. }
             | Self::Watch { .. }
             | Self::Unwatch { .. }
-            | Self::Happened { .. } => {}
+            | Self::Happened { .. }
+            | Self::Schedule(_) => {}
         }
     }
 
@@ -117,7 +123,8 @@ impl Carry for PeerFrame {
             Self::ForwardAck { .. }
             | Self::Watch { .. }
             | Self::Unwatch { .. }
-            | Self::Happened { .. } => {}
+            | Self::Happened { .. }
+            | Self::Schedule(_) => {}
         }
     }
 }

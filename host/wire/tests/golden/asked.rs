@@ -12,6 +12,7 @@ use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
     Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
 };
+use tidegate_wire::schedule::{KnownSchedule, ScheduleSaid, Tick, TickVerdict};
 
 use super::{CLIENT, EVENT, delivery, entries, timer};
 
@@ -375,7 +376,37 @@ fn watches() -> Vec<(&'static str, Frame)> {
         missed: 9,
     }
     .into();
+    let tick = Tick {
+        tenant: "t".into(),
+        schedule: "s".into(),
+        at_s: 300,
+    };
+    let known = KnownSchedule {
+        tenant: "t".into(),
+        schedule: "s".into(),
+        over_s: Some(240),
+        since_s: -1,
+        last_s: None,
+        open_s: Some(300),
+    };
+    let said = |said| Frame::from(PeerFrame::Schedule(Box::new(said)));
     vec![
+        ("schedules known", said(ScheduleSaid::Known(vec![known]))),
+        ("tick claimed", said(ScheduleSaid::Claim(tick.clone()))),
+        (
+            "tick granted",
+            said(ScheduleSaid::Verdict(tick.clone(), TickVerdict::Granted)),
+        ),
+        (
+            "tick refused",
+            said(ScheduleSaid::Verdict(tick.clone(), TickVerdict::Refused)),
+        ),
+        (
+            "tick early",
+            said(ScheduleSaid::Verdict(tick.clone(), TickVerdict::Early)),
+        ),
+        ("tick over", said(ScheduleSaid::Over(tick.clone()))),
+        ("tick withdrawn", said(ScheduleSaid::Withdrawn(tick))),
         ("watch", watch),
         ("unwatch", PeerFrame::Unwatch { watch: 300 }.into()),
         ("happened", happened),

@@ -15,6 +15,7 @@ use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
     Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
 };
+use tidegate_wire::schedule::{KnownSchedule, ScheduleSaid, Tick, TickVerdict};
 
 use super::{client, clients, connect, effects, entries, event, name, names, payload, timer};
 
@@ -399,6 +400,7 @@ fn watches() -> impl Strategy<Value = Frame> {
             }
         )),
         any::<u64>().prop_map(|watch| Frame::from(PeerFrame::Unwatch { watch })),
+        schedules(),
         (any::<(u64, u64)>(), vec(happening, 0..4)).prop_map(|((watch, missed), happenings)| {
             Frame::from(PeerFrame::Happened {
                 watch,
@@ -407,6 +409,43 @@ fn watches() -> impl Strategy<Value = Frame> {
             })
         }),
     ]
+}
+
+fn schedules() -> impl Strategy<Value = Frame> {
+    let tick = (name(), name(), any::<i64>()).prop_map(|(tenant, schedule, at_s)| Tick {
+        tenant,
+        schedule,
+        at_s,
+    });
+    let tick = tick.boxed();
+    let times = (
+        option::of(any::<i64>()),
+        any::<i64>(),
+        option::of(any::<i64>()),
+        option::of(any::<i64>()),
+    );
+    let known =
+        (tick.clone(), times).prop_map(|(tick, (over_s, since_s, last_s, open_s))| KnownSchedule {
+            tenant: tick.tenant,
+            schedule: tick.schedule,
+            over_s,
+            since_s,
+            last_s,
+            open_s,
+        });
+    let verdict = prop_oneof![
+        Just(TickVerdict::Granted),
+        Just(TickVerdict::Refused),
+        Just(TickVerdict::Early)
+    ];
+    let said = prop_oneof![
+        vec(known, 0..3).prop_map(ScheduleSaid::Known),
+        tick.clone().prop_map(ScheduleSaid::Claim),
+        (tick.clone(), verdict).prop_map(|(tick, verdict)| ScheduleSaid::Verdict(tick, verdict)),
+        tick.clone().prop_map(ScheduleSaid::Over),
+        tick.prop_map(ScheduleSaid::Withdrawn),
+    ];
+    said.prop_map(|said| PeerFrame::Schedule(Box::new(said)).into())
 }
 
 /// Any of them.

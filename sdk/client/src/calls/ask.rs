@@ -5,8 +5,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::types::{
     ClientInfo, ClientRef, ClientsOfUids, ClientsQuery, Count, CountQuery, Field, Gateways,
-    GroupClient, GroupCounts, GroupInfo, GroupState, GroupUid, Groups, Online, Page, Selector,
-    SessionEntries, Status, UidState, Uids,
+    GroupClient, GroupCounts, GroupInfo, GroupState, GroupUid, Groups, Online, Page, Schedules,
+    Selector, SessionEntries, Status, UidState, Uids,
 };
 
 /// The longest page.
@@ -206,6 +206,14 @@ impl Client {
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status, Error> {
         Call::get("/v1/status").make(self).await
+    }
+
+    /// The tenant's schedules, as the gateway that answers knows them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn schedules(&self) -> Result<Schedules, Error> {
+        Call::get("/v1/schedules").make(self).await
     }
 }
 

@@ -21,7 +21,7 @@ fn operations() -> Vec<(String, String, Value)> {
             found.push((method.to_uppercase(), path.clone(), operation.clone()));
         }
     }
-    assert_eq!(found.len(), 41);
+    assert_eq!(found.len(), 42);
     found
 }
 

@@ -373,6 +373,13 @@ async fn forwards(
                     filter,
                 } => watchers.watch(watch, tenant, *filter),
                 PeerFrame::Unwatch { watch } => watchers.unwatch(watch),
+                PeerFrame::Schedule(said) => {
+                    let answers = shard.services.schedules.hear(peer.incarnation, *said);
+                    for answer in answers {
+                        // Without an answer it is asked again.
+                        let _ = sender.send(PeerFrame::Schedule(Box::new(answer)));
+                    }
+                }
                 // These go to the gateway that has dialled.
                 PeerFrame::ForwardAck { .. }
                 | PeerFrame::Answer { .. }

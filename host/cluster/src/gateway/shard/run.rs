@@ -216,6 +216,7 @@ impl State {
             Parcel::Adopt { tenant, effects } => self.act(&tenant, effects),
             Parcel::AdoptClose(adoption) => self.adopt_lost(*adoption),
             Parcel::Request(request) => self.request(*request),
+            Parcel::Tick(tick) => self.tasks.submit_tick(*tick, &self.metrics),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),
             Parcel::PeerUp {

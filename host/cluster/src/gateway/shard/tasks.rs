@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use metrics::{Counter, counter};
+use rustc_hash::FxHashMap;
 use tidegate_hub::lanes::{Committed, WorkerKey};
 use tidegate_hub::tasks::{self, Cancelled};
 use tidegate_wire::effect::{Outcome, Reply};
@@ -14,10 +15,12 @@ use tidegate_wire::event::{EventKind, EventType};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::task::{PAYLOAD_BYTES_MAX, Step, TaskId};
+use tokio::sync::oneshot;
 
 use super::State;
 use crate::gateway::shared::Context;
 use crate::gateway::shared::metrics::Metrics;
+use crate::gateway::shared::tick::{BeginTick, TickEnd};
 
 /// So much the tasks of a shard may keep in any case: more than the largest of them.
 const BYTES_MIN: usize = 2 * PAYLOAD_BYTES_MAX;
@@ -31,6 +34,8 @@ pub(super) struct Tasks {
     due: BTreeSet<u16>,
     /// Lanes of tasks that nobody wants any more.
     unwanted: Vec<(u16, u32)>,
+    /// Those of schedules, which wait for their end.
+    ticks: FxHashMap<TaskId, (u16, oneshot::Sender<TickEnd>)>,
     /// The gateway ends: none is taken.
     ended: bool,
     ends: Ends,
@@ -66,6 +71,7 @@ impl Tasks {
             all: tasks::Tasks::new(bytes_max, under_way_max, context.tenants.count()),
             due: BTreeSet::new(),
             unwanted: Vec::new(),
+            ticks: FxHashMap::default(),
             ended: false,
             ends: Ends::new(),
         }
@@ -92,10 +98,30 @@ impl Tasks {
         }
     }
 
+    /// The same for the tick of a schedule, which learns its end.
+    pub(super) fn submit_tick(&mut self, tick: BeginTick, metrics: &Metrics) {
+        let (tenant, task) = (tick.tenant, tick.task);
+        self.submit(tenant, task, tick.payload, metrics);
+        if self.all.is_there(tenant, &task) {
+            self.ticks.insert(task, (tenant, tick.ended));
+        }
+    }
+
+    /// The task of a tick is over, if it is one.
+    fn tick_ended(&mut self, task: &TaskId, end: TickEnd) {
+        if let Some((_, ended)) = self.ticks.remove(task) {
+            // The gateway may have ended.
+            let _ = ended.send(end);
+        }
+    }
+
     pub(super) fn cancel(&mut self, tenant: u16, task: &TaskId) {
         match self.all.cancel(tenant, task) {
             Cancelled::Unknown => {}
-            Cancelled::Waiting => self.ends.cancelled.increment(1),
+            Cancelled::Waiting => {
+                self.ends.cancelled.increment(1);
+                self.tick_ended(task, Ok(()));
+            }
             Cancelled::UnderWay(lane) => self.unwanted.push((tenant, lane)),
         }
     }
@@ -161,8 +187,10 @@ impl State {
         if cancelled {
             self.tasks.due.insert(tenant);
             self.tasks.ends.cancelled.increment(1);
+            self.tasks.tick_ended(&task, Ok(()));
         } else {
             self.tasks.ends.lost.increment(1);
+            self.tasks.ticks.remove(&task);
         }
         true
     }
@@ -223,6 +251,8 @@ impl State {
             return;
         };
         self.tasks.due.insert(tenant);
+        let end = outcome.as_ref().map(drop).map_err(Clone::clone);
+        self.tasks.tick_ended(task, end);
         let ends = &self.tasks.ends;
         match &outcome {
             _ if over.cancelled => return ends.cancelled.increment(1),
@@ -255,6 +285,8 @@ impl State {
             return;
         }
         let mut lost = self.tasks.all.clear_waiting();
+        let Tasks { all, ticks, .. } = &mut self.tasks;
+        ticks.retain(|task, (tenant, _)| all.is_there(*tenant, task));
         self.tasks.ends.lost.increment(lost as u64);
         let begun: Vec<_> = self.tasks.all.begun().collect();
         for (tenant, lane) in begun {

@@ -24,6 +24,7 @@ use crate::gateway::shared::gather::{Asked, Gather};
 use crate::gateway::shared::life::Life;
 use crate::gateway::shared::request::Request;
 use crate::gateway::shared::socket::LocalSocket;
+use crate::gateway::shared::tick::BeginTick;
 use crate::gateway::shared::watcher::Watcher;
 use crate::gateway::shared::worker_link::WorkerLink;
 
@@ -92,6 +93,8 @@ pub(in crate::gateway) enum Parcel {
     AdoptClose(Box<AdoptClose>),
     /// A call from outside: this shard is its home.
     Request(Box<Request>),
+    /// A schedule is due: the task lives in this shard.
+    Tick(Box<BeginTick>),
     /// Somebody watches.
     Watch(Arc<Watcher>),
     /// The watcher of this number is gone.
