@@ -69,7 +69,8 @@ impl Heard {
         ensure!(left_out.is_empty(), "lost {left_out:?} of {:?}", self.order);
         let twice = self.answers.values().filter(|count| **count > 1).count();
         ensure!(twice <= twice_max, "{twice} came twice: {:?}", self.order);
-        let backwards = self.order.windows(2).filter(|it| it[0] >= it[1]).count();
+        let pairs = self.order.iter().zip(self.order.iter().skip(1));
+        let backwards = pairs.filter(|(one, next)| one >= next).count();
         ensure!(backwards <= twice_max, "not in order: {:?}", self.order);
         Ok(())
     }

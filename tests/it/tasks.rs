@@ -207,6 +207,71 @@ async fn promise_8_tasks_beyond_a_limit_are_refused_and_events_do_not_wait_for_t
     Ok(())
 }
 
+#[tokio::test]
+async fn tasks_are_seen_and_ended_from_outside_through_any_gateway() -> Outcome {
+    let cluster = Cluster::apart(2, 1)
+        .deploys()
+        .plugin_settings("task-instances = 1")
+        .other_plugin_file(&Plugin::Probe.path()?)
+        .start()
+        .await?;
+    let door = cluster.gateway(1)?.listener(Transport::Ws)?;
+    let mut client = Probe::connect(door, "").await?;
+    let long = json!({"steps": 1_000_000, "ms": 5});
+    let runs = submit(&mut client, long.clone()).await?;
+    steps(&mut client, &runs, 0..3).await?;
+    submit(&mut client, long.clone()).await?;
+    submit(&mut client, long).await?;
+
+    let node = cluster.gateway(0)?;
+    let api = node.api("default")?;
+    let all = eventually("all three are seen", async || {
+        let tasks = api.get("/v1/tasks").await?.ok()?;
+        let number = |key| tasks.get(key).and_then(Value::as_u64).unwrap_or(0);
+        Ok((number("waiting") + number("under_way") == 3).then_some(tasks))
+    })
+    .await?;
+    let items = all.get("items").and_then(Value::as_array);
+    let items = items.context("no items")?;
+    let first = items.iter().find(|it| it.get("task") == Some(&runs));
+    let first = first.with_context(|| format!("no {runs} in {all}"))?;
+    let steps = first.get("steps").and_then(Value::as_u64).unwrap_or(0);
+    ensure!(
+        steps >= 3 && first.get("under_way") == Some(&json!(true)),
+        "{first}"
+    );
+    ensure!(first.get("client") == Some(&json!(client.id())), "{first}");
+    ensure!(first.get("attempt") == Some(&json!(0)), "{first}");
+    // Page by page.
+    let page = api.get("/v1/tasks?limit=2").await?.ok()?;
+    let next = page.get("next").and_then(Value::as_str);
+    let next = next.context("no next")?;
+    let rest = api.get(&format!("/v1/tasks?after={next}")).await?.ok()?;
+    let number = |page: &Value| page.get("items").and_then(Value::as_array).map(Vec::len);
+    ensure!(
+        (number(&page), number(&rest)) == (Some(2), Some(1)),
+        "{page} {rest}"
+    );
+    let ran = node.run("default", &["status"]).await?;
+    ensure!(ran.out.contains("under way, "), "{}", ran.out);
+
+    for item in items {
+        let task = item.get("task").and_then(Value::as_str);
+        let target = format!("/v1/tasks/{}", task.unwrap_or_default());
+        let reply = api.send("DELETE", &target, &Value::Null).await?;
+        ensure!(reply.status == 200, "{target}: {reply:?}");
+    }
+    eventually("none is left", async || {
+        let tasks = api.get("/v1/tasks").await?.ok()?;
+        Ok((tasks.get("items") == Some(&json!([]))).then_some(()))
+    })
+    .await?;
+    let wrong = api.get("/v1/tasks?after=7").await?;
+    ensure!(wrong.status == 400, "{wrong:?}");
+    client.rest().await?;
+    Ok(())
+}
+
 const STEPS: u32 = 1_000;
 const KILLS: u32 = 10;
 

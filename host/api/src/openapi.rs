@@ -44,7 +44,7 @@ use crate::shared::Api;
         (name = "uids", description = "Lists, counts, who is online"),
         (name = "groups", description = "Lists, counts, members"),
         (name = "code", description = "Custom commands, and requests to the handler"),
-        (name = "tasks", description = "What runs beside clients: schedules"),
+        (name = "tasks", description = "What runs beside clients: tasks and schedules"),
         (name = "feed", description = "What happens, as it happens"),
         (name = "deployment", description = "The tenant's handler: deploys over the cluster"),
         (name = "cluster", description = "Gateways and status"),

@@ -95,6 +95,7 @@ pub fn answer(ground: Ground<'_>, query: &Query) -> Option<Answer> {
         Query::GroupUids { after, limit } => group_uids(hub, after.as_ref(), *limit),
         Query::Gateways
         | Query::Timers { .. }
+        | Query::Tasks { .. }
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
         | Query::Once { .. }

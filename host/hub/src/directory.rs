@@ -60,6 +60,7 @@ pub fn reach(query: &Query) -> Reach {
         Query::Timers { of, .. } => {
             of.map_or(Reach::Everywhere, |client| Reach::Homes(vec![client]))
         }
+        Query::Tasks { .. } => Reach::Everywhere,
         Query::CompareAndSet { client, .. } => Reach::Homes(vec![*client]),
         Query::Command { gateways, .. } => match gateways {
             Some(gateways) => Reach::Gateways(gateways.clone()),
@@ -118,7 +119,8 @@ pub fn check(query: &Query) -> Result<(), AskError> {
         | Query::GroupInfos { limit, .. }
         | Query::GroupClients { limit, .. }
         | Query::GroupUids { limit, .. }
-        | Query::Timers { limit, .. } => check_limit(*limit),
+        | Query::Timers { limit, .. }
+        | Query::Tasks { limit, .. } => check_limit(*limit),
         Query::CompareAndSet { key: name, .. } | Query::Request { name, .. } => {
             check_names(std::slice::from_ref(name))
         }

@@ -5,19 +5,32 @@
 //! bounded in bytes, shared among the tenants; what one client has, in number.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 use tidegate_fair::Shares;
 use tidegate_wire::id::{ClientId, EventId, Incarnation};
 use tidegate_wire::payload::Payload;
+use tidegate_wire::query::TaskInfo;
 use tidegate_wire::task::TaskId;
 
+use crate::answer::PART_MAX;
 use crate::give_back::give_back;
 
 /// What a task counts besides its payload: about what the tables keep of it.
 pub const TASK_BYTES: usize = 512;
 /// How many tasks a client may have at a time.
 pub const TASKS_OF_CLIENT_MAX: usize = 100;
+/// No id is less.
+const LEAST: TaskId = TaskId {
+    client: None,
+    event: EventId {
+        gateway: Incarnation(0),
+        shard: 0,
+        sequence: 0,
+    },
+    nth: 0,
+};
 /// So many that are cancelled may stand in a row.
 const ROW_KEPT: usize = 64;
 
@@ -53,6 +66,8 @@ pub struct Over {
 #[derive(Debug)]
 struct Task {
     stage: Stage,
+    /// When it was submitted.
+    at_us: u64,
     bytes: usize,
     /// Its client is there.
     has_client: bool,
@@ -84,6 +99,7 @@ pub struct Tasks {
     /// How many each client has that has any.
     of_client: FxHashMap<u32, usize>,
     bytes: Shares<u16>,
+    now_us: u64,
 }
 
 impl Tasks {
@@ -97,7 +113,13 @@ impl Tasks {
             begun: 0,
             of_client: FxHashMap::default(),
             bytes: Shares::new(bytes_max, tenants),
+            now_us: 0,
         }
+    }
+
+    /// What time it is, in microseconds since a moment of one's own.
+    pub fn tick(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
     }
 
     /// A task waits for its turn. One that is there already stays as it is.
@@ -133,6 +155,7 @@ impl Tasks {
         let stage = Stage::Waiting(payload);
         let submitted = Task {
             stage,
+            at_us: self.now_us,
             bytes,
             has_client: task.client.is_some(),
         };
@@ -259,12 +282,7 @@ impl Tasks {
         give_back(&mut self.of_client);
         let first = TaskId {
             client: Some(client),
-            event: EventId {
-                gateway: Incarnation(0),
-                shard: 0,
-                sequence: 0,
-            },
-            nth: 0,
+            ..LEAST
         };
         let own = self.tasks.range_mut((tenant, first)..);
         let own = own.take_while(|((of, id), _)| *of == tenant && id.client == Some(client));
@@ -299,6 +317,57 @@ impl Tasks {
             };
             Some((*tenant, lane))
         })
+    }
+
+    /// Tasks of a tenant behind one of them, in order, at most so many, and whether there are more.
+    /// `progress` says of a lane how many attempts and committed steps its task has.
+    #[must_use]
+    pub fn page(
+        &self,
+        tenant: u16,
+        after: Option<&TaskId>,
+        limit: u32,
+        progress: impl Fn(u32) -> (u8, u32),
+    ) -> (Vec<TaskInfo>, bool) {
+        let limit = limit.clamp(1, PART_MAX) as usize;
+        let mut found = self.of_tenant(tenant, after).take(limit + 1);
+        let info = |(task, it): (&TaskId, &Task)| {
+            let (under_way, (attempt, steps)) = match it.stage {
+                Stage::Waiting(_) => (false, (0, 0)),
+                Stage::UnderWay { lane, .. } => (true, progress(lane)),
+            };
+            TaskInfo {
+                task: *task,
+                under_way,
+                attempt,
+                steps,
+                age_ms: self.now_us.saturating_sub(it.at_us) / 1_000,
+            }
+        };
+        let page: Vec<TaskInfo> = found.by_ref().take(limit).map(info).collect();
+        let more = found.next().is_some();
+        (page, more)
+    }
+
+    /// How long ago the oldest task of a tenant was submitted; 0 if there is none.
+    #[must_use]
+    pub fn oldest_ms(&self, tenant: u16) -> u64 {
+        let oldest_us = self.of_tenant(tenant, None).map(|(_, it)| it.at_us).min();
+        oldest_us.map_or(0, |at_us| self.now_us.saturating_sub(at_us) / 1_000)
+    }
+
+    fn of_tenant(
+        &self,
+        tenant: u16,
+        after: Option<&TaskId>,
+    ) -> impl Iterator<Item = (&TaskId, &Task)> {
+        let from = match after {
+            Some(after) => Bound::Excluded((tenant, *after)),
+            None => Bound::Included((tenant, LEAST)),
+        };
+        let own = self.tasks.range((from, Bound::Unbounded));
+        let own = own.take_while(move |((of, _), _)| *of == tenant);
+        own.map(|((_, task), it)| (task, it))
     }
 
     /// Ends all that wait. Says how many they were.

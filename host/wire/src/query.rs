@@ -13,6 +13,7 @@ use crate::effect::Effect;
 use crate::event::{Peer, SessionEntries};
 use crate::id::{ClientId, EventId};
 use crate::payload::{Carry, Payload};
+use crate::task::TaskId;
 use crate::timer::TimerId;
 
 /// The most entries of one page, and the most names or ids of one list in a query.
@@ -120,6 +121,21 @@ pub struct TimerInfo {
     pub period_ms: Option<u64>,
     /// What its event brings.
     pub payload: Payload,
+}
+
+/// A task that waits or is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// Which.
+    pub task: TaskId,
+    /// A worker may have it; else it waits for its turn.
+    pub under_way: bool,
+    /// How many attempts at it have been made before this one.
+    pub attempt: u8,
+    /// How many of its steps are committed.
+    pub steps: u32,
+    /// Since it was submitted.
+    pub age_ms: u64,
 }
 
 /// What is asked. Some act at once.
@@ -249,6 +265,13 @@ pub enum Query {
         of: Option<ClientId>,
         /// Only those behind this one.
         after: Option<Box<TimerId>>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Tasks of the tenant that wait or are under way, ordered by id. Answer: [`Answer::Tasks`]
+    Tasks {
+        /// Only those behind this one.
+        after: Option<Box<TaskId>>,
         /// At most so many.
         limit: u32,
     },
@@ -384,6 +407,19 @@ pub enum Answer {
         /// Whether there may be more.
         more: bool,
     },
+    /// Tasks, ordered by id.
+    Tasks {
+        /// How many of the tenant wait for their turn.
+        waiting: u64,
+        /// How many are under way.
+        under_way: u64,
+        /// Since the oldest of all of them was submitted; 0 if there is none.
+        oldest_ms: u64,
+        /// The page.
+        page: Vec<TaskInfo>,
+        /// Whether there may be more.
+        more: bool,
+    },
 }
 
 /// An answer with those who had no part in it.
@@ -467,6 +503,7 @@ impl Carry for Query {
             | Self::GroupUids { .. }
             | Self::Gateways
             | Self::Timers { .. }
+            | Self::Tasks { .. }
             | Self::CompareAndSet { .. } => {}
         }
     }
@@ -488,6 +525,7 @@ impl Carry for Query {
             | Self::GroupUids { .. }
             | Self::Gateways
             | Self::Timers { .. }
+            | Self::Tasks { .. }
             | Self::CompareAndSet { .. } => {}
         }
     }

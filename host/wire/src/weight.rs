@@ -89,6 +89,7 @@ pub(crate) fn asked(effects: &[Effect], query: &Query) -> usize {
             Query::Command { gateways, .. } => gateways.as_ref().map_or(0, Vec::len) * PART_BYTES,
             Query::UidEstimate
             | Query::Timers { .. }
+            | Query::Tasks { .. }
             | Query::Groups { .. }
             | Query::GroupInfos { .. }
             | Query::GroupClients { .. }
@@ -124,6 +125,7 @@ pub(crate) fn found(answer: &Answer) -> usize {
             .map(|(group, uid)| PART_BYTES * 2 + group.len() + uid.len())
             .sum(),
         Answer::Timers { page, .. } => page.len() * FRAME_BYTES,
+        Answer::Tasks { page, .. } => page.len() * FRAME_BYTES,
         Answer::Sketch(bytes) => bytes.len(),
         Answer::Gateways(list) => list.len() * PART_BYTES,
         Answer::Commands(list) => list.len() * FRAME_BYTES,

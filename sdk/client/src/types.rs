@@ -33,4 +33,4 @@ pub use question::{
     ClientsOfUids, ClientsQuery, CompareAndSet, CountQuery, GroupCounts, Groups, Online, Uids,
 };
 pub use selector::{Recipients, Selector};
-pub use task::{ScheduleInfo, Schedules};
+pub use task::{ScheduleInfo, Schedules, TaskInfo, Tasks};

@@ -4,7 +4,9 @@ use std::net::SocketAddrV4;
 
 use tidegate_wire::Name;
 use tidegate_wire::id::ClientId;
-use tidegate_wire::query::{Answer, ClientInfo, CommandOutcome, GroupInfo, Query, TimerInfo};
+use tidegate_wire::query::{
+    Answer, ClientInfo, CommandOutcome, GroupInfo, Query, TaskInfo, TimerInfo,
+};
 use tidegate_wire::sketch::Sketch;
 
 /// Merges the parts of an answer to `query`. What does not belong to an answer to it is left out;
@@ -33,6 +35,7 @@ pub fn merge(query: &Query, parts: Vec<Answer>) -> Option<Answer> {
             let (page, more) = page(parts, *limit, timers, |info: &TimerInfo| info.timer);
             Answer::Timers { page, more }
         }
+        Query::Tasks { limit, .. } => tasks(parts, *limit),
         Query::GroupInfos { limit, .. } => groups(parts, *limit),
         Query::ClientCount { .. } | Query::UidCount { .. } => {
             let counts = parts.into_iter().filter_map(count);
@@ -103,6 +106,32 @@ fn page<T, K: Ord>(
     (all, more)
 }
 
+/// Each task lives in one shard: what they have counted adds up.
+fn tasks(parts: Vec<Answer>, limit: u32) -> Answer {
+    let mut sums = (0_u64, 0_u64, 0);
+    for part in &parts {
+        if let Answer::Tasks {
+            waiting,
+            under_way,
+            oldest_ms,
+            ..
+        } = part
+        {
+            sums.0 = sums.0.saturating_add(*waiting);
+            sums.1 = sums.1.saturating_add(*under_way);
+            sums.2 = (*oldest_ms).max(sums.2);
+        }
+    }
+    let (page, more) = page(parts, limit, task_page, |info: &TaskInfo| info.task);
+    Answer::Tasks {
+        waiting: sums.0,
+        under_way: sums.1,
+        oldest_ms: sums.2,
+        page,
+        more,
+    }
+}
+
 /// Groups of several parts are one group: members add up, distinct uids may not.
 fn groups(parts: Vec<Answer>, limit: u32) -> Answer {
     let mut sums = Vec::<GroupInfo>::new();
@@ -152,6 +181,7 @@ readers! {
     group_clients: Answer::GroupClients { page, more } => Some((page, more)),
         (Vec<(Name, ClientId)>, bool);
     timers: Answer::Timers { page, more } => Some((page, more)), (Vec<TimerInfo>, bool);
+    task_page: Answer::Tasks { page, more, .. } => Some((page, more)), (Vec<TaskInfo>, bool);
     group_uids: Answer::GroupUids { page, more } => Some((page, more)), (Vec<(Name, Name)>, bool);
     count: Answer::Count(count) => Some(count), u64;
     counts: Answer::Counts(counts) => Some(counts), Vec<u64>;

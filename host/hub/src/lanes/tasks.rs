@@ -67,6 +67,17 @@ impl Lanes {
         Some((worker, event.sequence, event.attempt))
     }
 
+    /// How many attempts at the lane's task there were before this one, and how many of its steps are
+    /// committed.
+    #[must_use]
+    pub fn progress(&self, connection: u32) -> (u8, u32) {
+        let first = self.lanes.get(&connection).and_then(|it| it.events.front());
+        match first.map(|event| (&event.kind, event.attempt)) {
+            Some((EventKind::Task { committed, .. }, attempt)) => (attempt, *committed),
+            Some(_) | None => (0, 0),
+        }
+    }
+
     /// How many workers in a row were lost over the lane's event.
     #[must_use]
     pub fn losses(&self, connection: u32) -> u8 {

@@ -155,3 +155,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn those_of_a_tenant_are_listed_page_by_page_with_their_ages() {
+    let mut tasks = Tasks::new(1 << 20, 1, 2);
+    for n in 0..5 {
+        tasks.tick(n * 1_000_000);
+        tasks.submit(0, id(None, n), payload(1)).unwrap();
+    }
+    tasks.submit(1, id(Some(3), 9), payload(1)).unwrap();
+    assert!(tasks.begin(0, 7).is_some());
+    tasks.tick(5_000_000);
+    let progress = |lane| (u8::try_from(lane).unwrap(), 40);
+    let (first, more) = tasks.page(0, None, 3, progress);
+    assert_eq!((first.len(), more), (3, true));
+    let begun = &first[0];
+    assert_eq!((begun.task, begun.under_way), (id(None, 0), true));
+    assert_eq!((begun.attempt, begun.steps, begun.age_ms), (7, 40, 5_000));
+    assert_eq!((first[1].under_way, first[1].age_ms), (false, 4_000));
+    let (rest, more) = tasks.page(0, Some(&first[2].task), 3, progress);
+    let rest: Vec<_> = rest.iter().map(|it| it.task).collect();
+    assert_eq!((rest, more), (vec![id(None, 3), id(None, 4)], false));
+    assert_eq!((tasks.oldest_ms(0), tasks.oldest_ms(1)), (5_000, 1_000));
+    tasks.remove(0, &id(None, 0));
+    assert_eq!(tasks.oldest_ms(0), 4_000);
+    assert_eq!(tasks.page(7, None, 3, progress), (vec![], false));
+}

@@ -160,6 +160,7 @@ fn visible_effects(effects: &[Effect], query: &Query) -> Vec<Effect> {
     match query {
         Query::Gateways
         | Query::Timers { .. }
+        | Query::Tasks { .. }
         | Query::CompareAndSet { .. }
         | Query::Command { .. }
         | Query::Once { .. }

@@ -1,3 +1,5 @@
+//! What one book decides, by tables, and what several decide that talk with each other.
+
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -48,7 +50,7 @@ fn run(book: &mut Book, now: Now) -> Vec<i64> {
         let acts = book.take_acts();
         let begins = acts.iter().filter_map(|act| match act {
             Act::Begin { at_s, .. } => Some(*at_s),
-            _ => None,
+            Act::Say(..) | Act::Missed(..) | Act::ClockSetBack(..) | Act::ClockAhead(..) => None,
         });
         let begins: Vec<i64> = begins.collect();
         if begins.is_empty() {
@@ -287,7 +289,7 @@ fn a_clock_that_is_ahead_waits_for_the_others_and_one_that_is_behind_holds_nobod
                 match act {
                     Act::Say(to, what) => said.push((to, what)),
                     Act::Begin { at_s, .. } => begun.push(at_s),
-                    _ => {}
+                    Act::Missed(..) | Act::ClockSetBack(..) | Act::ClockAhead(..) => {}
                 }
             }
             let from = books[place].own;

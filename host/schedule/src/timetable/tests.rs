@@ -1,3 +1,5 @@
+//! Changes of clocks by tables; forwards and backwards by properties.
+
 use proptest::prelude::*;
 
 use super::*;

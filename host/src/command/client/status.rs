@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate, ScheduleInfo};
+use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate, ScheduleInfo, Tasks};
 use tidegate_schedule::rfc3339;
 
 use super::history::{SHORT, behind, short};
@@ -33,6 +33,13 @@ pub(super) async fn run(
             Vec::new()
         }
     };
+    let tasks = match client.tasks(None).await {
+        Ok(it) => Some(it),
+        Err(error) => {
+            out.partial(&format!("the tasks are not known: {error}"));
+            None
+        }
+    };
     if out.is_json() {
         let mut all = serde_json::to_value(&status)?;
         if let Some(members) = all.as_object_mut() {
@@ -43,6 +50,7 @@ pub(super) async fn run(
             });
             members.insert("deployment".to_owned(), json!(deployment));
             members.insert("schedules".to_owned(), json!(schedules));
+            members.insert("tasks".to_owned(), json!(tasks));
         }
         out.json(&all)?;
     } else {
@@ -54,6 +62,9 @@ pub(super) async fn run(
             row("clients", status.clients.to_string()),
         ];
         rows.push(row("deployed", deployed(&deployment)));
+        if let Some(it) = &tasks {
+            rows.push(row("tasks", of_tasks(it)));
+        }
         let schedules = schedules.iter();
         rows.extend(schedules.map(|it| row(&format!("schedule {}", it.name), schedule(it))));
         out.table(&["tenant", &status.tenant], rows)?;
@@ -71,6 +82,16 @@ pub(super) async fn run(
     }
     out.without(&status.missing);
     Ok(())
+}
+
+fn of_tasks(it: &Tasks) -> String {
+    match (it.under_way, it.waiting) {
+        (0, 0) => "none".to_owned(),
+        (under_way, waiting) => format!(
+            "{under_way} under way, {waiting} waiting, the oldest for {} s",
+            it.oldest_ms / 1_000
+        ),
+    }
 }
 
 fn schedule(it: &ScheduleInfo) -> String {

@@ -10,7 +10,7 @@ use tidegate_wire::http::HttpAnswer;
 use tidegate_wire::payload::Payload;
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
+    Query, Question, RequestError, Selector, SwapRefusal, TaskInfo, TimerInfo,
 };
 use tidegate_wire::schedule::{KnownSchedule, ScheduleSaid, Tick, TickVerdict};
 
@@ -138,6 +138,10 @@ fn queries() -> Vec<Query> {
             after: Some(timer(None)),
             limit: 100,
         },
+        Query::Tasks {
+            after: Some(timer(None)),
+            limit: 100,
+        },
     ]
 }
 
@@ -221,6 +225,19 @@ fn answers() -> Vec<Answer> {
             due_in_ms: 300,
             period_ms: Some(500),
             payload: payload(),
+        }],
+        more: true,
+    });
+    answers.push(Answer::Tasks {
+        waiting: 300,
+        under_way: 1,
+        oldest_ms: 500,
+        page: vec![TaskInfo {
+            task: *timer(Some(CLIENT)),
+            under_way: true,
+            attempt: 2,
+            steps: 300,
+            age_ms: 500,
         }],
         more: true,
     });

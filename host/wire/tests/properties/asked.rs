@@ -13,7 +13,7 @@ use tidegate_wire::handshake::{Accepted, Rejected};
 use tidegate_wire::http::{Fields, HttpAnswer};
 use tidegate_wire::query::{
     Answer, Answered, Ask, AskError, ClientFields, ClientInfo, CommandError, GroupInfo, Once,
-    Query, Question, RequestError, Selector, SwapRefusal, TimerInfo,
+    Query, Question, RequestError, Selector, SwapRefusal, TaskInfo, TimerInfo,
 };
 use tidegate_wire::schedule::{KnownSchedule, ScheduleSaid, Tick, TickVerdict};
 
@@ -123,6 +123,10 @@ fn lists() -> impl Strategy<Value = Query> {
                 after: after.map(Box::new),
                 limit,
             }
+        }),
+        (option::of(timer()), any::<u32>()).prop_map(|(after, limit)| Query::Tasks {
+            after: after.map(Box::new),
+            limit,
         }),
     ]
 }
@@ -245,6 +249,18 @@ fn outcome() -> impl Strategy<Value = Result<tidegate_wire::payload::Payload, Co
     ]
 }
 
+fn task_info() -> impl Strategy<Value = TaskInfo> {
+    (timer(), any::<(bool, u8, u32, u64)>()).prop_map(
+        |(task, (under_way, attempt, steps, age_ms))| TaskInfo {
+            task,
+            under_way,
+            attempt,
+            steps,
+            age_ms,
+        },
+    )
+}
+
 fn answer() -> impl Strategy<Value = Answer> {
     let more = any::<bool>;
     prop_oneof![
@@ -257,6 +273,15 @@ fn answer() -> impl Strategy<Value = Answer> {
             .prop_map(|(page, more)| Answer::GroupUids { page, more }),
         (vec(timer_info(), 0..3), any::<bool>())
             .prop_map(|(page, more)| Answer::Timers { page, more }),
+        (any::<(u64, u64, u64, bool)>(), vec(task_info(), 0..3)).prop_map(
+            |((waiting, under_way, oldest_ms, more), page)| Answer::Tasks {
+                waiting,
+                under_way,
+                oldest_ms,
+                page,
+                more,
+            }
+        ),
         any::<u64>().prop_map(Answer::Count),
         vec(any::<u64>(), 0..4).prop_map(Answer::Counts),
         vec(any::<u8>(), 0..40).prop_map(Answer::Sketch),

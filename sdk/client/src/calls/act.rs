@@ -46,6 +46,15 @@ impl Client {
         Call::act("/v1/messages", send, key)?.make(self).await
     }
 
+    /// Ends a task; what it has committed stays. Nothing happens if there is none of this id, so it may be
+    /// repeated.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn cancel_task(&self, task: &str) -> Result<Done, Error> {
+        Call::delete("/v1/tasks").part(task)?.make(self).await
+    }
+
     /// Does several things in one commit, in order.
     ///
     /// # Errors

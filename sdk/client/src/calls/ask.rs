@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::types::{
     ClientInfo, ClientRef, ClientsOfUids, ClientsQuery, Count, CountQuery, Field, Gateways,
     GroupClient, GroupCounts, GroupInfo, GroupState, GroupUid, Groups, Online, Page, Schedules,
-    Selector, SessionEntries, Status, UidState, Uids,
+    Selector, SessionEntries, Status, Tasks, UidState, Uids,
 };
 
 /// The longest page.
@@ -206,6 +206,15 @@ impl Client {
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status, Error> {
         Call::get("/v1/status").make(self).await
+    }
+
+    /// The tenant's tasks that wait or are under way: how many, and one page of them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tasks(&self, after: Option<&str>) -> Result<Tasks, Error> {
+        let call = Call::get("/v1/tasks").with("limit", LIMIT);
+        call.with_some("after", after).make(self).await
     }
 
     /// The tenant's schedules, as the gateway that answers knows them.

@@ -1,4 +1,4 @@
-//! Schedules. Times are in milliseconds since 1970.
+//! Schedules and tasks. Times are in milliseconds since 1970.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,4 +26,40 @@ pub struct ScheduleInfo {
 pub struct Schedules {
     /// In the order of the configuration.
     pub schedules: Vec<ScheduleInfo>,
+}
+
+/// A task that waits or is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskInfo {
+    /// Its id, as handlers know it.
+    pub task: String,
+    /// Whose it is; null if it is no client's.
+    pub client: Option<String>,
+    /// Whether a worker may have it; else it waits for its turn.
+    pub under_way: bool,
+    /// How many attempts there were before this one.
+    pub attempt: u8,
+    /// How many of its steps are committed.
+    pub steps: u32,
+    /// Milliseconds since it was submitted.
+    pub age_ms: u64,
+}
+
+/// The tasks of a tenant that wait or are under way: how many, and a part of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Tasks {
+    /// How many wait for their turn.
+    pub waiting: u64,
+    /// How many are under way.
+    pub under_way: u64,
+    /// Milliseconds since the oldest of all was submitted; 0 if there is none.
+    pub oldest_ms: u64,
+    /// A part of them, ordered by id.
+    pub items: Vec<TaskInfo>,
+    /// Where the list goes on; null at its end.
+    pub next: Option<String>,
+    /// Gateways that gave nothing in time.
+    pub missing: Vec<String>,
 }

@@ -15,13 +15,14 @@ fn operations() -> Vec<(String, String, Value)> {
             .replace("{gateway}", "127.0.0.1:2000")
             .replace("{connection}", "1")
             .replace("{uid}", "u")
-            .replace("{group}", "g");
+            .replace("{group}", "g")
+            .replace("{task}", "0000000000000001-0-7-0");
         assert!(!path.contains('{'), "{path}");
         for (method, operation) in operations.as_object().unwrap() {
             found.push((method.to_uppercase(), path.clone(), operation.clone()));
         }
     }
-    assert_eq!(found.len(), 42);
+    assert_eq!(found.len(), 44);
     found
 }
 

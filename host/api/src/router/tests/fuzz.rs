@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 
 /// Calls that are right, or nearly: the line of the call, then the body.
-pub(super) const CALLS: [&str; 35] = [
+pub(super) const CALLS: [&str; 37] = [
     "POST /v1/messages\n{\"to\":{\"clients\":[\"7f00000107d000000001\"],\"uids\":[\"u\"]},\"text\":\"hi\",\"except\":[\"7f00000107d000000002\"]}",
     "POST /v1/messages\n{\"to\":[{\"everyone\":true},{\"groups\":[\"g\"]}],\"binary\":\"AAH/\"}",
     "POST /v1/batch\n{\"actions\":[{\"send\":{\"to\":{\"groups\":[\"g\"]},\"text\":\"x\"}},{\"ungroup\":{\"group\":\"a\"}}]}",
@@ -47,6 +47,8 @@ pub(super) const CALLS: [&str; 35] = [
     "GET /v1/gateways/127.0.0.1:2000/clients/7\n",
     "GET /v1/status\n",
     "GET /v1/schedules\n",
+    "GET /v1/tasks?limit=3&after=0000000000000001-0-7-0\n",
+    "DELETE /v1/tasks/7f00000107d000000001-0000000000000001-0-7-0\n",
     "GET /v1/feed?kind=joined&group=g&uid=u\n",
     "POST /v1/commands\n{\"gateways\":[\"127.0.0.1:2000\"],\"name\":\"n\",\"json\":{\"a\":1}}",
     "POST /v1/requests\n{\"name\":\"n\",\"text\":\"t\",\"timeout_ms\":1000}",

@@ -56,6 +56,7 @@ impl State {
     /// Reads the clock. Lanes count by it until the next time.
     pub(super) fn clock(&mut self) -> u64 {
         self.events.lanes_mut().tick(self.clock.now_us());
+        self.tasks.tick(self.events.lanes().now_us());
         self.events.lanes().now_us()
     }
 

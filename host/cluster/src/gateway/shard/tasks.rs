@@ -14,6 +14,7 @@ use tidegate_wire::effect::{Outcome, Reply};
 use tidegate_wire::event::{EventKind, EventType};
 use tidegate_wire::id::ClientId;
 use tidegate_wire::payload::Payload;
+use tidegate_wire::query::Answer;
 use tidegate_wire::task::{PAYLOAD_BYTES_MAX, Step, TaskId};
 use tokio::sync::oneshot;
 
@@ -131,6 +132,11 @@ impl Tasks {
         self.all.end_client(tenant, client);
     }
 
+    /// What time it is.
+    pub(super) fn tick(&mut self, now_us: u64) {
+        self.all.tick(now_us);
+    }
+
     /// How many have begun, of all tenants.
     pub(super) const fn begun(&self) -> usize {
         self.all.count_begun()
@@ -200,6 +206,28 @@ impl State {
         let task = committed.id.as_deref();
         committed.kind == EventType::Task
             && task.is_some_and(|task| self.tasks.all.is_cancelled(tenant, task))
+    }
+
+    /// Tasks of a tenant that wait or are under way here.
+    pub(super) fn tasks_of(
+        &mut self,
+        tenant: Option<u16>,
+        after: Option<&TaskId>,
+        limit: u32,
+    ) -> Answer {
+        self.clock();
+        let tasks = &self.tasks.all;
+        let lanes = self.events.lanes();
+        let page = |tenant| tasks.page(tenant, after, limit, |lane| lanes.progress(lane));
+        let (page, more) = tenant.map(page).unwrap_or_default();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Answer::Tasks {
+            waiting: tenant.map_or(0, |it| count(tasks.waiting(it))),
+            under_way: tenant.map_or(0, |it| count(tasks.under_way(it))),
+            oldest_ms: tenant.map_or(0, |it| tasks.oldest_ms(it)),
+            page,
+            more,
+        }
     }
 
     /// A part of a task is to happen, and the task goes on.

@@ -235,7 +235,8 @@ const fn is_local(query: &Query) -> bool {
         | Query::Groups { .. }
         | Query::GroupClients { .. }
         | Query::GroupUids { .. }
-        | Query::Timers { .. } => true,
+        | Query::Timers { .. }
+        | Query::Tasks { .. } => true,
         Query::UidCount { .. }
         | Query::UidEstimate
         | Query::GroupInfos { .. }

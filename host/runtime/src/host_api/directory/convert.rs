@@ -305,6 +305,7 @@ pub(in crate::host_api) fn unexpected(answer: &Answer) -> Error {
         Answer::Applied(_) => "applied effects",
         Answer::Replied(_) => "a reply",
         Answer::Timers { .. } => "timers",
+        Answer::Tasks { .. } => "tasks",
     };
     Error::Other(format!("the gateway answered with {kind}, unasked"))
 }

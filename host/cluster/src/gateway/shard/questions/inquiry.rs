@@ -51,6 +51,7 @@ impl Inquiry {
             | Query::GroupClients { .. }
             | Query::GroupUids { .. }
             | Query::Timers { .. }
+            | Query::Tasks { .. }
             | Query::Command { .. }
             | Query::Once { .. }
             | Query::Request { .. } => self.plain().await,

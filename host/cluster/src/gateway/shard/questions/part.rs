@@ -52,6 +52,10 @@ impl State {
                 let tenant = self.tenant_index(&asked.tenant);
                 Ok(self.timers_of(tenant, *of, after, *limit))
             }
+            Query::Tasks { after, limit } => {
+                let tenant = self.tenant_index(&asked.tenant);
+                Ok(self.tasks_of(tenant, after.as_deref(), *limit))
+            }
             Query::Clients { .. }
             | Query::ClientCount { .. }
             | Query::UidCounts(_)
