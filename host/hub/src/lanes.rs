@@ -6,7 +6,7 @@
 //! again with the next attempt. An event whose worker lacks the right session, or is to be told what
 //! others changed, waits until the lane is idle, so that what goes with it is whole.
 
-mod ages;
+pub(crate) mod ages;
 mod attempts;
 mod custody;
 mod looks;

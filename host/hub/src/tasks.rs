@@ -16,6 +16,7 @@ use tidegate_wire::task::TaskId;
 
 use crate::answer::PART_MAX;
 use crate::give_back::give_back;
+use crate::lanes::ages::Ages;
 
 /// What a task counts besides its payload: about what the tables keep of it.
 pub const TASK_BYTES: usize = 512;
@@ -86,6 +87,8 @@ struct Row {
     waiting: VecDeque<TaskId>,
     count_waiting: usize,
     under_way: usize,
+    /// When they were submitted, those under way too.
+    ages: Ages,
 }
 
 /// The tasks of one shard.
@@ -152,6 +155,7 @@ impl Tasks {
         self.bytes.take(&tenant, bytes);
         row.waiting.push_back(task);
         row.count_waiting += 1;
+        row.ages.add(self.now_us);
         let stage = Stage::Waiting(payload);
         let submitted = Task {
             stage,
@@ -248,6 +252,7 @@ impl Tasks {
         let gone = self.tasks.remove(&(tenant, *task))?;
         self.bytes.give(&tenant, gone.bytes);
         let row = self.rows.get_mut(usize::from(tenant))?;
+        row.ages.take(gone.at_us);
         let cancelled = match gone.stage {
             Stage::Waiting(_) => {
                 row.count_waiting -= 1;
@@ -349,11 +354,12 @@ impl Tasks {
         (page, more)
     }
 
-    /// How long ago the oldest task of a tenant was submitted; 0 if there is none.
+    /// How long ago the oldest task of a tenant was submitted, to a tenth of a second; 0 if there is none.
     #[must_use]
     pub fn oldest_ms(&self, tenant: u16) -> u64 {
-        let oldest_us = self.of_tenant(tenant, None).map(|(_, it)| it.at_us).min();
-        oldest_us.map_or(0, |at_us| self.now_us.saturating_sub(at_us) / 1_000)
+        let row = self.rows.get(usize::from(tenant));
+        let oldest_us = row.and_then(|row| row.ages.oldest_us(self.now_us));
+        oldest_us.unwrap_or(0) / 1_000
     }
 
     fn of_tenant(

@@ -31,6 +31,8 @@ use kept::Kept;
 
 /// The clock is looked at so often at least, and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Without schedules there is nothing to look at.
+const NOTHING: Duration = Duration::from_secs(3_600);
 /// A clock that moved by more than the steady one was set.
 const CLOCK_SET_MS: u64 = 2_000;
 
@@ -155,6 +157,10 @@ impl Schedules {
         }
         for act in table.book.take_acts() {
             self.act(&mut table, act);
+        }
+        if table.book.is_empty() {
+            // It speaks when it is spoken to.
+            return NOTHING;
         }
         let next_ms = table.book.next_ms();
         drop(table);

@@ -1,4 +1,4 @@
-//! When the events of one tenant came that are left: how many there are, and the age of the oldest.
+//! When the events, or tasks, of one tenant came that are left: how many there are, and the age of the oldest.
 //! Pure. Adding and taking one costs a look at the newest or the oldest; memory grows with the spans
 //! of time in which some that are left came.
 
@@ -11,7 +11,7 @@ const SPANS_KEPT: usize = 64;
 
 /// Events by the time at which they came.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
+pub(crate) struct Ages {
     /// Spans in order, and how many came in each that are left. The first is never empty.
     spans: VecDeque<(u64, u32)>,
     /// Spans that are empty.
@@ -21,7 +21,7 @@ pub(super) struct Ages {
 
 impl Ages {
     /// One came. Times do not go back.
-    pub(super) fn add(&mut self, at_us: u64) {
+    pub(crate) fn add(&mut self, at_us: u64) {
         let span = at_us >> SPAN_BITS;
         self.events += 1;
         match self.spans.back_mut() {
@@ -34,7 +34,7 @@ impl Ages {
     }
 
     /// One that came then is gone.
-    pub(super) fn take(&mut self, at_us: u64) {
+    pub(crate) fn take(&mut self, at_us: u64) {
         let span = at_us >> SPAN_BITS;
         let place = match self.spans.front() {
             Some((first, _)) if *first >= span => Ok(0),
@@ -59,12 +59,12 @@ impl Ages {
     }
 
     /// How many are left.
-    pub(super) const fn events(&self) -> usize {
+    pub(crate) const fn events(&self) -> usize {
         self.events
     }
 
     /// The age of the oldest, in microseconds; up to a span too little. None if there is none.
-    pub(super) fn oldest_us(&self, now_us: u64) -> Option<u64> {
+    pub(crate) fn oldest_us(&self, now_us: u64) -> Option<u64> {
         let (span, _) = self.spans.front()?;
         Some(now_us.saturating_sub((span + 1) << SPAN_BITS))
     }

@@ -176,8 +176,10 @@ fn those_of_a_tenant_are_listed_page_by_page_with_their_ages() {
     let (rest, more) = tasks.page(0, Some(&first[2].task), 3, progress);
     let rest: Vec<_> = rest.iter().map(|it| it.task).collect();
     assert_eq!((rest, more), (vec![id(None, 3), id(None, 4)], false));
-    assert_eq!((tasks.oldest_ms(0), tasks.oldest_ms(1)), (5_000, 1_000));
+    let is_about = |ms: u64, about: u64| ms.abs_diff(about) < 100;
+    assert!(is_about(tasks.oldest_ms(0), 5_000) && is_about(tasks.oldest_ms(1), 1_000));
     tasks.remove(0, &id(None, 0));
-    assert_eq!(tasks.oldest_ms(0), 4_000);
+    assert!(is_about(tasks.oldest_ms(0), 4_000));
+    assert_eq!(tasks.oldest_ms(7), 0);
     assert_eq!(tasks.page(7, None, 3, progress), (vec![], false));
 }
