@@ -109,13 +109,23 @@ impl ClientInfo {
 
     /// The value of one session key, if it is there.
     pub fn session_key<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let Some((_, json)) = self.session.iter().find(|(k, _)| k == key) else {
+        let Some(json) = self.session_json(key) else {
             return Ok(None);
         };
         serde_json::from_str(json).map(Some).map_err(|e| {
             let client = self.client;
             Error::msg(format_args!("session key {key:?} of client {client}: {e}"))
         })
+    }
+
+    /// The JSON text of one session key, as it was written: what
+    /// [`compare_and_set_json`](crate::directory::compare_and_set_json) expects, whichever version of the
+    /// plugin has written it.
+    #[must_use]
+    pub fn session_json(&self, key: &str) -> Option<&str> {
+        let mut entries = self.session.iter();
+        let found = entries.find(|(name, _)| name == key);
+        found.map(|(_, json)| json.as_str())
     }
 }
 
