@@ -16,6 +16,7 @@ mod deploy;
 mod descriptors;
 mod docs;
 mod ending;
+mod examples;
 mod failures;
 mod files;
 mod handshake;

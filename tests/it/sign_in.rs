@@ -28,7 +28,7 @@ async fn cluster(gateways: usize, workers: usize, listener: &str) -> Result<Clus
 }
 
 /// The answer to a request for a WebSocket that is not let in.
-async fn turned_away(address: SocketAddrV4, query: &str) -> Result<http::Response> {
+pub(crate) async fn turned_away(address: SocketAddrV4, query: &str) -> Result<http::Response> {
     let request = format!(
         "GET /?{query} HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

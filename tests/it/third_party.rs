@@ -10,6 +10,8 @@ use tidegate_tests::{Cluster, Outcome, Plugin, Transport, tools};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::examples::public_chat::{chat, token};
+
 /// For an installation or a script, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -91,6 +93,8 @@ async fn install_node() -> Result<PathBuf> {
         "echo.mjs",
         "chat.mjs",
         "docs.mjs",
+        "game.mjs",
+        "public-chat.mjs",
     ] {
         std::fs::copy(sources("node").join(file), folder.join(file))?;
     }
@@ -180,4 +184,51 @@ async fn two_browsers_chat() -> Outcome {
         .env("CHROMIUM", CHROMIUM)
         .current_dir(folder);
     run(&mut script).await
+}
+
+/// A page of an example, and what its script is told behind its address.
+async fn browse(cluster: &Cluster, script: &str, more: &[String]) -> Outcome {
+    let folder = node().await?;
+    let address = cluster.gateway(0)?.listener(Transport::Ws)?;
+    let mut node = Command::new("node");
+    node.arg(script)
+        .arg(format!("http://{address}/"))
+        .args(more)
+        .env("CHROMIUM", CHROMIUM)
+        .current_dir(folder);
+    run(&mut node).await
+}
+
+/// The line of a listener that serves a page of an example.
+fn page(example: &str) -> String {
+    let folder = tools::root().join("plugins-example").join(example);
+    format!("static = {:?}", folder.join("web"))
+}
+
+#[tokio::test]
+async fn browsers_play_the_game_and_watch_it() -> Outcome {
+    if !can_browse() {
+        return tools::skip("browsers_play_the_game", "node, npm and chromium");
+    }
+    let cluster = Cluster::serve()
+        .other_plugin_file(&Plugin::Game.path()?)
+        .web_socket_listener(&page("game"))
+        .start()
+        .await?;
+    browse(&cluster, "game.mjs", &[]).await
+}
+
+#[tokio::test]
+async fn browsers_with_tokens_chat_and_ask_the_bot() -> Outcome {
+    if !can_browse() {
+        return tools::skip("browsers_with_tokens_chat", "node, npm and chromium");
+    }
+    let cluster = chat(Cluster::serve(), "bot-pace-ms = 20")
+        .other_plugin_file(&Plugin::PublicChat.path()?)
+        .web_socket_listener(&page("public-chat"))
+        .start()
+        .await?;
+    let lasts = Duration::from_secs(600);
+    let tokens = [token("ann", lasts)?, token("ben", lasts)?];
+    browse(&cluster, "public-chat.mjs", &tokens).await
 }

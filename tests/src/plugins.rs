@@ -20,10 +20,14 @@ pub enum Plugin {
     BenchJs,
     /// The chat example.
     Chat,
+    /// The game for two.
+    Game,
     /// Makes any call that it is told to make.
     Probe,
     /// The command component that goes with the probe.
     ProbeCommand,
+    /// The chat for strangers.
+    PublicChat,
     /// Lets clients tell whether anything was lost, repeated or out of order.
     Recorder,
     /// Told by its configuration to be a bad version.
@@ -39,8 +43,10 @@ impl Plugin {
             Self::BenchC => "bench-c",
             Self::BenchJs => "bench-js",
             Self::Chat => "chat",
+            Self::Game => "game",
             Self::Probe => "probe",
             Self::ProbeCommand => "probe-command",
+            Self::PublicChat => "public-chat",
             Self::Recorder => "recorder",
             Self::Scripted => "scripted",
         }
@@ -58,8 +64,10 @@ impl Plugin {
         match self {
             Self::Bench
             | Self::Chat
+            | Self::Game
             | Self::Probe
             | Self::ProbeCommand
+            | Self::PublicChat
             | Self::Recorder
             | Self::Scripted => build_rust()?,
             Self::BenchC | Self::BenchJs => {}
