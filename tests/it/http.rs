@@ -145,7 +145,7 @@ async fn effects_of_a_request_have_happened_when_its_answer_comes() -> Outcome {
         // It is in the socket before the answer is, so nothing has to be waited for.
         ensure!(watcher.rest().await? == json!([told]), "{number}");
     }
-    let asked = json!({"do": [{"op": "client_count", "of": ["everyone"]}, {"op": "session_get", "key": "k"}]});
+    let asked = json!({"do": [{"op": "client_count", "of": [{"everyone": true}]}, {"op": "session_get", "key": "k"}]});
     let answer = send(door, "POST", "/run", &asked.to_string()).await?;
     let told: Value = serde_json::from_str(&answer.body)?;
     ensure!(told.pointer("/ok/0/ok").is_some(), "{told}");

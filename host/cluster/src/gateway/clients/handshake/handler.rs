@@ -84,9 +84,13 @@ impl Refusal {
 
     fn response(self) -> Response<Body> {
         let mut response = text(self.status, self.text);
+        let headers = response.headers_mut();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            let again = HeaderValue::from_static(COME_AGAIN);
-            response.headers_mut().insert(RETRY_AFTER, again);
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(COME_AGAIN));
+        }
+        if matches!(self.outcome, Outcome::Refused) {
+            // The rest of the body is not waited for.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
