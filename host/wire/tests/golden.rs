@@ -415,17 +415,7 @@ fn variants() -> Vec<(String, Frame)> {
         let kind = EventKind::Handshake { arrival, said };
         add(format!("handshake {at}"), delivery(kind, None));
     }
-    let http = EventKind::Http {
-        arrival: arrival(Transport::WebSocket),
-        call: Box::new(HttpCall {
-            method: "PUT".into(),
-            target: "/a?b".into(),
-            authority: "h:1".into(),
-            headers: vec![("x".into(), vec![b'y', 0xff])],
-            body: Payload::from(vec![1, 2, 3]),
-        }),
-    };
-    add("http".into(), delivery(http, None));
+    add("http".into(), delivery(http(), None));
     for outcome in [
         Outcome::Done,
         Outcome::Failed,
@@ -453,6 +443,19 @@ fn variants() -> Vec<(String, Frame)> {
     out.extend(asked::frames());
     out.extend(deploy::variants());
     out
+}
+
+fn http() -> EventKind {
+    EventKind::Http {
+        arrival: arrival(Transport::WebSocket),
+        call: Box::new(HttpCall {
+            method: "PUT".into(),
+            target: "/a?b".into(),
+            authority: "h:1".into(),
+            headers: vec![("x".into(), vec![b'y', 0xff])],
+            body: Payload::from(vec![1, 2, 3]),
+        }),
+    }
 }
 
 fn effects() -> Vec<Effect> {

@@ -450,13 +450,13 @@ fn of_tasks() -> impl Strategy<Value = Frame> {
     ]
 }
 
-fn bookkeeping() -> impl Strategy<Value = Frame> {
+fn announcement() -> impl Strategy<Value = Frame> {
     let serving = (name(), name(), any::<bool>()).prop_map(|(tenant, version, http)| Serving {
         tenant,
         version,
         http,
     });
-    let announce = (vec(serving, 0..4), any::<u32>(), any::<u64>()).prop_map(
+    (vec(serving, 0..4), any::<u32>(), any::<u64>()).prop_map(
         |(serving, window_events, window_bytes)| {
             Frame::from(WorkerFrame::Announce(Announcement {
                 serving,
@@ -464,7 +464,11 @@ fn bookkeeping() -> impl Strategy<Value = Frame> {
                 window_bytes,
             }))
         },
-    );
+    )
+}
+
+fn bookkeeping() -> impl Strategy<Value = Frame> {
+    let announce = announcement();
     let custody = (
         any::<u16>(),
         client(),
