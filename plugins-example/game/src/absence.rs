@@ -21,34 +21,56 @@ const RETURN_LOOKS: Duration = Duration::from_millis(500);
 /// So often it looks; the keeper has looked by then.
 const RETURN_LOOKS_MAX: u32 = 6;
 
-/// The connection of a player is gone.
-pub(crate) fn lost(client: Client, game: &str, side: Side, grace: Duration) -> Result {
+/// How soon, and how often until it is done, a lost connection is seen to.
+const LOST_LOOKS: Duration = Duration::from_millis(50);
+
+/// The connection of a player is gone. What is to be done must be asked for, and in the close of a client
+/// whose gateway is lost nothing can be asked: it is done in the event of a timer, at a gateway that is there.
+pub(crate) fn closed(client: Client, game: &str, side: Side) -> Result {
     let own: Option<Table> = session::get(TABLE)?;
-    let own = own.filter(|table| table.id == game);
-    let held_here = own.is_some();
+    let lost = Purpose::Lost {
+        client,
+        game: game.to_owned(),
+        side,
+        table: own.filter(|table| table.id == game),
+    };
+    timers::every(LOST_LOOKS, lost.bytes()?).map(drop)
+}
+
+/// The same, where it can be asked. `own` is the table if it was held there.
+pub(crate) fn lost(
+    timer: &Timer,
+    client: Client,
+    (game, side): (&str, Side),
+    own: Option<Table>,
+    grace: Duration,
+) -> Result {
+    let held_there = own.is_some();
     let table = match own {
         Some(mut table) => {
             table.lose(side, client);
             if !holder::hand_over(&table) {
                 log::info!("nobody is left at the table {game}");
             }
-            Some(table)
+            table
         }
         None => match holder::change(game, |table| table.lose(side, client))? {
-            Change::Done(held) | Change::Already(held) => Some(held.table),
-            Change::Stale | Change::Refused(_) | Change::Nowhere { .. } => None,
+            Change::Done(held) | Change::Already(held) => held.table,
+            // Looked at again.
+            Change::Nowhere { sure: false } => return Ok(()),
+            // The other one is gone too, and its close keeps the table.
+            Change::Stale | Change::Refused(_) | Change::Nowhere { sure: true } => {
+                return timer.cancel();
+            }
         },
     };
-    let Some(table) = table else {
-        // The other one is gone too, and its close keeps the table.
-        return Ok(());
-    };
+    timer.cancel()?;
     holder::publish(&table)?;
     if table.end.is_some() {
         return Ok(());
     }
     let drops = table.seat(side).drops;
-    let keeper = held_here.then(|| keep(&table)).transpose()?;
+    let keeper = held_there.then(|| keep(&table)).transpose()?;
     let expire = Purpose::Expire {
         game: game.to_owned(),
         side,

@@ -27,6 +27,12 @@ use table::{Outcome, Table};
 /// The most games that are listed.
 const LISTED_MAX: u32 = 50;
 
+/// When something is tried again that was said while a table changed hands.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How often.
+const RETRIES_MAX: u32 = 30;
+
 /// The plugin.
 pub struct Game {
     turn: Duration,
@@ -76,7 +82,7 @@ impl Handler for Game {
 
     fn on_close(&mut self, client: Client, _: Closed) -> Result {
         match place::own()? {
-            Place::Playing { game, side } => absence::lost(client, &game, side, self.grace),
+            Place::Playing { game, side } => absence::closed(client, &game, side),
             Place::Nowhere
             | Place::Waiting
             | Place::Claiming { .. }
@@ -89,10 +95,20 @@ impl Handler for Game {
     fn on_timer(&mut self, client: Option<Client>, timer: Timer, payload: Vec<u8>) -> Result {
         match (client, serde_json::from_slice(&payload)?) {
             (Some(client), Purpose::Look { game }) => show(client, &game),
+            (Some(client), Purpose::Retry { wish, tries }) => self.at_table(client, wish, tries),
             (Some(_), _) if !place::is_clock(&timer)? => Ok(()),
             (Some(client), Purpose::Pair) => lobby::look(client, self.turn),
             (Some(client), Purpose::Return) => absence::look(client, self.turn),
             (Some(_), Purpose::Turn { game, version }) => absence::run_out(&game, version),
+            (
+                None,
+                Purpose::Lost {
+                    client,
+                    game,
+                    side,
+                    table,
+                },
+            ) => absence::lost(&timer, client, (&game, side), table, self.grace),
             (None, Purpose::Keep { table }) => absence::keeper_looks(&timer, &table),
             (
                 None,
@@ -118,27 +134,33 @@ impl Game {
             FromClient::Games => list(client),
             FromClient::Watch { game } => watch(client, &game),
             FromClient::Hover { column } => hover(client, column),
-            FromClient::Put {
-                round,
-                turn,
-                column,
-            } => self.change(client, |table, side| table.put(side, round, turn, column)),
-            FromClient::Resign { round } => {
-                self.change(client, |table, side| table.resign(side, round))
-            }
-            FromClient::Again { round } => {
-                self.change(client, |table, side| table.again(side, round))
+            FromClient::Put { .. } | FromClient::Resign { .. } | FromClient::Again { .. } => {
+                self.at_table(client, wish, 0)
             }
         }
     }
 
     /// What a player does at its table.
-    fn change(&self, client: Client, with: impl Fn(&mut Table, Side) -> Outcome) -> Result {
+    fn at_table(&self, client: Client, wish: FromClient, tries: u32) -> Result {
         let Place::Playing { game, side } = place::own()? else {
             return refuse(client, "you are not at a table");
         };
         let change = holder::change(&game, |table| {
-            only_seated(table, side, client, |table| with(table, side))
+            only_seated(table, side, client, |table| match wish {
+                FromClient::Put {
+                    round,
+                    turn,
+                    column,
+                } => table.put(side, round, turn, column),
+                FromClient::Resign { round } => table.resign(side, round),
+                FromClient::Again { round } => table.again(side, round),
+                FromClient::Play { .. }
+                | FromClient::Hover { .. }
+                | FromClient::Return { .. }
+                | FromClient::Leave
+                | FromClient::Games
+                | FromClient::Watch { .. } => Outcome::Stale,
+            })
         })?;
         match change {
             Change::Done(held) | Change::Already(held) => {
@@ -151,7 +173,12 @@ impl Game {
             }
             Change::Refused(text) => refuse(client, text),
             Change::Stale => Ok(()),
-            Change::Nowhere { .. } => refuse(client, "the table changes hands: say it again"),
+            Change::Nowhere { .. } if tries < RETRIES_MAX => {
+                // Its holder is gone in this moment: soon another one has it.
+                let tries = tries + 1;
+                timers::after(RETRY, Purpose::Retry { wish, tries }.bytes()?).map(drop)
+            }
+            Change::Nowhere { .. } => refuse(client, "nobody has the table: try again later"),
         }
     }
 

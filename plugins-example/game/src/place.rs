@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_sdk::prelude::*;
 
+use crate::protocol::FromClient;
 use crate::rules::Side;
 use crate::table::Table;
 
@@ -63,6 +64,15 @@ pub(crate) enum Purpose {
     Return,
     /// A client's: what it watches, once it is in the group of the watchers.
     Look { game: String },
+    /// A client's: what it said while the table changed hands is tried again.
+    Retry { wish: FromClient, tries: u32 },
+    /// The tenant's: the connection of a player is gone, with the table if it held it.
+    Lost {
+        client: Client,
+        game: String,
+        side: Side,
+        table: Option<Table>,
+    },
     /// The tenant's: keeps a table that its holder has left behind.
     Keep { table: Table },
     /// The tenant's: the time to come back is over.

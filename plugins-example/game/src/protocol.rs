@@ -10,7 +10,7 @@ use crate::table::{End, Table};
 const NAME_CHARS_MAX: usize = 32;
 
 /// What a client says.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum FromClient {
     Play { name: String },

@@ -89,6 +89,14 @@ fn play(gateway: &mut Gateway<Game>, pair: &Pair, round: u32, from: usize, colum
     }
 }
 
+/// Connections that are lost, and seen to.
+fn lose(gateway: &mut Gateway<Game>, clients: &[Client]) {
+    for client in clients {
+        gateway.close(*client).unwrap();
+    }
+    gateway.wait(Duration::from_millis(60)).unwrap();
+}
+
 fn come_back(gateway: &mut Gateway<Game>, token: &str) -> Client {
     let client = gateway.connect().unwrap();
     say(gateway, client, &json!({"type": "return", "token": token}));
@@ -154,7 +162,7 @@ fn whoever_drops_comes_back_to_the_game_as_it_was_whoever_held_the_table() {
         let mut gateway = start();
         let pair = pair(&mut gateway);
         play(&mut gateway, &pair, 1, 0, "3344");
-        gateway.close(pair.client(red_drops)).unwrap();
+        lose(&mut gateway, &[pair.client(red_drops)]);
         let stays = pair.client(!red_drops);
         let paused = table(&mut gateway, stays);
         let away = if red_drops { "red" } else { "yellow" };
@@ -181,7 +189,7 @@ fn whoever_drops_comes_back_to_the_game_as_it_was_whoever_held_the_table() {
 fn while_one_is_away_the_game_waits_and_at_the_end_of_the_grace_time_the_other_wins() {
     let mut gateway = start();
     let pair = pair(&mut gateway);
-    gateway.close(pair.yellow).unwrap();
+    lose(&mut gateway, &[pair.yellow]);
     let put = json!({"type": "put", "round": 1, "turn": 0, "column": 0});
     say(&mut gateway, pair.red, &put);
     assert!(refused(&mut gateway, pair.red).contains("is away"));
@@ -199,8 +207,7 @@ fn a_table_that_both_have_left_is_kept_for_whoever_is_back_first() {
         let mut gateway = start();
         let pair = pair(&mut gateway);
         play(&mut gateway, &pair, 1, 0, "012");
-        gateway.close(pair.red).unwrap();
-        gateway.close(pair.yellow).unwrap();
+        lose(&mut gateway, &[pair.red, pair.yellow]);
         gateway.wait(Duration::from_secs(5)).unwrap();
         let one = come_back(&mut gateway, &pair.tokens[first]);
         gateway.wait(Duration::from_secs(3)).unwrap();
@@ -228,8 +235,7 @@ fn a_table_that_both_have_left_is_kept_for_whoever_is_back_first() {
 fn a_game_that_nobody_came_back_to_is_over() {
     let mut gateway = start();
     let pair = pair(&mut gateway);
-    gateway.close(pair.red).unwrap();
-    gateway.close(pair.yellow).unwrap();
+    lose(&mut gateway, &[pair.red, pair.yellow]);
     gateway.wait(Duration::from_secs(60)).unwrap();
     let late = come_back(&mut gateway, &pair.tokens[0]);
     gateway.wait(Duration::from_secs(10)).unwrap();
@@ -246,6 +252,7 @@ fn a_token_takes_the_seat_also_from_a_connection_that_is_still_there() {
     let frame = gateway.close_frame(pair.yellow);
     assert_eq!(frame.map(|frame| frame.code), Some(4001));
     assert!(!gateway.is_connected(pair.yellow));
+    gateway.wait(Duration::from_millis(60)).unwrap();
     let now = table(&mut gateway, back);
     assert_eq!(now["yellow"]["here"], true);
     play(&mut gateway, &pair, 1, 0, "5");
@@ -363,4 +370,20 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     for config in [r#"{"turn-s": 0}"#, r#"{"grace-s": 601}"#, r#"{"turn": 3}"#] {
         assert!(Gateway::<Game>::start_with(config).is_err(), "{config}");
     }
+}
+
+#[test]
+fn what_is_said_while_the_table_changes_hands_is_done_when_it_is_found() {
+    let mut gateway = start();
+    let pair = pair(&mut gateway);
+    let back = come_back(&mut gateway, &pair.tokens[1]);
+    told(&mut gateway, pair.red);
+    // Yellow held the table, and is gone in this moment.
+    play(&mut gateway, &pair, 1, 0, "3");
+    assert!(told(&mut gateway, pair.red).is_empty());
+    gateway.wait(Duration::from_millis(200)).unwrap();
+    for client in [pair.red, back] {
+        assert_eq!(table(&mut gateway, client)["moves"], "3");
+    }
+    say(&mut gateway, pair.red, &json!({"type": "leave"}));
 }

@@ -291,6 +291,48 @@ async fn a_whole_game(router: &str) -> Outcome {
 }
 
 #[tokio::test]
+async fn a_player_whose_gateway_is_lost_comes_back_through_another_one_or_has_lost() -> Outcome {
+    let mut cluster = Cluster::apart(3, 2)
+        .settings("[link]\nheartbeat-ms = 200\nlease-ms = 1500")
+        .settings("[register]\nlease-ms = 2000\ngrace-ms = 500")
+        .other_plugin_file(&Plugin::Game.path()?)
+        .plugin_settings("config = { turn-s = 60, grace-s = 10 }")
+        .start()
+        .await?;
+    let doors = doors(&cluster).await?;
+    let one = Seat::play(doors[0], "ann").await?;
+    let other = Seat::play(doors[1], "bob").await?;
+    let (one, other) = (one.seated().await?, other.seated().await?);
+    // Yellow holds the table.
+    let (lost, mut red, mut yellow) = match one.side.as_str() {
+        "red" => (1, one, other),
+        _ => (0, other, one),
+    };
+    let game = text(&red.table, "game").to_owned();
+    let mut watcher = Seat::watch(doors[2], &game).await?;
+    moves([&mut red, &mut yellow], &mut watcher, 1, 0..3, DRAW).await?;
+    eventually("its custodians know yellow", async || {
+        let unguarded = "tidegate_gateway_unguarded_clients";
+        let left = cluster.gateway(lost)?.metric(unguarded, "").await?;
+        Ok((left == 0.0).then_some(()))
+    })
+    .await?;
+    cluster.gateway_mut(lost)?.kill().await?;
+    red.see(|table| table["yellow"]["here"] == false).await?;
+    let mut yellow = Seat::come_back(doors[2], &yellow.token).await?;
+    moves([&mut red, &mut yellow], &mut watcher, 1, 3..5, DRAW).await?;
+    eventually("its custodians know yellow", async || {
+        let unguarded = "tidegate_gateway_unguarded_clients";
+        let left = cluster.gateway(2)?.metric(unguarded, "").await?;
+        Ok((left == 0.0).then_some(()))
+    })
+    .await?;
+    cluster.gateway_mut(2)?.kill().await?;
+    red.see(|table| table["end"] == json!({"winner": "red", "why": "gone"}))
+        .await
+}
+
+#[tokio::test]
 async fn many_who_come_at_once_find_one_opponent_each_though_workers_are_killed() -> Outcome {
     let mut cluster = cluster("router = \"rand\"", &Plugin::Game.path()?).await?;
     let doors = doors(&cluster).await?;
