@@ -162,12 +162,19 @@ impl Handler for PublicChat {
         }
     }
 
-    fn on_close(&mut self, _: Client, _: Closed) -> Result {
+    fn on_close(&mut self, _: Client, closed: Closed) -> Result {
+        let Ok(member) = session::load::<Member>() else {
+            return Ok(());
+        };
+        // Who misbehaves is found in the log.
+        let code = client::closed_with()?.map(|frame| frame.code);
+        let (uid, address, why) = (&member.uid, client::peer()?.address, closed.reason.name());
+        log::info!("{uid} from {address} is gone: {why}, {code:?}");
         let here: rooms::Here = session::load()?;
         let Some(room) = here.room else {
             return Ok(());
         };
-        let went = ToClient::Went(session::load::<Member>()?.who());
+        let went = ToClient::Went(member.who());
         gateway::to_group(&rooms::everybody(&room)).send_json(&went)
     }
 
