@@ -28,7 +28,7 @@ pub(crate) fn answer(peer: &Peer, request: &http::Request) -> Result<http::Respo
             http::Response::json(&answer)
         }
         "/wait" => {
-            std::thread::sleep(Duration::from_millis(number("ms")? as u64));
+            wait(Duration::from_millis(number("ms")? as u64));
             Ok(http::Response::text("waited"))
         }
         "/fail" => {
@@ -65,4 +65,9 @@ fn echo(peer: &Peer, request: &http::Request) -> Result<http::Response> {
         "peer": { "address": peer.address, "listener": peer.listener },
         "body": String::from_utf8_lossy(&request.body),
     }))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a guest waits by blocking")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
 }
