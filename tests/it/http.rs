@@ -148,7 +148,7 @@ async fn effects_of_a_request_have_happened_when_its_answer_comes() -> Outcome {
     let asked = json!({"do": [{"op": "client_count", "of": [{"everyone": true}]}, {"op": "session_get", "key": "k"}]});
     let answer = send(door, "POST", "/run", &asked.to_string()).await?;
     let told: Value = serde_json::from_str(&answer.body)?;
-    ensure!(told.pointer("/ok/0/ok").is_some(), "{told}");
+    ensure!(told.pointer("/ok/0/count") == Some(&json!(1)), "{told}");
     let refused = told.pointer("/ok/1/error").and_then(Value::as_str);
     ensure!(
         refused.is_some_and(|it| it.starts_with("not-permitted")),

@@ -44,14 +44,20 @@ async fn a_request_that_is_too_large_or_too_slow_is_refused() -> Outcome {
 
 #[tokio::test]
 async fn requests_beyond_the_listener_s_number_are_told_to_come_again() -> Outcome {
-    let (_cluster, door) = served("http-requests-max = 2").await?;
+    let (cluster, door) = served("http-requests-max = 2").await?;
     let mut waiting = Vec::new();
     for _ in 0..2 {
         let mut kept = Kept::connect(door).await?;
-        kept.send(b"GET /wait?ms=1500 HTTP/1.1\r\nHost: here\r\n\r\n")
+        kept.send(b"GET /wait?ms=3000 HTTP/1.1\r\nHost: here\r\n\r\n")
             .await?;
         waiting.push(kept);
     }
+    eventually("both wait", async || {
+        let pending = "tidegate_gateway_pending_events";
+        let pending = cluster.gateway(0)?.metric(pending, "").await?;
+        Ok((pending == 2.0).then_some(()))
+    })
+    .await?;
     // Who is slow with its body takes no place from others.
     let mut slow = Kept::connect(door).await?;
     slow.send(b"POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\na")
