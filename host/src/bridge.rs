@@ -1,16 +1,19 @@
 //! Joins cluster and runtime: events of the worker's links go to the tenants' deployments, commits
 //! and sessions the other way; commands of a gateway go to the tenants' command components, with
-//! the hub beside which they run. The only place that knows both.
+//! the hub beside which they run, and bytes of its listeners to their codecs. The only place that
+//! knows both.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
+use tidegate_cluster::gateway::codecs;
 use tidegate_cluster::gateway::commands::{self, Commands, LocalHub};
 use tidegate_cluster::worker::{Handlers, Lane};
+use tidegate_hub::outbound::Plain;
 use tidegate_runtime::{
-    Asking, Boxed, CommandCall, CommandDeployment, CommandResult, Deployment, EventContext,
-    HubAccess, Job,
+    Asking, Boxed, CodecDeployment, CodecFault, CodecInput, CodecJob, CodecPart, CommandCall,
+    CommandDeployment, CommandResult, Deployment, EventContext, HubAccess, Job,
 };
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
@@ -244,5 +247,50 @@ impl HubAccess for Hub {
 
     fn ask(&self, query: Query) -> Boxed<Result<Answer, AskError>> {
         self.0.ask(query)
+    }
+}
+
+/// A codec of one tenant as what runs for its listeners.
+pub struct CodecBridge(pub CodecDeployment);
+
+impl codecs::Codec for CodecBridge {
+    fn run(&self, job: codecs::CodecJob) -> Boxed<codecs::CodecOutcome> {
+        let send = job.send.into_iter().map(|plain| match plain {
+            Plain::Raw(bytes) => CodecPart::Raw(bytes),
+            Plain::Message(message) => CodecPart::Message(message),
+        });
+        let run = self.0.run(CodecJob {
+            peer: job.peer,
+            state: job.state,
+            send: send.collect(),
+            input: job.input.map(|input| CodecInput {
+                bytes: input.bytes,
+                ended: input.ended,
+            }),
+        });
+        Box::pin(async move {
+            let outcome = run.await;
+            codecs::CodecOutcome {
+                state: outcome.state,
+                bytes: outcome.bytes,
+                unsent: outcome.unsent,
+                decoded: outcome.decoded.map(|decoded| codecs::Decoded {
+                    messages: decoded.messages,
+                    rest: decoded.rest,
+                    needs: decoded.needs,
+                    again: decoded.again,
+                }),
+                fault: outcome.fault.map(|fault| match fault {
+                    CodecFault::Refused(_) => codecs::CodecFault::Client,
+                    CodecFault::Broken(_) | CodecFault::Nonsense(_) | CodecFault::Stopped => {
+                        codecs::CodecFault::Codec
+                    }
+                }),
+            }
+        })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
     }
 }

@@ -29,7 +29,7 @@ pub use difference::{API_TOKEN, Difference, differences};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
 pub use listener::{Listener, Tenant};
-pub use plugin::{Command, Plugin};
+pub use plugin::{Codec, Command, Plugin};
 pub use reference::{default_file, effective_file};
 pub use schedule::{Expression, Schedule, ZoneName};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
@@ -108,6 +108,8 @@ pub struct Config {
     pub commands: Vec<Command>,
     /// `[[schedule]]`
     pub schedules: Vec<Schedule>,
+    /// `[[codec]]`
+    pub codecs: Vec<Codec>,
     /// Where each key was given.
     places: Places,
 }
@@ -214,6 +216,7 @@ impl Config {
             plugins: top.tables("plugin", Plugin::read),
             commands: top.tables("command", Command::read),
             schedules: top.tables("schedule", Schedule::read),
+            codecs: top.tables("codec", Codec::read),
             places: Places::default(),
         };
         top.finish();

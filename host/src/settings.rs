@@ -250,6 +250,8 @@ fn listener(it: &Listener) -> ListenerSettings {
             Newlines::Split => outbound::Newlines::Split,
             Newlines::Escape => outbound::Newlines::Escape,
         },
+        // `tenants::codecs` has what runs.
+        codec: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tenants and their plugins, from the configuration to the settings of deployments.
 
+pub mod codecs;
 pub mod commands;
 
 use std::path::Path;
@@ -44,7 +45,10 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let commands = commands.map(|it| (it.memory_mib, it.instances));
-    let all: Vec<(u64, usize)> = plugins.chain(commands).collect();
+    let codecs = codecs::needed(config);
+    let codecs = codecs.map(|(it, _)| (it.memory_mib, it.instances));
+    let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
+    let all: Vec<(u64, usize)> = plugins.chain(commands).chain(codecs).collect();
     let memory_mib = all.iter().map(|(memory_mib, _)| *memory_mib).max();
     let instances: usize = all.iter().map(|(_, instances)| *instances).sum();
     let settings = RuntimeSettings {
@@ -57,7 +61,7 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     Ok(Runtime::new(settings)?)
 }
 
-/// Looks at the plugins and command components that this process is going to run, without compiling
+/// Looks at the plugins, command components and codecs that this process is going to run, without compiling
 /// them: what cannot be one is refused before any port is bound.
 ///
 /// # Errors
@@ -71,7 +75,10 @@ pub async fn look_at_files(config: &Config, desired: &Desired) -> anyhow::Result
     let commands = config.commands.iter();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let commands = commands.map(|it| (&it.file, PluginKind::Command));
-    for (file, kind) in plugins.chain(commands) {
+    let codecs = config.codecs.iter();
+    let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
+    let codecs = codecs.map(|it| (&it.file, PluginKind::Codec));
+    for (file, kind) in plugins.chain(commands).chain(codecs) {
         tidegate_runtime::look_at(file, kind).await?;
     }
     Ok(())

@@ -14,12 +14,13 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 20] = [
+const INTERFACES: [&str; 21] = [
     "buffer-events",
     "client",
     "client-events",
     "commands",
     "directory",
+    "framing",
     "gateway",
     "handshake-events",
     "hub",
@@ -68,6 +69,12 @@ const COMMAND_IMPORTS: [&str; 6] = [
     "wasi:config/store@0.2.0-rc.1",
     "wasi:logging/logging@0.1.0-draft",
 ];
+/// What a codec may import.
+const CODEC_IMPORTS: [&str; 3] = [
+    "tidegate:plugin/types@0.1.0",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+];
 const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 const WORKER_EVENTS: &str = "tidegate:plugin/worker-events@0.1.0";
 const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
@@ -79,6 +86,7 @@ const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
 const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
+const FRAMING: &str = "tidegate:plugin/framing@0.1.0";
 
 /// The parsed package.
 fn contract() -> (Resolve, PackageId) {
@@ -128,10 +136,13 @@ fn the_package_has_its_name_and_version() {
 }
 
 #[test]
-fn there_are_handlers_with_all_events_or_the_least_and_commands() {
+fn there_are_handlers_with_all_events_or_the_least_commands_and_codecs() {
     let (resolve, package) = contract();
     let worlds = resolve.packages[package].worlds.keys().map(String::as_str);
-    assert_eq!(set(worlds), set(["handler", "full-handler", "command"]));
+    assert_eq!(
+        set(worlds),
+        set(["handler", "full-handler", "command", "codec"])
+    );
 
     let handler = sides(&resolve, world(&resolve, package, "handler"));
     assert_eq!(handler, (set(HANDLER_IMPORTS), set([CLIENT_EVENTS])));
@@ -152,6 +163,8 @@ fn there_are_handlers_with_all_events_or_the_least_and_commands() {
     assert_eq!(full, (set(imports), events));
     let command = sides(&resolve, world(&resolve, package, "command"));
     assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));
+    let codec = sides(&resolve, world(&resolve, package, "codec"));
+    assert_eq!(codec, (set(CODEC_IMPORTS), set([FRAMING])));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod check;
 mod client_api;
 mod closing;
 mod cluster_deploy;
+mod codecs;
 mod conformance;
 mod contract;
 mod deploy;

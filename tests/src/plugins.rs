@@ -32,6 +32,10 @@ pub enum Plugin {
     Recorder,
     /// Told by its configuration to be a bad version.
     Scripted,
+    /// A codec that does what its bytes say, good or bad.
+    ScriptedCodec,
+    /// The codec example.
+    Tracker,
 }
 
 impl Plugin {
@@ -49,6 +53,8 @@ impl Plugin {
             Self::PublicChat => "public-chat",
             Self::Recorder => "recorder",
             Self::Scripted => "scripted",
+            Self::ScriptedCodec => "scripted-codec",
+            Self::Tracker => "tracker",
         }
     }
 
@@ -69,7 +75,9 @@ impl Plugin {
             | Self::ProbeCommand
             | Self::PublicChat
             | Self::Recorder
-            | Self::Scripted => build_rust()?,
+            | Self::Scripted
+            | Self::ScriptedCodec
+            | Self::Tracker => build_rust()?,
             Self::BenchC | Self::BenchJs => {}
         }
         ensure!(

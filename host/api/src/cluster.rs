@@ -71,6 +71,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn unserved(&self, tenant: &Name) -> Option<String>;
 
     fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus>;
+
+    fn failing(&self, tenant: &Name) -> Vec<String>;
 }
 
 /// Deploys over the cluster; see [`DeployClient`] for what each call promises.
@@ -186,5 +188,9 @@ impl Cluster for Access {
 
     fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus> {
         Self::schedules(self, tenant)
+    }
+
+    fn failing(&self, tenant: &Name) -> Vec<String> {
+        Self::failing(self, tenant)
     }
 }

@@ -140,6 +140,10 @@ impl Cluster for Scripted {
     fn schedules(&self, _: &Name) -> Vec<ScheduleStatus> {
         Vec::new()
     }
+
+    fn failing(&self, _: &Name) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One worker, which refuses what has an odd length; a rollback is never decided.

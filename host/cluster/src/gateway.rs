@@ -6,6 +6,7 @@
 
 pub mod access;
 mod clients;
+pub mod codecs;
 pub mod commands;
 mod end;
 mod feed;

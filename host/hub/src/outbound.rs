@@ -4,6 +4,7 @@
 //! Pure: it decides what is kept, dropped or the end; the client's task writes.
 
 mod latest;
+mod plain;
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use tidegate_wire::Name;
 use tidegate_wire::event::{Message, Transport};
 
 use latest::Latest;
+pub use plain::Plain;
 
 /// What happens to a message for a client whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub struct Outgoing<'a> {
     lines: OnceCell<Bytes>,
     escaped: OnceCell<Bytes>,
     prefixed: OnceCell<Bytes>,
+    marked: OnceCell<Bytes>,
     has_newline: OnceCell<bool>,
 }
 
@@ -116,6 +119,7 @@ impl<'a> Outgoing<'a> {
             lines: OnceCell::new(),
             escaped: OnceCell::new(),
             prefixed: OnceCell::new(),
+            marked: OnceCell::new(),
             has_newline: OnceCell::new(),
         }
     }
@@ -145,6 +149,12 @@ impl<'a> Outgoing<'a> {
             (Transport::TextLines, _) => held(&self.lines, account, || line(payload)),
             (Transport::LengthPrefixed, _) => held(&self.prefixed, account, || prefixed(payload)),
         })
+    }
+
+    /// As it waits for a codec, counted in `account`: to be taken by [`Outbound::take_plain`].
+    #[must_use]
+    pub fn for_codec(&self, account: &impl Account) -> Bytes {
+        held(&self.marked, account, || plain::marked(self.content))
     }
 
     fn has_newline(&self, payload: &[u8]) -> bool {
@@ -317,6 +327,19 @@ impl Outbound {
             latest.set(key.clone(), place, self.parts.len());
         }
         queued
+    }
+
+    /// Takes the oldest of what waits for a codec. Nothing else is in such a queue, and none of it is
+    /// written.
+    pub fn take_plain(&mut self) -> Option<Plain> {
+        let part = self.parts.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(part.len());
+        match &mut self.latest {
+            Some(_) if self.parts.is_empty() => self.latest = None,
+            Some(latest) => latest.gone(1),
+            None => {}
+        }
+        Some(Plain::of(&part))
     }
 
     /// Queues what comes last before the end, past the bound: a farewell and a close frame, which no

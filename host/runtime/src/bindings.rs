@@ -61,3 +61,30 @@ pub(crate) mod exports {
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
+
+/// What a codec exports. By itself: here messages are results too, which gives their type two names.
+pub(crate) mod codec {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package tidegate:host-codec;
+            interface every-type {
+                use tidegate:plugin/types@0.1.0.{
+                    client-id, uid, group, timer-id, task-id, json, error, peer, http-request,
+                    close-frame, close-reason
+                };
+                argument: func(
+                    client: client-id, uid: uid, group: group, timer: timer-id, task: task-id,
+                    json: json, error: error, peer: peer, http: http-request, frame: close-frame,
+                    reason: close-reason
+                );
+            }
+            world codec {
+                export every-type;
+                export tidegate:plugin/framing@0.1.0;
+            }
+        ",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

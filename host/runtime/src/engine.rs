@@ -95,6 +95,7 @@ struct EngineShared {
     engine: Engine,
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
+    codecs: Linker<HostState>,
     cache: Option<CompileCache>,
     compilers: Compilers,
     compilations: Arc<Semaphore>,
@@ -118,6 +119,7 @@ impl Runtime {
         start_clock(&engine).map_err(RuntimeError::Clock)?;
         let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
         let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
+        let codecs = host_api::linker_of_codecs(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
             CompileCache::open(dir, settings.cache_bytes_max, &engine)
                 .inspect_err(|error| {
@@ -134,6 +136,7 @@ impl Runtime {
                 engine,
                 handlers,
                 commands,
+                codecs,
                 cache,
                 compilers: Compilers::start().map_err(RuntimeError::Compilers)?,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
@@ -205,6 +208,7 @@ impl Runtime {
         match kind {
             PluginKind::Handler => &self.shared.handlers,
             PluginKind::Command => &self.shared.commands,
+            PluginKind::Codec => &self.shared.codecs,
         }
     }
 

@@ -80,6 +80,19 @@ pub(crate) const OFFERED_TO_COMMANDS: &[&str] = &[
     "wasi:sockets/*@0.2 (denied)",
 ];
 
+/// The same for a codec: it does nothing but answer.
+pub(crate) const OFFERED_TO_CODECS: &[&str] = &[
+    "tidegate:plugin/types@0.1.0",
+    "wasi:cli/*@0.2",
+    "wasi:clocks/*@0.2",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:filesystem/*@0.2 (no directories)",
+    "wasi:io/*@0.2",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:random/*@0.2",
+    "wasi:sockets/*@0.2 (denied)",
+];
+
 /// The largest piece of random data that a guest may ask for at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Open host resources (streams, pollables) of one instance.
@@ -184,6 +197,7 @@ type Own = HasSelf<HostState>;
 /// A linker that offers everything a handler may import.
 pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = shared_linker(engine)?;
+    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::peers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
@@ -198,8 +212,14 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
 /// A linker that offers everything a command may import.
 pub(crate) fn linker_of_commands(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = shared_linker(engine)?;
+    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::hub::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)
+}
+
+/// A linker that offers everything a codec may import.
+pub(crate) fn linker_of_codecs(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    shared_linker(engine)
 }
 
 fn shared_linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
@@ -209,7 +229,6 @@ fn shared_linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
         WasiConfig::from(&state.identity.config.variables)
     })?;
     offered::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     wasi_logging::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)
 }

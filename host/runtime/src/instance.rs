@@ -5,6 +5,7 @@
 //! or runs into a limit leaves a broken Store: the instance must be dropped, and its effects go
 //! with it.
 
+mod codec;
 mod command;
 mod convert;
 mod failure;
@@ -34,6 +35,7 @@ use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog, OwnCl
 use crate::limits::Limits;
 use crate::plugin::{Plugin, PluginError};
 
+pub(crate) use codec::{Called, CodecInstance};
 pub(crate) use command::{CommandInstance, Executed};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use state::StateFailure;

@@ -3,11 +3,13 @@
 //! A [`Runtime`] compiles a file into a [`Plugin`]; a [`Deployment`] runs it on a number of
 //! instances, gives each client's events to one of them in order, and swaps versions between two
 //! events. What a handler asked for comes back as a commit through [`EventContext`]. A
-//! [`CommandDeployment`] runs a tenant's custom commands beside a gateway's hub. Whatever a plugin
+//! [`CommandDeployment`] runs a tenant's custom commands beside a gateway's hub, a [`CodecDeployment`]
+//! turns bytes of its listeners into messages and back. Whatever a plugin
 //! does (trap, spin, wait, grow) costs its own instance and nobody else.
 
 mod bindings;
 mod cache;
+mod codec;
 mod command;
 mod compilers;
 mod dead_letter;
@@ -20,6 +22,10 @@ mod plugin;
 mod version;
 mod watch;
 
+pub use codec::{
+    CodecDeployment, CodecFault, CodecInput, CodecJob, CodecOutcome, CodecPart, CodecSettings,
+    Decoded,
+};
 pub use command::{CommandCall, CommandDeployment, CommandResult, CommandSettings, HubAccess};
 pub use dead_letter::DeadLetter;
 pub use deployment::{

@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
+use crate::bindings::codec::exports::tidegate::plugin::framing;
 use crate::bindings::exports::exports::tidegate::plugin::{
     buffer_events, client_events, commands, handshake_events, peer_events, request_events, state,
     task_events, timer_events, worker_events,
@@ -47,6 +48,8 @@ pub enum PluginKind {
     Handler,
     /// Runs custom commands, at a gateway.
     Command,
+    /// Turns the bytes of a listener into messages and back, at a gateway.
+    Codec,
 }
 
 impl std::fmt::Display for PluginKind {
@@ -54,6 +57,7 @@ impl std::fmt::Display for PluginKind {
         f.write_str(match self {
             Self::Handler => "handler",
             Self::Command => "command component",
+            Self::Codec => "codec",
         })
     }
 }
@@ -62,6 +66,7 @@ impl std::fmt::Display for PluginKind {
 enum Exports {
     Handler(Box<HandlerExports>),
     Command(commands::GuestIndices),
+    Codec(framing::GuestIndices),
 }
 
 /// Those of a handler.
@@ -103,6 +108,7 @@ impl Plugin {
         match &self.shared.exports {
             Exports::Handler(_) => PluginKind::Handler,
             Exports::Command(_) => PluginKind::Command,
+            Exports::Codec(_) => PluginKind::Codec,
         }
     }
 
@@ -112,6 +118,7 @@ impl Plugin {
         let exports = match &self.shared.exports {
             Exports::Handler(exports) => exports,
             Exports::Command(_) => return vec![check::COMMANDS],
+            Exports::Codec(_) => return vec![check::FRAMING],
         };
         let mut names = vec![check::CLIENT_EVENTS];
         if exports.request_events.is_some() {
@@ -163,7 +170,7 @@ impl Plugin {
     pub(crate) fn handler(&self) -> Result<&HandlerExports, PluginError> {
         match &self.shared.exports {
             Exports::Handler(exports) => Ok(exports),
-            Exports::Command(_) => Err(self.wrong_kind(PluginKind::Handler)),
+            Exports::Command(_) | Exports::Codec(_) => Err(self.wrong_kind(PluginKind::Handler)),
         }
     }
 
@@ -183,7 +190,15 @@ impl Plugin {
     pub(crate) fn commands(&self) -> Result<&commands::GuestIndices, PluginError> {
         match &self.shared.exports {
             Exports::Command(commands) => Ok(commands),
-            Exports::Handler(_) => Err(self.wrong_kind(PluginKind::Command)),
+            Exports::Handler(_) | Exports::Codec(_) => Err(self.wrong_kind(PluginKind::Command)),
+        }
+    }
+
+    /// The export of a codec, or an error if it is none.
+    pub(crate) fn framing(&self) -> Result<&framing::GuestIndices, PluginError> {
+        match &self.shared.exports {
+            Exports::Codec(framing) => Ok(framing),
+            Exports::Handler(_) | Exports::Command(_) => Err(self.wrong_kind(PluginKind::Codec)),
         }
     }
 
@@ -256,6 +271,7 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
     let exports = match known {
         Some(PluginKind::Handler) => handler_exports(source, &instance_pre)?,
         Some(PluginKind::Command) => command_exports(source, &instance_pre)?,
+        Some(PluginKind::Codec) => codec_exports(source, &instance_pre)?,
         // Its names were not read, or it would have been refused by them.
         None => return Err(check::of_no_kind(source, &[])),
     };
@@ -323,4 +339,11 @@ fn command_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports
     let commands = commands::GuestIndices::new(pre);
     let commands = commands.map_err(|error| check::wrong_type(source, &error))?;
     Ok(Exports::Command(commands))
+}
+
+fn codec_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports, PluginError> {
+    check::codec(source, pre)?;
+    let framing = framing::GuestIndices::new(pre);
+    let framing = framing.map_err(|error| check::wrong_type(source, &error))?;
+    Ok(Exports::Codec(framing))
 }

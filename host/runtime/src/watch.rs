@@ -21,6 +21,7 @@ use tidegate_wire::Name;
 use tidegate_wire::deploy::version_of;
 use tokio_util::sync::CancellationToken;
 
+use crate::codec::CodecDeployment;
 use crate::command::CommandDeployment;
 use crate::deployment::Deployment;
 use crate::engine::{Runtime, read_file};
@@ -84,6 +85,20 @@ impl Swap for Deployment {
 }
 
 impl Swap for CommandDeployment {
+    fn serving(&self) -> Name {
+        self.version().borrow().clone()
+    }
+
+    fn kept(&self, _version: &str) -> Option<Plugin> {
+        None
+    }
+
+    async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        self.swap(plugin).await
+    }
+}
+
+impl Swap for CodecDeployment {
     fn serving(&self) -> Name {
         self.version().borrow().clone()
     }

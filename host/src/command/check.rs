@@ -31,7 +31,9 @@ pub fn run(
     }
     for listener in &config.listeners {
         let (url, tenant) = (listener.listen, &listener.tenant);
-        writeln!(out, "listener {url} for the tenant `{tenant}`")?;
+        let codec = listener.codec.as_ref();
+        let codec = codec.map_or(String::new(), |it| format!(", with the codec `{it}`"));
+        writeln!(out, "listener {url} for the tenant `{tenant}`{codec}")?;
     }
     if let Err(errors) = config.check_files() {
         for error in errors.iter() {
@@ -50,10 +52,19 @@ pub fn run(
     });
     let commands = config.commands.iter();
     let commands = commands.map(|it| (&it.file, Some((PluginKind::Command, &it.tenant))));
-    let given = plugins.iter().map(|file| (file, None));
-    for (file, wanted) in handlers.chain(commands).chain(given) {
+    let of_tenants = handlers.chain(commands);
+    let of_tenants = of_tenants.map(|(file, wanted)| {
         let tenant = wanted.map_or(String::new(), |(_, tenant)| tenant_of(tenant));
-        let kind = wanted.map(|(kind, _)| kind);
+        (file, wanted.map(|(kind, _)| kind), tenant)
+    });
+    let codecs = config.codecs.iter();
+    let codecs = codecs.map(|it| {
+        let name = format!(" named `{}`", it.name);
+        (&it.file, Some(PluginKind::Codec), name)
+    });
+    let given = plugins.iter().map(|file| (file, None, String::new()));
+    for (file, wanted, tenant) in of_tenants.chain(codecs).chain(given) {
+        let kind = wanted;
         match readable(file).and_then(|()| check_plugin(file, kind)) {
             Ok(about) => writeln!(out, "plugin {}{tenant}: {about}", file.display())?,
             // The configuration's own files were told above, with their line.
@@ -151,13 +162,17 @@ mod tests {
     #[test]
     fn what_is_there_is_listed() {
         let text = "secret = \"0123456789abcdef\"\n[[gateway.listener]]\n[[plugin]]\nfile = \
-                    \"a.wasm\"\n[[command]]\nfile = \"a.wasm\"\n";
+                    \"a.wasm\"\n[[command]]\nfile = \"a.wasm\"\n[[codec]]\nname = \"c\"\nfile \
+                    = \"a.wasm\"\n[[gateway.listener]]\nlisten = \"tcp://127.0.0.1:9\"\ncodec = \
+                    \"c\"\n";
         let (out, fine) = checked(text, &[("a.wasm", b"\0asm\x0d\0\x01\0")], &["a.wasm"]);
         assert_eq!(
             out,
             "listener ws://127.0.0.1:7272 for the tenant `default`\n\
+             listener tcp://127.0.0.1:9 for the tenant `default`, with the codec `c`\n\
              plugin a.wasm for the tenant `default`: a handler\n\
              plugin a.wasm for the tenant `default`: a command component\n\
+             plugin a.wasm named `c`: a codec\n\
              plugin a.wasm: a component\n\
              no problem found\n"
         );

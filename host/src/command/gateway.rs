@@ -32,6 +32,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     readiness.set("commands", false, "the command components are being loaded");
     let commands = tenants::commands::start(&config, None, &stop).await?;
     readiness.set("commands", true, "loaded");
+    readiness.set("codecs", false, "the codecs are being loaded");
+    let codecs = tenants::codecs::start(&config, None, &stop).await?;
+    readiness.set("codecs", true, "loaded");
     let (lan, announced) = bind_lan(&config).await?;
     let listeners = bind_listeners(&config, &readiness).await?;
     let api = Api::bind(&config, &readiness).await?;
@@ -58,7 +61,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     );
     let gateway = Gateway::start_with(
         identity,
-        settings::gateway(&config, announced),
+        codecs.settle(&config, settings::gateway(&config, announced)),
         Arc::clone(&commands) as _,
     )?;
     operations::ready_as_gateway(
@@ -105,6 +108,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     membership.leave_within(within).await;
     ended.cancel();
     tenants::commands::stop(&commands, ending::limit(&config)).await;
+    codecs.stop(ending::limit(&config)).await;
     failure.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 

@@ -49,21 +49,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let plugins = Plugins::new(&config, &runtime, &bridge)?;
     plugins.start(&kept.store.desired()).await?;
     let commands = tenants::commands::start(&config, Some(&runtime), &stop).await?;
+    let codecs = tenants::codecs::start(&config, Some(&runtime), &stop).await?;
     // Nothing that others reach is opened for plugins that do not start.
     let bound = match Bound::open(&config, &readiness).await {
         Ok(bound) => bound,
         Err(error) => {
+            codecs.stop(limit).await;
             end(&commands, &plugins, &bridge, limit).await;
             return Err(error);
         }
     };
     let (announced, listeners) = (bound.announced, bound.listeners);
-    let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
-    let gateway_identity = settings::identity(&config, Role::Gateway, name, tags, Some(announced));
-    let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
-    let worker_identity = settings::identity(&config, Role::Worker, name, tags, None);
-    let register_identity =
-        settings::identity(&config, Role::Register, "register".into(), &[], None);
+    let [gateway_identity, worker_identity, register_identity] = identities(&config, announced);
     let mut deploying = settings::deploy(&config);
     if bound.register.is_none() {
         // Nobody else can be on the way back.
@@ -97,7 +94,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let gateway = Gateway::start_with(
         gateway_identity.clone(),
-        settings::gateway(&config, announced),
+        codecs.settle(&config, settings::gateway(&config, announced)),
         Arc::clone(&commands) as _,
     )?;
     let worker = Worker::new(
@@ -139,8 +136,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let within = ending::for_step(limit, PART);
     membership.leave_within(within).await;
     ended.cancel();
+    codecs.stop(limit).await;
     end(&commands, &plugins, &bridge, limit).await;
     Ok(())
+}
+
+/// Those of the gateway, the worker and the register of one process.
+fn identities(config: &Config, announced: SocketAddrV4) -> [Identity; 3] {
+    let (name, tags) = (config.gateway.name.clone(), &config.gateway.tags);
+    let gateway = settings::identity(config, Role::Gateway, name, tags, Some(announced));
+    let (name, tags) = (config.worker.name.clone(), &config.worker.tags);
+    let worker = settings::identity(config, Role::Worker, name, tags, None);
+    let register = settings::identity(config, Role::Register, "register".into(), &[], None);
+    [gateway, worker, register]
 }
 
 /// Ends what runs for tenants.

@@ -11,7 +11,7 @@ use super::error::{ConfigError, Place, nearest};
 use super::listener::WS_ONLY;
 use super::schedule::SCHEDULES_MAX;
 use super::setting::Setting;
-use super::{Config, Newlines, Purpose, Router, RouterKey, origin};
+use super::{Codec, Config, Listener, Newlines, Purpose, Router, RouterKey, origin};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -41,6 +41,7 @@ pub(super) fn errors(config: &Config, in_keys: &[ConfigError]) -> Vec<ConfigErro
     check.settings_of_tenants();
     check.plugins();
     check.schedules();
+    check.codecs();
     check.needs();
     let of_tokens = super::tokens::errors(config);
     let kept = of_tokens.into_iter().filter(|_| in_keys.is_empty());
@@ -55,6 +56,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(super::tokens::warning(config));
     warnings.extend(in_memory(config));
     warnings.extend(short_grace(config));
+    warnings.extend(idle_codecs(config));
     // A plugin can be checked alone.
     if length == 0 && config.purpose == Purpose::Check && !config.listeners.is_empty() {
         warnings.push(format!("no secret is given here: {SECRET_HINT}"));
@@ -73,6 +75,23 @@ fn short_grace(config: &Config) -> Option<String> {
              {pause}, and the time of a handshake, is right"
         )
     })
+}
+
+/// Codecs that no listener names run nowhere.
+fn idle_codecs(config: &Config) -> Vec<String> {
+    let listens = config.purpose != Purpose::Worker && config.purpose != Purpose::Register;
+    let names = |it: &Codec| {
+        let mut listeners = config.listeners.iter();
+        listeners.any(|listener| listener.codec.as_ref() == Some(&it.name))
+    };
+    let codecs = config.codecs.iter().filter(|_| listens);
+    let idle = codecs.filter(|it| !names(it)).map(|it| {
+        format!(
+            "the [[codec]] `{}` is named by no [[gateway.listener]]: give one codec = \"{}\"",
+            it.name, it.name
+        )
+    });
+    idle.collect()
 }
 
 /// What is deployed does not outlive the process.
@@ -290,6 +309,7 @@ impl Check<'_> {
                     }
                 }
             }
+            self.codec_of(at, listener);
             let newlines = path("newlines");
             let has_lines = listener.listen.transport == Transport::TextLines;
             if !has_lines && listener.newlines != Newlines::Refuse {
@@ -313,6 +333,65 @@ impl Check<'_> {
                     );
                     self.refuse(&path(key), message);
                 }
+            }
+        }
+    }
+
+    /// The codec that a listener names.
+    fn codec_of(&mut self, at: usize, listener: &Listener) {
+        let Some(name) = &listener.codec else { return };
+        let codecs = &self.config.codecs;
+        let message = if listener.listen.transport != Transport::Tcp {
+            format!(
+                "`codec` in [[gateway.listener]]: it works with tcp:// only, this listener is {}",
+                listener.listen
+            )
+        } else if codecs.iter().any(|it| it.name == *name) {
+            return;
+        } else {
+            let known = codecs.iter().map(|it| &*it.name);
+            let hint = match nearest(name, known.clone().filter(|it| !it.is_empty())) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if codecs.is_empty() => {
+                    format!("give a [[codec]] with name = \"{name}\" and its file")
+                }
+                None => format!("there are `{}`", known.collect::<Vec<_>>().join("`, `")),
+            };
+            format!("`codec` in [[gateway.listener]]: no [[codec]] has the name `{name}`, {hint}")
+        };
+        self.refuse(&format!("gateway.listener.{at}.codec"), message);
+    }
+
+    fn codecs(&mut self) {
+        let config = self.config;
+        for (at, it) in config.codecs.iter().enumerate() {
+            let table = format!("codec.{at}");
+            let path = |inner: &str| format!("{table}.{inner}");
+            let given = |key: &str| config.places.of(&path(key)).is_given();
+            for (key, example, lacks) in [
+                ("name", "tracker", it.name.is_empty()),
+                ("file", "tracker.wasm", it.file.as_os_str().is_empty()),
+            ] {
+                if lacks && !given(key) {
+                    let message =
+                        format!("a [[codec]] needs its `{key}`, like {key} = \"{example}\"");
+                    self.refuse(&table, message);
+                }
+            }
+            let named = |other: &Codec| !it.name.is_empty() && other.name == it.name;
+            if config.codecs.iter().take(at).any(named) {
+                let message = format!(
+                    "`name` in [[codec]]: two codecs have the name `{}`",
+                    it.name
+                );
+                self.refuse(&path("name"), message);
+            }
+            if it.wall_ms < it.cpu_ms {
+                let message = format!(
+                    "`wall-ms` in [[codec]] is {}, less than its `cpu-ms`, {}",
+                    it.wall_ms, it.cpu_ms
+                );
+                self.refuse_pair([&path("wall-ms"), &path("cpu-ms")], message);
             }
         }
     }

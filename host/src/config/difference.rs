@@ -5,7 +5,7 @@ use tidegate_wire::Name;
 
 use super::section::Change;
 use super::setting::Setting;
-use super::{ApiToken, Command, Config, Listener, Plugin, Schedule, Secret, Tenant};
+use super::{ApiToken, Codec, Command, Config, Listener, Plugin, Schedule, Secret, Tenant};
 
 /// The header of the tables of tokens.
 pub const API_TOKEN: &str = "[[api-token]]";
@@ -75,6 +75,12 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
             )
         },
         Schedule::changes,
+    );
+    found.tables(
+        "[[codec]]",
+        (&old.codecs, &new.codecs),
+        |it| format!("name {:?}", it.name),
+        Codec::changes,
     );
     found.0
 }

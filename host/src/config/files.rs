@@ -29,7 +29,11 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     let plugins = plugins.map(|(at, file)| (format!("plugin.{at}.file"), "plugin", file));
     let commands =
         commands.map(|(at, file)| (format!("command.{at}.file"), "command component", file));
-    for (path, what, file) in plugins.chain(commands) {
+    let codecs = config.codecs.iter().map(|it| &it.file).enumerate();
+    let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
+    let codecs = codecs.filter(|(_, file)| !file.as_os_str().is_empty());
+    let codecs = codecs.map(|(at, file)| (format!("codec.{at}.file"), "codec", file));
+    for (path, what, file) in plugins.chain(commands).chain(codecs) {
         if let Some(problem) = unreadable(what, file) {
             errors.push(ConfigError::new(&config.places.of(&path), problem));
         }

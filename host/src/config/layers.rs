@@ -35,7 +35,7 @@ pub enum Override {
     Plugin(String),
     /// The command component of the tenant `default`.
     Command(String),
-    /// No plugin and no command component is watched.
+    /// No plugin, no command component and no codec is watched.
     NoWatch,
     /// `--set PATH=VALUE`, as it was written.
     Set(String),
@@ -116,7 +116,7 @@ pub(crate) fn command_line(
             Override::Plugin(file) => run(table, "plugin", words_of("PLUGIN", file)),
             Override::Command(file) => run(table, "command", words_of("--command", file)),
             Override::NoWatch => {
-                for key in ["plugin", "command"] {
+                for key in ["plugin", "command", "codec"] {
                     each(table, &[key], |it| {
                         it.set("watch", node("--no-watch", Value::Flag(false)));
                     });

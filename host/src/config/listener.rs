@@ -91,6 +91,9 @@ section! {
         /// becomes several messages, `escape` writes newline, carriage return and backslash as
         /// `\\n`, `\\r` and `\\\\` in every message.
         newlines: Newlines = Newlines::Refuse;
+        /// The `name` of the `[[codec]]` that makes messages of its clients' bytes and bytes of
+        /// messages (tcp only). Not set: bytes are messages as they come.
+        codec: Option<Name> = None;
     }
 }
 

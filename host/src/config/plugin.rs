@@ -1,4 +1,5 @@
-//! The tables of what is run for tenants: handlers at workers, command components at gateways.
+//! The tables of what is run for tenants: handlers at workers, command components and codecs at
+//! gateways.
 
 use std::path::PathBuf;
 
@@ -114,5 +115,42 @@ section! {
         effect_bytes_max: usize = 8 << 20 => 1_024..=MESSAGE_BYTES_MAX;
         /// How large a session may become, keys and values together.
         session_bytes_max: usize = 64 << 10 => BYTES;
+    }
+}
+
+section! {
+    /// A codec: a component that turns the bytes of `tcp` listeners into messages and back, for a
+    /// protocol of devices. Each tenant whose listeners name it has instances of its own. Its
+    /// compiled code is kept where `worker.cache-dir` says.
+    pub struct Codec {
+        /// Its name, by which a `[[gateway.listener]]` names it.
+        name: Name = "".into();
+        /// The component file. A relative path starts at the folder of the configuration file.
+        file: PathBuf = PathBuf::new();
+        /// How many instances work at once for a tenant. Nothing of a connection stays in one.
+        instances: usize = 2 => 1..=1_024;
+        /// How many connections may wait for an instance with what they have; further ones are
+        /// not read meanwhile.
+        waiting_max: usize = 256 => 0..=65_536;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
+        /// What the component finds in `wasi:config`: any table.
+        config: PluginConfig = PluginConfig::new();
+        /// How much processor time one call may take: so much can a stranger cost who makes it
+        /// loop.
+        cpu_ms: u64 = 50 => TIME;
+        /// How much time one call may take; at least `cpu-ms`.
+        wall_ms: u64 = 1_000 => TIME;
+        /// How much memory one instance may take.
+        memory_mib: u64 = 32 => 1..=4_096;
+        /// How many bytes it may keep of one connection, beside those that wait for the rest of
+        /// their message, which `message-bytes-max` of the listener bounds.
+        state_bytes_max: usize = 4 << 10 => BYTES;
+        /// How many messages it may make in one call.
+        messages_max: usize = 1_000 => COUNT;
+        /// How many bytes all messages of one call may have, and what it makes of one message.
+        output_bytes_max: usize = 2 << 20 => 1_024..=MESSAGE_BYTES_MAX;
     }
 }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
-    Admin, Api, ApiToken, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin, Register,
-    Schedule, Tenant, Watchdog, Worker,
+    Admin, Api, ApiToken, Codec, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin,
+    Register, Schedule, Tenant, Watchdog, Worker,
 };
 
 /// One table, for people.
@@ -72,6 +72,14 @@ fn schedule_example() -> Schedule {
     }
 }
 
+fn codec_example() -> Codec {
+    Codec {
+        name: "tracker".into(),
+        file: "tracker.wasm".into(),
+        ..Codec::default()
+    }
+}
+
 fn defaults() -> Vec<ReferenceTable> {
     vec![
         table("", &[], secrets([None, None])),
@@ -94,6 +102,7 @@ fn defaults() -> Vec<ReferenceTable> {
         table("[[plugin]]", Plugin::ABOUT, example().keys()),
         table("[[command]]", Command::ABOUT, command_example().keys()),
         table("[[schedule]]", Schedule::ABOUT, schedule_example().keys()),
+        table("[[codec]]", Codec::ABOUT, codec_example().keys()),
     ]
 }
 
@@ -171,6 +180,8 @@ pub fn effective_file(config: &Config) -> String {
     tables.extend(commands.map(|keys| table("[[command]]", &[], keys)));
     let schedules = config.schedules.iter().map(Schedule::keys);
     tables.extend(schedules.map(|keys| table("[[schedule]]", &[], keys)));
+    let codecs = config.codecs.iter().map(Codec::keys);
+    tables.extend(codecs.map(|keys| table("[[codec]]", &[], keys)));
     let mut out = String::new();
     for table in tables {
         let header = if table.header.is_empty() { "" } else { "\n" };
@@ -200,7 +211,10 @@ pub(super) fn markdown() -> String {
         out.push_str("| key | default | meaning |\n|---|---|---|\n");
         for key in table.keys {
             let value = match (&key.value, key.key.as_str()) {
-                (_, "file") if table.header == "[[command]]" => "must be given".to_owned(),
+                (_, "file") if ["[[command]]", "[[codec]]"].contains(&table.header) => {
+                    "must be given".to_owned()
+                }
+                (_, "name") if table.header == "[[codec]]" => "must be given".to_owned(),
                 (_, "name" | "cron") if table.header == "[[schedule]]" => {
                     "must be given".to_owned()
                 }

@@ -181,3 +181,21 @@ pub mod command {
         default_bindings_module: "tidegate_sdk::bindings::command",
     });
 }
+
+/// A codec.
+pub mod codec {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-codec;
+            world codec {
+                export tidegate:plugin/framing@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-codec/codec",
+        pub_export_macro: true,
+        export_macro_name: "export_codec",
+        default_bindings_module: "tidegate_sdk::bindings::codec",
+        generate_all,
+    });
+}

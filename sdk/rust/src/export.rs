@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::thread::LocalKey;
 
 use crate::bindings::buffer::exports::tidegate::plugin::buffer_events;
+use crate::bindings::codec::exports::tidegate::plugin::framing;
 use crate::bindings::command::exports::tidegate::plugin::commands;
 use crate::bindings::exports::tidegate::plugin::{client_events, worker_events};
 use crate::bindings::handshake::exports::tidegate::plugin::handshake_events;
@@ -18,6 +19,7 @@ use crate::bindings::task::exports::tidegate::plugin::task_events;
 use crate::bindings::tidegate::plugin::types;
 use crate::bindings::timer::exports::tidegate::plugin::timer_events;
 use crate::client::Client;
+use crate::codec::{Codec, decode_all, encode_one};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::Error;
@@ -235,6 +237,42 @@ impl<C: CommandPlugin> commands::Guest for C {
             let command = slot.get_or_insert_default();
             command.execute(&name, payload).map_err(text)
         })
+    }
+}
+
+/// A codec; implemented by the attribute.
+pub trait CodecPlugin: Codec {}
+
+impl<C: CodecPlugin> framing::Guest for C {
+    fn decode(
+        connection: framing::Connection,
+        bytes: Vec<u8>,
+        ended: bool,
+    ) -> Result<framing::Decoded, String> {
+        let decoded = decode_all::<C>(&connection.peer, &connection.state, &bytes, ended);
+        let decoded = decoded.map_err(text)?;
+        let messages = decoded.messages.into_iter().map(|message| match message {
+            Message::Text(text) => framing::Message::Text(text),
+            Message::Binary(bytes) => framing::Message::Binary(bytes),
+        });
+        Ok(framing::Decoded {
+            messages: messages.collect(),
+            taken: u32::try_from(decoded.taken).unwrap_or(u32::MAX),
+            needs: u32::try_from(decoded.needs).unwrap_or(u32::MAX),
+            state: decoded.state,
+        })
+    }
+
+    fn encode(
+        connection: framing::Connection,
+        message: framing::Message,
+    ) -> Result<framing::Encoded, String> {
+        let message = match message {
+            framing::Message::Text(text) => Message::Text(text),
+            framing::Message::Binary(bytes) => Message::Binary(bytes),
+        };
+        let (bytes, state) = encode_one::<C>(&connection.state, message).map_err(text)?;
+        Ok(framing::Encoded { bytes, state })
     }
 }
 

@@ -45,6 +45,7 @@ mod backend;
 )]
 pub mod bindings;
 pub mod client;
+pub mod codec;
 pub mod command;
 pub mod config;
 pub mod directory;
@@ -69,6 +70,7 @@ pub mod timers;
 pub mod worker;
 
 pub use client::Client;
+pub use codec::{Codec, Input};
 pub use command::Command;
 pub use config::Config;
 pub use directory::{ClientInfo, Fields};
@@ -89,13 +91,17 @@ pub use tidegate_sdk_macros::handler;
 /// handler. Natively nothing is exported, so that the same code runs in unit tests.
 pub use tidegate_sdk_macros::command;
 
+/// Exports an `impl Codec for …` as a codec; one per component, and not beside a handler. Natively
+/// nothing is exported, so that the same code runs in unit tests.
+pub use tidegate_sdk_macros::codec;
+
 /// Everything that a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Command, Config, Error,
-        Fields, Finished, Handler, HttpRequest, Message, Outgoing, Peer, Refused, Rejected, Result,
-        Task, Timer, Transport, Verdict, bail, client, config, directory, gateway, http, hub, log,
-        peers, session, tasks, timers, worker,
+        Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Codec, Command, Config,
+        Error, Fields, Finished, Handler, HttpRequest, Input, Message, Outgoing, Peer, Refused,
+        Rejected, Result, Task, Timer, Transport, Verdict, bail, client, config, directory,
+        gateway, http, hub, log, peers, session, tasks, timers, worker,
     };
 }
 

@@ -61,6 +61,7 @@ use crate::session;
 use crate::tasks::{Finished, Task};
 use crate::timers::Timer;
 
+mod codec;
 mod command;
 mod deliveries;
 pub(crate) mod event;
@@ -69,6 +70,7 @@ pub(crate) mod shard;
 mod tests;
 pub(crate) mod world;
 
+pub use codec::CodecConnection;
 pub use command::CommandGateway;
 
 use event::{Event, Steps, Whose};

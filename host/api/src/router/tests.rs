@@ -135,6 +135,10 @@ impl Cluster for Scripted {
             open_s: None,
         }]
     }
+
+    fn failing(&self, _: &Name) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Where nothing can be deployed.

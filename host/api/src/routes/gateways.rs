@@ -71,5 +71,6 @@ async fn status(State(api): State<Api>, caller: Caller) -> Outcome<Status> {
         clients: clients.count,
         missing: clients.missing,
         unserved: api.cluster.unserved(&caller.0),
+        failing: api.cluster.failing(&caller.0),
     }))
 }

@@ -78,6 +78,12 @@ impl Access {
         self.services.schedules.status(tenant)
     }
 
+    /// What of the tenant's listeners at this gateway fails for a reason of its own: sentences.
+    #[must_use]
+    pub fn failing(&self, tenant: &Name) -> Vec<String> {
+        self.services.context.failing(tenant)
+    }
+
     /// The queue into the shard that serves the tenant's calls, once it has room.
     async fn inbox(&self, tenant: &Name) -> Result<&Inbox, AskError> {
         let shard = shard_of_tenant(&self.services.context, tenant);

@@ -10,6 +10,7 @@ use tidegate_schedule::Schedule;
 use tidegate_wire::Name;
 use tidegate_wire::event::Transport;
 
+use super::codecs::ListenerCodec;
 use tidegate_hub::hub::HubLimits;
 use tidegate_hub::outbound::{Newlines, QueuePolicy};
 use tidegate_hub::routing::Routings;
@@ -186,6 +187,8 @@ pub struct ListenerSettings {
     pub http_requests_max: usize,
     /// `text`: what happens to a message with a newline in it.
     pub newlines: Newlines,
+    /// `tcp`: what makes messages of bytes; none: bytes are messages as they come.
+    pub codec: Option<ListenerCodec>,
 }
 
 impl ListenerSettings {
@@ -221,6 +224,7 @@ impl ListenerSettings {
             http_requests_max: 256,
             queue_policy: QueuePolicy::default(),
             newlines: Newlines::default(),
+            codec: None,
         }
     }
 }

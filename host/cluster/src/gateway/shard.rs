@@ -203,7 +203,7 @@ impl Home for Shard {
         let codec = match listener.transport {
             Transport::WebSocket => Codec::web_socket(&connection, early),
             Transport::Tcp | Transport::TextLines | Transport::LengthPrefixed => {
-                Codec::plain(listener)
+                Codec::plain(&connection)
             }
         };
         (connection, codec)

@@ -164,6 +164,23 @@ impl Context {
         }
     }
 
+    /// What of the tenant's listeners here fails for a reason of its own: sentences.
+    pub(in crate::gateway) fn failing(&self, tenant: &Name) -> Vec<String> {
+        let own = self.settings.listeners.iter();
+        let codecs = own.filter(|it| it.tenant == *tenant);
+        let mut failing: Vec<String> = codecs
+            .filter_map(|listener| {
+                let codec = listener.codec.as_ref()?;
+                let trouble = codec.codec.trouble()?;
+                Some(format!("the codec {}: {trouble}", codec.name))
+            })
+            .collect();
+        // Listeners may share a codec.
+        failing.sort();
+        failing.dedup();
+        failing
+    }
+
     /// How the events of a tenant find their workers.
     pub(in crate::gateway) fn routing(&self, tenant: u16) -> &Routing {
         let known = self.routings.get(usize::from(tenant));

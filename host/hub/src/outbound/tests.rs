@@ -228,6 +228,36 @@ fn what_waits_for_a_client_keeps_nothing_of_what_came_with_it_over_a_link() {
     assert!(read.is_unique(), "{sent:?} hold what was read");
 }
 
+#[test]
+fn what_waits_for_a_codec_keeps_its_kind_and_is_replaced_until_it_is_taken() {
+    let mut queue = Outbound::default();
+    let raw = Bytes::from_static(b"raw");
+    let (key, other): (Name, Name) = ("k".into(), "o".into());
+    let messages = [text("one"), Message::Binary(b"two".to_vec().into())];
+    let [one, two] = &messages;
+    // Each is encoded once, and by reference: two equal values that are moved into calls are taken
+    // for one by rustc 1.95 with optimisation, interior mutability or not.
+    let (of_raw, of_one, of_two) = (
+        Outgoing::raw(&raw),
+        Outgoing::message(one),
+        Outgoing::message(two),
+    );
+    let [first, second, replaced] = [&of_raw, &of_one, &of_two].map(|it| it.for_codec(&()));
+    queue.push(first, 100, QueuePolicy::Close);
+    queue.push_latest(&key, second.clone(), 100, QueuePolicy::Close);
+    queue.push_latest(&other, second, 100, QueuePolicy::Close);
+    let queued = queue.push_latest(&key, replaced.clone(), 100, QueuePolicy::Close);
+    assert_eq!((queued, queue.bytes()), (Queued::Replaced, 12));
+    assert_eq!(queue.take_plain(), Some(Plain::Raw(raw.clone())));
+    assert_eq!(queue.take_plain(), Some(Plain::Message(two.clone())));
+    // It is gone: nothing stands in its place.
+    let queued = queue.push_latest(&key, replaced, 100, QueuePolicy::Close);
+    assert_eq!(queued, Queued::Waits);
+    assert_eq!(queue.take_plain(), Some(Plain::Message(one.clone())));
+    assert_eq!(queue.take_plain(), Some(Plain::Message(two.clone())));
+    assert_eq!((queue.take_plain(), queue.bytes()), (None, 0));
+}
+
 proptest! {
     #[test]
     fn what_is_pushed_comes_out_in_order(

@@ -7,14 +7,16 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::names::Names;
 use super::{PluginError, PluginKind};
+use crate::bindings::codec::exports::tidegate::plugin::framing;
 use crate::bindings::exports::exports::tidegate::plugin::{
     client_events as client, handshake_events as handshake,
 };
 use crate::engine::Runtime;
-use crate::host_api::{HostState, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
+use crate::host_api::{HostState, OFFERED_TO_CODECS, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
+pub(super) const FRAMING: &str = "tidegate:plugin/framing@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 pub(super) const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
@@ -151,8 +153,8 @@ pub(super) fn resources(
 
 /// Its kind, if it imports nothing that this kind is not offered.
 pub(super) fn names(name: &str, names: &Names) -> Result<PluginKind, PluginError> {
-    let exports = |wanted| names.exports.iter().any(|export| export == wanted);
-    let kind = kind(name, exports(CLIENT_EVENTS), exports(COMMANDS))?;
+    let exports = |wanted: &str| names.exports.iter().any(|export| export == wanted);
+    let kind = kind(name, exports)?;
     let offered_to = kind.unwrap_or(PluginKind::Handler);
     let mut imports = names.imports.iter();
     if let Some(import) = imports.find(|import| !is_offered(offered_to, import)) {
@@ -161,27 +163,40 @@ pub(super) fn names(name: &str, names: &Names) -> Result<PluginKind, PluginError
     kind.ok_or_else(|| of_no_kind(name, &names.exports))
 }
 
-/// Which kind of component it is, by what it exports; none if it is neither.
+/// Which kind of component it is, by what it exports; none if it is none of them.
 pub(super) fn kind_of_component(
     name: &str,
     component: &Component,
 ) -> Result<Option<PluginKind>, PluginError> {
-    kind(
-        name,
-        has(component, CLIENT_EVENTS),
-        has(component, COMMANDS),
-    )
+    kind(name, |interface| has(component, interface))
 }
 
-fn kind(name: &str, events: bool, commands: bool) -> Result<Option<PluginKind>, PluginError> {
-    match (events, commands) {
-        (true, false) => Ok(Some(PluginKind::Handler)),
-        (false, true) => Ok(Some(PluginKind::Command)),
-        (false, false) => Ok(None),
-        (true, true) => Err(PluginError::BothKinds {
+/// What makes each kind.
+const KINDS: [(&str, PluginKind); 3] = [
+    (CLIENT_EVENTS, PluginKind::Handler),
+    (COMMANDS, PluginKind::Command),
+    (FRAMING, PluginKind::Codec),
+];
+
+fn kind(name: &str, exports: impl Fn(&str) -> bool) -> Result<Option<PluginKind>, PluginError> {
+    let mut kinds = KINDS
+        .into_iter()
+        .filter(|(interface, _)| exports(interface));
+    let kind = kinds.next();
+    match (kind, kinds.next()) {
+        (Some((one, of_one)), Some((other, of_other))) => Err(PluginError::BothKinds {
             name: name.to_owned(),
+            exports: [stem(one), stem(other)],
+            kinds: [of_one, of_other],
         }),
+        (kind, _) => Ok(kind.map(|(_, kind)| kind)),
     }
+}
+
+/// An interface without package and version.
+fn stem(interface: &str) -> String {
+    let text = interface.split('@').next().unwrap_or_default();
+    text.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 pub(super) fn has(component: &Component, interface: &str) -> bool {
@@ -231,6 +246,7 @@ pub(super) const fn offered(kind: PluginKind) -> &'static [&'static str] {
     match kind {
         PluginKind::Handler => OFFERED_TO_HANDLERS,
         PluginKind::Command => OFFERED_TO_COMMANDS,
+        PluginKind::Codec => OFFERED_TO_CODECS,
     }
 }
 
@@ -328,6 +344,22 @@ pub(super) fn command(name: &str, pre: &InstancePre<HostState>) -> Result<(), Pl
     })
 }
 
+/// The same of a codec.
+pub(super) fn codec(name: &str, pre: &InstancePre<HostState>) -> Result<(), PluginError> {
+    type Answered<T> = (Result<T, String>,);
+    type Framed<'a> = framing::Connection<'a>;
+    let wrong = |reason| PluginError::WrongType {
+        name: name.to_owned(),
+        reason,
+    };
+    function::<(Framed<'_>, &[u8], bool), Answered<framing::Decoded>>(pre, FRAMING, "decode")
+        .map_err(wrong)?;
+    function::<(Framed<'_>, framing::MessageParam<'_>), Answered<framing::Encoded>>(
+        pre, FRAMING, "encode",
+    )
+    .map_err(wrong)
+}
+
 fn function<Params, Return>(
     pre: &InstancePre<HostState>,
     interface: &str,
@@ -350,18 +382,16 @@ where
 }
 
 pub(super) fn of_no_kind(name: &str, exports: &[String]) -> PluginError {
-    let stem = |text: &str| {
-        let text = text.split('@').next().unwrap_or_default();
-        text.rsplit('/').next().unwrap_or_default().to_owned()
-    };
+    let stems = KINDS.map(|(interface, _)| stem(interface));
     let mut exports = exports.iter();
     let similar = exports
-        .find(|export| [stem(CLIENT_EVENTS), stem(COMMANDS)].contains(&stem(export)))
+        .find(|export| stems.contains(&stem(export)))
         .cloned();
     PluginError::OfNoKind {
         name: name.to_owned(),
         handler: CLIENT_EVENTS,
         command: COMMANDS,
+        codec: FRAMING,
         similar,
     }
 }
@@ -383,10 +413,10 @@ mod tests {
 
     #[test]
     fn each_kind_is_offered_its_own_interfaces() {
-        let both =
-            |import| [PluginKind::Handler, PluginKind::Command].map(|it| is_offered(it, import));
-        assert_eq!(both("tidegate:plugin/gateway@0.1.0"), [true, true]);
-        assert_eq!(both("tidegate:plugin/session@0.1.0"), [true, false]);
-        assert_eq!(both("tidegate:plugin/hub@0.1.0"), [false, true]);
+        let all = |import| KINDS.map(|(_, kind)| is_offered(kind, import));
+        assert_eq!(all("tidegate:plugin/gateway@0.1.0"), [true, true, false]);
+        assert_eq!(all("tidegate:plugin/session@0.1.0"), [true, false, false]);
+        assert_eq!(all("tidegate:plugin/hub@0.1.0"), [false, true, false]);
+        assert_eq!(all("wasi:config/store@0.2.0-rc.1"), [true, true, true]);
     }
 }

@@ -74,8 +74,8 @@ pub enum PluginError {
         /// What the compiler says.
         reason: String,
     },
-    /// The required export of either kind is missing.
-    #[error("{name} exports neither `{handler}`, which every handler must, nor `{command}`, which makes a command component{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
+    /// The required export of each kind is missing.
+    #[error("{name} exports neither `{handler}`, which every handler must, nor `{command}`, which makes a command component, nor `{codec}`, which makes a codec{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
     OfNoKind {
         /// The plugin.
         name: String,
@@ -83,17 +83,23 @@ pub enum PluginError {
         handler: &'static str,
         /// The interface that makes a command component.
         command: &'static str,
+        /// The interface that makes a codec.
+        codec: &'static str,
         /// An export with nearly one of these names.
         similar: Option<String>,
     },
-    /// It has the required exports of both kinds.
+    /// It has the required exports of two kinds.
     #[error(
-        "{name} exports both `client-events` and `commands`; a handler and a command component are \
-         two files"
+        "{name} exports both `{}` and `{}`; a {} and a {} are two files",
+        exports[0], exports[1], kinds[0], kinds[1]
     )]
     BothKinds {
         /// The plugin.
         name: String,
+        /// The interfaces, without their package.
+        exports: [String; 2],
+        /// What they make.
+        kinds: [PluginKind; 2],
     },
     /// The other kind of component is wanted here.
     #[error("{name} is a {kind}; a {expected} is wanted here")]

@@ -38,17 +38,22 @@ fn target_dir() -> PathBuf {
 
 /// The scripted guest.
 pub(crate) fn guest() -> Vec<u8> {
-    guests().0.clone()
+    guests()[0].clone()
 }
 
 /// The scripted command component.
 pub(crate) fn command_guest() -> Vec<u8> {
-    guests().1.clone()
+    guests()[1].clone()
 }
 
-/// Both guests, built once per run.
-fn guests() -> &'static (Vec<u8>, Vec<u8>) {
-    static GUESTS: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+/// The scripted codec.
+pub(crate) fn codec_guest() -> Vec<u8> {
+    guests()[2].clone()
+}
+
+/// The guests, built once per run.
+fn guests() -> &'static [Vec<u8>; 3] {
+    static GUESTS: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
     GUESTS.get_or_init(|| {
         // A folder of its own: the one of this build is locked by whoever runs the tests.
         let target = target_dir().join("guests");
@@ -61,6 +66,7 @@ fn guests() -> &'static (Vec<u8>, Vec<u8>) {
             .args(["build", "--quiet", "--profile", "guest"])
             .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
             .args(["-p", "tidegate-test-scripted-command"])
+            .args(["-p", "tidegate-test-scripted-codec"])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -69,10 +75,11 @@ fn guests() -> &'static (Vec<u8>, Vec<u8>) {
         assert!(status.success(), "the scripted guests do not build");
         let built = target.join("wasm32-wasip2/guest");
         let read = |name: &str| std::fs::read(built.join(name)).unwrap();
-        (
+        [
             read("tidegate_test_scripted.wasm"),
             read("tidegate_test_scripted_command.wasm"),
-        )
+            read("tidegate_test_scripted_codec.wasm"),
+        ]
     })
 }
 

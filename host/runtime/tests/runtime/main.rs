@@ -13,6 +13,7 @@ mod bad_plugins;
 mod cache;
 mod canary;
 mod changes;
+mod codecs;
 mod commands;
 mod directory;
 mod effects;

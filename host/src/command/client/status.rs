@@ -73,6 +73,9 @@ pub(super) async fn run(
                 "no event of the tenant is handled at this gateway: {why}"
             ));
         }
+        for failing in &status.failing {
+            out.warn(&format!("something fails at this gateway: {failing}"));
+        }
         if deployment.as_ref().is_ok_and(|it| it.under_way) {
             out.warn("an order is being carried out: `tidegate history` will say what came of it");
         }

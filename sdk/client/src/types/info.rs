@@ -257,4 +257,8 @@ pub struct Status {
     /// tells nothing.
     #[serde(default)]
     pub unserved: Option<String>,
+    /// What at the gateway that answers failed in the last minutes for a reason of its own, a codec of
+    /// the tenant's listeners: a sentence each. A gateway of a version before tells nothing.
+    #[serde(default)]
+    pub failing: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! The attributes `#[tidegate_sdk::handler]` and `#[tidegate_sdk::command]`. They read just enough
-//! of the impl to export it: the name of the type and which optional functions are there. Written without syn: a plugin that only uses
+//! The attributes `#[tidegate_sdk::handler]`, `#[tidegate_sdk::command]` and
+//! `#[tidegate_sdk::codec]`. They read just enough of the impl to export it: the name of the type and which optional functions are there. Written without syn: a plugin that only uses
 //! the SDK should not have to compile a parser for that.
 
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
@@ -35,6 +35,21 @@ pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
+/// Exports an `impl Codec for …`; documented where `tidegate_sdk` re-exports it.
+#[proc_macro_attribute]
+pub fn codec(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    if let Some(token) = arguments.into_iter().next() {
+        return refuse(token.span(), "#[tidegate_sdk::codec] takes no arguments");
+    }
+    match Impl::read(item, EXPECTED_CODEC) {
+        Ok(item) => {
+            let exported = export_codec(&item.name);
+            item.expand(exported)
+        }
+        Err((span, text)) => refuse(span, text),
+    }
+}
+
 /// An `impl … Trait for Type { … }`, cut in three.
 struct Impl {
     /// Attributes, and everything up to `for`.
@@ -49,6 +64,9 @@ const EXPECTED_HANDLER: &str = "#[tidegate_sdk::handler] stands on `impl Handler
                                 { … }`, where YourType is a plain name without generics";
 const EXPECTED_COMMAND: &str = "#[tidegate_sdk::command] stands on `impl Command for YourType \
                                 { … }`, where YourType is a plain name without generics";
+
+const EXPECTED_CODEC: &str = "#[tidegate_sdk::codec] stands on `impl Codec for YourType { … }`, \
+                              where YourType is a plain name without generics";
 
 impl Impl {
     fn read(item: TokenStream, expected: &'static str) -> Result<Self, (Span, &'static str)> {
@@ -178,6 +196,21 @@ fn export(name: &Ident, plugin: &str, exports: &[(&str, &str)]) -> TokenStream {
                  }}
              }}
              {exports}
+         }};"
+    );
+    at(Span::call_site(), &text)
+}
+
+/// The export of a codec, which has no value.
+fn export_codec(name: &Ident) -> TokenStream {
+    let text = format!(
+        "#[cfg(target_family = \"wasm\")]
+         const _: () = {{
+             type Exported = {name};
+             impl ::tidegate_sdk::export::CodecPlugin for Exported {{}}
+             ::tidegate_sdk::bindings::codec::export_codec!(
+                 Exported with_types_in ::tidegate_sdk::bindings::codec
+             );
          }};"
     );
     at(Span::call_site(), &text)

@@ -8,9 +8,11 @@
 //! every other end (`ending`), take at most the time of an end.
 
 pub(in crate::gateway) mod codec;
+pub(in crate::gateway) mod coded;
 mod ending;
 mod frames;
 pub(in crate::gateway) mod home;
+mod plain;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,6 +32,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::gateway::clients::connection::codec::{Codec, Read};
 use crate::gateway::clients::connection::home::Home;
+use crate::gateway::clients::connection::plain::Unencoded;
 use crate::gateway::clients::memory::{Memory, SIP_BYTES};
 use crate::gateway::settings::ListenerSettings;
 use crate::gateway::shared::socket::Socket;
@@ -85,6 +88,8 @@ pub(in crate::gateway) struct Connection {
     pub(in crate::gateway) listener: Rc<ListenerSettings>,
     socket: Socket,
     outbound: RefCell<Outbound>,
+    /// Messages that are to be encoded before they are queued; none without a codec.
+    unencoded: Option<Box<Unencoded>>,
     buffer: Cell<Told>,
     wake: Notify,
     phase: Cell<Phase>,
@@ -136,6 +141,7 @@ impl Connection {
         memory: Rc<Memory>,
     ) -> Self {
         Self {
+            unencoded: listener.codec.is_some().then(Box::default),
             arrival,
             close_frame: RefCell::default(),
             last_message_at_ms: Cell::new(0),
@@ -175,6 +181,9 @@ impl Connection {
     }
 
     fn encoded(&self, message: &Outgoing<'_>) -> Option<Bytes> {
+        if self.unencoded.is_some() {
+            return Some(message.for_codec(self.memory.outbound()));
+        }
         let listener = &self.listener;
         message.encoded(
             listener.transport,
@@ -191,10 +200,18 @@ impl Connection {
 
     fn queue_last(&self, frame: Bytes) {
         if self.takes() {
-            let length = frame.len() as u64;
-            self.outbound.borrow_mut().push_last(frame);
-            self.bytes_out.set(self.bytes_out.get() + length);
+            match &self.unencoded {
+                Some(unencoded) => unencoded.waits().borrow_mut().push_last(frame),
+                None => self.push_encoded(frame),
+            }
         }
+    }
+
+    /// Queues bytes that no policy may drop.
+    fn push_encoded(&self, bytes: Bytes) {
+        let length = bytes.len() as u64;
+        self.outbound.borrow_mut().push_last(bytes);
+        self.bytes_out.set(self.bytes_out.get() + length);
     }
 
     /// Queues a frame of this connection alone, such as a pong.
@@ -219,6 +236,9 @@ impl Connection {
             return Queued::Waits;
         }
         let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
+        if let Some(unencoded) = &self.unencoded {
+            return self.queue_unencoded(unencoded, key, frame);
+        }
         let length = frame.len() as u64;
         let mut outbound = self.outbound.borrow_mut();
         let queued = match key {
@@ -235,6 +255,24 @@ impl Connection {
         queued
     }
 
+    /// The same for a message that its codec has still to make bytes of. What was made of earlier ones
+    /// and is not written counts towards the bound too.
+    fn queue_unencoded(&self, unencoded: &Unencoded, key: Option<&Name>, frame: Bytes) -> Queued {
+        let mut waits = unencoded.waits().borrow_mut();
+        let (max, policy) = (self.listener.queue_bytes_max, self.listener.queue_policy);
+        let max = max.saturating_sub(self.outbound.borrow().bytes());
+        match key {
+            Some(key) => waits.push_latest(key, frame, max, policy),
+            None => waits.push(frame, max, policy),
+        }
+    }
+
+    /// Whether messages wait to be encoded.
+    fn has_unencoded(&self) -> bool {
+        let unencoded = self.unencoded.as_ref();
+        unencoded.is_some_and(|it| !it.is_empty())
+    }
+
     /// Lists the connection for the next flush. False if it was listed.
     pub(in crate::gateway) fn mark_dirty(&self) -> bool {
         !self.dirty.replace(true)
@@ -243,7 +281,7 @@ impl Connection {
     /// Writes what the socket takes; the task writes the rest.
     pub(in crate::gateway) fn flush(&self) {
         self.dirty.set(false);
-        if !self.write_some() {
+        if !self.write_some() || self.has_unencoded() {
             self.wake.notify_one();
         }
     }
@@ -279,7 +317,7 @@ impl Connection {
     /// When that came, once all of it is written.
     pub(in crate::gateway) fn take_late(&self) -> Option<u64> {
         let late_us = self.late_us.get();
-        if late_us == 0 || !self.outbound.borrow().is_empty() {
+        if late_us == 0 || self.outbound_bytes() > 0 {
             return None;
         }
         self.late_us.set(0);
@@ -299,6 +337,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(_) => {
                     outbound.clear();
+                    self.clear_unencoded();
                     // What it sent before it left may still be there to be read.
                     self.client_end.set(ClientEnd::Gone);
                     return false;
@@ -322,7 +361,10 @@ impl Connection {
     /// The same, but drops what is queued, so that its memory is free at once. Says how many bytes
     /// were dropped.
     pub(in crate::gateway) fn close_shedding(&self, code: u16, reason: &str) -> usize {
-        let shed = self.outbound.borrow_mut().shed();
+        let mut shed = self.outbound.borrow_mut().shed();
+        if let Some(unencoded) = &self.unencoded {
+            shed += unencoded.waits().borrow_mut().shed();
+        }
         self.close(code, reason);
         self.flush();
         shed
@@ -333,12 +375,20 @@ impl Connection {
         self.phase.set(Phase::Ended);
         let dropped = self.outbound_bytes();
         self.outbound.borrow_mut().clear();
+        self.clear_unencoded();
         self.wake.notify_one();
         dropped
     }
 
+    fn clear_unencoded(&self) {
+        if let Some(unencoded) = &self.unencoded {
+            unencoded.clear();
+        }
+    }
+
     pub(in crate::gateway) fn outbound_bytes(&self) -> usize {
-        self.outbound.borrow().bytes()
+        let unencoded = self.unencoded.as_ref().map_or(0, |it| it.bytes());
+        self.outbound.borrow().bytes() + unencoded
     }
 
     /// The client has sent a close frame with a code.
@@ -521,9 +571,31 @@ impl Connection {
         self.phase.get() == Phase::Open && !self.is_paused() && !self.input_ended.get()
     }
 
+    /// The socket has no more: all that the client sent is read, or with a codec still to be decoded.
+    fn socket_ends(&self) {
+        match &self.unencoded {
+            Some(unencoded) => unencoded.end_socket(),
+            None => self.end_input(),
+        }
+    }
+
+    /// All that the client sent is handed over.
+    fn end_input(&self) {
+        self.input_ended.set(true);
+    }
+
+    /// Whether the socket of a connection with a codec has no more.
+    fn socket_ended(&self) -> bool {
+        self.unencoded.as_ref().is_some_and(|it| it.socket_ended())
+    }
+
     /// What to wait for: at least for the client's leaving, which is told once.
     fn interest(&self) -> Option<Interest> {
-        let reads = match (self.reads(), self.client_end.get()) {
+        self.interest_if(self.reads())
+    }
+
+    fn interest_if(&self, reads: bool) -> Option<Interest> {
+        let reads = match (reads, self.client_end.get()) {
             (true, _) => Some(Interest::READABLE),
             (false, ClientEnd::Open) => Some(LEAVING),
             (false, ClientEnd::HalfClosed) => Some(Interest::ERROR),
@@ -546,6 +618,7 @@ impl Connection {
         self.client_end.set(end.max(self.client_end.get()));
         if end == ClientEnd::Gone {
             self.outbound.borrow_mut().clear();
+            self.clear_unencoded();
         }
     }
 
@@ -574,13 +647,13 @@ impl Connection {
         let read = self.socket.try_read(buffer);
         match &read {
             Ok(0) => {
-                self.input_ended.set(true);
+                self.socket_ends();
                 self.note(Ready::READ_CLOSED);
             }
             Ok(count) => self.emptied.set(*count < buffer.len()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
-                self.input_ended.set(true);
+                self.socket_ends();
                 self.note(Ready::ERROR);
             }
         }
@@ -633,15 +706,25 @@ pub(in crate::gateway) async fn run_alone(
 
 /// Owns the connection until it is closed.
 async fn run(connection: Rc<Connection>, mut codec: Codec, home: Rc<dyn Home>) {
-    let reason = serve(&connection, &mut codec, &home).await;
+    let reason = match &mut codec {
+        // Boxed, so that connections without a codec do not carry its state.
+        Codec::Coded(coded) => Box::pin(coded::serve(&connection, coded, &home)).await,
+        Codec::WebSocket(_) | Codec::Tcp | Codec::Delimited(_) => {
+            serve(&connection, &mut codec, &home).await
+        }
+    };
     home.client_ended(&connection, reason);
+    let deadline = home.end_of_client();
+    if let Codec::Coded(coded) = &mut codec {
+        Box::pin(coded::finish(&connection, coded, deadline)).await;
+    }
     // Whoever broke the protocol need not answer, and its frames cannot be told apart any more.
     let frames = codec
         .into_frames()
         .filter(|_| reason != CloseReason::Protocol);
     connection.keeps(0);
     // Boxed, since few connections are ending at a time.
-    Box::pin(ending::end(&connection, frames, home.end_of_client())).await;
+    Box::pin(ending::end(&connection, frames, deadline)).await;
     home.client_gone(&connection);
 }
 

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig}
 use tokio_tungstenite::tungstenite::{self};
 
 use crate::gateway::clients::connection::Connection;
+use crate::gateway::clients::connection::coded::Coded;
 use crate::gateway::clients::connection::frames::Frames;
 use crate::gateway::clients::connection::home::Home;
 use crate::gateway::settings::ListenerSettings;
@@ -21,7 +22,7 @@ use crate::gateway::settings::ListenerSettings;
 const WEB_SOCKET_READ_BYTES: usize = 1024;
 
 /// What one read of the other transports asks for; the buffer is shared by the whole thread.
-const READ_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 /// Once a WebSocket's parser has held so much, it is made anew when it holds nothing: it would keep
 /// the buffer of its largest message for as long as the client stays.
@@ -60,6 +61,8 @@ pub(in crate::gateway) enum Codec {
     Tcp,
     /// Lines and length-prefixed frames.
     Delimited(Delimited),
+    /// What a component makes of bytes. Its connection is served by `coded`.
+    Coded(Box<Coded>),
 }
 
 /// What has come of a line or a length-prefixed frame.
@@ -87,7 +90,11 @@ impl Codec {
     }
 
     /// For the other transports.
-    pub(in crate::gateway) fn plain(listener: &ListenerSettings) -> Self {
+    pub(in crate::gateway) fn plain(connection: &Connection) -> Self {
+        let listener = &connection.listener;
+        if let Some(codec) = &listener.codec {
+            return Self::Coded(Box::new(Coded::new(codec, connection)));
+        }
         match listener.transport {
             Transport::Tcp | Transport::WebSocket => Self::Tcp,
             Transport::TextLines | Transport::LengthPrefixed => {
@@ -100,7 +107,7 @@ impl Codec {
     pub(super) fn into_frames(self) -> Option<Frames> {
         match self {
             Self::WebSocket(web_socket) => Some(web_socket.get_ref().frames.clone()),
-            Self::Tcp | Self::Delimited(_) => None,
+            Self::Tcp | Self::Delimited(_) | Self::Coded(_) => None,
         }
     }
 
@@ -136,6 +143,7 @@ impl Codec {
                     delimited.take_messages(connection, home)
                 })
             }
+            Self::Coded(_) => Read::Blocked,
         }
     }
 }

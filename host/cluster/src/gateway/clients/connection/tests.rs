@@ -1,5 +1,6 @@
 //! Clients with real sockets: how they end, how they leave, and what they can make a gateway keep.
 
+mod coded;
 mod ends;
 mod kept;
 mod leaving;
