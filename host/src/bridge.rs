@@ -1,6 +1,7 @@
 //! Joins cluster and runtime: events of the worker's links go to the tenants' deployments, commits
 //! and sessions the other way; commands of a gateway go to the tenants' command components, with
-//! the hub beside which they run, and bytes of its listeners to their codecs. The only place that
+//! the hub beside which they run, bytes of its listeners to their codecs, and events that want a worker
+//! to their routers. The only place that
 //! knows both.
 
 use std::collections::BTreeMap;
@@ -9,11 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use tidegate_cluster::gateway::codecs;
 use tidegate_cluster::gateway::commands::{self, Commands, LocalHub};
+use tidegate_cluster::gateway::routers::Routers;
 use tidegate_cluster::worker::{Handlers, Lane};
 use tidegate_hub::outbound::Plain;
 use tidegate_runtime::{
     Asking, Boxed, CodecDeployment, CodecFault, CodecInput, CodecJob, CodecPart, CommandCall,
-    CommandDeployment, CommandResult, Deployment, EventContext, HubAccess, Job,
+    CommandDeployment, CommandResult, Deployment, EventContext, HubAccess, Job, RouterDeployment,
 };
 use tidegate_watchdog::watched;
 use tidegate_wire::Name;
@@ -23,6 +25,7 @@ use tidegate_wire::frame::Serving;
 use tidegate_wire::id::EventId;
 use tidegate_wire::peers::PeerMessage;
 use tidegate_wire::query::{Answer, Answered, AskError, CommandError, Query};
+use tidegate_wire::routing::{RouteCall, Routed, RouterPassed};
 use tidegate_wire::session::Session;
 use tidegate_wire::task::Step;
 use tokio::sync::watch;
@@ -205,27 +208,37 @@ impl EventContext for Context {
     }
 }
 
-/// The command components of one gateway as what runs its commands.
-pub struct CommandBridge {
-    deployments: BTreeMap<Name, CommandDeployment>,
+/// The components of one gateway as what runs its commands and chooses workers.
+#[derive(Default)]
+pub struct GatewayBridge {
+    commands: BTreeMap<Name, CommandDeployment>,
+    routers: BTreeMap<Name, RouterDeployment>,
 }
 
-impl CommandBridge {
-    /// Joins these deployments; without any, no tenant has commands.
+impl GatewayBridge {
+    /// Joins these deployments; tenants that are not there have no commands, or no router.
     #[must_use]
-    pub fn new(deployments: BTreeMap<Name, CommandDeployment>) -> Arc<Self> {
-        Arc::new(Self { deployments })
+    pub fn new(
+        commands: BTreeMap<Name, CommandDeployment>,
+        routers: BTreeMap<Name, RouterDeployment>,
+    ) -> Arc<Self> {
+        Arc::new(Self { commands, routers })
     }
 
-    /// The deployments.
-    pub fn deployments(&self) -> impl Iterator<Item = &CommandDeployment> {
-        self.deployments.values()
+    /// Those of commands.
+    pub fn commands(&self) -> impl Iterator<Item = &CommandDeployment> {
+        self.commands.values()
+    }
+
+    /// Those that choose workers.
+    pub fn routers(&self) -> impl Iterator<Item = &RouterDeployment> {
+        self.routers.values()
     }
 }
 
-impl Commands for CommandBridge {
+impl Commands for GatewayBridge {
     fn execute(&self, call: commands::CommandCall, hub: Box<dyn LocalHub>) -> Boxed<CommandResult> {
-        let Some(deployment) = self.deployments.get(&call.tenant) else {
+        let Some(deployment) = self.commands.get(&call.tenant) else {
             return Box::pin(std::future::ready(Err(CommandError::Absent)));
         };
         let own = CommandCall {
@@ -234,6 +247,19 @@ impl Commands for CommandBridge {
             within: call.within,
         };
         deployment.execute(own, Arc::new(Hub(hub)))
+    }
+}
+
+impl Routers for GatewayBridge {
+    fn route(&self, tenant: &Name, call: RouteCall) -> Boxed<Routed> {
+        match self.routers.get(tenant) {
+            Some(deployment) => deployment.route(call),
+            None => Box::pin(std::future::ready(Err(RouterPassed::Overloaded))),
+        }
+    }
+
+    fn fault(&self, tenant: &Name) -> Option<String> {
+        self.routers.get(tenant)?.fault()
     }
 }
 

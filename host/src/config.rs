@@ -29,7 +29,7 @@ pub use difference::{API_TOKEN, Difference, differences};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Override;
 pub use listener::{Listener, Tenant};
-pub use plugin::{Codec, Command, Plugin};
+pub use plugin::{Codec, Command, Plugin, RouterComponent};
 pub use reference::{default_file, effective_file};
 pub use schedule::{Expression, Schedule, ZoneName};
 pub use services::{Admin, Api, ApiToken, Deploy, Gateway, Link, Log, Register, Watchdog, Worker};
@@ -110,6 +110,8 @@ pub struct Config {
     pub schedules: Vec<Schedule>,
     /// `[[codec]]`
     pub codecs: Vec<Codec>,
+    /// `[[router]]`
+    pub routers: Vec<RouterComponent>,
     /// Where each key was given.
     places: Places,
 }
@@ -217,6 +219,7 @@ impl Config {
             commands: top.tables("command", Command::read),
             schedules: top.tables("schedule", Schedule::read),
             codecs: top.tables("codec", Codec::read),
+            routers: top.tables("router", RouterComponent::read),
             places: Places::default(),
         };
         top.finish();

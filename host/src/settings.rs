@@ -186,10 +186,26 @@ fn schedules_file(config: &Config) -> Option<PathBuf> {
 fn routings(config: &Config) -> Routings {
     let named = config.tenants.iter();
     let named = named.map(|it| (it.name.clone(), routing(config, it)));
-    Routings {
+    let mut routings = Routings {
         others: routing(config, &Tenant::default()),
         named: named.collect(),
+    };
+    for router in &config.routers {
+        let others = routings.of(&router.tenant).clone();
+        let own = Routing {
+            // What it is passed over for.
+            router: match config.gateway.choice {
+                Choice::Load => routing::Router::Bind,
+                Choice::Random => routing::Router::BindRandom,
+            },
+            key: None,
+            worker_tags: others.worker_tags,
+            component: Some(router.session_keys.clone()),
+        };
+        routings.named.retain(|(name, _)| *name != router.tenant);
+        routings.named.push((router.tenant.clone(), own));
     }
+    routings
 }
 
 fn routing(config: &Config, tenant: &Tenant) -> Routing {
@@ -205,6 +221,7 @@ fn routing(config: &Config, tenant: &Tenant) -> Routing {
             RouterKey::Session(key) => RoutingKey::Session(key.clone()),
         }),
         worker_tags: tenant.worker_tags.clone(),
+        component: None,
     }
 }
 

@@ -47,8 +47,11 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     let commands = commands.map(|it| (it.memory_mib, it.instances));
     let codecs = codecs::needed(config);
     let codecs = codecs.map(|(it, _)| (it.memory_mib, it.instances));
-    let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
-    let all: Vec<(u64, usize)> = plugins.chain(commands).chain(codecs).collect();
+    let routers = config.routers.iter();
+    let routers = routers.map(|it| (it.memory_mib, it.instances));
+    let of_gateways = codecs.chain(routers);
+    let of_gateways = of_gateways.filter(|_| config.purpose != Purpose::Worker);
+    let all: Vec<(u64, usize)> = plugins.chain(commands).chain(of_gateways).collect();
     let memory_mib = all.iter().map(|(memory_mib, _)| *memory_mib).max();
     let instances: usize = all.iter().map(|(_, instances)| *instances).sum();
     let settings = RuntimeSettings {
@@ -76,9 +79,12 @@ pub async fn look_at_files(config: &Config, desired: &Desired) -> anyhow::Result
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
     let commands = commands.map(|it| (&it.file, PluginKind::Command));
     let codecs = config.codecs.iter();
-    let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
     let codecs = codecs.map(|it| (&it.file, PluginKind::Codec));
-    for (file, kind) in plugins.chain(commands).chain(codecs) {
+    let routers = config.routers.iter();
+    let routers = routers.map(|it| (&it.file, PluginKind::Router));
+    let of_gateways = codecs.chain(routers);
+    let of_gateways = of_gateways.filter(|_| config.purpose != Purpose::Worker);
+    for (file, kind) in plugins.chain(commands).chain(of_gateways) {
         tidegate_runtime::look_at(file, kind).await?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::path::Path;
 use wit_parser::{PackageId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem};
 
 /// Every interface that the host serves or calls.
-const INTERFACES: [&str; 21] = [
+const INTERFACES: [&str; 22] = [
     "buffer-events",
     "client",
     "client-events",
@@ -27,6 +27,7 @@ const INTERFACES: [&str; 21] = [
     "peer-events",
     "peers",
     "request-events",
+    "routing",
     "session",
     "state",
     "task-events",
@@ -69,7 +70,7 @@ const COMMAND_IMPORTS: [&str; 6] = [
     "wasi:config/store@0.2.0-rc.1",
     "wasi:logging/logging@0.1.0-draft",
 ];
-/// What a codec may import.
+/// What a codec or a router may import.
 const CODEC_IMPORTS: [&str; 3] = [
     "tidegate:plugin/types@0.1.0",
     "wasi:config/store@0.2.0-rc.1",
@@ -85,6 +86,7 @@ const BUFFER_EVENTS: &str = "tidegate:plugin/buffer-events@0.1.0";
 const PEER_EVENTS: &str = "tidegate:plugin/peer-events@0.1.0";
 const STATE: &str = "tidegate:plugin/state@0.1.0";
 const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
+const ROUTING: &str = "tidegate:plugin/routing@0.1.0";
 const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 const FRAMING: &str = "tidegate:plugin/framing@0.1.0";
 
@@ -136,12 +138,12 @@ fn the_package_has_its_name_and_version() {
 }
 
 #[test]
-fn there_are_handlers_with_all_events_or_the_least_commands_and_codecs() {
+fn there_are_handlers_with_all_events_or_the_least_commands_codecs_and_routers() {
     let (resolve, package) = contract();
     let worlds = resolve.packages[package].worlds.keys().map(String::as_str);
     assert_eq!(
         set(worlds),
-        set(["handler", "full-handler", "command", "codec"])
+        set(["handler", "full-handler", "command", "codec", "router"])
     );
 
     let handler = sides(&resolve, world(&resolve, package, "handler"));
@@ -165,6 +167,8 @@ fn there_are_handlers_with_all_events_or_the_least_commands_and_codecs() {
     assert_eq!(command, (set(COMMAND_IMPORTS), set([COMMANDS])));
     let codec = sides(&resolve, world(&resolve, package, "codec"));
     assert_eq!(codec, (set(CODEC_IMPORTS), set([FRAMING])));
+    let router = sides(&resolve, world(&resolve, package, "router"));
+    assert_eq!(router, (set(CODEC_IMPORTS), set([ROUTING])));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Routers: which worker has a client, tenant by tenant.
 
+mod components;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};

@@ -36,6 +36,8 @@ pub enum Plugin {
     ScriptedCodec,
     /// The codec example.
     Tracker,
+    /// A router that sends events where they say.
+    ScriptedRouter,
 }
 
 impl Plugin {
@@ -55,6 +57,7 @@ impl Plugin {
             Self::Scripted => "scripted",
             Self::ScriptedCodec => "scripted-codec",
             Self::Tracker => "tracker",
+            Self::ScriptedRouter => "scripted-router",
         }
     }
 
@@ -77,6 +80,7 @@ impl Plugin {
             | Self::Recorder
             | Self::Scripted
             | Self::ScriptedCodec
+            | Self::ScriptedRouter
             | Self::Tracker => build_rust()?,
             Self::BenchC | Self::BenchJs => {}
         }

@@ -73,6 +73,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn schedules(&self, tenant: &Name) -> Vec<ScheduleStatus>;
 
     fn failing(&self, tenant: &Name) -> Vec<String>;
+
+    fn router_fault(&self, tenant: &Name) -> Option<String>;
 }
 
 /// Deploys over the cluster; see [`DeployClient`] for what each call promises.
@@ -192,5 +194,9 @@ impl Cluster for Access {
 
     fn failing(&self, tenant: &Name) -> Vec<String> {
         Self::failing(self, tenant)
+    }
+
+    fn router_fault(&self, tenant: &Name) -> Option<String> {
+        Self::router_fault(self, tenant)
     }
 }

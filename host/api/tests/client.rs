@@ -144,6 +144,10 @@ impl Cluster for Scripted {
     fn failing(&self, _: &Name) -> Vec<String> {
         Vec::new()
     }
+
+    fn router_fault(&self, _: &Name) -> Option<String> {
+        None
+    }
 }
 
 /// One worker, which refuses what has an odd length; a rollback is never decided.

@@ -18,6 +18,7 @@ mod questions;
 mod requests;
 #[cfg(test)]
 mod rig;
+pub mod routers;
 mod schedules;
 mod services;
 pub mod settings;
@@ -61,10 +62,11 @@ impl Gateway {
     /// # Errors
     /// When a thread or its event loop cannot be had.
     pub fn start(identity: Identity, settings: GatewaySettings) -> io::Result<Self> {
-        Self::start_with(identity, settings, Arc::new(commands::NoCommands))
+        let commands = Arc::new(commands::NoCommands);
+        Self::start_with(identity, settings, commands, Arc::new(routers::NoRouters))
     }
 
-    /// The same, with what runs custom commands, on the runtime of the caller.
+    /// The same, with what runs custom commands and routers, on the runtime of the caller.
     ///
     /// # Errors
     /// As above.
@@ -72,9 +74,10 @@ impl Gateway {
         identity: Identity,
         settings: GatewaySettings,
         commands: Arc<dyn commands::Commands>,
+        routers: Arc<dyn routers::Routers>,
     ) -> io::Result<Self> {
         clients::memory::map_large_buffers();
-        let services = Services::new(Context::new(identity, settings)?, commands);
+        let services = Services::new(Context::new(identity, settings)?, commands, routers);
         let threads = (0..services.context.settings.shards)
             .map(|index| start_shard(services.clone(), index))
             .collect::<io::Result<_>>()?;
@@ -90,6 +93,7 @@ impl Gateway {
         let services = Services::new(
             Context::new(identity, settings)?,
             Arc::new(commands::NoCommands),
+            Arc::new(routers::NoRouters),
         );
         for index in 0..services.context.settings.shards {
             tokio::task::spawn_local(shard::run(Shard::new(services.clone(), index)));

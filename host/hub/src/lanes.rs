@@ -344,6 +344,13 @@ impl Lanes {
         })
     }
 
+    /// The next event of a lane that is not under way.
+    #[must_use]
+    pub fn next_kind(&self, connection: u32) -> Option<&EventKind> {
+        let lane = self.lanes.get(&connection)?;
+        Some(&lane.events.get(lane.under_way)?.kind)
+    }
+
     /// What a client that is no longer in the hub was, with its last session.
     #[must_use]
     pub fn closing(&self, connection: u32) -> Option<(&Closed, &ClientSnapshot)> {

@@ -17,6 +17,8 @@ pub struct Routing {
     pub key: Option<RoutingKey>,
     /// Only workers that have all of these tags get its events.
     pub worker_tags: Vec<Name>,
+    /// The session keys that a component is told which chooses the worker of each event, if there is one.
+    pub component: Option<Vec<Name>>,
 }
 
 /// What a worker is to a tenant; the later, the better.
@@ -31,6 +33,12 @@ pub enum Standing {
 }
 
 impl Routing {
+    /// Whether a client stays with its worker, so that many of its events may be under way there.
+    #[must_use]
+    pub const fn binds(&self) -> bool {
+        self.component.is_none() && self.router.binds()
+    }
+
     /// What a worker with these tags is to the tenant.
     #[must_use]
     pub fn standing(&self, runs: bool, tags: &[Name]) -> Standing {

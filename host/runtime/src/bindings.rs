@@ -51,6 +51,7 @@ pub(crate) mod exports {
                 export tidegate:plugin/handshake-events@0.1.0;
                 export tidegate:plugin/peer-events@0.1.0;
                 export tidegate:plugin/request-events@0.1.0;
+                export tidegate:plugin/routing@0.1.0;
                 export tidegate:plugin/state@0.1.0;
                 export tidegate:plugin/task-events@0.1.0;
                 export tidegate:plugin/timer-events@0.1.0;

@@ -96,6 +96,7 @@ struct EngineShared {
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
     codecs: Linker<HostState>,
+    routers: Linker<HostState>,
     cache: Option<CompileCache>,
     compilers: Compilers,
     compilations: Arc<Semaphore>,
@@ -120,6 +121,7 @@ impl Runtime {
         let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
         let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
         let codecs = host_api::linker_of_codecs(&engine).map_err(RuntimeError::Linker)?;
+        let routers = host_api::linker_of_routers(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
             CompileCache::open(dir, settings.cache_bytes_max, &engine)
                 .inspect_err(|error| {
@@ -137,6 +139,7 @@ impl Runtime {
                 handlers,
                 commands,
                 codecs,
+                routers,
                 cache,
                 compilers: Compilers::start().map_err(RuntimeError::Compilers)?,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
@@ -209,6 +212,7 @@ impl Runtime {
             PluginKind::Handler => &self.shared.handlers,
             PluginKind::Command => &self.shared.commands,
             PluginKind::Codec => &self.shared.codecs,
+            PluginKind::Router => &self.shared.routers,
         }
     }
 

@@ -93,6 +93,19 @@ pub(crate) const OFFERED_TO_CODECS: &[&str] = &[
     "wasi:sockets/*@0.2 (denied)",
 ];
 
+/// The same for a router.
+pub(crate) const OFFERED_TO_ROUTERS: &[&str] = &[
+    "tidegate:plugin/types@0.1.0",
+    "wasi:cli/*@0.2",
+    "wasi:clocks/*@0.2",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:filesystem/*@0.2 (no directories)",
+    "wasi:io/*@0.2",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:random/*@0.2",
+    "wasi:sockets/*@0.2 (denied)",
+];
+
 /// The largest piece of random data that a guest may ask for at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Open host resources (streams, pollables) of one instance.
@@ -200,6 +213,7 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
     offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::peers::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::tasks::add_to_linker::<_, Own>(&mut linker, |state| state)?;
@@ -214,11 +228,17 @@ pub(crate) fn linker_of_commands(engine: &Engine) -> wasmtime::Result<Linker<Hos
     let mut linker = shared_linker(engine)?;
     offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::hub::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)
 }
 
 /// A linker that offers everything a codec may import.
 pub(crate) fn linker_of_codecs(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    shared_linker(engine)
+}
+
+/// A linker that offers everything a router may import.
+pub(crate) fn linker_of_routers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     shared_linker(engine)
 }
 

@@ -12,6 +12,7 @@ mod failure;
 mod handshake;
 mod http;
 mod peers;
+mod router;
 mod state;
 mod store;
 
@@ -38,6 +39,7 @@ use crate::plugin::{Plugin, PluginError};
 pub(crate) use codec::{Called, CodecInstance};
 pub(crate) use command::{CommandInstance, Executed};
 pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use router::RouterInstance;
 pub(crate) use state::StateFailure;
 use store::{begin_call, ended, start_failed, wrong_type};
 

@@ -4,7 +4,7 @@
 //! instances, gives each client's events to one of them in order, and swaps versions between two
 //! events. What a handler asked for comes back as a commit through [`EventContext`]. A
 //! [`CommandDeployment`] runs a tenant's custom commands beside a gateway's hub, a [`CodecDeployment`]
-//! turns bytes of its listeners into messages and back. Whatever a plugin
+//! turns bytes of its listeners into messages and back, a [`RouterDeployment`] chooses workers there. Whatever a plugin
 //! does (trap, spin, wait, grow) costs its own instance and nobody else.
 
 mod bindings;
@@ -18,7 +18,9 @@ mod engine;
 mod host_api;
 mod instance;
 mod limits;
+mod on_demand;
 mod plugin;
+mod router;
 mod version;
 mod watch;
 
@@ -26,7 +28,7 @@ pub use codec::{
     CodecDeployment, CodecFault, CodecInput, CodecJob, CodecOutcome, CodecPart, CodecSettings,
     Decoded,
 };
-pub use command::{CommandCall, CommandDeployment, CommandResult, CommandSettings, HubAccess};
+pub use command::{CommandCall, CommandDeployment, CommandResult, HubAccess};
 pub use dead_letter::DeadLetter;
 pub use deployment::{
     Asking, Bounds, Boxed, Condemned, Deployment, DeploymentSettings, EventContext, Job, Prepared,
@@ -34,5 +36,7 @@ pub use deployment::{
 };
 pub use engine::{Runtime, RuntimeError, RuntimeSettings};
 pub use limits::Limits;
+pub use on_demand::OnDemandSettings;
 pub use plugin::{Plugin, PluginError, PluginKind, look_at};
+pub use router::RouterDeployment;
 pub use watch::{Swap, Watching, look_at_plugins, watch};

@@ -19,8 +19,8 @@ use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use crate::bindings::codec::exports::tidegate::plugin::framing;
 use crate::bindings::exports::exports::tidegate::plugin::{
-    buffer_events, client_events, commands, handshake_events, peer_events, request_events, state,
-    task_events, timer_events, worker_events,
+    buffer_events, client_events, commands, handshake_events, peer_events, request_events, routing,
+    state, task_events, timer_events, worker_events,
 };
 use crate::engine::{Runtime, read_file};
 use crate::host_api::HostState;
@@ -50,6 +50,8 @@ pub enum PluginKind {
     Command,
     /// Turns the bytes of a listener into messages and back, at a gateway.
     Codec,
+    /// Chooses workers for events, at a gateway.
+    Router,
 }
 
 impl std::fmt::Display for PluginKind {
@@ -58,6 +60,7 @@ impl std::fmt::Display for PluginKind {
             Self::Handler => "handler",
             Self::Command => "command component",
             Self::Codec => "codec",
+            Self::Router => "router",
         })
     }
 }
@@ -67,6 +70,7 @@ enum Exports {
     Handler(Box<HandlerExports>),
     Command(commands::GuestIndices),
     Codec(framing::GuestIndices),
+    Router(routing::GuestIndices),
 }
 
 /// Those of a handler.
@@ -109,6 +113,7 @@ impl Plugin {
             Exports::Handler(_) => PluginKind::Handler,
             Exports::Command(_) => PluginKind::Command,
             Exports::Codec(_) => PluginKind::Codec,
+            Exports::Router(_) => PluginKind::Router,
         }
     }
 
@@ -119,6 +124,7 @@ impl Plugin {
             Exports::Handler(exports) => exports,
             Exports::Command(_) => return vec![check::COMMANDS],
             Exports::Codec(_) => return vec![check::FRAMING],
+            Exports::Router(_) => return vec![check::ROUTING],
         };
         let mut names = vec![check::CLIENT_EVENTS];
         if exports.request_events.is_some() {
@@ -170,7 +176,9 @@ impl Plugin {
     pub(crate) fn handler(&self) -> Result<&HandlerExports, PluginError> {
         match &self.shared.exports {
             Exports::Handler(exports) => Ok(exports),
-            Exports::Command(_) | Exports::Codec(_) => Err(self.wrong_kind(PluginKind::Handler)),
+            Exports::Command(_) | Exports::Codec(_) | Exports::Router(_) => {
+                Err(self.wrong_kind(PluginKind::Handler))
+            }
         }
     }
 
@@ -190,7 +198,9 @@ impl Plugin {
     pub(crate) fn commands(&self) -> Result<&commands::GuestIndices, PluginError> {
         match &self.shared.exports {
             Exports::Command(commands) => Ok(commands),
-            Exports::Handler(_) | Exports::Codec(_) => Err(self.wrong_kind(PluginKind::Command)),
+            Exports::Handler(_) | Exports::Codec(_) | Exports::Router(_) => {
+                Err(self.wrong_kind(PluginKind::Command))
+            }
         }
     }
 
@@ -198,7 +208,19 @@ impl Plugin {
     pub(crate) fn framing(&self) -> Result<&framing::GuestIndices, PluginError> {
         match &self.shared.exports {
             Exports::Codec(framing) => Ok(framing),
-            Exports::Handler(_) | Exports::Command(_) => Err(self.wrong_kind(PluginKind::Codec)),
+            Exports::Handler(_) | Exports::Command(_) | Exports::Router(_) => {
+                Err(self.wrong_kind(PluginKind::Codec))
+            }
+        }
+    }
+
+    /// The export of a router, or an error if it is none.
+    pub(crate) fn routing(&self) -> Result<&routing::GuestIndices, PluginError> {
+        match &self.shared.exports {
+            Exports::Router(routing) => Ok(routing),
+            Exports::Handler(_) | Exports::Command(_) | Exports::Codec(_) => {
+                Err(self.wrong_kind(PluginKind::Router))
+            }
         }
     }
 
@@ -272,6 +294,7 @@ pub(crate) fn load(runtime: &Runtime, source: &str, bytes: &[u8]) -> Result<Plug
         Some(PluginKind::Handler) => handler_exports(source, &instance_pre)?,
         Some(PluginKind::Command) => command_exports(source, &instance_pre)?,
         Some(PluginKind::Codec) => codec_exports(source, &instance_pre)?,
+        Some(PluginKind::Router) => router_exports(source, &instance_pre)?,
         // Its names were not read, or it would have been refused by them.
         None => return Err(check::of_no_kind(source, &[])),
     };
@@ -346,4 +369,11 @@ fn codec_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports, 
     let framing = framing::GuestIndices::new(pre);
     let framing = framing.map_err(|error| check::wrong_type(source, &error))?;
     Ok(Exports::Codec(framing))
+}
+
+fn router_exports(source: &str, pre: &InstancePre<HostState>) -> Result<Exports, PluginError> {
+    check::router(source, pre)?;
+    let routing = routing::GuestIndices::new(pre);
+    let routing = routing.map_err(|error| check::wrong_type(source, &error))?;
+    Ok(Exports::Router(routing))
 }

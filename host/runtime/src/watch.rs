@@ -26,6 +26,7 @@ use crate::command::CommandDeployment;
 use crate::deployment::Deployment;
 use crate::engine::{Runtime, read_file};
 use crate::plugin::{Plugin, PluginError};
+use crate::router::RouterDeployment;
 
 use notices::{Notices, Signal};
 use stamp::Stamp;
@@ -99,6 +100,20 @@ impl Swap for CommandDeployment {
 }
 
 impl Swap for CodecDeployment {
+    fn serving(&self) -> Name {
+        self.version().borrow().clone()
+    }
+
+    fn kept(&self, _version: &str) -> Option<Plugin> {
+        None
+    }
+
+    async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
+        self.swap(plugin).await
+    }
+}
+
+impl Swap for RouterDeployment {
     fn serving(&self) -> Name {
         self.version().borrow().clone()
     }

@@ -52,7 +52,9 @@ pub fn run(
     });
     let commands = config.commands.iter();
     let commands = commands.map(|it| (&it.file, Some((PluginKind::Command, &it.tenant))));
-    let of_tenants = handlers.chain(commands);
+    let routers = config.routers.iter();
+    let routers = routers.map(|it| (&it.file, Some((PluginKind::Router, &it.tenant))));
+    let of_tenants = handlers.chain(commands).chain(routers);
     let of_tenants = of_tenants.map(|(file, wanted)| {
         let tenant = wanted.map_or(String::new(), |(_, tenant)| tenant_of(tenant));
         (file, wanted.map(|(kind, _)| kind), tenant)

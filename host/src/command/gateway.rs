@@ -63,6 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         identity,
         codecs.settle(&config, settings::gateway(&config, announced)),
         Arc::clone(&commands) as _,
+        Arc::clone(&commands) as _,
     )?;
     operations::ready_as_gateway(
         &readiness,

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::gateway::{bind_lan, bind_listeners};
 use crate::admin::Readiness;
 use crate::api::{self, Api};
-use crate::bridge::{Bridge, CommandBridge};
+use crate::bridge::{Bridge, GatewayBridge};
 use crate::config::Config;
 use crate::deployables::Plugins;
 use crate::{deploys, ending, operations, settings, tenants};
@@ -96,6 +96,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         gateway_identity.clone(),
         codecs.settle(&config, settings::gateway(&config, announced)),
         Arc::clone(&commands) as _,
+        Arc::clone(&commands) as _,
     )?;
     let worker = Worker::new(
         worker_identity.clone(),
@@ -152,7 +153,7 @@ fn identities(config: &Config, announced: SocketAddrV4) -> [Identity; 3] {
 }
 
 /// Ends what runs for tenants.
-async fn end(commands: &CommandBridge, plugins: &Plugins, bridge: &Bridge, limit: Duration) {
+async fn end(commands: &GatewayBridge, plugins: &Plugins, bridge: &Bridge, limit: Duration) {
     tenants::commands::stop(commands, limit).await;
     plugins.end();
     tenants::stop(bridge, limit).await;

@@ -476,6 +476,26 @@ impl Check<'_> {
             wall_ms: it.wall_ms,
         });
         self.run("command", commands);
+        let routers = config.routers.iter().map(|it| Run {
+            has_file: !it.file.as_os_str().is_empty(),
+            tenant: &it.tenant,
+            cpu_ms: it.cpu_ms,
+            wall_ms: it.wall_ms,
+        });
+        self.run("router", routers);
+        for (at, it) in config.routers.iter().enumerate() {
+            let mut tenants = config.tenants.iter();
+            // `bind` is what it is passed over for anyway.
+            let is_other = |router: Option<Router>| router.is_some_and(|it| it != Router::Bind);
+            if tenants.any(|tenant| tenant.name == it.tenant && is_other(tenant.router)) {
+                let message = format!(
+                    "the tenant `{}` has a [[router]], and `router` in its [[tenant]]: one of both \
+                     chooses its workers",
+                    it.tenant
+                );
+                self.refuse(&format!("router.{at}"), message);
+            }
+        }
     }
 
     fn schedules(&mut self) {

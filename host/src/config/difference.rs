@@ -5,7 +5,9 @@ use tidegate_wire::Name;
 
 use super::section::Change;
 use super::setting::Setting;
-use super::{ApiToken, Codec, Command, Config, Listener, Plugin, Schedule, Secret, Tenant};
+use super::{
+    ApiToken, Codec, Command, Config, Listener, Plugin, RouterComponent, Schedule, Secret, Tenant,
+};
 
 /// The header of the tables of tokens.
 pub const API_TOKEN: &str = "[[api-token]]";
@@ -81,6 +83,12 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         (&old.codecs, &new.codecs),
         |it| format!("name {:?}", it.name),
         Codec::changes,
+    );
+    found.tables(
+        "[[router]]",
+        (&old.routers, &new.routers),
+        |it| of_tenant(&it.tenant),
+        RouterComponent::changes,
     );
     found.0
 }

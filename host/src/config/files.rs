@@ -33,7 +33,11 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     let codecs = codecs.filter(|_| config.purpose != Purpose::Worker);
     let codecs = codecs.filter(|(_, file)| !file.as_os_str().is_empty());
     let codecs = codecs.map(|(at, file)| (format!("codec.{at}.file"), "codec", file));
-    for (path, what, file) in plugins.chain(commands).chain(codecs) {
+    let routers = config.routers.iter().map(|it| &it.file).enumerate();
+    let routers = routers.filter(|_| config.purpose != Purpose::Worker);
+    let routers = routers.map(|(at, file)| (format!("router.{at}.file"), "router", file));
+    let of_gateways = commands.chain(codecs).chain(routers);
+    for (path, what, file) in plugins.chain(of_gateways) {
         if let Some(problem) = unreadable(what, file) {
             errors.push(ConfigError::new(&config.places.of(&path), problem));
         }

@@ -81,6 +81,36 @@ section! {
 }
 
 section! {
+    /// A router: a component that chooses the worker of each event of its tenant, at a gateway. A tenant has
+    /// at most one, and no `router` of another kind. Its compiled code is kept where `worker.cache-dir` says.
+    pub struct RouterComponent {
+        /// The component file. A relative path starts at the folder of the configuration file.
+        file: PathBuf = PathBuf::new();
+        /// Whom it serves.
+        tenant: Name = "default".into();
+        /// The keys of a client's session that it is told.
+        session_keys: Vec<Name> = Vec::new();
+        /// How many calls may run at once; each has an instance of its own, made when it is
+        /// needed.
+        instances: usize = 4 => 1..=1_024;
+        /// How many events may wait for an instance; further ones go where `bind` sends them.
+        waiting_max: usize = 4_096 => 0..=65_536;
+        /// How a new version is noticed when the file changes: the system tells it (`auto`, or
+        /// `true`); by looking every second, for file systems where nothing is told (`poll`); not
+        /// at all (`off`, or `false`).
+        watch: Watch = Watch::Auto;
+        /// What the component finds in `wasi:config`: any table.
+        config: PluginConfig = PluginConfig::new();
+        /// How much processor time one call may take.
+        cpu_ms: u64 = 50 => TIME;
+        /// How long an event waits for its answer, waiting for an instance included; at least `cpu-ms`.
+        wall_ms: u64 = 100 => TIME;
+        /// How much memory one instance may take.
+        memory_mib: u64 = 64 => 1..=4_096;
+    }
+}
+
+section! {
     /// A command component and the tenant whose custom commands it runs, beside the hub of a
     /// gateway. A tenant has at most one. Its compiled code is kept where `worker.cache-dir` says.
     pub struct Command {

@@ -7,7 +7,7 @@ use super::section::Key;
 use super::setting::{Setting, grouped};
 use super::{
     Admin, Api, ApiToken, Codec, Command, Config, Deploy, Gateway, Link, Listener, Log, Plugin,
-    Register, Schedule, Tenant, Watchdog, Worker,
+    Register, RouterComponent, Schedule, Tenant, Watchdog, Worker,
 };
 
 /// One table, for people.
@@ -58,6 +58,13 @@ fn example() -> Plugin {
     }
 }
 
+fn router_example() -> RouterComponent {
+    RouterComponent {
+        file: "router.wasm".into(),
+        ..RouterComponent::default()
+    }
+}
+
 fn command_example() -> Command {
     Command {
         file: "commands.wasm".into(),
@@ -103,6 +110,11 @@ fn defaults() -> Vec<ReferenceTable> {
         table("[[command]]", Command::ABOUT, command_example().keys()),
         table("[[schedule]]", Schedule::ABOUT, schedule_example().keys()),
         table("[[codec]]", Codec::ABOUT, codec_example().keys()),
+        table(
+            "[[router]]",
+            RouterComponent::ABOUT,
+            router_example().keys(),
+        ),
     ]
 }
 
@@ -182,6 +194,8 @@ pub fn effective_file(config: &Config) -> String {
     tables.extend(schedules.map(|keys| table("[[schedule]]", &[], keys)));
     let codecs = config.codecs.iter().map(Codec::keys);
     tables.extend(codecs.map(|keys| table("[[codec]]", &[], keys)));
+    let routers = config.routers.iter().map(RouterComponent::keys);
+    tables.extend(routers.map(|keys| table("[[router]]", &[], keys)));
     let mut out = String::new();
     for table in tables {
         let header = if table.header.is_empty() { "" } else { "\n" };

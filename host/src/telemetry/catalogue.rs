@@ -64,6 +64,7 @@ const METRICS: &[Metric] = &[
     ("tidegate_gateway_requests_total", Counter, Plain, "Calls from outside that became events."),
     ("tidegate_gateway_http_requests_total", Counter, Each("outcome", &["answered", "failed", "timeout", "overloaded", "refused"]), "HTTP requests for handlers that have ended."),
     ("tidegate_gateway_schedule_ticks_total", Counter, Each("outcome", &["begun", "done", "failed", "missed"]), "Times of schedules: tasks that began, that ended well or in an error, and times that were left out."),
+    ("tidegate_gateway_routed_total", Counter, Each("outcome", &["chosen", "bind", "failed", "overloaded", "paused"]), "Events for which a router that is a component was asked."),
     ("tidegate_gateway_commands_total", Counter, Each("outcome", &["done", "absent", "failed", "broken", "overloaded", "timeout"]), "Custom commands that ended."),
     ("tidegate_gateway_command_traps_total", Counter, Later, "Broken instances of command components."),
     ("tidegate_gateway_command_reloads_total", Counter, Later, "New versions of command components that were taken, or loaded but not started."),

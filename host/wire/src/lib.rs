@@ -19,6 +19,7 @@ pub mod membership;
 pub mod payload;
 pub mod peers;
 pub mod query;
+pub mod routing;
 pub mod schedule;
 pub mod session;
 pub mod sketch;

@@ -199,3 +199,21 @@ pub mod codec {
         generate_all,
     });
 }
+
+/// A router.
+pub mod router {
+    wit_bindgen::generate!({
+        inline: "
+            package tidegate:sdk-router;
+            world router {
+                export tidegate:plugin/routing@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        world: "tidegate:sdk-router/router",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_router",
+        default_bindings_module: "tidegate_sdk::bindings::router",
+    });
+}

@@ -2,6 +2,7 @@
 //! attribute.
 
 mod http;
+mod routing;
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -29,6 +30,8 @@ use crate::handshake::{Accepted, Verdict};
 use crate::message::Message;
 use crate::tasks::Task;
 use crate::timers::Timer;
+
+pub use routing::RouterPlugin;
 
 /// Where the one value of a plugin lives in its instance.
 pub type Slot<H> = RefCell<Option<H>>;

@@ -62,6 +62,7 @@ pub mod hub;
 pub mod log;
 pub mod message;
 pub mod peers;
+pub mod routing;
 pub mod session;
 pub mod tasks;
 #[cfg(not(target_family = "wasm"))]
@@ -79,6 +80,7 @@ pub use event::{CloseFrame, CloseReason, Closed, HttpRequest, Peer, Transport};
 pub use handler::Handler;
 pub use handshake::{Accepted, Rejected, Verdict};
 pub use message::{Message, Outgoing};
+pub use routing::Router;
 pub use tasks::{Finished, Task};
 pub use timers::Timer;
 
@@ -94,13 +96,16 @@ pub use tidegate_sdk_macros::command;
 /// Exports an `impl Codec for …` as a codec; one per component, and not beside a handler. Natively
 /// nothing is exported, so that the same code runs in unit tests.
 pub use tidegate_sdk_macros::codec;
+/// Exports an `impl Router for …` as a router; one per component, and not beside a handler. Natively
+/// nothing is exported, so that the same code runs in unit tests.
+pub use tidegate_sdk_macros::router;
 
 /// Everything that a plugin usually needs.
 pub mod prelude {
     pub use crate::{
         Accepted, Client, ClientInfo, CloseFrame, CloseReason, Closed, Codec, Command, Config,
         Error, Fields, Finished, Handler, HttpRequest, Input, Message, Outgoing, Peer, Refused,
-        Rejected, Result, Task, Timer, Transport, Verdict, bail, client, config, directory,
+        Rejected, Result, Router, Task, Timer, Transport, Verdict, bail, client, config, directory,
         gateway, http, hub, log, peers, session, tasks, timers, worker,
     };
 }

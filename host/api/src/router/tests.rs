@@ -139,6 +139,10 @@ impl Cluster for Scripted {
     fn failing(&self, _: &Name) -> Vec<String> {
         Vec::new()
     }
+
+    fn router_fault(&self, _: &Name) -> Option<String> {
+        None
+    }
 }
 
 /// Where nothing can be deployed.

@@ -72,5 +72,6 @@ async fn status(State(api): State<Api>, caller: Caller) -> Outcome<Status> {
         missing: clients.missing,
         unserved: api.cluster.unserved(&caller.0),
         failing: api.cluster.failing(&caller.0),
+        router_fault: api.cluster.router_fault(&caller.0),
     }))
 }

@@ -84,6 +84,13 @@ impl Access {
         self.services.context.failing(tenant)
     }
 
+    /// Why events of the tenant's clients at this gateway do not go where its router sends them, if that is
+    /// a component that fails.
+    #[must_use]
+    pub fn router_fault(&self, tenant: &Name) -> Option<String> {
+        self.services.routers.fault(tenant)
+    }
+
     /// The queue into the shard that serves the tenant's calls, once it has room.
     async fn inbox(&self, tenant: &Name) -> Result<&Inbox, AskError> {
         let shard = shard_of_tenant(&self.services.context, tenant);

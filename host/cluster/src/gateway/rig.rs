@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::commands::{Commands, NoCommands};
+use super::routers::NoRouters;
 use super::settings::{GatewaySettings, ListenerSettings};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -139,7 +140,8 @@ impl Running {
             addresses.push(listener.local_addr().unwrap());
             clients.push(listener);
         }
-        let gateway = Gateway::start_with(identity, settings, commands).unwrap();
+        let gateway =
+            Gateway::start_with(identity, settings, commands, Arc::new(NoRouters)).unwrap();
         let gateway = Arc::new(gateway);
         let stop = CancellationToken::new();
         let members = watch::Sender::new(view(&[&node]));

@@ -16,6 +16,7 @@ mod forwards;
 mod links;
 mod peers;
 mod questions;
+mod routers;
 mod run;
 mod sending;
 mod tasks;

@@ -17,6 +17,7 @@ use tidegate_wire::frame::{GatewayFrame, Load};
 use tidegate_wire::hello::Refusal;
 use tidegate_wire::id::{CloseId, EventId, Incarnation};
 use tidegate_wire::peers::PeerMessage;
+use tidegate_wire::routing::RouteCandidate;
 
 use tidegate_hub::custody_updates::CustodyUpdates;
 use tidegate_hub::lanes::WorkerKey;
@@ -79,6 +80,15 @@ pub(super) struct Workers {
     /// Tenants whose handlers take requests by HTTP, as was announced last. While no worker is there such
     /// requests wait for one, as the events of clients do.
     take_http: BTreeSet<u16>,
+    /// What routers are told of the workers of a tenant, until anything of it changes.
+    candidates: BTreeMap<u16, RouteCandidates>,
+}
+
+/// The workers that a router may choose from, in its order.
+#[derive(Clone, Debug)]
+pub(super) struct RouteCandidates {
+    pub(super) workers: Arc<Vec<WorkerKey>>,
+    pub(super) told: Arc<Vec<RouteCandidate>>,
 }
 
 /// A tenant that a worker serves.
@@ -109,6 +119,7 @@ impl Workers {
             own_host,
             wakes: Wakes::default(),
             take_http: BTreeSet::new(),
+            candidates: BTreeMap::new(),
         }
     }
 
@@ -122,6 +133,7 @@ impl Workers {
         queue_bytes_max: usize,
     ) {
         self.note_http(&link);
+        self.candidates.clear();
         let tenants = link.places.iter().flatten().count();
         let events_max = (link.announcement.window_events as usize / shards).max(1);
         let window_bytes = usize::try_from(link.announcement.window_bytes).unwrap_or(usize::MAX);
@@ -185,6 +197,7 @@ impl Workers {
     pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Vec<u32>> {
         self.leaving.remove(&key);
         self.untold.remove(&key);
+        self.candidates.clear();
         let worker = self.workers.remove(&key)?;
         Some(worker.window.into_waiting())
     }
@@ -197,6 +210,7 @@ impl Workers {
     }
 
     pub(super) fn set_load(&mut self, key: WorkerKey, load: Load) {
+        self.candidates.clear();
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.load = load;
             worker.given = 0;
@@ -204,6 +218,7 @@ impl Workers {
     }
 
     pub(super) fn set_draining(&mut self, key: WorkerKey) {
+        self.candidates.clear();
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.draining = true;
             if !worker.drained {

@@ -13,6 +13,7 @@ use crate::command::HubAccess;
 use crate::engine::Runtime;
 use crate::host_api::{CurrentCall, HostState, Identity, Origin, OutputLog};
 use crate::limits::Limits;
+use crate::on_demand::Called;
 use crate::plugin::{Plugin, PluginError};
 
 /// How a command ended.
@@ -34,8 +35,12 @@ pub(crate) struct CommandInstance {
     limits: Limits,
 }
 
-impl CommandInstance {
-    pub(crate) async fn start(
+impl Called for CommandInstance {
+    fn expect(plugin: &Plugin) -> Result<(), PluginError> {
+        plugin.commands().map(drop)
+    }
+
+    async fn start(
         runtime: &Runtime,
         plugin: &Plugin,
         identity: &Arc<Identity>,
@@ -53,7 +58,9 @@ impl CommandInstance {
             limits: identity.limits,
         })
     }
+}
 
+impl CommandInstance {
     /// Runs one command, whose caller waits until `deadline`.
     pub(crate) async fn execute(
         &mut self,

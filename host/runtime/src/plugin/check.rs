@@ -9,14 +9,17 @@ use super::names::Names;
 use super::{PluginError, PluginKind};
 use crate::bindings::codec::exports::tidegate::plugin::framing;
 use crate::bindings::exports::exports::tidegate::plugin::{
-    client_events as client, handshake_events as handshake,
+    client_events as client, handshake_events as handshake, routing,
 };
 use crate::engine::Runtime;
-use crate::host_api::{HostState, OFFERED_TO_CODECS, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
+use crate::host_api::{
+    HostState, OFFERED_TO_CODECS, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS, OFFERED_TO_ROUTERS,
+};
 
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
 pub(super) const FRAMING: &str = "tidegate:plugin/framing@0.1.0";
+pub(super) const ROUTING: &str = "tidegate:plugin/routing@0.1.0";
 pub(super) const REQUEST_EVENTS: &str = "tidegate:plugin/request-events@0.1.0";
 pub(super) const HANDSHAKE_EVENTS: &str = "tidegate:plugin/handshake-events@0.1.0";
 pub(super) const TIMER_EVENTS: &str = "tidegate:plugin/timer-events@0.1.0";
@@ -172,10 +175,11 @@ pub(super) fn kind_of_component(
 }
 
 /// What makes each kind.
-const KINDS: [(&str, PluginKind); 3] = [
+const KINDS: [(&str, PluginKind); 4] = [
     (CLIENT_EVENTS, PluginKind::Handler),
     (COMMANDS, PluginKind::Command),
     (FRAMING, PluginKind::Codec),
+    (ROUTING, PluginKind::Router),
 ];
 
 fn kind(name: &str, exports: impl Fn(&str) -> bool) -> Result<Option<PluginKind>, PluginError> {
@@ -247,6 +251,7 @@ pub(super) const fn offered(kind: PluginKind) -> &'static [&'static str] {
         PluginKind::Handler => OFFERED_TO_HANDLERS,
         PluginKind::Command => OFFERED_TO_COMMANDS,
         PluginKind::Codec => OFFERED_TO_CODECS,
+        PluginKind::Router => OFFERED_TO_ROUTERS,
     }
 }
 
@@ -360,6 +365,17 @@ pub(super) fn codec(name: &str, pre: &InstancePre<HostState>) -> Result<(), Plug
     .map_err(wrong)
 }
 
+/// The same of a router.
+pub(super) fn router(name: &str, pre: &InstancePre<HostState>) -> Result<(), PluginError> {
+    type Asked<'a> = (routing::Event<'a>, &'a [routing::Candidate<'a>]);
+    function::<Asked<'_>, (Option<u32>,)>(pre, ROUTING, "route").map_err(|reason| {
+        PluginError::WrongType {
+            name: name.to_owned(),
+            reason,
+        }
+    })
+}
+
 fn function<Params, Return>(
     pre: &InstancePre<HostState>,
     interface: &str,
@@ -392,6 +408,7 @@ pub(super) fn of_no_kind(name: &str, exports: &[String]) -> PluginError {
         handler: CLIENT_EVENTS,
         command: COMMANDS,
         codec: FRAMING,
+        router: ROUTING,
         similar,
     }
 }
@@ -414,9 +431,21 @@ mod tests {
     #[test]
     fn each_kind_is_offered_its_own_interfaces() {
         let all = |import| KINDS.map(|(_, kind)| is_offered(kind, import));
-        assert_eq!(all("tidegate:plugin/gateway@0.1.0"), [true, true, false]);
-        assert_eq!(all("tidegate:plugin/session@0.1.0"), [true, false, false]);
-        assert_eq!(all("tidegate:plugin/hub@0.1.0"), [false, true, false]);
-        assert_eq!(all("wasi:config/store@0.2.0-rc.1"), [true, true, true]);
+        assert_eq!(
+            all("tidegate:plugin/gateway@0.1.0"),
+            [true, true, false, false]
+        );
+        assert_eq!(
+            all("tidegate:plugin/session@0.1.0"),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            all("tidegate:plugin/hub@0.1.0"),
+            [false, true, false, false]
+        );
+        assert_eq!(
+            all("wasi:config/store@0.2.0-rc.1"),
+            [true, true, true, true]
+        );
     }
 }

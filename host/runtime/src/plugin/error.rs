@@ -75,7 +75,7 @@ pub enum PluginError {
         reason: String,
     },
     /// The required export of each kind is missing.
-    #[error("{name} exports neither `{handler}`, which every handler must, nor `{command}`, which makes a command component, nor `{codec}`, which makes a codec{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
+    #[error("{name} exports neither `{handler}`, which every handler must, nor `{command}`, which makes a command component, nor `{codec}`, which makes a codec, nor `{router}`, which makes a router{}", similar.as_ref().map_or_else(String::new, |found| format!("; it exports `{found}`: build it against the host's version of the WIT package")))]
     OfNoKind {
         /// The plugin.
         name: String,
@@ -85,6 +85,8 @@ pub enum PluginError {
         command: &'static str,
         /// The interface that makes a codec.
         codec: &'static str,
+        /// The interface that makes a router.
+        router: &'static str,
         /// An export with nearly one of these names.
         similar: Option<String>,
     },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidegate_runtime::{
     CodecDeployment, CodecFault, CodecInput, CodecJob, CodecOutcome, CodecPart, CodecSettings,
-    CommandDeployment, CommandSettings, Deployment, Limits, PluginKind, Watching, watch,
+    CommandDeployment, Deployment, Limits, OnDemandSettings, PluginKind, Watching, watch,
 };
 use tidegate_wire::deploy::version_of;
 use tidegate_wire::event::Message;
@@ -318,7 +318,7 @@ async fn each_kind_is_refused_in_the_place_of_another() {
     let error = Deployment::start(&runtime(), codec.clone(), settings("no-codec")).await;
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "scripted.wasm is a codec; a handler is wanted here");
-    let commands = CommandSettings {
+    let commands = OnDemandSettings {
         tenant: "no-commands".into(),
         gateway_name: "g1".into(),
         limits: Limits::default(),

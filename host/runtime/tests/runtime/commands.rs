@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_runtime::{
-    Boxed, CommandCall, CommandDeployment, CommandResult, CommandSettings, Deployment, HubAccess,
-    Limits, PluginKind, Watching, watch,
+    Boxed, CommandCall, CommandDeployment, CommandResult, Deployment, HubAccess, Limits,
+    OnDemandSettings, PluginKind, Watching, watch,
 };
 use tidegate_wire::deploy::version_of;
 use tidegate_wire::effect::{Effect, Recipients};
@@ -56,8 +56,8 @@ impl HubAccess for Hub {
     }
 }
 
-fn of(tenant: &str) -> CommandSettings {
-    CommandSettings {
+fn of(tenant: &str) -> OnDemandSettings {
+    OnDemandSettings {
         tenant: tenant.into(),
         gateway_name: "g1".into(),
         limits: Limits::default(),
@@ -67,7 +67,7 @@ fn of(tenant: &str) -> CommandSettings {
     }
 }
 
-async fn start(settings: CommandSettings) -> CommandDeployment {
+async fn start(settings: OnDemandSettings) -> CommandDeployment {
     let plugin = plugin(command_guest()).await;
     assert_eq!(plugin.kind(), PluginKind::Command);
     CommandDeployment::start(&runtime(), plugin, settings)

@@ -51,9 +51,14 @@ pub(crate) fn codec_guest() -> Vec<u8> {
     guests()[2].clone()
 }
 
+/// The scripted router.
+pub(crate) fn router_guest() -> Vec<u8> {
+    guests()[3].clone()
+}
+
 /// The guests, built once per run.
-fn guests() -> &'static [Vec<u8>; 3] {
-    static GUESTS: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+fn guests() -> &'static [Vec<u8>; 4] {
+    static GUESTS: OnceLock<[Vec<u8>; 4]> = OnceLock::new();
     GUESTS.get_or_init(|| {
         // A folder of its own: the one of this build is locked by whoever runs the tests.
         let target = target_dir().join("guests");
@@ -67,6 +72,7 @@ fn guests() -> &'static [Vec<u8>; 3] {
             .args(["--target", "wasm32-wasip2", "-p", "tidegate-test-scripted"])
             .args(["-p", "tidegate-test-scripted-command"])
             .args(["-p", "tidegate-test-scripted-codec"])
+            .args(["-p", "tidegate-test-scripted-router"])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -79,6 +85,7 @@ fn guests() -> &'static [Vec<u8>; 3] {
             read("tidegate_test_scripted.wasm"),
             read("tidegate_test_scripted_command.wasm"),
             read("tidegate_test_scripted_codec.wasm"),
+            read("tidegate_test_scripted_router.wasm"),
         ]
     })
 }

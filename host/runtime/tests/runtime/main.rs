@@ -26,6 +26,7 @@ mod peers;
 mod prepared;
 mod reload;
 mod requests;
+mod routers;
 mod state;
 mod stream;
 mod swap;

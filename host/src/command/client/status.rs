@@ -76,6 +76,11 @@ pub(super) async fn run(
         for failing in &status.failing {
             out.warn(&format!("something fails at this gateway: {failing}"));
         }
+        if let Some(why) = &status.router_fault {
+            out.warn(&format!(
+                "the router of the tenant fails at this gateway, and events go where `bind` sends them: {why}"
+            ));
+        }
         if deployment.as_ref().is_ok_and(|it| it.under_way) {
             out.warn("an order is being carried out: `tidegate history` will say what came of it");
         }

@@ -18,6 +18,7 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
         .replace("#[[tenant]]", "[[tenant]]")
         .replace("#[[plugin]]", "[[plugin]]")
         .replace("#[[command]]", "[[command]]")
+        .replace("#[[router]]", "[[router]]")
         .replace("#[[codec]]", "[[codec]]")
         // It would need to be the listener of a device.
         .replace("#codec = ", "# codec = ")
@@ -37,6 +38,7 @@ fn the_default_file_gives_the_defaults_also_with_every_table_switched_on() {
         Some(Path::new("etc/chat.wasm"))
     );
     assert_eq!(on.commands[0].file, Path::new("etc/commands.wasm"));
+    assert_eq!(on.routers[0].file, Path::new("etc/router.wasm"));
 }
 
 #[test]

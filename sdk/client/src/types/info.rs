@@ -261,4 +261,8 @@ pub struct Status {
     /// the tenant's listeners: a sentence each. A gateway of a version before tells nothing.
     #[serde(default)]
     pub failing: Vec<String>,
+    /// Why the gateway that answers sends events where `bind` does and not where the tenant's `[[router]]`
+    /// would: it fails, and with what. A gateway of a version before tells nothing.
+    #[serde(default)]
+    pub router_fault: Option<String>,
 }

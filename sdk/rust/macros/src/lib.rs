@@ -1,5 +1,5 @@
-//! The attributes `#[tidegate_sdk::handler]`, `#[tidegate_sdk::command]` and
-//! `#[tidegate_sdk::codec]`. They read just enough of the impl to export it: the name of the type and which optional functions are there. Written without syn: a plugin that only uses
+//! The attributes `#[tidegate_sdk::handler]`, `#[tidegate_sdk::command]`, `#[tidegate_sdk::codec]` and
+//! `#[tidegate_sdk::router]`. They read just enough of the impl to export it: the name of the type and which optional functions are there. Written without syn: a plugin that only uses
 //! the SDK should not have to compile a parser for that.
 
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
@@ -50,6 +50,22 @@ pub fn codec(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
+/// Exports an `impl Router for …`; documented where `tidegate_sdk` re-exports it.
+#[proc_macro_attribute]
+pub fn router(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    if let Some(token) = arguments.into_iter().next() {
+        return refuse(token.span(), "#[tidegate_sdk::router] takes no arguments");
+    }
+    match Impl::read(item, EXPECTED_ROUTER) {
+        Ok(item) => {
+            let exports = [("::router", "export_router")];
+            let exported = export(&item.name, "RouterPlugin", &exports);
+            item.expand(exported)
+        }
+        Err((span, text)) => refuse(span, text),
+    }
+}
+
 /// An `impl … Trait for Type { … }`, cut in three.
 struct Impl {
     /// Attributes, and everything up to `for`.
@@ -64,6 +80,8 @@ const EXPECTED_HANDLER: &str = "#[tidegate_sdk::handler] stands on `impl Handler
                                 { … }`, where YourType is a plain name without generics";
 const EXPECTED_COMMAND: &str = "#[tidegate_sdk::command] stands on `impl Command for YourType \
                                 { … }`, where YourType is a plain name without generics";
+const EXPECTED_ROUTER: &str = "#[tidegate_sdk::router] stands on `impl Router for YourType \
+                               { … }`, where YourType is a plain name without generics";
 
 const EXPECTED_CODEC: &str = "#[tidegate_sdk::codec] stands on `impl Codec for YourType { … }`, \
                               where YourType is a plain name without generics";

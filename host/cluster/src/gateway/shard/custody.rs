@@ -237,12 +237,9 @@ impl State {
     /// else any that serves the tenant and does not drain.
     fn choose_custodian(&mut self, number: u32) -> Option<WorkerKey> {
         let tenant = self.events.lanes().tenant(number)?;
-        let router = self.context.routing(tenant).router;
-        let serving = self
-            .events
-            .lanes()
-            .worker(number)
-            .filter(|_| router.binds());
+        let routing = self.context.routing(tenant);
+        let (router, binds) = (routing.router, routing.binds());
+        let serving = self.events.lanes().worker(number).filter(|_| binds);
         let serving = serving.and_then(|it| self.workers.served(it, tenant));
         let serving = serving.or_else(|| self.worker_by_key(number, tenant));
         let choose = || self.workers.choose(tenant, router, &mut self.rng);

@@ -1,5 +1,6 @@
 //! The events of a shard's clients, until they are committed.
 
+mod choices;
 mod requests;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,8 @@ use tidegate_wire::event::EventKind;
 use tokio::time::Instant;
 
 use crate::gateway::shared::Context;
+pub(super) use choices::Choice;
+use choices::Choices;
 use requests::Requests;
 
 /// A tenant that nobody served is to be served for so long before its lanes choose their workers.
@@ -26,6 +29,7 @@ pub(super) struct Events {
     /// Lanes that ended while they waited for a worker, and may still stand in a queue.
     gone_while_queued: usize,
     requests: Requests,
+    choices: Choices,
     /// Clients whose socket is not read because too much of their tenant waits.
     held: BTreeSet<(u16, u32)>,
     strikes: Strikes,
@@ -43,6 +47,7 @@ impl Events {
             served_us: vec![None; context.tenants.count()],
             gone_while_queued: 0,
             requests: Requests::default(),
+            choices: Choices::default(),
             held: BTreeSet::new(),
             strikes: Strikes::default(),
             effects_us: None,
@@ -80,11 +85,13 @@ impl Events {
     /// The last event of a lane is committed. Gives the workers that know its client.
     pub(super) fn remove(&mut self, number: u32) -> Vec<WorkerKey> {
         self.strikes.forget(number);
+        self.choices.forget(number);
         self.lanes.remove(number)
     }
 
     /// Takes a lane off whose event nobody is to run any more.
     pub(super) fn take_off_lane(&mut self, number: u32) {
+        self.choices.forget(number);
         self.lanes.remove(number);
         self.gone_while_queued += 1;
     }
@@ -92,6 +99,7 @@ impl Events {
     /// Forgets all lanes: this life was declared lost.
     pub(super) fn forget_all(&mut self) {
         self.lanes = Lanes::default();
+        self.choices = Choices::default();
     }
 
     /// An event of a client broke its handler. Says whether it was one too many.

@@ -311,6 +311,8 @@ impl WorkerLinkTask {
         let link = Arc::new(WorkerLink {
             key: self.key,
             worker: self.node.incarnation,
+            name: self.node.name.clone(),
+            tags: self.node.tags.clone(),
             host: self.host.clone(),
             sender: self.sender.clone(),
             announcement,

@@ -217,6 +217,11 @@ impl State {
             Parcel::AdoptClose(adoption) => self.adopt_lost(*adoption),
             Parcel::Request(request) => self.request(*request),
             Parcel::Tick(tick) => self.tasks.submit_tick(*tick, &self.metrics),
+            Parcel::Routed {
+                number,
+                asked,
+                worker,
+            } => self.routed(number, asked, worker),
             Parcel::Watch(watcher) => self.watch(watcher),
             Parcel::Unwatch(number) => self.unwatch(number),
             Parcel::PeerUp {

@@ -6,6 +6,7 @@ use tidegate_wire::event::{ClientSnapshot, Delivery, EventKind};
 use tidegate_wire::weight;
 
 use super::State;
+use super::routers::Whither;
 use crate::gateway::workers::{Placement, Served};
 
 impl State {
@@ -18,16 +19,22 @@ impl State {
     pub(super) fn pump_from(&mut self, number: u32, mut is_its_turn: bool) {
         loop {
             let context = &self.context;
-            let binds = |tenant| context.routing(tenant).router.binds();
+            let binds = |tenant| context.routing(tenant).binds();
             let Some(next) = self.events.lanes().next(number, binds) else {
                 return;
             };
             let tenant = next.tenant;
-            let router = context.routing(tenant).router;
+            let routing = context.routing(tenant);
+            let (router, is_asked) = (routing.router, routing.component.is_some());
+            let chosen = match is_asked.then(|| self.whither(number, tenant)) {
+                Some(Whither::Unknown) => return,
+                Some(Whither::Known(chosen)) => chosen,
+                None => None,
+            };
             let served = |worker| self.workers.served(worker, tenant);
             let by_key = self.worker_by_key(number, tenant);
             let stays = || next.worker.filter(|_| router.binds()).and_then(served);
-            let mut stays = by_key.or_else(stays);
+            let mut stays = chosen.or(by_key).or_else(stays);
             if let Some(worker) = next.worker
                 && stays.is_none_or(|it| it.worker != worker)
             {
@@ -106,6 +113,7 @@ impl State {
         let Some(sending) = self.events.lanes_mut().send(number, key) else {
             return;
         };
+        self.events.forget_choice(number);
         if let Some(waited_us) = sending.waited_us {
             self.metrics.waited(tenant, waited_us);
         }

@@ -10,6 +10,7 @@ use tidegate_wire::membership::Role;
 use super::*;
 use crate::gateway::commands::NoCommands;
 use crate::gateway::rig;
+use crate::gateway::routers::NoRouters;
 use crate::gateway::settings::{GatewaySettings, ListenerSettings};
 use crate::gateway::shared::socket::LocalClient;
 
@@ -29,7 +30,10 @@ fn state() -> State {
         ..rig::settings(announced)
     };
     let context = Context::new(identity, settings).unwrap();
-    State::new(Services::new(context, Arc::new(NoCommands)), 0)
+    State::new(
+        Services::new(context, Arc::new(NoCommands), Arc::new(NoRouters)),
+        0,
+    )
 }
 
 fn client(state: &mut State) -> (LocalClient, Rc<Connection>) {

@@ -95,6 +95,12 @@ pub(in crate::gateway) enum Parcel {
     Request(Box<Request>),
     /// A schedule is due: the task lives in this shard.
     Tick(Box<BeginTick>),
+    /// A router has chosen this worker for the next event of a lane, or leaves it to `bind`.
+    Routed {
+        number: u32,
+        asked: u64,
+        worker: Option<WorkerKey>,
+    },
     /// Somebody watches.
     Watch(Arc<Watcher>),
     /// The watcher of this number is gone.

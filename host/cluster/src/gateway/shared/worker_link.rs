@@ -14,6 +14,9 @@ use tidegate_wire::id::Incarnation;
 pub(in crate::gateway) struct WorkerLink {
     pub(in crate::gateway) key: WorkerKey,
     pub(in crate::gateway) worker: Incarnation,
+    /// Its name and tags in its configuration.
+    pub(in crate::gateway) name: Name,
+    pub(in crate::gateway) tags: Vec<Name>,
     /// The machine that it is on.
     pub(in crate::gateway) host: Name,
     pub(in crate::gateway) sender: LinkSender,

@@ -1,12 +1,15 @@
 //! Which worker an event goes to, and which workers can be custodians of a client.
 
+use std::sync::Arc;
+
 use rand::rngs::StdRng;
 use tidegate_hub::lanes::{Next, WorkerKey};
 use tidegate_hub::routing::{Candidate, Router, choose, choose_by_key};
 use tidegate_hub::window::Window;
 use tidegate_wire::Name;
+use tidegate_wire::routing::RouteCandidate;
 
-use super::{Placement, Served, Worker, Workers};
+use super::{Placement, RouteCandidates, Served, Worker, Workers};
 
 impl Workers {
     /// Where the next event of a lane goes that stays where it is, or else may choose. `is_its_turn` if
@@ -56,6 +59,31 @@ impl Workers {
             worker.given += 1;
         }
         Some(served)
+    }
+
+    /// Those that a router may choose from.
+    pub(in crate::gateway) fn candidates(&mut self, tenant: u16) -> RouteCandidates {
+        if let Some(known) = self.candidates.get(&tenant) {
+            return known.clone();
+        }
+        let able = self.workers.values();
+        let able = able.filter_map(|worker| {
+            let served = worker.served(tenant)?;
+            let told = RouteCandidate {
+                name: worker.link.name.clone(),
+                tags: worker.link.tags.clone(),
+                clients: worker.load.clients,
+                queued_bytes: worker.load.queued_bytes,
+            };
+            Some((served.worker, told))
+        });
+        let (workers, told): (Vec<_>, Vec<_>) = able.unzip();
+        let candidates = RouteCandidates {
+            workers: Arc::new(workers),
+            told: Arc::new(told),
+        };
+        self.candidates.insert(tenant, candidates.clone());
+        candidates
     }
 
     /// The worker of all clients of a tenant who have this under their key.

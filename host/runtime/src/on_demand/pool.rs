@@ -1,29 +1,30 @@
-//! The instances of one version of a command component: made when a call needs one, kept for the
+//! The instances of one version of a component that is called: made when a call needs one, kept for the
 //! next call unless they broke, never more than there are slots.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Runtime;
 use crate::host_api::OutputLog;
-use crate::instance::CommandInstance;
 use crate::plugin::PluginError;
 use crate::version::Version;
 
+use super::Called;
+
 /// One version with its instances.
-pub(super) struct Pool {
-    pub(super) version: Arc<Version>,
+pub(super) struct Pool<I> {
+    version: Arc<Version>,
     /// Those that are free; who has an instance stands at the end.
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Vec<Slot<I>>>,
 }
 
 /// A place for one instance. Its output, with the limit of it, outlives the instance.
-struct Slot {
+struct Slot<I> {
     number: u32,
     output: Arc<OutputLog>,
-    instance: Option<CommandInstance>,
+    instance: Option<I>,
 }
 
-impl Pool {
+impl<I> Pool<I> {
     pub(super) fn new(version: Arc<Version>, slots: usize) -> Arc<Self> {
         let slot = |number: usize| {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -40,8 +41,13 @@ impl Pool {
         })
     }
 
+    /// Whose instances they are.
+    pub(super) fn version(&self) -> &Version {
+        &self.version
+    }
+
     /// A free slot; None if all are in use.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Taken> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<Taken<I>> {
         let slot = self
             .slots
             .lock()
@@ -53,7 +59,7 @@ impl Pool {
         })
     }
 
-    fn give_back(&self, slot: Slot) {
+    fn give_back(&self, slot: Slot<I>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.instance.is_some() {
             slots.push(slot);
@@ -64,17 +70,14 @@ impl Pool {
 }
 
 /// A slot in use. Dropped it goes back, without the instance if that was not given back to it.
-pub(super) struct Taken {
-    pool: Arc<Pool>,
-    slot: Option<Slot>,
+pub(crate) struct Taken<I> {
+    pool: Arc<Pool<I>>,
+    slot: Option<Slot<I>>,
 }
 
-impl Taken {
+impl<I: Called> Taken<I> {
     /// Its instance, made now if there is none. Whoever gives it up half-way drops it.
-    pub(super) async fn instance(
-        &mut self,
-        runtime: &Runtime,
-    ) -> Result<CommandInstance, PluginError> {
+    pub(crate) async fn instance(&mut self, runtime: &Runtime) -> Result<I, PluginError> {
         let Version {
             plugin, identity, ..
         } = &*self.pool.version;
@@ -86,27 +89,27 @@ impl Taken {
         if let Some(instance) = slot.instance.take() {
             return Ok(instance);
         }
-        CommandInstance::start(runtime, plugin, identity, slot.number, &slot.output).await
+        I::start(runtime, plugin, identity, slot.number, &slot.output).await
     }
 
     /// Keeps a healthy instance for the next call.
-    pub(super) fn keep(&mut self, instance: CommandInstance) {
+    pub(crate) fn keep(&mut self, instance: I) {
         if let Some(slot) = &mut self.slot {
             slot.instance = Some(instance);
         }
     }
 
-    pub(super) fn version(&self) -> &Version {
+    pub(crate) fn version(&self) -> &Version {
         &self.pool.version
     }
 
     /// The number of its instance, for the log.
-    pub(super) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.slot.as_ref().map_or(0, |slot| slot.number)
     }
 }
 
-impl Drop for Taken {
+impl<I> Drop for Taken<I> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             self.pool.give_back(slot);
