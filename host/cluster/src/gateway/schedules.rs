@@ -323,8 +323,10 @@ pub(super) async fn run(schedules: Arc<Schedules>) {
     let context = schedules.context.clone();
     let file = context.settings.schedules_file.clone();
     let mut kept = Kept::open(file, &schedules).await;
+    let mut is_ending = false;
     loop {
-        if context.ending.load(Ordering::Acquire) {
+        if !is_ending && context.ending.load(Ordering::Acquire) {
+            is_ending = true;
             schedules.end();
         }
         let wait = schedules.turn();
