@@ -28,6 +28,7 @@ use crate::api::{self, Api};
 use crate::bridge::{Bridge, GatewayBridge};
 use crate::config::Config;
 use crate::deployables::Plugins;
+use crate::tenants::codecs::Codecs;
 use crate::{deploys, ending, operations, settings, tenants};
 
 /// So long may registers take to hear that this node is gone.
@@ -54,8 +55,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let bound = match Bound::open(&config, &readiness).await {
         Ok(bound) => bound,
         Err(error) => {
-            codecs.stop(limit).await;
-            end(&commands, &plugins, &bridge, limit).await;
+            end(&commands, &codecs, &plugins, &bridge, limit).await;
             return Err(error);
         }
     };
@@ -92,9 +92,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let membership = join(&config, register, &gateway_identity, &ended)?;
     let members = membership.members.clone();
 
+    let own = codecs.settle(&config, settings::gateway(&config, announced));
     let gateway = Gateway::start_with(
         gateway_identity.clone(),
-        codecs.settle(&config, settings::gateway(&config, announced)),
+        own,
         Arc::clone(&commands) as _,
         Arc::clone(&commands) as _,
     )?;
@@ -137,8 +138,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let within = ending::for_step(limit, PART);
     membership.leave_within(within).await;
     ended.cancel();
-    codecs.stop(limit).await;
-    end(&commands, &plugins, &bridge, limit).await;
+    end(&commands, &codecs, &plugins, &bridge, limit).await;
     Ok(())
 }
 
@@ -153,8 +153,15 @@ fn identities(config: &Config, announced: SocketAddrV4) -> [Identity; 3] {
 }
 
 /// Ends what runs for tenants.
-async fn end(commands: &GatewayBridge, plugins: &Plugins, bridge: &Bridge, limit: Duration) {
+async fn end(
+    commands: &GatewayBridge,
+    codecs: &Codecs,
+    plugins: &Plugins,
+    bridge: &Bridge,
+    limit: Duration,
+) {
     tenants::commands::stop(commands, limit).await;
+    codecs.stop(limit).await;
     plugins.end();
     tenants::stop(bridge, limit).await;
 }

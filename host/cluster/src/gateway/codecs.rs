@@ -2,6 +2,7 @@
 //! messages and back, never on a shard's thread.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use tidegate_hub::outbound::Plain;
 use tidegate_wire::Name;
 use tidegate_wire::event::Message;
 
-use super::commands::Boxed;
+/// A future that can be sent to another thread.
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is to be done for one connection: first what is to be sent, then what has come.
 #[derive(Debug, Default)]

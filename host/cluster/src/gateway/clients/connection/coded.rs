@@ -28,9 +28,8 @@ use super::codec::READ_BYTES;
 use super::home::Home;
 use super::{ClientEnd, Connection, Phase};
 use crate::gateway::codecs::{
-    Codec, CodecFault, CodecInput, CodecJob, CodecOutcome, ListenerCodec,
+    Boxed, Codec, CodecFault, CodecInput, CodecJob, CodecOutcome, ListenerCodec,
 };
-use crate::gateway::commands::Boxed;
 
 /// Messages are encoded while less than this waits to be written.
 const ENCODED_BYTES_MAX: usize = 64 << 10;

@@ -8,9 +8,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::gateway::clients::connection::tests::*;
 use crate::gateway::codecs::{
-    Codec, CodecFault, CodecInput, CodecJob, CodecOutcome, Decoded, ListenerCodec,
+    Boxed, Codec, CodecFault, CodecInput, CodecJob, CodecOutcome, Decoded, ListenerCodec,
 };
-use crate::gateway::commands::Boxed;
 use crate::gateway::rig::eventually;
 
 /// A line is a message. `bad` is refused; an empty one is answered when the client has ended.
