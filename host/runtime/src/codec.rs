@@ -5,7 +5,7 @@
 //! anything, and a swap needs no hand-over. Each instance is a task on the executor on which the
 //! deployment was started; it takes jobs as long as there are any without going to sleep.
 //!
-//! A call that breaks is tried once more on a fresh instance, unless it used up its time: another
+//! A call that breaks is tried once more on a fresh instance, unless it used up its CPU time: another
 //! call may have left the instance without memory. Its instance is dropped either way.
 
 mod meters;

@@ -172,7 +172,7 @@ section! {
         /// loop.
         cpu_ms: u64 = 50 => TIME;
         /// How much time one call may take; at least `cpu-ms`.
-        wall_ms: u64 = 1_000 => TIME;
+        wall_ms: u64 = 5_000 => TIME;
         /// How much memory one instance may take.
         memory_mib: u64 = 32 => 1..=4_096;
         /// How many bytes it may keep of one connection, beside those that wait for the rest of

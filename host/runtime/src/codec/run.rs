@@ -284,9 +284,10 @@ impl Seat {
         self.shared.meters.broke(failure.kind);
         self.report_failure(failure);
         match failure.kind {
-            FailureKind::Trap | FailureKind::Memory | FailureKind::Exit => true,
-            // What has used up its time once takes as much again.
-            FailureKind::Cpu | FailureKind::Wall => false,
+            // On a machine that stands still any call runs out of time on the clock.
+            FailureKind::Trap | FailureKind::Memory | FailureKind::Exit | FailureKind::Wall => true,
+            // What loops once does so again.
+            FailureKind::Cpu => false,
         }
     }
 

@@ -377,9 +377,9 @@ fn what_is_hardly_meant_is_told_by_a_check_too() {
 fn codecs_that_are_not_whole_or_do_not_fit_are_refused() {
     for (text, message) in [
         (
-            "[[codec]]\nname = \"gt06\"\ncpu-ms = 5000\n",
+            "[[codec]]\nname = \"gt06\"\ncpu-ms = 6000\n",
             "etc/t.toml:1:1: a [[codec]] needs its `file`, like file = \"tracker.wasm\"\n\
-             etc/t.toml:3:10: `wall-ms` in [[codec]] is 1000, less than its `cpu-ms`, 5000",
+             etc/t.toml:3:10: `wall-ms` in [[codec]] is 5000, less than its `cpu-ms`, 6000",
         ),
         (
             "[[codec]]\nfile = \"a.wasm\"\n",
