@@ -55,6 +55,7 @@ fn deployed_at(
         canary: tried,
         trial,
         trouble,
+        failing,
         ..
     } = worker.running.iter().find(|it| it.tenant == *tenant)?;
     let is_right = version.is_none_or(|version| serving.as_ref() == Some(version))
@@ -68,6 +69,7 @@ fn deployed_at(
         trial: *trial,
         behind: !is_right || trouble.is_some(),
         trouble: trouble.clone(),
+        failing: failing.clone(),
     })
 }
 
@@ -204,6 +206,7 @@ mod tests {
                 canary: canary.map(Name::from),
                 trial: false,
                 trouble: None,
+                failing: None,
             }],
         };
         let behind = |runs: &WorkerState, version: Option<&Name>, canary: Option<&Name>| {

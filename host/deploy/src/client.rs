@@ -113,7 +113,7 @@ impl DeployClient {
         let task = ClientTask::new(
             coordinators.len(),
             store.clone(),
-            Keeping::new(store.clone(), &settings, seed),
+            Keeping::new(store.clone(), &settings, seed).holding(),
             register.clone(),
             tell_up,
         );

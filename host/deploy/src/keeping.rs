@@ -1,7 +1,8 @@
 //! Takes desired states into the store, and tries again what the disk did not take.
 //!
 //! Guarantees: what could not be written is tried again until it is kept or a higher state is; the
-//! reason is there for as long as that lasts.
+//! reason is there for as long as that lasts. A register goes by what is kept alone, a worker by the
+//! newest state.
 
 use tidegate_link::net::Backoff;
 use tidegate_wire::deploy::Desired;
@@ -24,6 +25,8 @@ pub(super) struct Keeping {
     store: Store,
     retries: Backoff,
     unkept: Option<Unkept>,
+    /// Whether the node goes by what the disk does not take.
+    holds: bool,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,16 @@ impl Keeping {
             store,
             retries: retries(settings, seed),
             unkept: None,
+            holds: false,
+        }
+    }
+
+    /// For a node that decides nothing: it goes by the newest state though its disk does not take it.
+    /// Else a version that was taken back would serve on there.
+    pub(super) fn holding(self) -> Self {
+        Self {
+            holds: true,
+            ..self
         }
     }
 
@@ -63,8 +76,9 @@ impl Keeping {
                 new
             }
             Err(error) => {
+                let held = self.holds && self.store.hold(desired.clone());
                 self.failed(desired, &error);
-                false
+                held
             }
         }
     }
@@ -73,7 +87,7 @@ impl Keeping {
         let wait = self.retries.next();
         tracing::error!(
             %error, generation = desired.generation, again_ms = wait.as_millis() as u64,
-            "a desired state could not be kept, it is not followed"
+            followed = self.holds, "a desired state could not be kept"
         );
         self.unkept = Some(Unkept {
             desired,

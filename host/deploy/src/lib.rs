@@ -59,6 +59,8 @@ pub struct Serving {
     pub canary: Option<Name>,
     /// A version is on trial: it has just come, or some clients try it.
     pub trial: bool,
+    /// What the version that some clients get does too badly to become everybody's.
+    pub failing: Option<String>,
 }
 
 /// How a version comes to serve.

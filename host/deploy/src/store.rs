@@ -83,6 +83,8 @@ struct StoreState {
     /// Components that somebody reads: those who send it to several nodes share it.
     lent: BTreeMap<Name, Weak<Bytes>>,
     told_memory: bool,
+    /// The disk has not taken the desired state yet.
+    unwritten: bool,
     /// The order that is being carried out.
     intent: Option<Intent>,
 }
@@ -223,12 +225,25 @@ impl Store {
 
     /// Takes a state if it beats the one that is known: false if it does not.
     pub(super) async fn adopt(&self, desired: Desired) -> Result<bool, StoreError> {
-        let known = !desired.beats(&self.desired());
-        if known {
+        if !self.inner.state().lacks(&desired) {
             return Ok(false);
         }
         self.say_memory(desired.generation);
         self.on_disk(move |inner| inner.adopt(desired)).await
+    }
+
+    /// Goes by a state that the disk does not take, if it beats the one that is known, until it is
+    /// adopted or the process ends.
+    pub(super) fn hold(&self, desired: Desired) -> bool {
+        let _writing = self.inner.writing();
+        let mut state = self.inner.state();
+        let is_new = desired.beats(&state.desired);
+        if is_new {
+            show_generation(&desired);
+            state.desired = Arc::new(desired);
+            state.unwritten = true;
+        }
+        is_new
     }
 
     /// The bytes of a component, checked; none if they are not there or damaged.
@@ -300,6 +315,13 @@ fn show_generation(desired: &Desired) {
     metrics::gauge!("tidegate_deploy_generation").set(generation);
 }
 
+impl StoreState {
+    /// Whether it is still to be kept.
+    fn lacks(&self, desired: &Desired) -> bool {
+        desired.beats(&self.desired) || (self.unwritten && *desired == *self.desired)
+    }
+}
+
 impl StoreInner {
     /// The state is plain data: whoever panicked while holding the lock left it usable.
     fn state(&self) -> MutexGuard<'_, StoreState> {
@@ -312,14 +334,17 @@ impl StoreInner {
 
     fn adopt(&self, desired: Desired) -> Result<bool, StoreError> {
         let writing = self.writing();
-        if !desired.beats(&self.state().desired) {
+        if !self.state().lacks(&desired) {
             return Ok(false);
         }
         if let Some(disk) = &self.disk {
             disk.write_desired(&desired)?;
         }
         show_generation(&desired);
-        self.state().desired = Arc::new(desired);
+        let mut state = self.state();
+        state.desired = Arc::new(desired);
+        state.unwritten = false;
+        drop(state);
         drop(writing);
         self.prune();
         Ok(true)

@@ -207,6 +207,13 @@ impl Deployment {
         self.shared.has_trial()
     }
 
+    /// What the version that some clients try does too badly to serve all, if it does.
+    #[must_use]
+    pub fn canary_failing(&self) -> Option<String> {
+        let violation = self.shared.canary_trial()?.tally.violation_at_end()?;
+        Some(violation.to_string())
+    }
+
     /// Hands an event to its client's instance. Never waits: if the mailbox is full the event is
     /// given back at once.
     pub fn dispatch(&self, job: Job) {

@@ -129,6 +129,7 @@ impl Tenant {
             tenant: self.name().clone(),
             serving: deployment.as_ref().map(|it| it.version().borrow().clone()),
             trial: deployment.as_ref().is_some_and(Deployment::is_on_trial),
+            failing: deployment.as_ref().and_then(Deployment::canary_failing),
             canary: deployment.and_then(|it| it.canary()),
         }
     }

@@ -200,6 +200,8 @@ pub struct Running {
     pub trial: bool,
     /// Why it does not run what is desired; tried again.
     pub trouble: Option<String>,
+    /// What the version that some clients get does too badly to become everybody's.
+    pub failing: Option<String>,
 }
 
 /// A worker, as a register knows it.

@@ -3,7 +3,7 @@
 use tidegate_deploy::{CanaryPlan, DeployError, DeployOrder, Fate, version_of};
 
 use super::fake::Fake;
-use super::rig::{Gateway, Rig, component, done, failed, order, serve, until};
+use super::rig::{Gateway, Rig, component, done, failed, order, serve, until, until_async};
 
 fn canary(name: &str, seconds: u64) -> DeployOrder {
     DeployOrder {
@@ -54,6 +54,40 @@ async fn a_canary_serves_beside_the_old_version_until_it_is_promoted() {
     assert_eq!(a.fake.canary("t"), None);
     let error = failed(promote()).await;
     assert_eq!(error, DeployError::NoCanary { tenant: "t".into() });
+}
+
+#[tokio::test]
+async fn a_canary_that_does_badly_at_a_worker_becomes_nobodys_by_hand_or_in_time() {
+    let rig = Rig::new(1).await;
+    let (_register, [a, b], gateway) = rig.start(["a", "b"]).await;
+    gateway.deploy("one").await;
+    b.fake.fails("2 of 2 broke");
+    let two = version_of(&component("two"));
+    done(gateway.deploys.deploy(canary("two", 0), component("two"))).await;
+    until_async("b tells it", async || {
+        let overview = gateway.deploys.overview().await.unwrap();
+        let mut workers = overview.workers.iter();
+        workers.any(|it| it.running[0].failing.is_some())
+    })
+    .await;
+    let error = failed(gateway.deploys.promote("t".into(), "bob".into())).await;
+    let DeployError::TakenBack { version, reason } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((version, &*reason), (two.clone(), "worker b: 2 of 2 broke"));
+    assert!(matches!(newest(&gateway).await, Fate::RolledBack(_)));
+    done(
+        gateway
+            .deploys
+            .deploy(canary("three", 1), component("three")),
+    )
+    .await;
+    until("three is given up", || a.fake.canary("t").is_none()).await;
+    assert!(matches!(newest(&gateway).await, Fate::RolledBack(_)));
+    serve(&[&a, &b], "one").await;
+    let switched = [&a, &b].map(|it| it.fake.log());
+    let promoted = |log: &Vec<String>| log.iter().any(|it| it.starts_with("promote"));
+    assert!(!switched.iter().any(promoted), "{switched:?}");
 }
 
 #[tokio::test]

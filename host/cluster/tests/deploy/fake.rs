@@ -24,6 +24,8 @@ struct State {
     refuse: Option<String>,
     /// Why what is prepared cannot be switched to.
     stuck: Option<String>,
+    /// What a canary does badly.
+    failing: Option<String>,
     /// Cannot be switched to.
     unfit: Option<Name>,
     log: Vec<String>,
@@ -50,6 +52,7 @@ impl Fake {
             slots: slots.collect(),
             refuse: None,
             stuck: None,
+            failing: None,
             unfit: None,
             log: Vec::new(),
             switched: Vec::new(),
@@ -78,6 +81,11 @@ impl Fake {
 
     pub(crate) fn stick(&self, why: Option<&str>) {
         self.state.lock().unwrap().stuck = why.map(str::to_owned);
+    }
+
+    /// Its canaries do so badly.
+    pub(crate) fn fails(&self, why: &str) {
+        self.state.lock().unwrap().failing = Some(why.to_owned());
     }
 
     /// Prepares this version and cannot go over to it.
@@ -160,6 +168,7 @@ impl Deployables for Fake {
             serving: slot.serving.last().cloned(),
             canary: slot.canary.clone(),
             trial: false,
+            failing: state.failing.clone().filter(|_| slot.canary.is_some()),
         });
         slots.collect()
     }

@@ -63,6 +63,8 @@ async fn a_worker_whose_disk_was_full_follows_by_itself_once_there_is_room() {
     })
     .await;
     assert!(!a.agent.lags().borrow().is_empty());
+    // It goes by it all the same: what was taken back must not serve on.
+    serve(&[&a, &b], "one").await;
     fs::remove_dir(&in_the_way).unwrap();
     assert!(matches!(
         all(progress).await.last(),

@@ -44,6 +44,7 @@ impl Raw {
             canary: None,
             trial: false,
             trouble: None,
+            failing: None,
         }];
         let generation = 0;
         self.send(Deploy::Status {

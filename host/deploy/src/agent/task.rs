@@ -88,7 +88,7 @@ impl AgentTask {
         seed: u64,
     ) -> Self {
         Self {
-            keeping: Keeping::new(store.clone(), &settings, seed),
+            keeping: Keeping::new(store.clone(), &settings, seed).holding(),
             store,
             exchange,
             deployables,

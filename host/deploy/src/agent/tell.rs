@@ -95,6 +95,7 @@ impl AgentTask {
             canary: it.canary,
             trial: it.trial,
             trouble,
+            failing: it.failing.map(reason),
         }
     }
 }

@@ -342,6 +342,19 @@ impl CoordinatorTask {
         self.workers().any(on_trial)
     }
 
+    /// The version that some clients try, if it does too badly at a worker to become everybody's.
+    pub(super) fn failing_canary(&self, tenant: &Name) -> Option<(Name, String)> {
+        let desired = self.store.desired();
+        let (release, _) = desired.tenants.get(tenant)?.canary()?;
+        let why = self.workers().find_map(|peer| {
+            let running = peer.running(tenant)?;
+            let is_it = running.canary.as_ref() == Some(&release.version);
+            let failing = running.failing.as_ref().filter(|_| is_it)?;
+            Some(reason(format!("worker {}: {failing}", peer.node.name)))
+        })?;
+        Some((release.version.clone(), why))
+    }
+
     /// A worker has gone back by itself: everybody does.
     async fn taken_back(&mut self, peer: PeerId, tenant: &Name, version: &Name, why: &str) {
         let Some(peer) = self.peers.get(&peer).filter(|peer| peer.first) else {
@@ -458,6 +471,14 @@ impl CoordinatorTask {
             .is_some_and(|under_way| under_way.tenant == tenant)
         {
             self.promotion = Some((now + PROMOTION_RETRY, tenant));
+            return;
+        }
+        if let Some((version, why)) = self.failing_canary(&tenant) {
+            tracing::warn!(%tenant, %version, reason = %why,
+                "the canary's time is over, and it did badly: it is given up");
+            if self.decide(&tenant, Change::GiveUp(why)).await.is_err() {
+                self.promotion = Some((now + PROMOTION_RETRY, tenant));
+            }
             return;
         }
         tracing::info!(%tenant, "the canary's time is over: it serves everybody");

@@ -141,6 +141,15 @@ impl CoordinatorTask {
                 generation,
                 version,
             } => self.is_so(generation, version).await,
+            Target::Decide {
+                change: Change::Promote,
+                ..
+            } if let Some((version, reason)) = self.failing_canary(&under_way.tenant) => {
+                let tenant = under_way.tenant.clone();
+                // What cannot be written is logged; the canary goes on, and the order fails anyhow.
+                let _ = self.decide(&tenant, Change::GiveUp(reason.clone())).await;
+                self.fail(DeployError::TakenBack { version, reason }).await;
+            }
             Target::Decide { change, version } => {
                 let workers = self.plan_workers();
                 let (plan, acts) = Plan::at_once(workers.keys().copied());

@@ -16,9 +16,9 @@ use super::settings::Bounds;
 
 /// Events before a share of errors means anything.
 const EVENTS_FOR_ERRORS: u64 = 20;
-/// Errors that are enough for it once the time is over: a version under which each event takes seconds
-/// to break never comes to twenty.
-const ERRORS_AT_END: u64 = 2;
+/// Bad events that are enough for a share once the time is over: a version under which each event takes
+/// seconds never comes to as many as the others ask for.
+const BAD_AT_END: u64 = 2;
 /// Events before the slowest hundredth means anything.
 const EVENTS_FOR_LATENCY: u64 = 100;
 /// So many slow ones mean the same before: a version that is slow for all takes long to get there.
@@ -212,16 +212,25 @@ impl Tally {
     }
 
     fn violation(&self) -> Option<Violation> {
-        self.judged(|events, _| events >= EVENTS_FOR_ERRORS)
+        self.judged(
+            |events, _| events >= EVENTS_FOR_ERRORS,
+            |events, slow| events >= EVENTS_FOR_LATENCY || slow >= SLOW_AT_ONCE,
+        )
     }
 
     /// The same once the time is over: what was counted has to do, however little it is.
     pub(super) fn violation_at_end(&self) -> Option<Violation> {
-        self.judged(|_, errors| errors >= ERRORS_AT_END)
+        let is_enough = |_, bad| bad >= BAD_AT_END;
+        self.judged(is_enough, is_enough)
     }
 
-    /// `is_enough`: whether so many events, and errors among them, are enough to go by their share.
-    fn judged(&self, is_enough: impl FnOnce(u64, u64) -> bool) -> Option<Violation> {
+    /// Whether so many events, and those among them that failed or were slow, are enough to go by their
+    /// share.
+    fn judged(
+        &self,
+        enough_failed: impl FnOnce(u64, u64) -> bool,
+        enough_slow: impl FnOnce(u64, u64) -> bool,
+    ) -> Option<Violation> {
         if self.is_one_clients() {
             return None;
         }
@@ -242,12 +251,12 @@ impl Tally {
         let errors = read(&self.errors);
         let percent = errors.saturating_mul(100) / events.max(1);
         let bound = u64::from(errors_percent);
-        if bound > 0 && is_enough(events, errors) && percent >= bound {
+        if bound > 0 && enough_failed(events, errors) && percent >= bound {
             return Some(Violation::Errors { percent, bound });
         }
         let slow = read(&self.slow);
-        let enough = events >= EVENTS_FOR_LATENCY || slow >= SLOW_AT_ONCE;
-        let too_slow = latency_ms > 0 && enough && slow.saturating_mul(100) > events;
+        let enough = latency_ms > 0 && enough_slow(events, slow);
+        let too_slow = enough && slow.saturating_mul(100) > events;
         too_slow.then_some(Violation::Latency {
             bound_ms: latency_ms,
         })
@@ -349,6 +358,11 @@ mod tests {
             tally.ended(client(1), FAST, false);
         }
         assert_eq!(tally.violation_at_end(), None, "less than half");
+        for number in 0..2 {
+            tally.ended(client(number), SLOW, false);
+        }
+        assert_eq!(tally.violation(), None);
+        assert_eq!(tally.violation_at_end().unwrap().name(), "latency");
     }
 
     #[test]

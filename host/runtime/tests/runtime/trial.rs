@@ -279,3 +279,32 @@ async fn a_canary_beside_a_version_on_trial_does_not_end_that_trial() {
         .unwrap();
     assert_eq!(deployment.canary(), None);
 }
+
+/// Clients of one instance send what takes long to break: who was first is answered by the version before as
+/// soon as its event has broken, not behind all the others' first tries.
+#[tokio::test]
+async fn what_breaks_slowly_is_rescued_before_the_next_client_has_its_turn() {
+    const CLIENTS: u32 = 8;
+    let mut settings = on_trial("one-by-one", LONG);
+    settings.instances = 1;
+    settings.limits.cpu_ms = 200;
+    let deployment = deploy(settings).await;
+    let home = Home::new();
+    next(&deployment, 123).await;
+    let script = format!("on {} spin\nversion", version(123));
+    let events: Vec<u64> = (0..CLIENTS)
+        .map(|number| home.script(&deployment, client(number), &script))
+        .collect();
+    let broke = || logged(&["tenant=\"one-by-one\"", "the handler broke"]).len();
+    for (nth, event) in events.iter().enumerate() {
+        assert_eq!(said(&home.commit_of(*event).await), [first()]);
+        if nth == 0 {
+            // More than a second would be left of the others' tries.
+            assert!(
+                broke() < CLIENTS as usize,
+                "all were tried before one was rescued"
+            );
+        }
+    }
+    assert_eq!(broke(), CLIENTS as usize);
+}

@@ -34,7 +34,7 @@ pub(super) async fn run(
     if deployment.under_way {
         out.warn("an order is being carried out; its outcome will stand here");
     }
-    for line in behind(&deployment) {
+    for line in behind(&deployment).into_iter().chain(failing(&deployment)) {
         out.warn(&line);
     }
     Ok(())
@@ -65,6 +65,16 @@ pub(super) fn short(version: &str) -> String {
 pub(super) fn behind(deployment: &Deployment) -> Vec<String> {
     let behind = deployment.workers.iter().filter(|it| it.behind);
     behind.map(|it| lags(it, deployment)).collect()
+}
+
+/// Workers at which the version that some clients try does badly.
+pub(super) fn failing(deployment: &Deployment) -> impl Iterator<Item = String> {
+    deployment.workers.iter().filter_map(|it| {
+        let (worker, failing) = (&it.worker, it.failing.as_ref()?);
+        Some(format!(
+            "the version that some clients try does badly at the worker {worker}: {failing}"
+        ))
+    })
 }
 
 fn lags(worker: &DeployedAt, deployment: &Deployment) -> String {

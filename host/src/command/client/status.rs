@@ -6,7 +6,7 @@ use serde_json::json;
 use tidegate_client::{AnsweredBy, Client, Deployment, Error, Fate, ScheduleInfo, Tasks};
 use tidegate_schedule::rfc3339;
 
-use super::history::{SHORT, behind, short};
+use super::history::{SHORT, behind, failing, short};
 use super::output::Output;
 use crate::cli::client as cli;
 
@@ -84,7 +84,8 @@ pub(super) async fn run(
         if deployment.as_ref().is_ok_and(|it| it.under_way) {
             out.warn("an order is being carried out: `tidegate history` will say what came of it");
         }
-        for line in deployment.iter().flat_map(behind) {
+        let lines = deployment.iter().flat_map(behind);
+        for line in lines.chain(deployment.iter().flat_map(failing)) {
             out.warn(&line);
         }
     }

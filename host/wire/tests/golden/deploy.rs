@@ -77,6 +77,7 @@ fn running() -> Vec<Running> {
             canary: Some(version()),
             trial: true,
             trouble: Some("why".to_owned()),
+            failing: Some("bad".to_owned()),
         },
         Running {
             tenant: name(),
@@ -84,6 +85,7 @@ fn running() -> Vec<Running> {
             canary: None,
             trial: false,
             trouble: None,
+            failing: None,
         },
     ]
 }

@@ -78,14 +78,18 @@ fn running() -> impl Strategy<Value = Vec<Running>> {
         option::of(name()),
         any::<bool>(),
         option::of(text()),
+        option::of(text()),
     );
-    let one = one.prop_map(|(tenant, serving, canary, trial, trouble)| Running {
-        tenant,
-        serving,
-        canary,
-        trial,
-        trouble,
-    });
+    let one = one.prop_map(
+        |(tenant, serving, canary, trial, trouble, failing)| Running {
+            tenant,
+            serving,
+            canary,
+            trial,
+            trouble,
+            failing,
+        },
+    );
     vec(one, 0..3)
 }
 

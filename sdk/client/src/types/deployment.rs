@@ -105,6 +105,10 @@ pub struct DeployedAt {
     /// Why not, if it tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What the version that some clients get does too badly there to become everybody's: it is given up
+    /// when its time is over, or when it is promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
 }
 
 /// What the cluster runs for the tenant, and what it ran.

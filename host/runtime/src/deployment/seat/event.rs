@@ -220,8 +220,11 @@ impl Seat {
         self.lanes.put_back(waiting);
         // A version that is given up sets no event aside for good: the other one tries it.
         self.obey_waiting().await;
-        if !is_dead || self.aside.is_some() || self.lanes.epoch() != epoch {
+        if self.aside.is_some() || self.lanes.epoch() != epoch {
             return;
+        }
+        if !is_dead {
+            return self.rescue(client).await;
         }
         let Some(waiting) = self.lanes.take_of(client) else {
             return;
@@ -236,6 +239,26 @@ impl Seat {
             for ticket in self.lanes.take_all(client) {
                 self.send_into_quarantine(ticket);
             }
+        }
+    }
+
+    /// What the version on trial has failed the one before runs at once: each of the others may take as
+    /// long to break as this one did.
+    async fn rescue(&mut self, client: ClientId) {
+        let is_paused = self.paused().is_some_and(|until| until > self.now);
+        if self.before.is_none() || is_paused {
+            return;
+        }
+        let Some(waiting) = self.lanes.take_of(client) else {
+            return;
+        };
+        let number = waiting.number;
+        if self.side_of(&waiting) == Side::Own || !self.have_instance(Side::Before).await {
+            return self.lanes.put_back(waiting);
+        }
+        match self.try_once(waiting, Side::Before).await {
+            Some(broken) => Box::pin(self.tried(broken)).await,
+            None => self.lanes.gone(number),
         }
     }
 
