@@ -210,7 +210,6 @@ type Own = HasSelf<HostState>;
 /// A linker that offers everything a handler may import.
 pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = shared_linker(engine)?;
-    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::client::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::directory::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
@@ -226,7 +225,6 @@ pub(crate) fn linker_of_handlers(engine: &Engine) -> wasmtime::Result<Linker<Hos
 /// A linker that offers everything a command may import.
 pub(crate) fn linker_of_commands(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = shared_linker(engine)?;
-    offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::hub::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     offered::gateway::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     Ok(linker)

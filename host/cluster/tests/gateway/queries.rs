@@ -223,7 +223,9 @@ async fn a_gateway_that_does_not_answer_is_missing_by_the_deadline_and_then_at_o
         let (found, _) = ask(300).await;
         assert_eq!(found, partial);
         let received = link.receiver.recv(&mut frames);
-        timeout(Duration::from_millis(1), received).await.is_ok()
+        let received = timeout(Duration::from_millis(1), received).await;
+        let is_asked = |frame: Frame| matches!(frame, Frame::Peer(PeerFrame::Ask(_)));
+        received.is_ok() && frames.drain(..).any(is_asked)
     })
     .await;
     let (found, took) = ask(5000).await;

@@ -130,7 +130,8 @@ fn take(failed: &Failed, seed: u64, trace: Vec<String>, wrong: String) {
 /// A clock that is set cannot change what a service does: leases, deadlines and retries follow
 /// `Instant`, which these processes' clocks stand for. What tells a time to somebody may read the
 /// wall clock: what is told of a client, the events of the feed, when a release was deployed, and in
-/// answers of HTTP their date and that of files. From
+/// answers of HTTP their date and that of files; and schedules, which are due by it and have a simulation of their
+/// own, in which clocks are set. From
 /// that a coordinator that has just started tells how much of a canary's time is left, and never more than
 /// all of it.
 #[test]
@@ -160,6 +161,7 @@ fn only_what_is_told_reads_the_wall_clock() {
         "cluster/src/gateway/clients/connection.rs",
         "cluster/src/gateway/clients/handshake/files.rs",
         "cluster/src/gateway/clients/refusals.rs",
+        "cluster/src/gateway/schedules.rs",
         "cluster/src/gateway/shard/feed.rs",
         "deploy/src/lib.rs",
         "link/src/net/http/refusal.rs",
