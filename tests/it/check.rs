@@ -200,7 +200,7 @@ async fn refused_before_any_port_is_bound(args: &[&str], words: &[&str]) -> Outc
 #[tokio::test]
 async fn what_is_refused_is_refused_before_any_port_is_bound() -> Outcome {
     let http = r#"(component
-        (import "wasi:http/types@0.2.10" (instance))
+        (import "wasi:http/outgoing-handler@0.2.10" (instance))
         (instance $none)
         (export "tidegate:plugin/client-events@0.1.0" (instance $none)))"#;
     let http = from_text("imports-http", http)?;
@@ -219,13 +219,16 @@ async fn what_is_refused_is_refused_before_any_port_is_bound() -> Outcome {
         let words = everywhere.iter().chain(more).copied();
         words.chain([file]).collect::<Vec<&str>>()
     };
-    refused_before_any_port_is_bound(&with(&[admin], http), &["wasi:http/types", "--disable"])
-        .await?;
+    refused_before_any_port_is_bound(
+        &with(&[admin], http),
+        &["wasi:http/outgoing-handler", "--disable"],
+    )
+    .await?;
     let command = format!("--command={bench}");
     let lan = ["gateway", "--lan=TAKEN", "--listen=ws://TAKEN", &command];
     refused_before_any_port_is_bound(&[&lan[..], &[admin]].concat(), &["is a handler"]).await?;
     let worker = ["worker", admin, http];
-    refused_before_any_port_is_bound(&worker, &["wasi:http/types"]).await?;
+    refused_before_any_port_is_bound(&worker, &["wasi:http/outgoing-handler"]).await?;
     // Not even the plugin's own word in `on-start` comes after them; health is told meanwhile.
     let refuses_itself = Plugin::Scripted.path()?;
     let refuses_itself = &*refuses_itself.to_string_lossy();

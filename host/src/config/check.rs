@@ -43,10 +43,15 @@ pub(super) fn errors(config: &Config, in_keys: &[ConfigError]) -> Vec<ConfigErro
     check.schedules();
     check.codecs();
     check.needs();
-    let of_tokens = super::tokens::errors(config);
-    let kept = of_tokens.into_iter().filter(|_| in_keys.is_empty());
-    check.errors.extend(kept);
+    if !is_in(in_keys, "[[api-token]]") {
+        check.errors.extend(super::tokens::errors(config));
+    }
     check.errors
+}
+
+/// Whether one of these mistakes is in such a table.
+fn is_in(in_keys: &[ConfigError], header: &str) -> bool {
+    in_keys.iter().any(|it| it.message.contains(header))
 }
 
 /// What is allowed but hardly meant.
@@ -139,13 +144,15 @@ impl Check<'_> {
         }
     }
 
-    /// Beside mistakes in keys only what stands at a key of its own is told: what is missing may be
-    /// what was mistyped.
+    /// Beside mistakes in keys only what stands at a place of its own is told. What a table lacks may be
+    /// what was mistyped in it.
     fn is_told_apart(&self, place: &Place, path: &str) -> bool {
-        let last = path.rsplit('.').next().unwrap_or_default();
+        let (table, last) = path.rsplit_once('.').unwrap_or_default();
         let is_table = last.parse::<usize>().is_ok();
+        let is_mistyped = || is_in(self.in_keys, &format!("[[{table}]]"));
         let is_there = place.is_given() && self.config.places.of(path) == *place;
-        is_there && !is_table && !self.in_keys.iter().any(|it| it.place == *place)
+        let is_wrong = || self.in_keys.iter().any(|it| it.place == *place);
+        is_there && !is_wrong() && !(is_table && is_mistyped())
     }
 
     /// Refuses at the first of these keys that somebody gave.

@@ -26,6 +26,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     let plugins = plugins.filter_map(|(at, it)| it.file.as_ref().map(|file| (at, file)));
     let commands = config.commands.iter().map(|it| &it.file).enumerate();
     let commands = commands.filter(|_| config.purpose != Purpose::Worker);
+    let commands = commands.filter(|(_, file)| !file.as_os_str().is_empty());
     let plugins = plugins.map(|(at, file)| (format!("plugin.{at}.file"), "plugin", file));
     let commands =
         commands.map(|(at, file)| (format!("command.{at}.file"), "command component", file));
@@ -35,6 +36,7 @@ pub(super) fn errors(config: &Config) -> Vec<ConfigError> {
     let codecs = codecs.map(|(at, file)| (format!("codec.{at}.file"), "codec", file));
     let routers = config.routers.iter().map(|it| &it.file).enumerate();
     let routers = routers.filter(|_| config.purpose != Purpose::Worker);
+    let routers = routers.filter(|(_, file)| !file.as_os_str().is_empty());
     let routers = routers.map(|(at, file)| (format!("router.{at}.file"), "router", file));
     let of_gateways = commands.chain(codecs).chain(routers);
     for (path, what, file) in plugins.chain(of_gateways) {

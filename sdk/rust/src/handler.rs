@@ -144,7 +144,7 @@ pub trait Handler: Sized + 'static {
     }
 
     /// Somebody asks by HTTP at a listener for WebSockets, and it is no upgrade, no health check and no
-    /// file of its static folder; see [`http`](crate::http). No client is asking: effects and
+    /// file of its static folder; see [`http`]. No client is asking: effects and
     /// [`directory`](crate::directory) work, [`session`](crate::session) does not. An event like any other:
     /// run again after a loss, its effects happen once, and before the answer is sent. An error drops them
     /// and answers 500; the text goes to the log.

@@ -131,11 +131,14 @@ async fn what_cannot_run_here_is_refused_before_it_is_compiled() {
     });
     let runtime = runtime.unwrap();
     let code = r#"(core module (func (export "f")))"#;
-    let http = r#"(import "wasi:http/types@0.2.10" (instance))"#;
+    let http = r#"(import "wasi:http/outgoing-handler@0.2.10" (instance))"#;
     for (text, words) in [
         (
             format!("(component {http} {code} {HANDLER})"),
-            &["`wasi:http/types@0.2.10`", "--disable http fetch-event"][..],
+            &[
+                "`wasi:http/outgoing-handler@0.2.10`",
+                "--disable http fetch-event",
+            ][..],
         ),
         (format!("(component {code})"), &["exports neither"]),
     ] {

@@ -352,7 +352,7 @@ async fn what_a_plugin_does_not_export_is_done_without_it() {
     let bytes = without(bytes, "task-events");
     let plugin = plugin(without(bytes, "buffer-events")).await;
     let exports = plugin.exports();
-    assert_eq!(exports.len(), 4, "{exports:?}");
+    assert_eq!(exports.len(), 5, "{exports:?}");
     let deployment = Deployment::start(&runtime(), plugin, settings("no-timers"))
         .await
         .unwrap();

@@ -22,7 +22,7 @@ fn mistakes_in_keys_between_them_and_in_files_are_told_at_once_without_echoes() 
     let text = "[deploy]\nstate-dir = \"taken/state\"\n[link]\nlease-ms = \"10s\"\n\
                 heartbeat-ms = 60000\nreconnect-ms-min = 500\nreconnect-ms-max = 400\n\
                 [[plugin]]\nflie = \"chat.wasm\"\n[[plugin]]\nfile = \"other.wasm\"\n\
-                tenant = \"other\"\n";
+                tenant = \"other\"\n[[command]]\n[[api-token]]\n";
     std::fs::write(&file, text).unwrap();
     let overrides = overrides(Purpose::Check, &[]);
     let error = Config::load(Some(&file), std::iter::empty(), &overrides).expect_err("all of it");
@@ -35,6 +35,8 @@ fn mistakes_in_keys_between_them_and_in_files_are_told_at_once_without_echoes() 
         (6, "more than `link.reconnect-ms-max`"),
         (9, "did you mean `file`"),
         (11, "cannot be read"),
+        (13, "needs its `file`"),
+        (14, "needs its `token`"),
     ];
     assert_eq!(lines.len(), wanted.len() + 1, "{said}");
     let told = |line: usize, text: &str| {
