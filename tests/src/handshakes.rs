@@ -22,8 +22,8 @@ use crate::plugins::Plugin;
 const STALLED: Duration = Duration::from_secs(20);
 /// How long the load runs before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Handshakes come in bunches, this far apart.
-const BEAT: Duration = Duration::from_millis(5);
+/// Handshakes that are due come this far apart: as evenly as timers can be.
+const BEAT: Duration = Duration::from_millis(1);
 /// Handshakes that are under way at most; what would be more is not made, and so shows in the rate.
 const UNDER_WAY_MAX: usize = 1_000;
 /// Source addresses that they come from, so that no address runs out of ports.
@@ -205,7 +205,7 @@ async fn arrivals(
 ) -> Result<()> {
     let mut under_way = JoinSet::new();
     let mut pace = interval(BEAT);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut come, begun) = (0_u32, Instant::now());
     loop {
         pace.tick().await;
