@@ -95,8 +95,8 @@ struct EngineShared {
     engine: Engine,
     handlers: Linker<HostState>,
     commands: Linker<HostState>,
-    codecs: Linker<HostState>,
-    routers: Linker<HostState>,
+    /// Of codecs and routers.
+    answerers: Linker<HostState>,
     cache: Option<CompileCache>,
     compilers: Compilers,
     compilations: Arc<Semaphore>,
@@ -120,8 +120,7 @@ impl Runtime {
         start_clock(&engine).map_err(RuntimeError::Clock)?;
         let handlers = host_api::linker_of_handlers(&engine).map_err(RuntimeError::Linker)?;
         let commands = host_api::linker_of_commands(&engine).map_err(RuntimeError::Linker)?;
-        let codecs = host_api::linker_of_codecs(&engine).map_err(RuntimeError::Linker)?;
-        let routers = host_api::linker_of_routers(&engine).map_err(RuntimeError::Linker)?;
+        let answerers = host_api::shared_linker(&engine).map_err(RuntimeError::Linker)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| {
             CompileCache::open(dir, settings.cache_bytes_max, &engine)
                 .inspect_err(|error| {
@@ -138,8 +137,7 @@ impl Runtime {
                 engine,
                 handlers,
                 commands,
-                codecs,
-                routers,
+                answerers,
                 cache,
                 compilers: Compilers::start().map_err(RuntimeError::Compilers)?,
                 compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
@@ -211,8 +209,7 @@ impl Runtime {
         match kind {
             PluginKind::Handler => &self.shared.handlers,
             PluginKind::Command => &self.shared.commands,
-            PluginKind::Codec => &self.shared.codecs,
-            PluginKind::Router => &self.shared.routers,
+            PluginKind::Codec | PluginKind::Router => &self.shared.answerers,
         }
     }
 

@@ -80,21 +80,8 @@ pub(crate) const OFFERED_TO_COMMANDS: &[&str] = &[
     "wasi:sockets/*@0.2 (denied)",
 ];
 
-/// The same for a codec: it does nothing but answer.
-pub(crate) const OFFERED_TO_CODECS: &[&str] = &[
-    "tidegate:plugin/types@0.1.0",
-    "wasi:cli/*@0.2",
-    "wasi:clocks/*@0.2",
-    "wasi:config/store@0.2.0-rc.1",
-    "wasi:filesystem/*@0.2 (no directories)",
-    "wasi:io/*@0.2",
-    "wasi:logging/logging@0.1.0-draft",
-    "wasi:random/*@0.2",
-    "wasi:sockets/*@0.2 (denied)",
-];
-
-/// The same for a router.
-pub(crate) const OFFERED_TO_ROUTERS: &[&str] = &[
+/// The same for a codec and for a router: they do nothing but answer.
+pub(crate) const OFFERED_TO_ANSWERERS: &[&str] = &[
     "tidegate:plugin/types@0.1.0",
     "wasi:cli/*@0.2",
     "wasi:clocks/*@0.2",
@@ -230,17 +217,8 @@ pub(crate) fn linker_of_commands(engine: &Engine) -> wasmtime::Result<Linker<Hos
     Ok(linker)
 }
 
-/// A linker that offers everything a codec may import.
-pub(crate) fn linker_of_codecs(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
-    shared_linker(engine)
-}
-
-/// A linker that offers everything a router may import.
-pub(crate) fn linker_of_routers(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
-    shared_linker(engine)
-}
-
-fn shared_linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+/// A linker that offers everything a codec or a router may import, and any other component too.
+pub(crate) fn shared_linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut HostState| {

@@ -62,8 +62,10 @@ pub fn look_at_plugins() {
 pub trait Swap: Send + Sync + 'static {
     /// The version that serves.
     fn serving(&self) -> Name;
-    /// A version that needs no compilation.
-    fn kept(&self, version: &str) -> Option<Plugin>;
+    /// A version that needs no compilation; none where only the one that serves is kept.
+    fn kept(&self, _version: &str) -> Option<Plugin> {
+        None
+    }
     /// Goes over to another version, or begins to; or stays with the old one and says why.
     fn swap_to(&self, plugin: Plugin) -> impl Future<Output = Result<(), PluginError>> + Send;
 }
@@ -90,10 +92,6 @@ impl Swap for CommandDeployment {
         self.version().borrow().clone()
     }
 
-    fn kept(&self, _version: &str) -> Option<Plugin> {
-        None
-    }
-
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
         self.swap(plugin).await
     }
@@ -104,10 +102,6 @@ impl Swap for CodecDeployment {
         self.version().borrow().clone()
     }
 
-    fn kept(&self, _version: &str) -> Option<Plugin> {
-        None
-    }
-
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {
         self.swap(plugin).await
     }
@@ -116,10 +110,6 @@ impl Swap for CodecDeployment {
 impl Swap for RouterDeployment {
     fn serving(&self) -> Name {
         self.version().borrow().clone()
-    }
-
-    fn kept(&self, _version: &str) -> Option<Plugin> {
-        None
     }
 
     async fn swap_to(&self, plugin: Plugin) -> Result<(), PluginError> {

@@ -12,9 +12,7 @@ use crate::bindings::exports::exports::tidegate::plugin::{
     client_events as client, handshake_events as handshake, routing,
 };
 use crate::engine::Runtime;
-use crate::host_api::{
-    HostState, OFFERED_TO_CODECS, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS, OFFERED_TO_ROUTERS,
-};
+use crate::host_api::{HostState, OFFERED_TO_ANSWERERS, OFFERED_TO_COMMANDS, OFFERED_TO_HANDLERS};
 
 pub(super) const CLIENT_EVENTS: &str = "tidegate:plugin/client-events@0.1.0";
 pub(super) const COMMANDS: &str = "tidegate:plugin/commands@0.1.0";
@@ -250,8 +248,7 @@ pub(super) const fn offered(kind: PluginKind) -> &'static [&'static str] {
     match kind {
         PluginKind::Handler => OFFERED_TO_HANDLERS,
         PluginKind::Command => OFFERED_TO_COMMANDS,
-        PluginKind::Codec => OFFERED_TO_CODECS,
-        PluginKind::Router => OFFERED_TO_ROUTERS,
+        PluginKind::Codec | PluginKind::Router => OFFERED_TO_ANSWERERS,
     }
 }
 
